@@ -1,0 +1,1 @@
+//! One host: desired to actual, level-triggered; adopts what runs after a restart. Never places.

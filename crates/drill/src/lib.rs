@@ -1,0 +1,1 @@
+//! Load generation, open-loop and recorded honestly. Never coordinated omission.

@@ -1,0 +1,153 @@
+//! `DagJob`: batch work as tasks of many short instances, with dependencies between tasks.
+//!
+//! ```text
+//!   split (1) ──► count (200) ──► merge (1)      a task starts when all instances of its parents ended well
+//! ```
+
+pub mod check;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{EnvVar, Volume, VolumeMount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a user asks for.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "crest.dev",
+    version = "v1alpha1",
+    kind = "DagJob",
+    plural = "dagjobs",
+    singular = "dagjob",
+    shortname = "dj",
+    namespaced,
+    status = "DagJobStatus",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DagJobSpec {
+    /// The tasks of the job. Their dependencies form a graph without cycles.
+    pub tasks: Vec<Task>,
+    /// Volumes that the tasks' containers may mount.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    /// Jobs of higher priority are served first. Default 0.
+    #[serde(default)]
+    pub priority: i32,
+    /// Keep the worker Pods of a finished task for this long, for their logs. Default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_workers_seconds: Option<u32>,
+}
+
+/// Many instances of one command.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Task {
+    /// Unique within the job: lower-case letters, digits and `-`, at most 40 characters.
+    pub name: String,
+    /// Tasks that must have ended well before this one starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
+    /// How many instances to run. Each knows its index from `CREST_INSTANCE_INDEX`.
+    pub instances: u32,
+    /// At most this many instances at once. Default: as many as there is room for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<u32>,
+    /// The image that the instances run in.
+    pub image: String,
+    /// The command of an instance.
+    pub command: Vec<String>,
+    /// Environment of every instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<EnvVar>,
+    /// Where the job's volumes appear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volume_mounts: Vec<VolumeMount>,
+    /// What one instance needs while it runs.
+    #[serde(default)]
+    pub resources: TaskResources,
+    /// An instance that fails is tried again until it was tried this often. Default 3.
+    #[serde(default = "default_attempts")]
+    pub max_attempts: u32,
+    /// An instance that runs longer is killed and counts as failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u32>,
+}
+
+fn default_attempts() -> u32 {
+    3
+}
+
+/// What one instance needs, from what online leaves idle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskResources {
+    /// CPU as a Kubernetes quantity; taken from `kubernetes.io/batch-cpu`.
+    #[serde(default = "default_cpu")]
+    pub cpu: String,
+    /// Memory as a Kubernetes quantity; taken from `kubernetes.io/batch-memory`.
+    #[serde(default = "default_memory")]
+    pub memory: String,
+}
+
+impl Default for TaskResources {
+    fn default() -> Self {
+        Self { cpu: default_cpu(), memory: default_memory() }
+    }
+}
+
+fn default_cpu() -> String {
+    "1".to_owned()
+}
+
+fn default_memory() -> String {
+    "256Mi".to_owned()
+}
+
+/// How a job stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DagJobStatus {
+    #[serde(default)]
+    pub phase: JobPhase,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+    /// Per task, by name.
+    #[serde(default)]
+    pub tasks: BTreeMap<String, TaskStatus>,
+    /// `Complete` or `Failed`, so that `kubectl wait --for=condition=Complete` works.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where a job is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum JobPhase {
+    #[default]
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
+}
+
+/// How a task stands. `finished` is the hard state: what stands there is never run again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskStatus {
+    pub instances: u32,
+    pub running: u32,
+    pub succeeded: u32,
+    /// Attempts that failed, those tried again included.
+    pub failed_attempts: u32,
+    /// The instances that ended well, as ranges: `0-41,43,50-199`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub finished: String,
+    /// What the last failed attempt said of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+}

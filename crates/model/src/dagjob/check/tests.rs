@@ -1,0 +1,85 @@
+//! Specs and the faults found in them.
+
+use expect_test::{Expect, expect};
+
+use super::faults;
+use crate::dagjob::{DagJobSpec, Task};
+
+fn check(tasks: Vec<Task>, expected: Expect) {
+    let spec = DagJobSpec { tasks, volumes: Vec::new(), priority: 0, keep_workers_seconds: None };
+    let lines: Vec<String> =
+        faults(&spec).iter().map(|fault| format!("{:?} {} [{}]\n", fault.kind, fault.field, fault.value)).collect();
+    expected.assert_eq(&lines.concat());
+}
+
+fn task(name: &str, parents: &[&str]) -> Task {
+    Task {
+        name: name.to_owned(),
+        depends_on: parents.iter().map(|parent| (*parent).to_owned()).collect(),
+        instances: 1,
+        image: "tools".to_owned(),
+        command: vec!["true".to_owned()],
+        max_attempts: 3,
+        ..Task::default()
+    }
+}
+
+#[test]
+fn a_sound_job_has_no_faults() {
+    check(vec![task("a", &[]), task("b", &["a"]), task("c", &["a", "b"])], expect![[""]]);
+}
+
+#[test]
+fn cycles_are_named() {
+    check(
+        vec![task("a", &["c"]), task("b", &["a"]), task("c", &["b"]), task("d", &["a"])],
+        expect![[r#"
+            Invalid spec.tasks [a -> c -> b -> a]
+        "#]],
+    );
+    check(
+        vec![task("a", &["a"])],
+        expect![[r#"
+            Invalid spec.tasks [a -> a]
+        "#]],
+    );
+}
+
+#[test]
+fn everything_wrong_is_said_at_once() {
+    let broken = Task {
+        name: "Bad_Name".to_owned(),
+        depends_on: vec!["nobody".to_owned()],
+        parallelism: Some(0),
+        timeout_seconds: Some(0),
+        ..Task::default()
+    };
+    check(
+        vec![broken, task("a", &[]), task("a", &[])],
+        expect![[r#"
+            Invalid spec.tasks[0].name [Bad_Name]
+            NotFound spec.tasks[0].dependsOn[0] [nobody]
+            Invalid spec.tasks[0].instances [0]
+            Invalid spec.tasks[0].parallelism [0]
+            Invalid spec.tasks[0].maxAttempts [0]
+            Invalid spec.tasks[0].timeoutSeconds [0]
+            Required spec.tasks[0].image []
+            Required spec.tasks[0].command []
+            Duplicate spec.tasks[2].name [a]
+        "#]],
+    );
+    check(
+        vec![],
+        expect![[r#"
+            Required spec.tasks []
+        "#]],
+    );
+}
+
+#[test]
+fn a_very_long_chain_is_walked_without_recursion() {
+    let tasks = (0..50_000)
+        .map(|index| task(&format!("t{index}"), &[format!("t{}", index + 1).as_str()][..usize::from(index < 49_999)]))
+        .collect();
+    check(tasks, expect![[""]]);
+}

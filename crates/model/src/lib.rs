@@ -1,0 +1,11 @@
+//! The words of Crest: kinds of our own, quantities, QoS classes, names that several rooms must agree on.
+//!
+//! Nothing here does IO, waits or reads a clock.
+
+pub mod dagjob;
+pub mod names;
+pub mod qos;
+pub mod quantity;
+
+pub use qos::QosClass;
+pub use quantity::{Bytes, MilliCpu, Quantity};

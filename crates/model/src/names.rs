@@ -1,0 +1,36 @@
+//! Names that several rooms must agree on, said once.
+
+/// The API group of our own kinds.
+pub const GROUP: &str = "crest.dev";
+/// Our components' name in events, field managers and user agents.
+pub const PRODUCT: &str = "crest";
+
+/// Extended resource: CPU that online leaves idle, in milli-cores. The name is Koordinator's and Volcano's.
+pub const BATCH_CPU: &str = "kubernetes.io/batch-cpu";
+/// Extended resource: memory that online leaves idle, in bytes.
+pub const BATCH_MEMORY: &str = "kubernetes.io/batch-memory";
+
+/// `spec.schedulerName` of a Pod that Sigma places. It is the default, so that plain manifests work.
+pub const SIGMA_SCHEDULER: &str = "default-scheduler";
+/// `spec.schedulerName` of a Pod that Fuxi placed.
+pub const FUXI_SCHEDULER: &str = "fuxi";
+
+/// Label with Koordinator's QoS class, understood as it stands.
+pub const QOS_LABEL: &str = "koordinator.sh/qosClass";
+/// Label on worker Pods: the DagJob they work for.
+pub const JOB_LABEL: &str = "crest.dev/dagjob";
+/// Label on worker Pods: the task of the DagJob.
+pub const TASK_LABEL: &str = "crest.dev/task";
+/// Label of every Node: its name.
+pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
+
+/// Environment of a batch instance.
+pub mod instance_env {
+    pub const JOB: &str = "CREST_JOB";
+    pub const TASK: &str = "CREST_TASK";
+    /// Zero-based.
+    pub const INDEX: &str = "CREST_INSTANCE_INDEX";
+    pub const COUNT: &str = "CREST_INSTANCE_COUNT";
+    /// One-based.
+    pub const ATTEMPT: &str = "CREST_INSTANCE_ATTEMPT";
+}

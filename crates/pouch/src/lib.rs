@@ -1,0 +1,1 @@
+//! The container engine: images, snapshots, network, runtimes, CRI. Never knows Kubernetes objects.

@@ -1,0 +1,1 @@
+//! The online placement engine: filter, score, explain. Pure: it proposes, it cannot bind.
