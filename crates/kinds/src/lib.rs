@@ -1,1 +1,25 @@
 //! What a Kubernetes object means: the table of kinds, schema, defaults, validation, patches, tables, protobuf. Pure: never IO.
+//!
+//! Objects are `serde_json::Value`s; what is true of a kind is data in [`kind`], and one entry there adds a kind.
+//!
+//! ```text
+//!   bytes ──decode──► Value ──defaults──► Value ──validate──► stored ──table, selector──► answered
+//!                       ▲
+//!                     patch
+//! ```
+
+pub mod convert;
+pub mod decode;
+pub mod defaults;
+pub mod discovery;
+pub mod kind;
+pub mod openapi;
+pub mod patch;
+pub mod selector;
+pub mod status;
+pub mod table;
+pub mod validate;
+
+mod schema;
+
+pub use kind::{Kind, Scope, Subresource, all, find, find_kind};

@@ -1,0 +1,49 @@
+//! One stored form for objects that two groups serve: `events.k8s.io` events are stored as core events.
+
+use serde_json::{Value, json};
+
+use crate::Kind;
+
+/// Field of the core form and of the `events.k8s.io` form.
+const EVENT_FIELDS: &[(&str, &str)] = &[
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("reportingComponent", "reportingController"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+];
+
+/// Turns an object of `kind` into the form in which it is stored.
+pub fn to_storage(kind: &Kind, object: &mut Value) {
+    if is_converted(kind) {
+        rename(object, "v1", |(stored, served)| (served, stored));
+    }
+}
+
+/// Turns a stored object into the form that `kind` serves.
+pub fn from_storage(kind: &Kind, object: &mut Value) {
+    if is_converted(kind) {
+        rename(object, "events.k8s.io/v1", |(stored, served)| (stored, served));
+    }
+}
+
+fn is_converted(kind: &Kind) -> bool {
+    kind.group == "events.k8s.io"
+}
+
+fn rename(
+    object: &mut Value,
+    api_version: &str,
+    order: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str),
+) {
+    let Some(fields) = object.as_object_mut() else { return };
+    fields.insert("apiVersion".into(), json!(api_version));
+    for pair in EVENT_FIELDS {
+        let (from, to) = order(*pair);
+        if let Some(value) = fields.shift_remove(from) {
+            fields.insert(to.into(), value);
+        }
+    }
+}
