@@ -1,0 +1,135 @@
+//! The squeezer against scripted hosts and against a host that answers to the quota.
+
+use proptest::prelude::{any, proptest};
+
+use super::*;
+
+const CAPACITY: f64 = 4000.0;
+
+fn squeezer(class: Class) -> Squeezer {
+    Squeezer::new(Policy::default(), class)
+}
+
+fn sample(tick: u64, online: f64, batch: f64, delay: f64) -> Sample {
+    Sample {
+        now: Duration::from_millis(100 * tick),
+        capacity: CAPACITY,
+        online,
+        batch,
+        system: 100.0,
+        online_delay: Some(delay),
+    }
+}
+
+fn quota(squeeze: Squeeze) -> f64 {
+    squeeze.quota.map_or(CAPACITY, |quota| quota.0 as f64)
+}
+
+#[test]
+fn batch_is_free_while_online_feels_nothing() {
+    let mut squeezer = squeezer(Class::Idle);
+    for tick in 0..100 {
+        assert_eq!(squeezer.step(sample(tick, 1200.0, 2600.0, 0.05)), Squeeze { quota: None, idle: true });
+    }
+}
+
+#[test]
+fn delay_halves_batch_within_one_tick() {
+    let mut squeezer = squeezer(Class::Idle);
+    squeezer.step(sample(0, 1200.0, 2600.0, 0.05));
+    assert_eq!(squeezer.step(sample(1, 1200.0, 2600.0, 0.5)).quota, Some(MilliCpu(1300)));
+    assert_eq!(squeezer.step(sample(2, 1200.0, 1300.0, 0.5)).quota, Some(MilliCpu(650)));
+}
+
+#[test]
+fn without_the_idle_class_the_quota_follows_online_at_once_and_returns_gently() {
+    let mut squeezer = squeezer(Class::Weight);
+    assert_eq!(squeezer.step(sample(0, 1000.0, 2000.0, 0.0)).quota, Some(MilliCpu(2700)));
+    assert_eq!(squeezer.step(sample(1, 2500.0, 2000.0, 0.0)).quota, Some(MilliCpu(1200)));
+    let after = quota(squeezer.step(sample(2, 1000.0, 2000.0, 0.0)));
+    assert!((1200.0..1400.0).contains(&after), "{after}");
+}
+
+#[test]
+fn a_host_full_of_online_leaves_batch_its_floor() {
+    let mut squeezer = squeezer(Class::Idle);
+    for tick in 0..6 {
+        squeezer.step(sample(tick, 3850.0, 100.0, 0.1));
+    }
+    assert_eq!(squeezer.step(sample(6, 3850.0, 100.0, 0.1)).quota, Some(MilliCpu(200)));
+}
+
+#[test]
+fn after_one_scare_batch_is_free_again_within_ten_seconds() {
+    let mut squeezer = squeezer(Class::Idle);
+    squeezer.step(sample(0, 1200.0, 2600.0, 0.9));
+    let back = (1..100).find(|tick| squeezer.step(sample(*tick, 1200.0, 100.0, 0.0)).quota.is_none());
+    assert!(back.is_some());
+}
+
+#[test]
+fn delay_that_is_not_batchs_doing_is_learnt() {
+    let mut squeezer = squeezer(Class::Idle);
+    let quotas: Vec<f64> =
+        (0..400).map(|tick| quota(squeezer.step(sample(tick, 1200.0, 300.0, 0.6)))).collect();
+    assert!(quotas[10] <= 200.0);
+    assert!((quotas[399] - CAPACITY).abs() < 1.0, "acquitted, and free: {}", quotas[399]);
+}
+
+/// A host where online suffers whenever batch gets more than `bearable`.
+fn hurts_in_ten_minutes(bearable: f64, class: Class) -> usize {
+    let mut squeezer = squeezer(class);
+    let mut allowed = CAPACITY;
+    let mut hurts = 0;
+    for tick in 0..6000 {
+        let batch = allowed.min(CAPACITY - 1300.0);
+        let delay = if batch > bearable { 0.5 } else { 0.05 };
+        hurts += usize::from(batch > bearable);
+        allowed = quota(squeezer.step(sample(tick, 1200.0, batch, delay)));
+    }
+    hurts
+}
+
+proptest! {
+    #[test]
+    fn probing_never_flaps(bearable in 300.0..2600.0_f64) {
+        let hurts = hurts_in_ten_minutes(bearable, Class::Idle);
+        assert!(hurts < 60, "online was hurt in {hurts} of 6000 ticks");
+    }
+
+    #[test]
+    fn constant_load_means_a_constant_quota(
+        online in 0.0..5000.0_f64, batch in 0.0..4000.0_f64, delay in 0.0..0.2_f64, weight in any::<bool>(),
+    ) {
+        let mut squeezer = squeezer(if weight { Class::Weight } else { Class::Idle });
+        let quotas: Vec<Squeeze> = (0..600).map(|tick| squeezer.step(sample(tick, online, batch, delay))).collect();
+        let changes = quotas[100..].windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert_eq!(changes, 0);
+    }
+
+    #[test]
+    fn pressure_always_shrinks_within_one_tick(
+        warm in proptest::collection::vec((0.0..3000.0_f64, 300.0..4000.0_f64, 0.0..0.2_f64), 0..50),
+    ) {
+        let mut squeezer = squeezer(Class::Idle);
+        for (tick, (online, batch, delay)) in warm.iter().enumerate() {
+            squeezer.step(sample(tick as u64, *online, *batch, *delay));
+        }
+        let before = quota(squeezer.step(sample(50, 1000.0, 2000.0, 0.0)));
+        let after = quota(squeezer.step(sample(51, 1000.0, before.min(2000.0), 0.9)));
+        assert!(after <= (before / 2.0).max(200.0) + 1.0, "{before} -> {after}");
+    }
+
+    #[test]
+    fn broken_samples_are_harmless(
+        samples in proptest::collection::vec(any::<(u32, f64, f64, f64, f64, Option<f64>)>(), 1..60),
+        weight in any::<bool>(),
+    ) {
+        let mut squeezer = squeezer(if weight { Class::Weight } else { Class::Idle });
+        for (now, capacity, online, batch, system, online_delay) in samples {
+            let now = Duration::from_millis(u64::from(now));
+            let squeeze = squeezer.step(Sample { now, capacity, online, batch, system, online_delay });
+            assert!(squeeze.quota.is_none_or(|quota| quota.0 >= 10));
+        }
+    }
+}
