@@ -9,6 +9,10 @@
 //!
 //! This room knows nothing of Kubernetes: keys are strings, values are bytes.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod embedded;
+
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -17,7 +21,9 @@ use bytes::Bytes;
 use futures::Stream;
 
 /// A point in the store's history. The empty store is at revision 1, as in etcd, so that 0 can mean "any".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct Revision(pub u64);
 
@@ -70,6 +76,24 @@ pub enum Change {
     Delete { revision: Revision, previous: Entry },
 }
 
+impl Change {
+    /// The revision that this change made.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Put { entry, .. } => entry.modified,
+            Self::Delete { revision, .. } => *revision,
+        }
+    }
+
+    /// The key that was changed.
+    pub fn key(&self) -> &Arc<str> {
+        match self {
+            Self::Put { entry, .. } => &entry.key,
+            Self::Delete { previous, .. } => &previous.key,
+        }
+    }
+}
+
 /// What a watch delivers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchEvent {
@@ -115,7 +139,7 @@ pub enum WatchError {
     Closed,
 }
 
-/// A versioned store. Every implementation passes [`conformance`].
+/// A versioned store. Every implementation passes the suite in `store::conformance` (feature `conformance`).
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The revision of the latest acknowledged change.
