@@ -1,1 +1,22 @@
 //! The online placement engine: filter, score, explain. Pure: it proposes, it cannot bind.
+//!
+//! ```text
+//!   Node, Pod ──► Cluster (columns per resource and label, counts per owner and selector)
+//!                    │
+//!   batch ──► place: every node filtered, every feasible node scored ──► Outcome per pod
+//! ```
+//!
+//! The same events and the same seed give the same plan on every run, in whatever order nodes became known.
+
+pub mod cluster;
+pub mod label;
+pub mod node;
+pub mod place;
+pub mod pod;
+pub mod reason;
+pub mod resources;
+
+pub use cluster::Cluster;
+pub use place::{Outcome, Pending};
+pub use pod::{Pod, PodId};
+pub use reason::{Reason, Unplaced};

@@ -1,0 +1,185 @@
+//! One column per resource and per label key, indexed by node row.
+
+use std::collections::HashMap;
+
+use crate::label::Labels;
+use crate::reason::Reason;
+use crate::resources::{Amounts, CPU, MEMORY, PODS};
+
+use super::Row;
+
+/// kube-scheduler's guess for a container that asks for nothing, so that such pods spread as well.
+const GUESSED_CPU: u64 = 100;
+const GUESSED_MEMORY: u64 = 200 << 20;
+
+pub(crate) const CPU_COLUMN: usize = 0;
+pub(crate) const MEMORY_COLUMN: usize = 1;
+pub(crate) const PODS_COLUMN: usize = 2;
+
+/// What a pod takes, by column.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Demand {
+    pub(crate) amounts: Vec<(usize, u64)>,
+    /// CPU and memory as scoring sees them: with guesses for what was not asked for.
+    pub(crate) guessed: [u64; 2],
+}
+
+/// One resource over all nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) allocatable: Vec<u64>,
+    /// Wider than the amounts, so that no sum of pods that others bound overflows and subtracting is exact.
+    pub(crate) used: Vec<u128>,
+}
+
+/// All resources over all nodes.
+#[derive(Debug)]
+pub(crate) struct ResourceColumns {
+    pub(crate) columns: Vec<Column>,
+    pub(crate) guessed: [Vec<u128>; 2],
+    ids: HashMap<String, usize>,
+    n_rows: usize,
+}
+
+impl Default for ResourceColumns {
+    fn default() -> Self {
+        let mut columns =
+            Self { columns: Vec::new(), guessed: [Vec::new(), Vec::new()], ids: HashMap::new(), n_rows: 0 };
+        for name in [CPU, MEMORY, PODS] {
+            columns.id(name);
+        }
+        columns
+    }
+}
+
+impl ResourceColumns {
+    pub(crate) fn demand(&mut self, requests: &Amounts) -> Demand {
+        let asked = requests.iter().filter(|(name, amount)| **amount > 0 && *name != PODS);
+        let mut amounts: Vec<(usize, u64)> = asked.map(|(name, amount)| (self.id(name), *amount)).collect();
+        amounts.push((PODS_COLUMN, 1));
+        amounts.sort_unstable();
+        let or_guess =
+            |name: &str, guess| requests.get(name).copied().filter(|&amount| amount > 0).unwrap_or(guess);
+        Demand { amounts, guessed: [or_guess(CPU, GUESSED_CPU), or_guess(MEMORY, GUESSED_MEMORY)] }
+    }
+
+    pub(crate) fn set_allocatable(&mut self, row: Row, amounts: &Amounts) {
+        for column in &mut self.columns {
+            column.allocatable[row] = 0;
+        }
+        for (name, amount) in amounts {
+            let id = self.id(name);
+            self.columns[id].allocatable[row] = *amount;
+        }
+    }
+
+    /// Makes `row` a row of zeros.
+    pub(crate) fn reset(&mut self, row: Row) {
+        self.n_rows = self.n_rows.max(row + 1);
+        for column in &mut self.columns {
+            column.allocatable.resize(self.n_rows, 0);
+            column.used.resize(self.n_rows, 0);
+            (column.allocatable[row], column.used[row]) = (0, 0);
+        }
+        for guessed in &mut self.guessed {
+            guessed.resize(self.n_rows, 0);
+            guessed[row] = 0;
+        }
+    }
+
+    pub(crate) fn take(&mut self, row: Row, demand: &Demand) {
+        for &(column, amount) in &demand.amounts {
+            self.columns[column].used[row] += u128::from(amount);
+        }
+        for (guessed, amount) in self.guessed.iter_mut().zip(demand.guessed) {
+            guessed[row] += u128::from(amount);
+        }
+    }
+
+    pub(crate) fn release(&mut self, row: Row, demand: &Demand) {
+        for &(column, amount) in &demand.amounts {
+            self.columns[column].used[row] -= u128::from(amount);
+        }
+        for (guessed, amount) in self.guessed.iter_mut().zip(demand.guessed) {
+            guessed[row] -= u128::from(amount);
+        }
+    }
+
+    /// The resources that a row lacks for `demand`. A resource that was not asked for is never short, even where
+    /// more is in use than there is.
+    pub(crate) fn short(&self, row: Row, demand: &Demand) -> Vec<Reason> {
+        let lacks = |&&(column, amount): &&(usize, u64)| {
+            let column = &self.columns[column];
+            column.used[row] + u128::from(amount) > u128::from(column.allocatable[row])
+        };
+        let name = |&(column, _): &(usize, u64)| match column {
+            PODS_COLUMN => Reason::TooManyPods,
+            _ => Reason::Insufficient(self.columns[column].name.clone()),
+        };
+        demand.amounts.iter().filter(lacks).map(name).collect()
+    }
+
+    pub(crate) fn used(&self, row: Row, name: &str) -> u64 {
+        let used = self.ids.get(name).map_or(0, |&id| self.columns[id].used[row]);
+        u64::try_from(used).unwrap_or(u64::MAX)
+    }
+
+    fn id(&mut self, name: &str) -> usize {
+        if let Some(&id) = self.ids.get(name) {
+            return id;
+        }
+        let id = self.columns.len();
+        let (allocatable, used) = (vec![0; self.n_rows], vec![0; self.n_rows]);
+        self.columns.push(Column { name: name.to_owned(), allocatable, used });
+        self.ids.insert(name.to_owned(), id);
+        id
+    }
+}
+
+/// No such label on the node.
+pub(crate) const NO_VALUE: u32 = u32::MAX;
+
+/// Labels of all nodes: per key one column of value ids.
+#[derive(Debug, Default)]
+pub(crate) struct LabelColumns {
+    keys: HashMap<String, Vec<u32>>,
+    values: Vec<String>,
+    value_ids: HashMap<String, u32>,
+}
+
+impl LabelColumns {
+    pub(crate) fn set(&mut self, row: Row, labels: &Labels) {
+        for column in self.keys.values_mut().filter(|column| column.len() > row) {
+            column[row] = NO_VALUE;
+        }
+        for (key, value) in labels {
+            let id = self.value_id(value);
+            let column = self.keys.entry(key.clone()).or_default();
+            if column.len() <= row {
+                column.resize(row + 1, NO_VALUE);
+            }
+            column[row] = id;
+        }
+    }
+
+    /// Identifies the value of `key` on a row; equal values have equal ids.
+    pub(crate) fn value_at(&self, row: Row, key: &str) -> u32 {
+        self.keys.get(key).and_then(|column| column.get(row)).copied().unwrap_or(NO_VALUE)
+    }
+
+    pub(crate) fn get(&self, row: Row, key: &str) -> Option<&str> {
+        let id = usize::try_from(self.value_at(row, key)).ok()?;
+        self.values.get(id).map(String::as_str)
+    }
+
+    fn value_id(&mut self, value: &str) -> u32 {
+        if let Some(&id) = self.value_ids.get(value) {
+            return id;
+        }
+        let id = u32::try_from(self.values.len()).expect("fewer than 2^32 label values fit in memory");
+        self.values.push(value.to_owned());
+        self.value_ids.insert(value.to_owned(), id);
+        id
+    }
+}

@@ -1,0 +1,84 @@
+//! Templates: what pods have in common, kept once for all pods that share it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::pod::Pod;
+
+use super::columns::Demand;
+use super::count::{CountId, CountKey};
+
+/// A template, while some pod refers to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TemplateId(usize);
+
+/// A pod without its id, and what follows from it.
+#[derive(Debug)]
+pub(crate) struct Template {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) demand: Demand,
+    pub(crate) counted_by: Vec<CountId>,
+    n_users: usize,
+}
+
+/// All templates in use.
+#[derive(Debug, Default)]
+pub(crate) struct Templates {
+    ids: HashMap<Arc<Pod>, TemplateId>,
+    slots: Vec<Option<Template>>,
+    free: Vec<TemplateId>,
+}
+
+impl Templates {
+    /// The template equal to `pod`, with one more reference.
+    pub(crate) fn find(&mut self, pod: &Pod) -> Option<TemplateId> {
+        let id = *self.ids.get(pod)?;
+        self.get_mut(id).n_users += 1;
+        Some(id)
+    }
+
+    pub(crate) fn insert(&mut self, pod: Pod, demand: Demand, counted_by: Vec<CountId>) -> TemplateId {
+        let pod = Arc::new(pod);
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            TemplateId(self.slots.len() - 1)
+        });
+        self.slots[id.0] = Some(Template { pod: Arc::clone(&pod), demand, counted_by, n_users: 1 });
+        self.ids.insert(pod, id);
+        id
+    }
+
+    pub(crate) fn get(&self, id: TemplateId) -> &Template {
+        self.slots[id.0].as_ref().expect("a template lives while its id is held")
+    }
+
+    /// Gives back one reference; the template when that was the last.
+    pub(crate) fn release(&mut self, id: TemplateId) -> Option<Template> {
+        let template = self.get_mut(id);
+        template.n_users -= 1;
+        if template.n_users > 0 {
+            return None;
+        }
+        let gone = self.slots[id.0].take()?;
+        self.ids.remove(&gone.pod);
+        self.free.push(id);
+        Some(gone)
+    }
+
+    /// A new count: every template whose pods it counts remembers it.
+    pub(crate) fn note_count(&mut self, count: CountId, key: &CountKey) {
+        for template in self.slots.iter_mut().flatten().filter(|template| key.matches(&template.pod)) {
+            template.counted_by.push(count);
+        }
+    }
+
+    pub(crate) fn forget_count(&mut self, count: CountId) {
+        for template in self.slots.iter_mut().flatten() {
+            template.counted_by.retain(|&each| each != count);
+        }
+    }
+
+    fn get_mut(&mut self, id: TemplateId) -> &mut Template {
+        self.slots[id.0].as_mut().expect("a template lives while its id is held")
+    }
+}

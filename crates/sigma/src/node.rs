@@ -1,0 +1,31 @@
+//! A node as the engine sees it.
+
+use crate::label::Labels;
+use crate::resources::Amounts;
+
+/// Everything about a node that placement depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    pub name: String,
+    /// What pods may ask for in sum: milli-cores for `cpu`, whole units for all else.
+    pub allocatable: Amounts,
+    pub labels: Labels,
+    pub taints: Vec<Taint>,
+    pub unschedulable: bool,
+}
+
+/// Keeps pods away that do not tolerate it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Taint {
+    pub key: String,
+    pub value: String,
+    pub effect: Effect,
+}
+
+/// What a taint does to a pod that does not tolerate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Effect {
+    NoSchedule,
+    PreferNoSchedule,
+    NoExecute,
+}

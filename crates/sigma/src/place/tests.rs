@@ -1,0 +1,4 @@
+//! Placement as Kubernetes' documentation describes it, and the incremental state against one built anew.
+
+mod model;
+mod tables;

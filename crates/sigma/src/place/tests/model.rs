@@ -1,0 +1,184 @@
+//! Properties against a slow, obvious model: nothing is overcommitted, equal inputs give equal plans, and a state
+//! that saw many events equals one built from what is left.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use crate::Cluster;
+use crate::label::{Labels, Requirement, Selector};
+use crate::node::Node;
+use crate::place::{Outcome, Pending};
+use crate::pod::{HostPort, InclusionPolicy, Pod, PodId, SpreadConstraint, WhenUnsatisfiable};
+use crate::resources::{Amounts, CPU, MEMORY, PODS};
+
+#[derive(Clone, Debug)]
+enum Event {
+    SetNode(Node),
+    RemoveNode(String),
+    Place(Vec<Pending>),
+    Bind(PodId, Pod, String),
+    Remove(PodId),
+}
+
+fn node() -> impl Strategy<Value = Node> {
+    (0..5_u8, 0..8_u64, 0..8_u64, 0..4_u64, 0..3_u8).prop_map(|(name, cpu, memory, pods, zone)| Node {
+        name: format!("n{name}"),
+        allocatable: Amounts::from([
+            (CPU.to_owned(), cpu),
+            (MEMORY.to_owned(), memory),
+            (PODS.to_owned(), pods),
+        ]),
+        labels: Labels::from([("zone".to_owned(), format!("z{zone}"))]),
+        taints: Vec::new(),
+        unschedulable: false,
+    })
+}
+
+fn pod() -> impl Strategy<Value = Pod> {
+    let shape = (0..4_u64, 0..4_u64, any::<bool>(), any::<bool>(), 0..3_u8, -1..2_i32);
+    shape.prop_map(|(cpu, memory, takes_port, spreads, app, priority)| {
+        let app = Labels::from([("app".to_owned(), app.to_string())]);
+        let requirements = vec![Requirement::equals("app", app["app"].clone())];
+        let constraint = SpreadConstraint {
+            topology_key: "zone".to_owned(),
+            max_skew: 1,
+            unsatisfiable: WhenUnsatisfiable::DoNotSchedule,
+            selector: Some(Selector { requirements }),
+            min_domains: None,
+            affinity_policy: InclusionPolicy::Honor,
+            taints_policy: InclusionPolicy::Ignore,
+        };
+        let port = HostPort { protocol: "TCP".to_owned(), address: String::new(), port: 80 };
+        Pod {
+            owner: Some(app["app"].clone()),
+            labels: app,
+            requests: Amounts::from([(CPU.to_owned(), cpu), (MEMORY.to_owned(), memory)]),
+            host_ports: takes_port.then_some(port).into_iter().collect(),
+            spread: spreads.then_some(constraint).into_iter().collect(),
+            priority,
+            ..Pod::default()
+        }
+    })
+}
+
+fn id() -> impl Strategy<Value = PodId> {
+    (0..12_u8).prop_map(|id| PodId::new(&id.to_string()))
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        node().prop_map(Event::SetNode),
+        (0..5_u8).prop_map(|name| Event::RemoveNode(format!("n{name}"))),
+        proptest::collection::vec((id(), pod()), 1..6).prop_map(|pods| {
+            Event::Place(pods.into_iter().map(|(id, pod)| Pending { id, pod }).collect())
+        }),
+        (id(), pod(), 0..5_u8).prop_map(|(id, pod, node)| Event::Bind(id, pod, format!("n{node}"))),
+        id().prop_map(Event::Remove),
+    ]
+}
+
+/// What must be true, kept in the plainest way.
+#[derive(Default)]
+struct Ledger {
+    nodes: BTreeMap<String, Node>,
+    pods: BTreeMap<PodId, (Pod, String)>,
+}
+
+impl Ledger {
+    fn used(&self, node: &str) -> [u64; 3] {
+        let here = || self.pods.values().filter(|(_, on)| on == node).map(|(pod, _)| pod);
+        let sum = |name: &str| here().filter_map(|pod| pod.requests.get(name)).sum();
+        [sum(CPU), sum(MEMORY), here().count() as u64]
+    }
+
+    /// Whether `pod` may be added to `node` now.
+    fn fits(&self, pod: &Pod, node: &str) -> bool {
+        let Some(known) = self.nodes.get(node) else { return false };
+        let used = self.used(node);
+        let asked = [pod.requests[CPU], pod.requests[MEMORY], 1];
+        let room = [CPU, MEMORY, PODS].map(|name| known.allocatable[name]);
+        let resources = (0..3).all(|each| asked[each] == 0 || used[each] + asked[each] <= room[each]);
+        let holds = |(other, on): &(Pod, String)| on == node && !other.host_ports.is_empty();
+        let port = pod.host_ports.is_empty() || !self.pods.values().any(holds);
+        resources && port && (pod.spread.is_empty() || self.keeps_skew(pod, &known.labels["zone"]))
+    }
+
+    fn keeps_skew(&self, pod: &Pod, zone: &str) -> bool {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for (name, node) in &self.nodes {
+            let here = |(other, on): &&(Pod, String)| on == name && other.labels == pod.labels;
+            *counts.entry(&node.labels["zone"]).or_default() +=
+                self.pods.values().filter(here).count() as u64;
+        }
+        counts[zone] < counts.values().min().unwrap() + 1
+    }
+
+    fn rebuilt(&self) -> Cluster {
+        let mut cluster = Cluster::new(3);
+        // The other way round on purpose: pods first, nodes backwards.
+        self.pods.iter().rev().for_each(|(id, (pod, node))| cluster.add_pod(id, pod, node));
+        self.nodes.values().rev().for_each(|node| cluster.set_node(node));
+        cluster
+    }
+}
+
+fn check_batch(cluster: &mut Cluster, ledger: &mut Ledger, batch: &[Pending]) {
+    let outcomes = cluster.place(batch);
+    let mut order: Vec<usize> = (0..batch.len()).collect();
+    order.sort_by_key(|&each| std::cmp::Reverse(batch[each].pod.priority));
+    for position in order {
+        let Pending { id, pod } = &batch[position];
+        ledger.pods.remove(id);
+        match &outcomes[position] {
+            Outcome::Placed { node, .. } => {
+                assert!(ledger.fits(pod, node), "{id:?} does not fit {node}");
+                ledger.pods.insert(id.clone(), (pod.clone(), node.clone()));
+            }
+            Outcome::Unplaced(_) => {
+                let fitting = ledger.nodes.keys().find(|node| ledger.fits(pod, node));
+                assert_eq!(fitting, None, "{id:?} was left over though it fits");
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_engine_agrees_with_the_obvious_model(events in proptest::collection::vec(event(), 1..40)) {
+        let mut cluster = Cluster::new(3);
+        let mut ledger = Ledger::default();
+        for event in events {
+            match event {
+                Event::SetNode(node) => {
+                    cluster.set_node(&node);
+                    ledger.nodes.insert(node.name.clone(), node);
+                }
+                Event::RemoveNode(name) => {
+                    cluster.remove_node(&name);
+                    ledger.nodes.remove(&name);
+                }
+                Event::Place(batch) => {
+                    let mut rebuilt = ledger.rebuilt();
+                    prop_assert_eq!(rebuilt.place(&batch), cluster.place(&batch));
+                    // Undone and done again under the eyes of the model.
+                    let mut cluster_again = ledger.rebuilt();
+                    check_batch(&mut cluster_again, &mut ledger, &batch);
+                }
+                Event::Bind(id, pod, node) => {
+                    cluster.add_pod(&id, &pod, &node);
+                    ledger.pods.insert(id, (pod, node));
+                }
+                Event::Remove(id) => {
+                    cluster.remove_pod(&id);
+                    ledger.pods.remove(&id);
+                }
+            }
+            prop_assert_eq!(cluster.n_pods(), ledger.pods.len());
+            prop_assert_eq!(cluster.n_nodes(), ledger.nodes.len());
+            for name in ledger.nodes.keys() {
+                prop_assert_eq!(cluster.used(name), Some(ledger.used(name)));
+            }
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! One small cluster per rule of the documentation.
+
+use expect_test::{Expect, expect};
+
+use crate::Cluster;
+use crate::label::{Labels, NodeTerm, Operator, PreferredTerm, Requirement, Selector};
+use crate::node::{Effect, Node, Taint};
+use crate::place::{Outcome, Pending};
+use crate::pod::{
+    HostPort, InclusionPolicy, Pod, PodId, SpreadConstraint, Toleration, TolerationMatch, WhenUnsatisfiable,
+};
+use crate::resources::Amounts;
+
+fn amounts(text: &str) -> Amounts {
+    let parse = |part: &str| part.split_once('=').map(|(name, n)| (name.to_owned(), n.parse().unwrap()));
+    text.split_whitespace().filter_map(parse).collect()
+}
+
+fn labels(text: &str) -> Labels {
+    let parse = |part: &str| part.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    text.split_whitespace().filter_map(parse).collect()
+}
+
+fn node(name: &str, text: &str) -> Node {
+    let mut labels = labels(text);
+    labels.insert("kubernetes.io/hostname".to_owned(), name.to_owned());
+    let allocatable = amounts("cpu=4000 memory=4096 pods=10");
+    Node { name: name.to_owned(), allocatable, labels, ..Node::default() }
+}
+
+fn tainted(name: &str, key: &str, effect: Effect) -> Node {
+    let taint = Taint { key: key.to_owned(), value: "v".to_owned(), effect };
+    Node { taints: vec![taint], ..node(name, "") }
+}
+
+fn pod(requests: &str) -> Pod {
+    Pod { namespace: "default".to_owned(), requests: amounts(requests), ..Pod::default() }
+}
+
+/// Places `count` pods one after another on `nodes` and prints where each went, or why not.
+fn check(nodes: &[Node], pod: &Pod, count: usize, expect: Expect) {
+    let mut cluster = Cluster::new(7);
+    nodes.iter().for_each(|node| cluster.set_node(node));
+    let batch: Vec<Pending> =
+        (0..count).map(|index| Pending { id: PodId::new(&format!("p{index}")), pod: pod.clone() }).collect();
+    let lines: Vec<String> = cluster.place(&batch).iter().map(line).collect();
+    expect.assert_eq(&lines.join("\n"));
+}
+
+fn line(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Placed { node, .. } => node.clone(),
+        Outcome::Unplaced(unplaced) => unplaced.to_string(),
+    }
+}
+
+#[test]
+fn no_nodes() {
+    check(&[], &pod("cpu=1"), 1, expect!["no nodes available to schedule pods"]);
+}
+
+#[test]
+fn resources_run_out_and_every_short_one_is_named() {
+    let nodes = [node("a", ""), node("b", "")];
+    check(
+        &nodes,
+        &pod("cpu=2000 memory=4096"),
+        3,
+        expect![[r#"
+            a
+            b
+            0/2 nodes are available: 2 Insufficient memory."#]],
+    );
+    check(
+        &nodes,
+        &pod("nvidia.com/gpu=1"),
+        1,
+        expect!["0/2 nodes are available: 2 Insufficient nvidia.com/gpu."],
+    );
+    check(
+        &[node("a", "")],
+        &pod(""),
+        11,
+        expect![[r#"
+        a
+        a
+        a
+        a
+        a
+        a
+        a
+        a
+        a
+        a
+        0/1 nodes are available: 1 Too many pods."#]],
+    );
+}
+
+#[test]
+fn batch_resources_are_not_sigmas_to_spend() {
+    let mut rich = node("a", "");
+    rich.allocatable.insert("kubernetes.io/batch-cpu".to_owned(), 1000);
+    check(
+        &[rich],
+        &pod("kubernetes.io/batch-cpu=1"),
+        1,
+        expect!["kubernetes.io/batch-cpu is spent by the batch scheduler only: submit the work as a DagJob"],
+    );
+}
+
+#[test]
+fn taints_repel_unless_tolerated() {
+    let nodes = [tainted("a", "k", Effect::NoSchedule), tainted("b", "k", Effect::NoExecute), node("c", "")];
+    let tolerant = |effect| {
+        let toleration = Toleration { key: "k".to_owned(), matches: TolerationMatch::Exists, effect };
+        Pod { tolerations: vec![toleration], ..pod("cpu=4000") }
+    };
+    check(
+        &nodes,
+        &pod("cpu=4000"),
+        2,
+        expect![[r#"
+            c
+            0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {k: v}."#]],
+    );
+    check(&nodes[..2], &tolerant(Some(Effect::NoExecute)), 1, expect!["b"]);
+    check(
+        &nodes[..2],
+        &tolerant(None),
+        2,
+        expect![[r#"
+            a
+            b"#]],
+    );
+}
+
+#[test]
+fn a_disliked_taint_is_avoided_while_there_is_room_elsewhere() {
+    let nodes = [tainted("a", "k", Effect::PreferNoSchedule), node("b", "")];
+    check(
+        &nodes,
+        &pod("cpu=2000"),
+        3,
+        expect![[r#"
+        b
+        b
+        a"#]],
+    );
+}
+
+#[test]
+fn cordoned_nodes() {
+    let cordoned = Node { unschedulable: true, ..node("a", "") };
+    check(
+        std::slice::from_ref(&cordoned),
+        &pod(""),
+        1,
+        expect!["0/1 nodes are available: 1 node(s) were unschedulable."],
+    );
+    let all = Toleration::default();
+    check(&[cordoned], &Pod { tolerations: vec![all], ..pod("") }, 1, expect!["a"]);
+}
+
+#[test]
+fn selectors_and_required_affinity() {
+    let nodes = [node("a", "disk=ssd zone=z1"), node("b", "disk=hdd zone=z2")];
+    let selecting = |text: &str| Pod { node_selector: labels(text), ..pod("") };
+    check(&nodes, &selecting("disk=ssd"), 1, expect!["a"]);
+    check(
+        &nodes,
+        &selecting("disk=ssd zone=z2"),
+        1,
+        expect!["0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."],
+    );
+    let term = |key: &str, operator, values: &[&str]| NodeTerm {
+        labels: vec![Requirement {
+            key: key.to_owned(),
+            operator,
+            values: values.iter().map(|&value| value.to_owned()).collect(),
+        }],
+        fields: Vec::new(),
+    };
+    let requiring = |terms: Vec<NodeTerm>| Pod { required_nodes: Some(terms), ..pod("") };
+    check(&nodes, &requiring(vec![term("zone", Operator::In, &["z2", "z3"])]), 1, expect!["b"]);
+    check(
+        &nodes,
+        &requiring(vec![term("gpu", Operator::Exists, &[]), term("zone", Operator::In, &["z1"])]),
+        1,
+        expect!["a"],
+    );
+    check(
+        &nodes,
+        &requiring(vec![NodeTerm::default()]),
+        1,
+        expect!["0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."],
+    );
+    let named = NodeTerm { labels: vec![], fields: vec![Requirement::equals("metadata.name", "b")] };
+    check(&nodes, &requiring(vec![named]), 1, expect!["b"]);
+}
+
+#[test]
+fn preferred_affinity_is_a_wish() {
+    let nodes = [node("a", "disk=ssd"), node("b", "")];
+    let term = NodeTerm { labels: vec![Requirement::equals("disk", "ssd")], fields: vec![] };
+    let wishing = Pod { preferred_nodes: vec![PreferredTerm { weight: 5, term }], ..pod("cpu=2000") };
+    check(
+        &nodes,
+        &wishing,
+        3,
+        expect![[r#"
+        a
+        a
+        b"#]],
+    );
+}
+
+#[test]
+fn host_ports_are_taken_once_per_node() {
+    let port = HostPort { protocol: "TCP".to_owned(), address: String::new(), port: 80 };
+    check(
+        &[node("a", ""), node("b", "")],
+        &Pod { host_ports: vec![port], ..pod("") },
+        3,
+        expect![[r#"
+            a
+            b
+            0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod ports."#]],
+    );
+}
+
+#[test]
+fn one_owners_pods_spread_over_hosts() {
+    let nodes = [node("a", ""), node("b", ""), node("c", "")];
+    check(
+        &nodes,
+        &Pod { owner: Some("rs".to_owned()), ..pod("") },
+        6,
+        expect![[r#"
+            a
+            c
+            b
+            c
+            b
+            a"#]],
+    );
+}
+
+fn constraint(key: &str, unsatisfiable: WhenUnsatisfiable) -> SpreadConstraint {
+    SpreadConstraint {
+        topology_key: key.to_owned(),
+        max_skew: 1,
+        unsatisfiable,
+        selector: Some(Selector { requirements: vec![Requirement::equals("app", "web")] }),
+        min_domains: None,
+        affinity_policy: InclusionPolicy::Honor,
+        taints_policy: InclusionPolicy::Ignore,
+    }
+}
+
+fn spreading(spread: Vec<SpreadConstraint>, requests: &str) -> Pod {
+    Pod { labels: labels("app=web"), spread, ..pod(requests) }
+}
+
+#[test]
+fn a_hard_constraint_holds_the_skew() {
+    let nodes = [node("a", "zone=z1"), node("b", "zone=z1"), node("c", "zone=z2"), node("d", "")];
+    let hard = constraint("zone", WhenUnsatisfiable::DoNotSchedule);
+    check(
+        &nodes,
+        &spreading(vec![hard.clone()], "cpu=4000"),
+        4,
+        expect![[r#"
+            a
+            c
+            b
+            0/4 nodes are available: 1 node(s) didn't match pod topology spread constraints (missing required label), 3 Insufficient cpu."#]],
+    );
+    let few = SpreadConstraint { min_domains: Some(3), ..hard.clone() };
+    check(
+        &nodes[..3],
+        &spreading(vec![few], "cpu=100"),
+        3,
+        expect![[r#"
+            a
+            c
+            0/3 nodes are available: 3 node(s) didn't match pod topology spread constraints."#]],
+    );
+    let elsewhere = Pod { labels: Labels::new(), ..spreading(vec![hard], "") };
+    check(
+        &nodes[..1],
+        &elsewhere,
+        2,
+        expect![[r#"
+        a
+        a"#]],
+    );
+}
+
+#[test]
+fn a_soft_constraint_only_leans() {
+    let nodes = [node("a", "zone=z1"), node("b", "zone=z1"), node("c", "zone=z2")];
+    let soft = constraint("zone", WhenUnsatisfiable::ScheduleAnyway);
+    check(
+        &nodes,
+        &spreading(vec![soft], "cpu=2000"),
+        6,
+        expect![[r#"
+            a
+            c
+            b
+            c
+            b
+            a"#]],
+    );
+}
+
+#[test]
+fn higher_priority_goes_first() {
+    let mut cluster = Cluster::new(1);
+    cluster.set_node(&node("a", ""));
+    let pending =
+        |name: &str, priority| Pending { id: PodId::new(name), pod: Pod { priority, ..pod("cpu=4000") } };
+    let outcomes = cluster.place(&[pending("low", 0), pending("high", 10)]);
+    assert_eq!(line(&outcomes[1]), "a");
+    assert_eq!(line(&outcomes[0]), "0/1 nodes are available: 1 Insufficient cpu.");
+}

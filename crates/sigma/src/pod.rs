@@ -1,0 +1,155 @@
+//! A pod as the engine sees it. Pods of one template are equal but for their id, and are decided as one class.
+
+use std::sync::Arc;
+
+use crate::label::{Labels, NodeTerm, PreferredTerm, Selector};
+use crate::node::{Effect, Taint};
+use crate::resources::Amounts;
+
+/// What tells pods of one template apart: the pod's uid.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodId(Arc<str>);
+
+impl PodId {
+    pub fn new(uid: &str) -> Self {
+        Self(uid.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Everything about a pod that placement depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Pod {
+    pub namespace: String,
+    pub labels: Labels,
+    /// The uid of the controller that made the pod: without constraints of their own, its pods spread over hosts.
+    pub owner: Option<String>,
+    /// See [`crate::resources::effective_requests`]. The `pods` resource is counted by the engine itself.
+    pub requests: Amounts,
+    /// Labels that the node must have, exactly.
+    pub node_selector: Labels,
+    /// One of these terms must match the node; `None` asks for nothing.
+    pub required_nodes: Option<Vec<NodeTerm>>,
+    pub preferred_nodes: Vec<PreferredTerm>,
+    pub tolerations: Vec<Toleration>,
+    pub spread: Vec<SpreadConstraint>,
+    pub host_ports: Vec<HostPort>,
+    /// Pods of higher priority are placed first.
+    pub priority: i32,
+}
+
+/// Lets a pod onto nodes with matching taints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Toleration {
+    /// Empty with [`TolerationMatch::Exists`] tolerates every key.
+    pub key: String,
+    pub matches: TolerationMatch,
+    /// `None` tolerates every effect.
+    pub effect: Option<Effect>,
+}
+
+/// Which values of a taint are tolerated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TolerationMatch {
+    #[default]
+    Exists,
+    Equal(String),
+}
+
+impl Toleration {
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        let effect = self.effect.is_none_or(|effect| effect == taint.effect);
+        let key = self.key == taint.key || self.key.is_empty() && self.matches == TolerationMatch::Exists;
+        let value = match &self.matches {
+            TolerationMatch::Exists => true,
+            TolerationMatch::Equal(value) => *value == taint.value,
+        };
+        effect && key && value
+    }
+}
+
+/// Keeps the pods that `selector` matches evenly spread over the values of a node label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpreadConstraint {
+    pub topology_key: String,
+    pub max_skew: u32,
+    pub unsatisfiable: WhenUnsatisfiable,
+    /// `None` counts no pod.
+    pub selector: Option<Selector>,
+    /// Fewer domains than this count as if an empty one existed.
+    pub min_domains: Option<u32>,
+    pub affinity_policy: InclusionPolicy,
+    pub taints_policy: InclusionPolicy,
+}
+
+/// What becomes of a pod that cannot be placed within `max_skew`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WhenUnsatisfiable {
+    DoNotSchedule,
+    ScheduleAnyway,
+}
+
+/// Whether nodes that the pod could not go to anyway count as domains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum InclusionPolicy {
+    Honor,
+    Ignore,
+}
+
+/// A port of the host that the pod takes for itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostPort {
+    pub protocol: String,
+    /// `0.0.0.0` or empty: on every address.
+    pub address: String,
+    pub port: u16,
+}
+
+impl HostPort {
+    pub(crate) fn conflicts(&self, other: &Self) -> bool {
+        let any = |address: &str| address.is_empty() || address == "0.0.0.0";
+        let address = any(&self.address) || any(&other.address) || self.address == other.address;
+        self.port == other.port && self.protocol == other.protocol && address
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(toleration: (&str, TolerationMatch, Option<Effect>), expected: bool) {
+        let taint = Taint { key: "key1".to_owned(), value: "value1".to_owned(), effect: Effect::NoSchedule };
+        let (key, matches, effect) = toleration;
+        let toleration = Toleration { key: key.to_owned(), matches, effect };
+        assert_eq!(toleration.tolerates(&taint), expected, "{toleration:?}");
+    }
+
+    #[test]
+    fn tolerations_as_documented() {
+        let equal = |value: &str| TolerationMatch::Equal(value.to_owned());
+        check(("key1", equal("value1"), Some(Effect::NoSchedule)), true);
+        check(("key1", TolerationMatch::Exists, Some(Effect::NoSchedule)), true);
+        check(("key1", equal("value1"), None), true);
+        check(("", TolerationMatch::Exists, None), true);
+        check(("", equal("value1"), None), false);
+        check(("key1", equal("value2"), None), false);
+        check(("key2", TolerationMatch::Exists, None), false);
+        check(("key1", TolerationMatch::Exists, Some(Effect::NoExecute)), false);
+    }
+
+    #[test]
+    fn a_port_on_every_address_conflicts_with_one_on_a_single_address() {
+        let port = |address: &str, protocol: &str| HostPort {
+            protocol: protocol.to_owned(),
+            address: address.to_owned(),
+            port: 80,
+        };
+        assert!(port("0.0.0.0", "TCP").conflicts(&port("127.0.0.1", "TCP")));
+        assert!(port("", "TCP").conflicts(&port("127.0.0.1", "TCP")));
+        assert!(!port("10.0.0.1", "TCP").conflicts(&port("127.0.0.1", "TCP")));
+        assert!(!port("", "UDP").conflicts(&port("", "TCP")));
+    }
+}

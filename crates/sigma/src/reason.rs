@@ -1,0 +1,89 @@
+//! Why a pod was not placed, worded as kube-scheduler words it: people search for these sentences.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::node::Taint;
+
+/// Why one node was ruled out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    Unschedulable,
+    UntoleratedTaint(Taint),
+    NodeAffinity,
+    HostPorts,
+    TooManyPods,
+    Insufficient(String),
+    Spread,
+    SpreadMissingLabel,
+}
+
+impl Reason {
+    /// Whether taking pods off the node could lift the reason: what preemption looks at.
+    pub fn yields_to_eviction(&self) -> bool {
+        matches!(self, Self::HostPorts | Self::TooManyPods | Self::Insufficient(_) | Self::Spread)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unschedulable => f.write_str("node(s) were unschedulable"),
+            Self::UntoleratedTaint(taint) => {
+                write!(f, "node(s) had untolerated taint {{{}: {}}}", taint.key, taint.value)
+            }
+            Self::NodeAffinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
+            Self::HostPorts => f.write_str("node(s) didn't have free ports for the requested pod ports"),
+            Self::TooManyPods => f.write_str("Too many pods"),
+            Self::Insufficient(resource) => write!(f, "Insufficient {resource}"),
+            Self::Spread => f.write_str("node(s) didn't match pod topology spread constraints"),
+            Self::SpreadMissingLabel => {
+                f.write_str("node(s) didn't match pod topology spread constraints (missing required label)")
+            }
+        }
+    }
+}
+
+/// Why no node could take a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unplaced {
+    /// The pod asks for what only the batch scheduler may spend.
+    BatchResource(String),
+    /// No node passed all filters.
+    NoFit(NoFit),
+}
+
+/// How many nodes each reason ruled out. A node that lacks several resources counts under each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoFit {
+    pub n_nodes: usize,
+    pub reasons: BTreeMap<Reason, usize>,
+}
+
+impl fmt::Display for Unplaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BatchResource(name) => {
+                write!(f, "{name} is spent by the batch scheduler only: submit the work as a DagJob")
+            }
+            Self::NoFit(no_fit) => no_fit.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for NoFit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.n_nodes == 0 {
+            return f.write_str("no nodes available to schedule pods");
+        }
+        // Reasons that read alike (a taint with two effects) are one to the reader.
+        let mut by_text: BTreeMap<String, usize> = BTreeMap::new();
+        for (reason, count) in &self.reasons {
+            *by_text.entry(reason.to_string()).or_default() += count;
+        }
+        let mut counts: Vec<String> =
+            by_text.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        counts.sort();
+        write!(f, "0/{} nodes are available: {}.", self.n_nodes, counts.join(", "))
+    }
+}

@@ -1,0 +1,91 @@
+//! Amounts of resources by name, and what a pod asks for in all.
+
+use std::collections::BTreeMap;
+
+/// Amounts by resource name: milli-cores for `cpu`, whole units (bytes, pieces) for all else.
+pub type Amounts = BTreeMap<String, u64>;
+
+pub const CPU: &str = "cpu";
+pub const MEMORY: &str = "memory";
+pub const PODS: &str = "pods";
+
+/// A container that runs before the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InitContainer {
+    pub requests: Amounts,
+    /// With `restartPolicy: Always` it runs on beside the others.
+    pub is_sidecar: bool,
+}
+
+/// What a pod asks for in all.
+///
+/// Init containers run one by one, so only the largest counts, together with the sidecars started before it;
+/// afterwards sidecars and main containers run together. The overhead of the sandbox comes on top.
+pub fn effective_requests(containers: &[Amounts], init: &[InitContainer], overhead: &Amounts) -> Amounts {
+    let mut sidecars = Amounts::new();
+    let mut peak = Amounts::new();
+    for container in init {
+        if container.is_sidecar {
+            add(&mut sidecars, &container.requests);
+            raise(&mut peak, &sidecars);
+        } else {
+            let mut while_it_runs = sidecars.clone();
+            add(&mut while_it_runs, &container.requests);
+            raise(&mut peak, &while_it_runs);
+        }
+    }
+    let mut total = sidecars;
+    containers.iter().for_each(|requests| add(&mut total, requests));
+    raise(&mut total, &peak);
+    add(&mut total, overhead);
+    total
+}
+
+fn add(sum: &mut Amounts, more: &Amounts) {
+    for (name, amount) in more {
+        let entry = sum.entry(name.clone()).or_default();
+        *entry = entry.saturating_add(*amount);
+    }
+}
+
+fn raise(peak: &mut Amounts, other: &Amounts) {
+    for (name, amount) in other {
+        let entry = peak.entry(name.clone()).or_default();
+        *entry = (*entry).max(*amount);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpu(milli: u64) -> Amounts {
+        Amounts::from([(CPU.to_owned(), milli)])
+    }
+
+    fn check(containers: &[u64], init: &[(u64, bool)], overhead: u64, expected: u64) {
+        let containers: Vec<Amounts> = containers.iter().map(|&milli| cpu(milli)).collect();
+        let init: Vec<InitContainer> = init
+            .iter()
+            .map(|&(milli, is_sidecar)| InitContainer { requests: cpu(milli), is_sidecar })
+            .collect();
+        let total = effective_requests(&containers, &init, &cpu(overhead));
+        assert_eq!(total[CPU], expected, "{containers:?} {init:?} {overhead}");
+    }
+
+    #[test]
+    fn the_larger_of_the_main_containers_and_the_init_containers() {
+        check(&[100, 200], &[], 0, 300);
+        check(&[100, 200], &[(250, false), (200, false)], 0, 300);
+        check(&[100, 200], &[(500, false), (200, false)], 0, 500);
+        check(&[100], &[(500, false)], 50, 550);
+    }
+
+    #[test]
+    fn sidecars_run_on_beside_the_main_containers() {
+        check(&[100], &[(50, true)], 0, 150);
+        check(&[100], &[(50, true), (200, false)], 0, 250);
+        check(&[100], &[(200, false), (50, true)], 0, 200);
+        check(&[], &[(u64::MAX, true), (1, true)], 1, u64::MAX);
+    }
+}
