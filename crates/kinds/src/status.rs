@@ -161,6 +161,20 @@ impl Failure {
         Self::new(504, "Timeout", message)
     }
 
+    /// Adds an entry to `details.causes`; an empty `field` is left out.
+    #[must_use]
+    pub fn with_cause(mut self, reason: &str, message: &str, field: &str) -> Self {
+        let mut cause = json!({"reason": reason, "message": message});
+        if !field.is_empty() {
+            cause["field"] = field.into();
+        }
+        match self.details.get_mut("causes").and_then(Value::as_array_mut) {
+            Some(causes) => causes.push(cause),
+            None => drop(self.details.insert("causes".into(), json!([cause]))),
+        }
+        self
+    }
+
     pub fn code(&self) -> u16 {
         self.code
     }
