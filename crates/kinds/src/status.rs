@@ -161,6 +161,13 @@ impl Failure {
         Self::new(504, "Timeout", message)
     }
 
+    /// The same refusal in other words.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
     /// Adds an entry to `details.causes`; an empty `field` is left out.
     #[must_use]
     pub fn with_cause(mut self, reason: &str, message: &str, field: &str) -> Self {
