@@ -4,7 +4,10 @@
 
 pub mod chain;
 pub mod clock;
+pub mod serve;
 pub mod task;
 pub mod telemetry;
+pub mod tls;
+pub mod tunnel;
 
 pub use chain::Chain;

@@ -20,8 +20,8 @@ pub struct FilterError {
 
 /// Starts logging for the process. A second call changes nothing.
 pub fn init(filter: &str, format: Format) -> Result<(), FilterError> {
-    let env_filter = EnvFilter::try_new(filter)
-        .map_err(|source| FilterError { filter: filter.to_owned(), source })?;
+    let env_filter =
+        EnvFilter::try_new(filter).map_err(|source| FilterError { filter: filter.to_owned(), source })?;
     let builder = tracing_subscriber::fmt().with_env_filter(env_filter).with_writer(std::io::stderr);
     // An error means that a subscriber is installed already, as in tests: then that one stays.
     let _already_set = match format {

@@ -1,0 +1,236 @@
+//! Serves HTTP/1.1 and HTTP/2 on a bound socket, over TLS or plainly, until told to stop.
+//!
+//! ```text
+//!   accept ─► (TLS handshake) ─► one task per connection ─► service, once per request
+//!   token cancelled ─► no more accepts ─► connections finish their requests ─► drain time over: closed
+//! ```
+//! ```ignore
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:6443").await?;
+//! let options = kit::serve::Options { tls: Some(kit::tls::server(&pair, Some(&ca))?), ..Default::default() };
+//! kit::serve::serve(listener, router, options, token).await;
+//! ```
+//! A request from a peer with a verified certificate carries [`PeerIdentity`](crate::tls::PeerIdentity) as an
+//! extension. Upgrades (WebSocket, SPDY) work through `hyper::upgrade::on`.
+
+mod listener;
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::{Service, ServiceExt};
+
+pub use self::listener::Listener;
+
+use self::listener::Socket;
+use crate::tls::{self, PeerIdentity};
+
+/// How connections are treated.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `None` serves plain HTTP.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// How long a peer may take for its TLS handshake, and for the head of a request. It is also how long an
+    /// HTTP/1.1 connection may idle between requests.
+    pub header_timeout: Duration,
+    /// Connections beyond this wait in the kernel's queue until another ends.
+    pub max_connections: usize,
+    /// How long requests may go on after the token was cancelled.
+    pub drain: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            header_timeout: Duration::from_secs(30),
+            max_connections: 4096,
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A peer that is silent for so long on HTTP/2 is asked whether it is still there.
+const PING_AFTER: Duration = Duration::from_secs(30);
+/// How long to wait before accepting again when the process is out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What TLS begins with; anything else on a TLS port is most likely plain HTTP.
+const TLS_HANDSHAKE: u8 = 0x16;
+const NOT_TLS: &[u8] = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
+    Client sent an HTTP request to an HTTPS server.\n";
+
+/// Serves `service` (such as an `axum::Router`) on a bound `TcpListener` or `UnixListener` until `token` is
+/// cancelled, then lets requests finish for as long as the options say.
+pub async fn serve<S, B>(
+    listener: impl Into<Listener>,
+    service: S,
+    options: Options,
+    token: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let listener = listener.into();
+    let slots = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
+    let tracker = TaskTracker::new();
+    while let Some((socket, slot)) = next(&listener, &slots, &token).await {
+        let connection = Connection { options: options.clone(), token: token.clone(), slot };
+        let served = connection.serve(socket, service.clone());
+        crate::task::spawn("connection", tracker.track_future(served));
+    }
+    // Those who connect from now on are refused by the kernel instead of waiting in vain.
+    drop(listener);
+    tracker.close();
+    tracker.wait().await;
+}
+
+/// The next connection and its slot; `None` once the token is cancelled.
+async fn next(
+    listener: &Listener,
+    slots: &Arc<Semaphore>,
+    token: &CancellationToken,
+) -> Option<(Socket, OwnedSemaphorePermit)> {
+    token
+        .run_until_cancelled(async {
+            let slot = slots.clone().acquire_owned().await.ok()?;
+            loop {
+                match listener.accept().await {
+                    Ok(socket) => return Some((socket, slot)),
+                    // The peer gave up before it was accepted: its matter, not ours.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        tracing::warn!(error = %crate::Chain(&error), "Cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        })
+        .await?
+}
+
+/// What one connection needs besides its socket.
+struct Connection {
+    options: Options,
+    token: CancellationToken,
+    /// Held for as long as the connection is served.
+    slot: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn serve<S, B>(self, socket: Socket, service: S)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match (&self.options.tls, socket) {
+            (Some(config), Socket::Tcp(mut stream)) => {
+                let handshake = async {
+                    if !begins_with_tls(&stream).await? {
+                        stream.write_all(NOT_TLS).await?;
+                        return Err(io::ErrorKind::InvalidData.into());
+                    }
+                    TlsAcceptor::from(config.clone()).accept(stream).await
+                };
+                let handshake = tokio::time::timeout(self.options.header_timeout, handshake);
+                match self.token.run_until_cancelled(handshake).await {
+                    Some(Ok(Ok(stream))) => {
+                        let (_, session) = stream.get_ref();
+                        let identity = session
+                            .peer_certificates()
+                            .and_then(<[_]>::first)
+                            .map(|certificate| tls::identity(certificate));
+                        let is_http2 = session.alpn_protocol() == Some(b"h2");
+                        self.drive(stream, is_http2, identify(identity, service)).await;
+                    }
+                    Some(Ok(Err(error))) => {
+                        tracing::debug!(error = %crate::Chain(&error), "TLS handshake failed");
+                    }
+                    Some(Err(_)) | None => tracing::debug!("TLS handshake not finished in time"),
+                }
+            }
+            (_, Socket::Tcp(stream)) => self.drive(stream, false, identify(None, service)).await,
+            (_, Socket::Unix(stream)) => self.drive(stream, false, identify(None, service)).await,
+        }
+    }
+
+    async fn drive<I, S, B>(self, stream: I, is_http2: bool, service: S)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        // The handshake has settled the version. Left to guess by the first bytes, the server would wait for
+        // them without a time limit.
+        let builder = auto::Builder::new(TokioExecutor::new());
+        let mut builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.options.header_timeout);
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_AFTER);
+        let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let outcome = tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            () = self.token.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(self.options.drain, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(error = %crate::Chain(&*error), "Connection ended");
+        }
+        drop(self.slot);
+    }
+}
+
+/// Looks at the first byte without taking it.
+async fn begins_with_tls(stream: &tokio::net::TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    match stream.peek(&mut first).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(first[0] == TLS_HANDSHAKE),
+    }
+}
+
+/// `service` with each request told who the peer is.
+fn identify<S, B>(
+    identity: Option<PeerIdentity>,
+    service: S,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = Response<B>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Body + 'static,
+{
+    service_fn(move |mut request: Request<Incoming>| {
+        if let Some(identity) = &identity {
+            request.extensions_mut().insert(identity.clone());
+        }
+        service.clone().oneshot(request)
+    })
+}
+
+#[cfg(test)]
+mod tests;
