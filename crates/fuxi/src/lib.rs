@@ -1,1 +1,21 @@
 //! The batch engine: grants, DAG progress, instance hand-out. Pure: never IO, never knows pods.
+//!
+//! ```text
+//!               ask, deltas                 grants, revokes
+//!   job::Job ───────────────► grants::Ledger ───────────────► (edge makes and drains workers)
+//!      ▲ │
+//!      │ └── assign, ack, stop ──► worker ──► one child process per instance
+//!      └──── hello, result ◄──────────┘
+//! ```
+//! Everything is `(state, event, now) -> decisions`, where `now` is the time since any fixed moment.
+
+pub mod dag;
+pub mod grants;
+pub mod instances;
+pub mod job;
+pub mod protocol;
+pub mod ranges;
+
+pub use dag::TaskIdx;
+pub use job::{Job, WorkerId};
+pub use ranges::Ranges;

@@ -147,6 +147,9 @@ pub struct TaskStatus {
     /// The instances that ended well, as ranges: `0-41,43,50-199`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub finished: String,
+    /// Unfinished instances that were tried before, as `index:failed/tried`. So a restart keeps the retry limit.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub retries: String,
     /// What the last failed attempt said of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,

@@ -1,0 +1,356 @@
+//! The ledger: scripts, and random histories against what must always hold.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+use model::{Bytes, MilliCpu};
+use proptest::prelude::*;
+
+use super::{
+    Decision, Definition, Event, GrantId, Ledger, MachineId, Place, RackId, Resources, Truth, UnitId,
+};
+
+fn room(cpu: u64, memory: u64) -> Resources {
+    Resources { cpu: MilliCpu(cpu), memory: Bytes(memory), workers: 100 }
+}
+
+fn shape(cpu: u64, memory: u64) -> Resources {
+    Resources { workers: 1, ..room(cpu, memory) }
+}
+
+fn machine(id: u32, cpu: u64) -> Event {
+    Event::Machine { machine: MachineId(id), rack: RackId(id / 2), capacity: room(cpu, cpu) }
+}
+
+fn define(unit: u64, cpu: u64, priority: i32) -> Event {
+    let definition = Definition { shape: shape(cpu, cpu), priority, maximum: 100 };
+    Event::Define { unit: UnitId(unit), definition }
+}
+
+fn ask(unit: u64, sequence: u64, place: Place, delta: i64) -> Event {
+    Event::Ask { unit: UnitId(unit), sequence, place, delta }
+}
+
+fn show(decisions: &[Decision]) -> String {
+    let words: Vec<String> = decisions
+        .iter()
+        .map(|decision| match decision {
+            Decision::Grant { grant, unit, machine } => {
+                format!("grant{} u{}@m{}", grant.0, unit.0, machine.0)
+            }
+            Decision::Revoke { grant, unit, machine } => {
+                format!("revoke{} u{}@m{}", grant.0, unit.0, machine.0)
+            }
+            Decision::Resync { unit } => format!("resync u{}", unit.0),
+        })
+        .collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+}
+
+/// Events with the second at which they happen; the ledger has a grace of five seconds.
+fn check(events: Vec<(u64, Event)>, expected: Expect) {
+    let mut ledger = Ledger::new(Duration::from_secs(5));
+    let mut log = String::new();
+    for (second, event) in events {
+        let decided = ledger.step(event, Duration::from_secs(second));
+        writeln!(log, "{second}: {}", show(&decided)).unwrap();
+    }
+    expected.assert_eq(&log);
+}
+
+#[test]
+fn room_is_granted_to_the_roomiest_machine_and_returned_room_is_offered() {
+    check(
+        vec![
+            (0, machine(0, 1000)),
+            (0, machine(1, 2000)),
+            (0, define(1, 1000, 0)),
+            (1, ask(1, 1, Place::Cluster, 5)),
+            (2, Event::Return { grant: GrantId(1) }),
+            (3, ask(1, 2, Place::Cluster, -1)),
+            (4, Event::Return { grant: GrantId(2) }),
+        ],
+        expect![[r#"
+            0: -
+            0: -
+            0: -
+            1: grant1 u1@m1, grant2 u1@m1, grant3 u1@m0
+            2: grant4 u1@m1
+            3: -
+            4: -
+        "#]],
+    );
+}
+
+#[test]
+fn the_path_is_walked_by_priority_then_from_near_to_far() {
+    check(
+        vec![
+            (0, define(1, 1000, 0)),
+            (0, define(2, 1000, 0)),
+            (0, define(3, 1000, 7)),
+            (0, define(4, 1000, 9)),
+            (1, ask(1, 1, Place::Cluster, 1)),
+            (1, ask(2, 1, Place::Machine(MachineId(1)), 1)),
+            (1, ask(3, 1, Place::Rack(RackId(0)), 1)),
+            (1, ask(4, 1, Place::Rack(RackId(5)), 1)),
+            (2, machine(1, 1000)),
+            (3, machine(1, 2000)),
+            (4, machine(1, 4000)),
+        ],
+        expect![[r#"
+            0: -
+            0: -
+            0: -
+            0: -
+            1: -
+            1: -
+            1: -
+            1: -
+            2: grant1 u3@m1
+            3: grant2 u2@m1
+            4: grant3 u1@m1
+        "#]],
+    );
+}
+
+#[test]
+fn equals_take_turns() {
+    check(
+        vec![
+            (0, define(1, 1000, 0)),
+            (0, define(2, 1000, 0)),
+            (1, ask(1, 1, Place::Cluster, 9)),
+            (1, ask(2, 1, Place::Cluster, 9)),
+            (2, machine(0, 4000)),
+        ],
+        expect![[r#"
+            0: -
+            0: -
+            1: -
+            1: -
+            2: grant1 u1@m0, grant2 u2@m0, grant3 u1@m0, grant4 u2@m0
+        "#]],
+    );
+}
+
+#[test]
+fn a_lasting_shortage_revokes_the_youngest_of_the_lowest_priority() {
+    check(
+        vec![
+            (0, machine(0, 4000)),
+            (0, define(1, 1000, 5)),
+            (0, define(2, 1000, 0)),
+            (1, ask(2, 1, Place::Cluster, 2)),
+            (1, ask(1, 1, Place::Cluster, 2)),
+            (2, machine(0, 2500)),
+            (4, machine(0, 4000)),
+            (5, machine(0, 900)),
+            (6, Event::Tick),
+            (10, Event::Tick),
+            (11, Event::Tick),
+            (12, machine(0, 1000)),
+            (13, Event::Return { grant: GrantId(2) }),
+        ],
+        expect![[r#"
+            0: -
+            0: -
+            0: -
+            1: grant1 u2@m0, grant2 u2@m0
+            1: grant3 u1@m0, grant4 u1@m0
+            2: -
+            4: -
+            5: -
+            6: -
+            10: revoke2 u2@m0, revoke1 u2@m0, revoke4 u1@m0, revoke3 u1@m0
+            11: -
+            12: -
+            13: -
+        "#]],
+    );
+}
+
+#[test]
+fn asks_count_once_and_a_gap_is_healed_by_a_sync() {
+    check(
+        vec![
+            (0, machine(0, 3000)),
+            (0, define(1, 1000, 0)),
+            (1, ask(1, 1, Place::Cluster, 1)),
+            (1, ask(1, 1, Place::Cluster, 1)),
+            (2, ask(1, 3, Place::Cluster, 1)),
+            (
+                3,
+                Event::Sync {
+                    unit: UnitId(1),
+                    truth: Truth {
+                        sequence: 3,
+                        seen: GrantId(0),
+                        wanted: vec![(Place::Cluster, 1)],
+                        held: Vec::new(),
+                    },
+                },
+            ),
+            (
+                4,
+                Event::Sync {
+                    unit: UnitId(1),
+                    truth: Truth {
+                        sequence: 4,
+                        seen: GrantId(2),
+                        wanted: vec![(Place::Cluster, 1)],
+                        held: vec![(GrantId(9), MachineId(0))],
+                    },
+                },
+            ),
+        ],
+        expect![[r#"
+            0: -
+            0: -
+            1: grant1 u1@m0
+            1: -
+            2: resync u1
+            3: grant2 u1@m0
+            4: grant10 u1@m0
+        "#]],
+    );
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Machine(u32, u64),
+    MachineGone(u32),
+    Ask(u64, Place, i64),
+    Repeat,
+    Return(usize),
+    UnitGone(u64),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let place = prop_oneof![
+        3 => Just(Place::Cluster),
+        1 => (0u32..4).prop_map(|id| Place::Machine(MachineId(id))),
+        1 => (0u32..2).prop_map(|id| Place::Rack(RackId(id))),
+    ];
+    prop_oneof![
+        4 => (0u32..4, 0u64..9).prop_map(|(id, cpu)| Step::Machine(id, cpu * 500)),
+        1 => (0u32..4).prop_map(Step::MachineGone),
+        6 => (0u64..4, place, -3i64..6).prop_map(|(unit, place, delta)| Step::Ask(unit, place, delta)),
+        1 => Just(Step::Repeat),
+        6 => any::<usize>().prop_map(Step::Return),
+        1 => (0u64..4).prop_map(Step::UnitGone),
+        2 => (0u64..8).prop_map(Step::Wait),
+    ]
+}
+
+/// A second, naive account of the same history.
+#[derive(Default)]
+struct Account {
+    capacity: BTreeMap<u32, u64>,
+    live: BTreeMap<GrantId, (UnitId, MachineId, bool)>,
+    sequence: BTreeMap<u64, u64>,
+    now: u64,
+}
+
+const SHAPES: [u64; 4] = [500, 1000, 700, 300];
+
+impl Account {
+    fn used(&self, machine: u32, with_revoked: bool) -> u64 {
+        let on_it =
+            self.live.values().filter(|(_, at, revoked)| at.0 == machine && (with_revoked || !revoked));
+        on_it.map(|(unit, _, _)| SHAPES[usize::try_from(unit.0).unwrap()]).sum()
+    }
+
+    fn note(&mut self, decisions: &[Decision]) -> Result<(), TestCaseError> {
+        for decision in decisions {
+            match decision {
+                Decision::Grant { grant, unit, machine } => {
+                    prop_assert!(self.live.insert(*grant, (*unit, *machine, false)).is_none());
+                    prop_assert!(self.used(machine.0, true) <= self.capacity[&machine.0], "over-granted");
+                }
+                Decision::Revoke { grant, .. } => {
+                    let state = self.live.get_mut(grant).unwrap();
+                    prop_assert!(!state.2, "revoked twice");
+                    state.2 = true;
+                }
+                Decision::Resync { .. } => prop_assert!(false, "no ask was lost"),
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, step: &Step, last: Option<&Event>) -> Option<Event> {
+        Some(match step {
+            Step::Machine(id, cpu) => {
+                self.capacity.insert(*id, *cpu);
+                machine(*id, *cpu)
+            }
+            Step::MachineGone(id) => {
+                self.capacity.remove(id);
+                self.live.retain(|_, (_, at, _)| at.0 != *id);
+                Event::MachineGone { machine: MachineId(*id) }
+            }
+            Step::Ask(unit, place, delta) => {
+                let sequence = self.sequence.entry(*unit).or_default();
+                *sequence += 1;
+                ask(*unit, *sequence, *place, *delta)
+            }
+            Step::Repeat => last.filter(|event| matches!(event, Event::Ask { .. })).cloned()?,
+            Step::Return(pick) => {
+                let grant = *self.live.keys().nth(pick % self.live.len().max(1))?;
+                self.live.remove(&grant);
+                Event::Return { grant }
+            }
+            Step::UnitGone(unit) => {
+                self.live.retain(|_, (of, _, _)| of.0 != *unit);
+                self.sequence.remove(unit);
+                Event::UnitGone { unit: UnitId(*unit) }
+            }
+            Step::Wait(seconds) => {
+                self.now += seconds;
+                Event::Tick
+            }
+        })
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn never_over_grants_and_leaves_no_usable_room(steps in prop::collection::vec(step(), 1..80)) {
+        let mut ledger = Ledger::new(Duration::from_secs(5));
+        let mut account = Account::default();
+        let mut last = None;
+        for step in steps {
+            for unit in 0..4u64 {
+                ledger.step(define(unit, SHAPES[usize::try_from(unit).unwrap()], i32::try_from(unit % 2).unwrap()), Duration::ZERO);
+            }
+            let Some(event) = account.event(&step, last.as_ref()) else { continue };
+            last = Some(event.clone());
+            let decisions = ledger.step(event, Duration::from_secs(account.now));
+            account.note(&decisions)?;
+            for (id, capacity) in &account.capacity {
+                let used = account.used(*id, true);
+                prop_assert_eq!(ledger.used(MachineId(*id)).cpu.0, used);
+                for unit in 0..4u64 {
+                    let wants_here = ledger.units.get(&UnitId(unit)).is_some_and(|unit| {
+                        let here = [Place::Cluster, Place::Machine(MachineId(*id)), Place::Rack(RackId(*id / 2))];
+                        here.iter().any(|place| unit.wanted.contains_key(place))
+                    });
+                    let need = SHAPES[usize::try_from(unit).unwrap()];
+                    prop_assert!(!wants_here || used + need > *capacity, "unit {} waits though machine {} has room", unit, id);
+                }
+            }
+        }
+        // A shortage that lasts ends in enough revokes.
+        account.now += 60;
+        let decisions = ledger.step(Event::Tick, Duration::from_secs(account.now));
+        account.note(&decisions)?;
+        for (id, capacity) in &account.capacity {
+            prop_assert!(account.used(*id, false) <= *capacity);
+        }
+    }
+}

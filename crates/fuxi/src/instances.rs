@@ -1,0 +1,268 @@
+//! The instances of one task: who runs which, what is finished, what is to be tried again.
+//!
+//! ```text
+//!   fresh ──next──► running ──succeed──► finished (for good)
+//!                    ▲   │
+//!                    │   ├─fail, lost──► again ──next──┐
+//!                    └───┼────────────────────────────┘
+//!                        └─fail for the last time──► exhausted: the task has failed
+//! ```
+//! An instance is in exactly one of these sets. `finished` and `tries` are what a restart needs to know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use model::dagjob::TaskStatus;
+
+use crate::job::WorkerId;
+use crate::protocol::Attempt;
+use crate::ranges::Ranges;
+
+/// An instance whose worker was lost this often is given up, so that one that kills its host does not do so for ever.
+pub const MAX_LOSSES: u32 = 20;
+
+/// The state of one task's instances.
+#[derive(Clone, Debug)]
+pub struct Instances {
+    count: u32,
+    max_attempts: u32,
+    finished: Ranges,
+    /// Every instance below this is finished, running or in `again`.
+    cursor: u32,
+    again: BTreeSet<u32>,
+    /// Unfinished instances that were tried before.
+    tries: BTreeMap<u32, Tries>,
+    running: BTreeMap<u32, Running>,
+    failed_attempts: u32,
+    last_failure: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tries {
+    /// The number of the last attempt that ended.
+    used: u32,
+    /// How many of them failed by themselves; the others were lost with their worker.
+    failed: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Running {
+    worker: WorkerId,
+    number: u32,
+    since: Duration,
+}
+
+/// What became of a report that an attempt ended badly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Counted before, or overtaken by another attempt: nothing changed.
+    Stale,
+    /// Counted; the instance will be tried again.
+    Again,
+    /// Counted; it was the last attempt that the instance had.
+    Exhausted,
+}
+
+impl Instances {
+    /// `count` instances of which none was tried.
+    pub fn new(count: u32, max_attempts: u32) -> Self {
+        Self {
+            count,
+            max_attempts: max_attempts.max(1),
+            finished: Ranges::new(),
+            cursor: 0,
+            again: BTreeSet::new(),
+            tries: BTreeMap::new(),
+            running: BTreeMap::new(),
+            failed_attempts: 0,
+            last_failure: None,
+        }
+    }
+
+    /// The instances as a stored status tells. What cannot be read counts as not done: it is run again, never skipped.
+    pub fn restore(count: u32, max_attempts: u32, status: &TaskStatus) -> Self {
+        let mut instances = Self::new(count, max_attempts);
+        if let Ok(finished) = status.finished.parse::<Ranges>() {
+            instances.finished.extend_below(&finished, count);
+        }
+        instances.failed_attempts = status.failed_attempts;
+        instances.last_failure.clone_from(&status.last_failure);
+        for (index, tries) in status.retries.split(',').filter_map(parse_tries) {
+            if index < count && !instances.finished.contains(index) {
+                instances.tries.insert(index, tries);
+                instances.again.insert(index);
+            }
+        }
+        instances
+    }
+
+    /// The hard state and the counts, for the job's status.
+    pub fn status(&self) -> TaskStatus {
+        let retries: Vec<String> = self
+            .tries
+            .iter()
+            .map(|(index, tries)| format!("{index}:{}/{}", tries.failed, tries.used))
+            .collect();
+        TaskStatus {
+            instances: self.count,
+            running: u32::try_from(self.running.len()).unwrap_or(u32::MAX),
+            succeeded: self.n_finished(),
+            failed_attempts: self.failed_attempts,
+            finished: self.finished.to_string(),
+            retries: retries.join(","),
+            last_failure: self.last_failure.clone(),
+        }
+    }
+
+    /// How many instances are neither finished nor running.
+    pub fn n_pending(&self) -> u32 {
+        self.n_unfinished().saturating_sub(u32::try_from(self.running.len()).unwrap_or(u32::MAX))
+    }
+
+    /// How many instances are not finished.
+    pub fn n_unfinished(&self) -> u32 {
+        self.count - self.n_finished()
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.n_unfinished() == 0
+    }
+
+    /// Whether any instance was ever handed out.
+    pub fn was_touched(&self) -> bool {
+        !self.running.is_empty() || !self.finished.is_empty() || self.failed_attempts > 0
+    }
+
+    /// The job is over: nothing counts as running any more.
+    pub fn halt(&mut self) {
+        self.running.clear();
+    }
+
+    fn n_finished(&self) -> u32 {
+        u32::try_from(self.finished.len()).unwrap_or(u32::MAX).min(self.count)
+    }
+
+    /// Hands an instance to `worker`. What failed before goes first: a command that cannot work is found out early.
+    pub fn next(&mut self, worker: WorkerId, now: Duration) -> Option<Attempt> {
+        let index = match self.again.pop_first() {
+            Some(index) => index,
+            None => self.next_fresh()?,
+        };
+        let number = self.tries.get(&index).map_or(0, |tries| tries.used).saturating_add(1);
+        self.running.insert(index, Running { worker, number, since: now });
+        Some(Attempt { index, number })
+    }
+
+    fn next_fresh(&mut self) -> Option<u32> {
+        loop {
+            let index = self.finished.first_gap(self.cursor).filter(|index| *index < self.count)?;
+            self.cursor = index + 1;
+            if !self.running.contains_key(&index) {
+                return Some(index);
+            }
+        }
+    }
+
+    /// A worker that was not known to run anything says that it runs `attempt`. False if that is not needed: it is
+    /// finished, no instance of this task, or runs elsewhere.
+    pub fn adopt(&mut self, worker: WorkerId, attempt: Attempt, now: Duration) -> bool {
+        let Attempt { index, number } = attempt;
+        if index >= self.count || self.finished.contains(index) {
+            return false;
+        }
+        if let Some(running) = self.running.get(&index) {
+            return running.worker == worker && running.number == number;
+        }
+        self.again.remove(&index);
+        self.running.insert(index, Running { worker, number, since: now });
+        true
+    }
+
+    /// An attempt ended well. True if the instance was not finished before, whoever ran it.
+    pub fn succeed(&mut self, attempt: Attempt) -> bool {
+        let index = attempt.index;
+        if index >= self.count || !self.finished.insert(index) {
+            return false;
+        }
+        self.running.remove(&index);
+        self.again.remove(&index);
+        self.tries.remove(&index);
+        true
+    }
+
+    /// An attempt ended badly on `worker`.
+    pub fn fail(&mut self, worker: WorkerId, attempt: Attempt, reason: String) -> Failure {
+        if !self.end(worker, attempt) {
+            return Failure::Stale;
+        }
+        self.last_failure = Some(reason);
+        let tries = self.tries.entry(attempt.index).or_default();
+        tries.failed += 1;
+        if tries.failed >= self.max_attempts { Failure::Exhausted } else { Failure::Again }
+    }
+
+    /// The worker of a running attempt is gone, and nobody knows how far it came.
+    pub fn lose(&mut self, worker: WorkerId, attempt: Attempt, reason: String) -> Failure {
+        if !self.runs(worker, attempt) || !self.end(worker, attempt) {
+            return Failure::Stale;
+        }
+        self.last_failure = Some(reason);
+        let tries = self.tries.entry(attempt.index).or_default();
+        if tries.used.saturating_sub(tries.failed) >= MAX_LOSSES {
+            Failure::Exhausted
+        } else {
+            Failure::Again
+        }
+    }
+
+    /// An assignment that never reached its worker: not an attempt.
+    pub fn withdraw(&mut self, worker: WorkerId, attempt: Attempt) {
+        if self.runs(worker, attempt) {
+            self.running.remove(&attempt.index);
+            self.again.insert(attempt.index);
+        }
+    }
+
+    /// The attempts that run since before `moment`.
+    pub fn running_since_before(&self, moment: Duration) -> Vec<(WorkerId, Attempt)> {
+        let old = self.running.iter().filter(|(_, running)| running.since < moment);
+        old.map(|(index, running)| (running.worker, Attempt { index: *index, number: running.number }))
+            .collect()
+    }
+
+    fn runs(&self, worker: WorkerId, attempt: Attempt) -> bool {
+        self.running
+            .get(&attempt.index)
+            .is_some_and(|running| running.worker == worker && running.number == attempt.number)
+    }
+
+    /// Moves an attempt that ended badly to `again`; false if that was known or does not matter any more.
+    fn end(&mut self, worker: WorkerId, attempt: Attempt) -> bool {
+        let Attempt { index, number } = attempt;
+        if index >= self.count || self.finished.contains(index) {
+            return false;
+        }
+        let elsewhere = self.running.contains_key(&index) && !self.runs(worker, attempt);
+        let used = self.tries.get(&index).map_or(0, |tries| tries.used);
+        if elsewhere || number <= used {
+            return false;
+        }
+        self.running.remove(&index);
+        self.again.insert(index);
+        self.tries.entry(index).or_default().used = number;
+        self.failed_attempts = self.failed_attempts.saturating_add(1);
+        true
+    }
+}
+
+/// Reads `index:failed/used`.
+fn parse_tries(text: &str) -> Option<(u32, Tries)> {
+    let (index, tries) = text.split_once(':')?;
+    let (failed, used) = tries.split_once('/')?;
+    let failed: u32 = failed.parse().ok()?;
+    let used: u32 = used.parse().ok()?;
+    Some((index.parse().ok()?, Tries { used: used.max(failed), failed }))
+}
+
+#[cfg(test)]
+mod tests;

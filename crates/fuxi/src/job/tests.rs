@@ -1,0 +1,136 @@
+//! A job's master in a world where messages are repeated, reordered between workers and lost, workers die, and the
+//! master itself is killed at any moment.
+
+mod world;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use model::dagjob::{DagJobSpec, DagJobStatus, Task};
+use world::{Act, World, act};
+
+use super::{Decision, Event, Job, Outcome, WorkerId};
+use crate::dag::TaskIdx;
+use crate::protocol::{Attempt, AttemptResult, Exit};
+
+pub(super) fn spec(tasks: &[(&str, u32, &[&str])]) -> DagJobSpec {
+    let task = |(name, instances, parents): &(&str, u32, &[&str])| Task {
+        name: (*name).to_owned(),
+        instances: *instances,
+        depends_on: parents.iter().map(|parent| (*parent).to_owned()).collect(),
+        image: "tools".to_owned(),
+        command: vec!["true".to_owned()],
+        max_attempts: 3,
+        ..Task::default()
+    };
+    DagJobSpec {
+        tasks: tasks.iter().map(task).collect(),
+        volumes: Vec::new(),
+        priority: 0,
+        keep_workers_seconds: None,
+    }
+}
+
+const DIAMOND: [(&str, u32, &[&str]); 4] =
+    [("split", 2, &[]), ("left", 4, &["split"]), ("right", 3, &["split"]), ("merge", 1, &["left", "right"])];
+
+fn result(index: u32, number: u32, exit: Exit) -> AttemptResult {
+    AttemptResult { attempt: Attempt { index, number }, exit, duration_ms: 1, tail: "no room\n".to_owned() }
+}
+
+fn hello(worker: u64) -> Event {
+    Event::Hello { worker: WorkerId(worker), running: None, results: Vec::new() }
+}
+
+#[test]
+fn an_acknowledgement_waits_for_the_store_and_so_does_the_child_task() {
+    let mut job = Job::try_new(&spec(&[("a", 1, &[]), ("b", 1, &["a"])]), &DagJobStatus::default()).unwrap();
+    let now = Duration::ZERO;
+    assert_eq!(job.n_missing_workers(TaskIdx(0)), 1);
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, now);
+    assert_eq!(job.n_missing_workers(TaskIdx(0)), 0);
+    let first = Attempt { index: 0, number: 1 };
+    assert_eq!(
+        job.step(hello(1), now),
+        [Decision::Assign { worker: WorkerId(1), task: TaskIdx(0), attempt: first }]
+    );
+    let told = Event::Result { worker: WorkerId(1), result: result(0, 1, Exit::Code(0)) };
+    assert_eq!(job.step(told, now), []);
+    assert!(job.is_urgent());
+    assert_eq!(job.n_missing_workers(TaskIdx(1)), 0);
+    let version = job.version();
+    assert_eq!(
+        job.step(Event::Stored { version }, now),
+        [
+            Decision::Ack { worker: WorkerId(1), attempts: vec![first] },
+            Decision::Stop { worker: WorkerId(1) }
+        ]
+    );
+    assert_eq!(job.n_missing_workers(TaskIdx(1)), 1);
+}
+
+#[test]
+fn a_command_that_cannot_run_fails_the_job_with_its_words() {
+    let mut job = Job::try_new(&spec(&[("a", 1000, &[])]), &DagJobStatus::default()).unwrap();
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(hello(1), Duration::ZERO);
+    for number in 1..=3 {
+        assert_eq!(job.outcome(), None);
+        let exit = Exit::NotStarted { code: 127, message: "cannot run `frobnicate`".to_owned() };
+        job.step(Event::Result { worker: WorkerId(1), result: result(0, number, exit) }, Duration::ZERO);
+    }
+    let message = "instance 0 attempt 3: exit code 127: cannot run `frobnicate`: no room".to_owned();
+    assert_eq!(job.outcome(), Some(&Outcome::Failed { task: TaskIdx(0), message }));
+}
+
+#[test]
+fn a_drained_worker_ends_what_it_runs_and_gets_nothing_more() {
+    let mut job = Job::try_new(&spec(&[("a", 9, &[])]), &DagJobStatus::default()).unwrap();
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(hello(1), Duration::ZERO);
+    assert_eq!(job.step(Event::Drain { worker: WorkerId(1) }, Duration::ZERO), []);
+    job.step(Event::Result { worker: WorkerId(1), result: result(0, 1, Exit::Code(0)) }, Duration::ZERO);
+    let version = job.version();
+    let owed = job.step(Event::Stored { version }, Duration::ZERO);
+    assert_eq!(owed.last(), Some(&Decision::Stop { worker: WorkerId(1) }));
+}
+
+#[test]
+fn an_attempt_far_beyond_its_limit_is_given_up_with_its_worker() {
+    let mut limited = spec(&[("a", 1, &[])]);
+    limited.tasks[0].timeout_seconds = Some(5);
+    let mut job = Job::try_new(&limited, &DagJobStatus::default()).unwrap();
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(hello(1), Duration::ZERO);
+    assert_eq!(job.step(Event::Tick, Duration::from_secs(34)), []);
+    assert_eq!(job.step(Event::Tick, Duration::from_secs(36)), [Decision::Stop { worker: WorkerId(1) }]);
+    assert_eq!(job.task_status()["a"].retries, "0:0/1");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn nothing_is_lost_or_counted_twice(acts in prop::collection::vec(act(), 1..160)) {
+        let mut world = World::new(spec(&DIAMOND));
+        for act in acts {
+            world.perform(&act);
+        }
+        world.settle();
+        prop_assert_eq!(world.verdict(), Ok(()));
+    }
+
+    #[test]
+    fn without_failures_a_job_succeeds_and_runs_nothing_twice_that_was_stored(
+        acts in prop::collection::vec(act().prop_filter("kind", |act| !matches!(act, Act::Finish { ok: false, .. } | Act::Kill(_))), 1..160),
+    ) {
+        let mut world = World::new(spec(&DIAMOND));
+        for act in acts {
+            world.perform(&act);
+        }
+        world.settle();
+        prop_assert_eq!(world.verdict(), Ok(()));
+        prop_assert_eq!(world.job.outcome(), Some(&Outcome::Succeeded));
+        prop_assert!(world.runs.values().all(|runs| *runs == 1), "{:?}", world.runs);
+    }
+}

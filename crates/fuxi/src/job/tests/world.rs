@@ -1,0 +1,355 @@
+//! The world around a job's master: workers with their own state, connections that break, a store, and killings.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use model::dagjob::{DagJobSpec, DagJobStatus};
+use proptest::prelude::*;
+
+use super::{Decision, Event, Job, Outcome, WorkerId};
+use crate::dag::TaskIdx;
+use crate::instances::MAX_LOSSES;
+use crate::protocol::{Attempt, AttemptResult, Exit};
+use crate::ranges::Ranges;
+
+/// One thing that may happen; numbers pick among the workers there are.
+#[derive(Clone, Debug)]
+pub(super) enum Act {
+    Create(usize),
+    /// The next message to a worker arrives.
+    ToWorker(usize),
+    /// The next message of a worker arrives, perhaps twice.
+    ToMaster(usize, bool),
+    Finish {
+        worker: usize,
+        ok: bool,
+    },
+    Disconnect(usize),
+    Connect(usize),
+    Kill(usize),
+    Drain(usize),
+    Store,
+    /// The master is killed; perhaps just after its last status became durable and before it knew.
+    Restart(bool),
+    Wait,
+}
+
+pub(super) fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        3 => any::<usize>().prop_map(Act::Create),
+        8 => any::<usize>().prop_map(Act::ToWorker),
+        8 => (any::<usize>(), any::<bool>()).prop_map(|(worker, twice)| Act::ToMaster(worker, twice)),
+        8 => (any::<usize>(), prop::bool::weighted(0.85)).prop_map(|(worker, ok)| Act::Finish { worker, ok }),
+        1 => any::<usize>().prop_map(Act::Disconnect),
+        4 => any::<usize>().prop_map(Act::Connect),
+        1 => any::<usize>().prop_map(Act::Kill),
+        1 => any::<usize>().prop_map(Act::Drain),
+        4 => Just(Act::Store),
+        1 => any::<bool>().prop_map(Act::Restart),
+        1 => Just(Act::Wait),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Up {
+    Hello { running: Option<Attempt>, results: Vec<AttemptResult> },
+    Result(AttemptResult),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Worker {
+    task: usize,
+    connected: bool,
+    running: Option<Attempt>,
+    results: Vec<AttemptResult>,
+    up: VecDeque<Up>,
+    down: VecDeque<Decision>,
+}
+
+pub(super) struct World {
+    spec: DagJobSpec,
+    pub(super) job: Job,
+    durable: DagJobStatus,
+    workers: BTreeMap<WorkerId, Worker>,
+    next_worker: u64,
+    now: Duration,
+    /// How often each (task, instance) was really started.
+    pub(super) runs: BTreeMap<(usize, u32), u32>,
+    /// How often each really failed, and how often it was lost with its worker.
+    failures: BTreeMap<(usize, u32), u32>,
+    losses: BTreeMap<(usize, u32), u32>,
+    broken: Vec<String>,
+}
+
+impl World {
+    pub(super) fn new(spec: DagJobSpec) -> Self {
+        let job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
+        Self {
+            spec,
+            job,
+            durable: DagJobStatus::default(),
+            workers: BTreeMap::new(),
+            next_worker: 1,
+            now: Duration::ZERO,
+            runs: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            losses: BTreeMap::new(),
+            broken: Vec::new(),
+        }
+    }
+
+    pub(super) fn verdict(&self) -> Result<(), String> {
+        if let Some(broken) = self.broken.first() {
+            return Err(broken.clone());
+        }
+        match self.job.outcome() {
+            None => Err("the job did not end".to_owned()),
+            Some(Outcome::Succeeded) => {
+                let all = self.spec.tasks.iter().all(|task| {
+                    let status = &self.durable.tasks[&task.name];
+                    status.succeeded == task.instances
+                        && self.finished(&task.name).len() == u64::from(task.instances)
+                });
+                if all { Ok(()) } else { Err("succeeded without all instances".to_owned()) }
+            }
+            Some(Outcome::Failed { .. }) => {
+                let gave_up = self.failures.values().any(|count| *count >= 3);
+                let lost = self.losses.values().any(|count| *count >= MAX_LOSSES);
+                if gave_up || lost { Ok(()) } else { Err("failed without three failures".to_owned()) }
+            }
+        }
+    }
+
+    /// Lets everything arrive and end well until the job is over and stored.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..300 {
+            for task in 0..self.spec.tasks.len() {
+                self.perform(&Act::Create(task));
+            }
+            for worker in 0..self.workers.len() {
+                self.perform(&Act::Connect(worker));
+                self.perform(&Act::ToMaster(worker, false));
+                self.perform(&Act::ToWorker(worker));
+                self.perform(&Act::Finish { worker, ok: true });
+            }
+            self.perform(&Act::Store);
+            self.perform(&Act::Wait);
+            if self.job.outcome().is_some() && self.job.is_stored() {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn perform(&mut self, act: &Act) {
+        match act {
+            Act::Create(pick) => self.create(pick % self.spec.tasks.len()),
+            Act::ToWorker(pick) => self.deliver_down(*pick),
+            Act::ToMaster(pick, twice) => self.deliver_up(*pick, *twice),
+            Act::Finish { worker, ok } => self.finish(*worker, *ok),
+            Act::Disconnect(pick) => self.disconnect(*pick),
+            Act::Connect(pick) => self.connect(*pick),
+            Act::Kill(pick) => self.kill(*pick),
+            Act::Drain(pick) => {
+                if let Some(worker) = self.pick(*pick) {
+                    self.tell(Event::Drain { worker });
+                }
+            }
+            Act::Store => {
+                let version = self.store();
+                self.tell(Event::Stored { version });
+            }
+            Act::Restart(after_store) => self.restart(*after_store),
+            Act::Wait => {
+                self.now += Duration::from_secs(1);
+                self.tell(Event::Tick);
+            }
+        }
+    }
+
+    fn pick(&self, pick: usize) -> Option<WorkerId> {
+        self.workers.keys().nth(pick % self.workers.len().max(1)).copied()
+    }
+
+    fn create(&mut self, task: usize) {
+        if self.job.n_missing_workers(TaskIdx(task)) > 0 {
+            let worker = WorkerId(self.next_worker);
+            self.next_worker += 1;
+            self.workers.insert(worker, Worker { task, ..Worker::default() });
+            self.tell(Event::Created { worker, task: TaskIdx(task) });
+        }
+    }
+
+    fn deliver_down(&mut self, pick: usize) {
+        let Some(id) = self.pick(pick) else { return };
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        match worker.down.pop_front() {
+            Some(Decision::Assign { attempt, .. }) => {
+                let key = (worker.task, attempt.index);
+                if worker.running.replace(attempt).is_some() {
+                    self.broken.push(format!("{id:?} got {attempt:?} while it ran another"));
+                }
+                *self.runs.entry(key).or_default() += 1;
+            }
+            Some(Decision::Ack { attempts, .. }) => {
+                worker.results.retain(|result| !attempts.contains(&result.attempt))
+            }
+            Some(Decision::Stop { .. }) => {
+                if !worker.results.is_empty() && self.job.outcome() == Some(&Outcome::Succeeded) {
+                    self.broken.push(format!("{id:?} was stopped before its results were stored"));
+                }
+                self.remove(id);
+            }
+            None => {}
+        }
+    }
+
+    fn deliver_up(&mut self, pick: usize, twice: bool) {
+        let Some(worker) = self.pick(pick) else { return };
+        let Some(message) = self.workers.get_mut(&worker).and_then(|state| state.up.pop_front()) else {
+            return;
+        };
+        for _ in 0..=u8::from(twice) {
+            match message.clone() {
+                Up::Hello { running, results } => self.tell(Event::Hello { worker, running, results }),
+                Up::Result(result) => self.tell(Event::Result { worker, result }),
+            }
+            if matches!(message, Up::Hello { .. }) {
+                return;
+            }
+        }
+    }
+
+    fn finish(&mut self, pick: usize, ok: bool) {
+        let Some(id) = self.pick(pick) else { return };
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(attempt) = worker.running.take() else { return };
+        let exit = Exit::Code(i32::from(!ok));
+        let result = AttemptResult { attempt, exit, duration_ms: 1, tail: String::new() };
+        if !ok {
+            *self.failures.entry((worker.task, attempt.index)).or_default() += 1;
+        }
+        worker.results.push(result.clone());
+        if worker.connected {
+            worker.up.push_back(Up::Result(result));
+        }
+    }
+
+    fn disconnect(&mut self, pick: usize) {
+        let Some(worker) = self.pick(pick) else { return };
+        self.cut(worker);
+        self.tell(Event::Disconnected { worker });
+    }
+
+    fn cut(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.connected = false;
+            worker.up.clear();
+            worker.down.clear();
+        }
+    }
+
+    fn connect(&mut self, pick: usize) {
+        let Some(id) = self.pick(pick) else { return };
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.connected) else { return };
+        worker.connected = true;
+        worker.up.push_back(Up::Hello { running: worker.running, results: worker.results.clone() });
+    }
+
+    fn kill(&mut self, pick: usize) {
+        if let Some(id) = self.pick(pick) {
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, worker: WorkerId) {
+        if let Some(state) = self.workers.remove(&worker)
+            && let Some(attempt) = state.running
+        {
+            *self.losses.entry((state.task, attempt.index)).or_default() += 1;
+        }
+        self.tell(Event::Gone { worker, reason: "killed".to_owned() });
+    }
+
+    fn store(&mut self) -> u64 {
+        let version = self.job.version();
+        self.durable = DagJobStatus {
+            phase: self.job.phase(),
+            tasks: self.job.task_status(),
+            ..DagJobStatus::default()
+        };
+        version
+    }
+
+    fn restart(&mut self, after_store: bool) {
+        if after_store {
+            self.store();
+        }
+        self.job = Job::try_new(&self.spec, &self.durable).unwrap();
+        let ids: Vec<WorkerId> = self.workers.keys().copied().collect();
+        for worker in ids {
+            self.cut(worker);
+            let task = TaskIdx(self.workers[&worker].task);
+            self.tell(Event::Found { worker, task });
+        }
+        // Where a grace ends too early an instance may run twice; that is tested elsewhere.
+        for index in 0..self.workers.len() {
+            self.connect(index);
+            self.deliver_up(index, false);
+        }
+    }
+
+    fn finished(&self, task: &str) -> Ranges {
+        self.durable.tasks.get(task).map(|status| status.finished.parse().unwrap()).unwrap_or_default()
+    }
+
+    fn tell(&mut self, event: Event) {
+        for decision in self.job.step(event, self.now) {
+            self.examine(&decision);
+            let (Decision::Assign { worker, .. } | Decision::Ack { worker, .. } | Decision::Stop { worker }) =
+                &decision;
+            if let Some(state) = self.workers.get_mut(worker) {
+                // A worker without a connection is ended by other means.
+                if state.connected || matches!(decision, Decision::Stop { .. }) {
+                    state.down.push_back(decision);
+                }
+            }
+        }
+    }
+
+    /// What must hold of every decision, whatever happened before.
+    fn examine(&mut self, decision: &Decision) {
+        match decision {
+            Decision::Assign { worker, task, attempt } => {
+                let definition = &self.spec.tasks[task.0];
+                if self.finished(&definition.name).contains(attempt.index) {
+                    self.broken.push(format!("{attempt:?} is finished and was handed out again"));
+                }
+                for parent in &definition.depends_on {
+                    let count = self.spec.tasks.iter().find(|task| task.name == *parent).unwrap().instances;
+                    if self.finished(parent).len() < u64::from(count) {
+                        self.broken
+                            .push(format!("{} started before {parent} was durably done", definition.name));
+                    }
+                }
+                let elsewhere = self.workers.iter().any(|(id, state)| {
+                    id != worker
+                        && state.task == task.0
+                        && state.running.is_some_and(|run| run.index == attempt.index)
+                });
+                if elsewhere {
+                    self.broken.push(format!("{attempt:?} runs already"));
+                }
+            }
+            Decision::Ack { worker, attempts } => {
+                let Some(state) = self.workers.get(worker) else { return };
+                let finished = self.finished(&self.spec.tasks[state.task].name);
+                for result in state.results.iter().filter(|result| attempts.contains(&result.attempt)) {
+                    if result.exit.is_success() && !finished.contains(result.attempt.index) {
+                        self.broken.push(format!("{result:?} was acknowledged before it was durable"));
+                    }
+                }
+            }
+            Decision::Stop { .. } => {}
+        }
+    }
+}
