@@ -119,10 +119,7 @@ pub enum Event {
     /// Replaces all that is known of a unit's wishes and grants.
     Sync {
         unit: UnitId,
-        sequence: u64,
-        seen: GrantId,
-        wanted: Vec<(Place, u32)>,
-        held: Vec<(GrantId, MachineId)>,
+        truth: Truth,
     },
     /// The unit is gone and with it all its grants.
     UnitGone {
