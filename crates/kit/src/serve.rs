@@ -4,7 +4,7 @@
 //!   accept ─► (TLS handshake) ─► one task per connection ─► service, once per request
 //!   token cancelled ─► no more accepts ─► connections finish their requests ─► drain time over: closed
 //! ```
-//! ```ignore
+//! ```text
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:6443").await?;
 //! let options = kit::serve::Options { tls: Some(kit::tls::server(&pair, Some(&ca))?), ..Default::default() };
 //! kit::serve::serve(listener, router, options, token).await;

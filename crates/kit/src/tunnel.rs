@@ -7,7 +7,7 @@
 //! ```
 //! It knows nothing of what is spoken after an upgrade, so WebSocket and SPDY/3.1 pass alike. From a handler:
 //!
-//! ```ignore
+//! ```text
 //! *request.uri_mut() = format!("/exec/{namespace}/{pod}/{container}?{query}").parse()?;
 //! let upstream = Upstream { host: node_ip, port: 10250, tls: Some(client_config) };
 //! let response = kit::tunnel::forward(request, &upstream).await?;   // Response<hyper::body::Incoming>

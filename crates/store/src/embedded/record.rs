@@ -83,7 +83,8 @@ mod tests {
                 key: &key,
                 value: value.as_deref(),
             };
-            prop_assert_eq!(Record::decode(&record.encode()), Some(record));
+            let bytes = record.encode();
+            prop_assert_eq!(Record::decode(&bytes), Some(record));
         }
 
         #[test]
