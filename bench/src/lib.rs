@@ -1,1 +1,6 @@
-//! Benchmarks: each program prints a ratio against a peer or a limit, measured in the same run.
+//! Benchmarks: each program prints a figure beside a peer or a limit that was measured in the same run.
+//!
+//! They start the release binary as an instance of its own and leave nothing behind.
+
+pub mod cluster;
+pub mod summary;

@@ -6,20 +6,25 @@ use std::time::Duration;
 
 /// A server that does not answer for this long counts as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// An answer longer than this is no page but a fault.
+const LARGEST_ANSWER: usize = 64 << 20;
 
 #[derive(Debug)]
 pub(super) struct Connection {
     target: SocketAddr,
     stream: TcpStream,
     request: Vec<u8>,
-    buffer: Vec<u8>,
+    answer: Vec<u8>,
 }
 
 impl Connection {
     pub(super) fn open(target: SocketAddr, path: &str) -> io::Result<Self> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: crest-drill\r\n\r\n");
+        // Compression is asked for because browsers do: it is most of a web server's work on a text.
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: crest-drill\r\nAccept-Encoding: gzip\r\n\r\n"
+        );
         let stream = connect(target)?;
-        Ok(Self { target, stream, request: request.into_bytes(), buffer: vec![0; 64 * 1024] })
+        Ok(Self { target, stream, request: request.into_bytes(), answer: vec![0; 64 * 1024] })
     }
 
     /// Sends the request and reads the whole answer. After an error the connection is opened anew.
@@ -36,24 +41,19 @@ impl Connection {
     fn exchange(&mut self) -> io::Result<()> {
         self.stream.write_all(&self.request)?;
         let mut filled = 0;
-        let (head, body) = loop {
-            filled += self.read_more(filled)?;
-            if let Some(sizes) = parse_head(&self.buffer[..filled])? {
-                break sizes;
+        while answer_size(&self.answer[..filled])?.is_none_or(|size| size > filled) {
+            if filled == self.answer.len() {
+                if filled >= LARGEST_ANSWER {
+                    return Err(invalid("the answer is too long"));
+                }
+                self.answer.resize(filled * 2, 0);
             }
-        };
-        let mut missing = (head + body).saturating_sub(filled);
-        while missing > 0 {
-            missing = missing.saturating_sub(self.read_more(0)?);
+            match self.stream.read(&mut self.answer[filled..])? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                count => filled += count,
+            }
         }
         Ok(())
-    }
-
-    fn read_more(&mut self, at: usize) -> io::Result<usize> {
-        match self.stream.read(&mut self.buffer[at..])? {
-            0 => Err(ErrorKind::UnexpectedEof.into()),
-            count => Ok(count),
-        }
     }
 }
 
@@ -65,8 +65,13 @@ fn connect(target: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sizes of head and body once the head is complete; an error if the answer is no success with a known length.
-fn parse_head(bytes: &[u8]) -> io::Result<Option<(usize, usize)>> {
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, what)
+}
+
+/// Size of the whole answer that begins with `bytes`; `None` while that cannot be told yet. An answer that is no
+/// success, or whose end nobody could find, is an error.
+fn answer_size(bytes: &[u8]) -> io::Result<Option<usize>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
     let parsed = response.parse(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
@@ -74,11 +79,57 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(usize, usize)>> {
         return Ok(None);
     };
     if !response.code.is_some_and(|code| (200..300).contains(&code)) {
-        return Err(io::Error::new(ErrorKind::InvalidData, "the answer is no success"));
+        return Err(invalid("the answer is no success"));
     }
-    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-    let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse().ok());
-    length
-        .map(|body| Some((head, body)))
-        .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "the answer has no content-length"))
+    let header = |name: &str| {
+        let found = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(found.value).ok().map(str::trim)
+    };
+    if header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        return chunks_end(bytes, head);
+    }
+    let length = header("content-length").and_then(|length| length.parse::<usize>().ok());
+    length.map(|body| Some(head + body)).ok_or_else(|| invalid("the answer does not tell its length"))
+}
+
+/// Where the chunked body that starts at `at` ends; `None` while its last chunk is not there yet.
+fn chunks_end(bytes: &[u8], mut at: usize) -> io::Result<Option<usize>> {
+    while at < bytes.len() {
+        let parsed =
+            httparse::parse_chunk_size(&bytes[at..]).map_err(|_| invalid("a chunk has no valid size"))?;
+        let httparse::Status::Complete((line, size)) = parsed else {
+            return Ok(None);
+        };
+        let size = usize::try_from(size).map_err(|_| invalid("a chunk is too long"))?;
+        if size > LARGEST_ANSWER {
+            return Err(invalid("a chunk is too long"));
+        }
+        at += line + size + 2; // each chunk, the empty last one too, ends with CR LF
+        if size == 0 {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::answer_size;
+
+    fn check(answer: &str, expected: Option<usize>) {
+        assert_eq!(answer_size(answer.as_bytes()).unwrap(), expected, "{answer:?}");
+    }
+
+    #[test]
+    fn the_end_of_an_answer() {
+        check("HTTP/1.1 200 OK\r\nContent-", None);
+        check("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Some(43));
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        check(chunked, None);
+        check(&format!("{chunked}3\r\nabc\r\n"), None);
+        check(&format!("{chunked}3\r\nabc\r\n0\r\n\r\n"), Some(chunked.len() + 13));
+        assert!(answer_size(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n").is_err());
+        assert!(answer_size(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+        assert!(answer_size(format!("{chunked}zz\r\n").as_bytes()).is_err());
+    }
 }
