@@ -1,0 +1,78 @@
+//! The worker's descendants: reaping them, finding them, killing them all.
+
+use std::collections::BTreeMap;
+
+use fuxi::protocol::Exit;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpid};
+
+/// What a round of reaping found.
+#[derive(Debug, Default)]
+pub(super) struct Reaped {
+    pub(super) ended: Vec<(Pid, Exit)>,
+    /// Children are still alive. As we are the subreaper, without children there are no descendants either.
+    pub(super) some_live: bool,
+}
+
+/// Collects all children that have ended.
+pub(super) fn reap() -> Reaped {
+    let mut reaped = Reaped::default();
+    loop {
+        match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => reaped.ended.push((pid, Exit::Code(code))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => reaped.ended.push((pid, Exit::Signal(signal as i32))),
+            Ok(WaitStatus::StillAlive) => {
+                reaped.some_live = true;
+                return reaped;
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return reaped,
+        }
+    }
+}
+
+/// Asks a process group to end.
+pub(super) fn terminate_group(leader: Pid) {
+    // It may have ended already, which is as good.
+    let _gone = killpg(leader, Signal::SIGTERM);
+}
+
+/// Kills every descendant, whichever group or session it moved to. New ones may appear meanwhile: repeat until
+/// [`reap`] finds none alive.
+pub(super) fn kill_descendants() {
+    for pid in descendants() {
+        // Stopped first, a process that forks all the time cannot outrun us.
+        let _gone = kill(pid, Signal::SIGSTOP);
+    }
+    for pid in descendants() {
+        let _gone = kill(pid, Signal::SIGKILL);
+    }
+}
+
+fn descendants() -> Vec<Pid> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+        if let Some(parent) = parent_of(pid) {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let mut found = Vec::new();
+    let mut open = vec![getpid().as_raw()];
+    while let Some(pid) = open.pop() {
+        for child in children.remove(&pid).unwrap_or_default() {
+            found.push(Pid::from_raw(child));
+            open.push(child);
+        }
+    }
+    found
+}
+
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may itself contain some; the parent is the second word after it.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
