@@ -16,22 +16,23 @@ mod listener;
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use hyper::service::service_fn;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::util::Oneshot;
 use tower::{Service, ServiceExt};
 
 pub use self::listener::Listener;
@@ -44,8 +45,8 @@ use crate::tls::{self, PeerIdentity};
 pub struct Options {
     /// `None` serves plain HTTP.
     pub tls: Option<Arc<ServerConfig>>,
-    /// How long a peer may take for its TLS handshake, and for the head of a request. It is also how long an
-    /// HTTP/1.1 connection may idle between requests.
+    /// How long a peer may take for its TLS handshake, for its first request, and for the head of each. It is also
+    /// how long an HTTP/1.1 connection may idle between requests.
     pub header_timeout: Duration,
     /// Connections beyond this wait in the kernel's queue until another ends.
     pub max_connections: usize,
@@ -158,7 +159,7 @@ impl Connection {
                             .and_then(<[_]>::first)
                             .map(|certificate| tls::identity(certificate));
                         let is_http2 = session.alpn_protocol() == Some(b"h2");
-                        self.drive(stream, is_http2, identify(identity, service)).await;
+                        self.drive(stream, is_http2, Identified::new(identity, service)).await;
                     }
                     Some(Ok(Err(error))) => {
                         tracing::debug!(error = %crate::Chain(&error), "TLS handshake failed");
@@ -166,37 +167,66 @@ impl Connection {
                     Some(Err(_)) | None => tracing::debug!("TLS handshake not finished in time"),
                 }
             }
-            (_, Socket::Tcp(stream)) => self.drive(stream, false, identify(None, service)).await,
-            (_, Socket::Unix(stream)) => self.drive(stream, false, identify(None, service)).await,
+            (_, Socket::Tcp(stream)) => self.drive(stream, false, Identified::new(None, service)).await,
+            (_, Socket::Unix(stream)) => self.drive(stream, false, Identified::new(None, service)).await,
         }
     }
 
-    async fn drive<I, S, B>(self, stream: I, is_http2: bool, service: S)
+    async fn drive<I, S, B>(self, stream: I, is_http2: bool, service: Identified<S>)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-        S::Future: Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        // The handshake has settled the version. Left to guess by the first bytes, the server would wait for
-        // them without a time limit.
-        let builder = auto::Builder::new(TokioExecutor::new());
-        let mut builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.options.header_timeout);
-        builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_AFTER);
-        let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-        let outcome = tokio::select! {
-            outcome = connection.as_mut() => outcome,
-            () = self.token.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::time::timeout(self.options.drain, connection).await.unwrap_or(Ok(()))
-            }
+        // The handshake has settled the version; hyper-util's automatic builder would wait for the first bytes
+        // without a time limit to find out.
+        let (stream, has_begun) = (TokioIo::new(stream), service.has_begun.clone());
+        let outcome = if is_http2 {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(PING_AFTER)
+                .serve_connection(stream, service);
+            self.finish(pin!(connection), &has_begun, |connection| connection.graceful_shutdown()).await
+        } else {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(self.options.header_timeout)
+                .serve_connection(stream, service)
+                .with_upgrades();
+            self.finish(pin!(connection), &has_begun, |connection| connection.graceful_shutdown()).await
         };
         if let Err(error) = outcome {
-            tracing::debug!(error = %crate::Chain(&*error), "Connection ended");
+            tracing::debug!(error = %crate::Chain(&error), "Connection ended");
         }
         drop(self.slot);
+    }
+
+    /// Serves to the end: the peer's, that of its patience with an empty connection, or that of the drain time.
+    async fn finish<C>(
+        &self,
+        mut connection: Pin<&mut C>,
+        has_begun: &AtomicBool,
+        shut_down: impl FnOnce(Pin<&mut C>),
+    ) -> hyper::Result<()>
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let too_long_idle = async {
+            tokio::time::sleep(self.options.header_timeout).await;
+            if has_begun.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            outcome = connection.as_mut() => return outcome,
+            // HTTP/2 itself sets no limit to how long a peer may take for its first request.
+            () = too_long_idle => return Ok(()),
+            () = self.token.cancelled() => {}
+        }
+        shut_down(connection.as_mut());
+        tokio::time::timeout(self.options.drain, connection).await.unwrap_or(Ok(()))
     }
 }
 
@@ -209,27 +239,35 @@ async fn begins_with_tls(stream: &tokio::net::TcpStream) -> io::Result<bool> {
     }
 }
 
-/// `service` with each request told who the peer is.
-fn identify<S, B>(
+/// A service whose requests are told who the peer is.
+struct Identified<S> {
     identity: Option<PeerIdentity>,
+    /// Whether the connection has brought a request yet.
+    has_begun: Arc<AtomicBool>,
     service: S,
-) -> impl hyper::service::Service<
-    Request<Incoming>,
-    Response = Response<B>,
-    Error = Infallible,
-    Future = impl Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
->
+}
+
+impl<S> Identified<S> {
+    fn new(identity: Option<PeerIdentity>, service: S) -> Self {
+        Self { identity, has_begun: Arc::default(), service }
+    }
+}
+
+impl<S> hyper::service::Service<Request<Incoming>> for Identified<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-    B: Body + 'static,
+    S: Service<Request<Incoming>> + Clone,
 {
-    service_fn(move |mut request: Request<Incoming>| {
-        if let Some(identity) = &identity {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Oneshot<S, Request<Incoming>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        self.has_begun.store(true, Ordering::Relaxed);
+        if let Some(identity) = &self.identity {
             request.extensions_mut().insert(identity.clone());
         }
-        service.clone().oneshot(request)
-    })
+        self.service.clone().oneshot(request)
+    }
 }
 
 #[cfg(test)]

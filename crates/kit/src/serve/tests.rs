@@ -1,1 +1,269 @@
-//! Serving over real sockets.
+//! Serving over real sockets, judged by clients that speak byte by byte.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tower::util::service_fn;
+
+use super::{Options, serve};
+use crate::tls::{self, PairPaths, PeerIdentity};
+
+/// An authority with one server and one client certificate, in a directory that is removed with it.
+struct Pki {
+    directory: tempfile::TempDir,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new([]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&authority_key).unwrap();
+        let issuer = rcgen::Issuer::new(params, authority_key);
+        let write = |name: &str, text: String| std::fs::write(directory.path().join(name), text).unwrap();
+        write("ca.crt", authority.pem());
+        for name in ["server", "client"] {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+            params.distinguished_name.push(rcgen::DnType::CommonName, "jane");
+            params.distinguished_name.push(rcgen::DnType::OrganizationName, "dev");
+            let certificate = params.signed_by(&key, &issuer).unwrap();
+            write(&format!("{name}.crt"), certificate.pem());
+            write(&format!("{name}.key"), key.serialize_pem());
+        }
+        Self { directory }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn pair(&self, name: &str) -> PairPaths {
+        PairPaths {
+            certificate: self.path().join(format!("{name}.crt")),
+            key: self.path().join(format!("{name}.key")),
+        }
+    }
+
+    fn options(&self) -> Options {
+        let authority = self.path().join("ca.crt");
+        Options {
+            tls: Some(tls::server(&self.pair("server"), Some(&authority)).unwrap()),
+            ..Options::default()
+        }
+    }
+
+    fn connector(&self, client: Option<&str>) -> TlsConnector {
+        let pair = client.map(|name| self.pair(name));
+        TlsConnector::from(tls::client(pair.as_ref(), &self.path().join("ca.crt")).unwrap())
+    }
+
+    async fn connect_http2(&self, address: SocketAddr) -> TlsStream<TcpStream> {
+        let client = tls::client(Some(&self.pair("client")), &self.path().join("ca.crt")).unwrap();
+        let mut config = (*client).clone();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = TcpStream::connect(address).await.unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name(), stream).await.unwrap()
+    }
+}
+
+/// Answers who the peer is.
+async fn who(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let identity = request.extensions().get::<PeerIdentity>();
+    let text = identity.map_or("nobody".to_owned(), |identity| {
+        format!("{} of {}", identity.common_name, identity.organizations.join(","))
+    });
+    Ok(Response::new(Full::new(Bytes::from(text))))
+}
+
+struct Running {
+    address: SocketAddr,
+    token: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn run(options: Options) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let token = CancellationToken::new();
+    let task = crate::task::spawn("test", serve(listener, service_fn(who), options, token.clone()));
+    Running { address, token, task }
+}
+
+/// Sends `request` and reads until the server closes.
+async fn exchange(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    request: &str,
+) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A peer that hangs up without a TLS farewell is read as far as it got.
+    let _farewell = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+fn name() -> ServerName<'static> {
+    ServerName::try_from("localhost").unwrap()
+}
+
+#[tokio::test]
+async fn a_certificate_tells_who_the_peer_is() {
+    let pki = Pki::new();
+    let running = run(pki.options()).await;
+    for (client, expected) in [(Some("client"), "jane of dev"), (None, "nobody")] {
+        let stream = TcpStream::connect(running.address).await.unwrap();
+        let stream = pki.connector(client).connect(name(), stream).await.unwrap();
+        let answer = exchange(stream, GET).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(expected), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_refused() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    std::fs::copy(pki.path().join("ca.crt"), other.path().join("ca.crt")).unwrap();
+    let running = run(pki.options()).await;
+    let stream = TcpStream::connect(running.address).await.unwrap();
+    // With TLS 1.3 the client learns of the refusal only when it reads.
+    let stream = other.connector(Some("client")).connect(name(), stream).await.unwrap();
+    assert_eq!(exchange(stream, GET).await, "");
+}
+
+#[tokio::test]
+async fn http2_is_spoken_when_offered() {
+    let pki = Pki::new();
+    let running = run(pki.options()).await;
+    let stream = pki.connect_http2(running.address).await;
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(
+        hyper_util::rt::TokioExecutor::new(),
+        hyper_util::rt::TokioIo::new(stream),
+    )
+    .await
+    .unwrap();
+    crate::task::spawn_fallible("test client", connection);
+    let request = Request::get("https://localhost/").body(Full::<Bytes>::default()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+    assert_eq!(body, "jane of dev");
+}
+
+#[tokio::test]
+async fn plain_http_on_a_tls_port_is_told_so_and_garbage_is_dropped() {
+    let pki = Pki::new();
+    let running = run(pki.options()).await;
+    let answer = exchange(TcpStream::connect(running.address).await.unwrap(), GET).await;
+    assert!(answer.starts_with("HTTP/1.0 400") && answer.contains("HTTPS server"), "{answer}");
+    for garbage in ["\x16\x03\x01garbage that is no handshake at all", "\0\0\0\0\0"] {
+        exchange(TcpStream::connect(running.address).await.unwrap(), garbage).await;
+    }
+    let stream = TcpStream::connect(running.address).await.unwrap();
+    let stream = pki.connector(None).connect(name(), stream).await.unwrap();
+    assert!(exchange(stream, GET).await.ends_with("nobody"), "the server goes on");
+}
+
+#[tokio::test]
+async fn who_sends_no_request_is_dropped() {
+    let pki = Pki::new();
+    let limit = Duration::from_millis(50);
+    for options in [
+        Options { header_timeout: limit, ..pki.options() },
+        Options { header_timeout: limit, ..Options::default() },
+    ] {
+        let running = run(options).await;
+        for beginning in ["", "GET / HT"] {
+            let stream = TcpStream::connect(running.address).await.unwrap();
+            tokio::time::timeout(Duration::from_secs(20), exchange(stream, beginning)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_says_nothing_over_http2_is_dropped_too() {
+    let pki = Pki::new();
+    let running = run(Options { header_timeout: Duration::from_millis(50), ..pki.options() }).await;
+    let stream = pki.connect_http2(running.address).await;
+    tokio::time::timeout(Duration::from_secs(20), exchange(stream, "")).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait() {
+    let running = run(Options { max_connections: 1, ..Options::default() }).await;
+    let mut first = TcpStream::connect(running.address).await.unwrap();
+    first.write_all(b"GET / HT").await.unwrap();
+    let second = TcpStream::connect(running.address).await.unwrap();
+    let mut second = std::pin::pin!(exchange(second, GET));
+    let early = tokio::time::timeout(Duration::from_millis(50), second.as_mut()).await;
+    assert!(early.is_err(), "served beyond the limit: {early:?}");
+    drop(first);
+    assert!(second.await.ends_with("nobody"));
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_served_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let token = CancellationToken::new();
+    let task =
+        crate::task::spawn("test", serve(listener, service_fn(who), Options::default(), token.clone()));
+    let answer = exchange(UnixStream::connect(&path).await.unwrap(), GET).await;
+    assert!(answer.ends_with("nobody"), "{answer}");
+    token.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_finished_before_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (token, release) = (CancellationToken::new(), CancellationToken::new());
+    let (entered, mut arrivals) = tokio::sync::mpsc::channel(1);
+    let slow = {
+        let release = release.clone();
+        service_fn(move |_request: Request<Incoming>| {
+            let (release, entered) = (release.clone(), entered.clone());
+            async move {
+                entered.send(()).await.unwrap();
+                release.cancelled().await;
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("done"))))
+            }
+        })
+    };
+    let task = crate::task::spawn("test", serve(listener, slow, Options::default(), token.clone()));
+    let stream = TcpStream::connect(address).await.unwrap();
+    let client = async {
+        arrivals.recv().await.unwrap();
+        token.cancel();
+        release.cancel();
+    };
+    let (answer, ()) = tokio::join!(exchange(stream, GET), client);
+    assert!(answer.ends_with("done"), "{answer}");
+    task.await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err(), "the port is free again");
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_cut_off() {
+    let options = Options { drain: Duration::from_millis(20), ..Options::default() };
+    let running = run(options).await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(b"GET / HT").await.unwrap();
+    running.token.cancel();
+    running.task.await.unwrap();
+}
