@@ -1,10 +1,132 @@
 //! What the server fills in where the user said nothing.
+//!
+//! Filling in twice changes nothing: what is there stays.
 
-use serde_json::Value;
+mod pod;
+mod service;
+mod workload;
+
+use base64::engine::{Engine, general_purpose::STANDARD};
+use serde_json::{Map, Value, json};
 
 use crate::Kind;
 
-/// Fills in the defaults of `kind`.
+/// Fills in the defaults of `kind`. Of new objects the caller has set `metadata.uid` before: a Job's selector is
+/// made from it.
 pub fn apply(kind: &Kind, object: &mut Value) {
-    let _used_soon = (kind, object);
+    let Some(fields) = object.as_object_mut() else { return };
+    match (kind.group, kind.kind) {
+        ("", "Pod") => pod::pod(fields),
+        ("", "Service") => service::service(fields),
+        ("", "Secret") => secret(fields),
+        ("", "Namespace") => namespace(fields),
+        ("", "Node") => node(fields),
+        ("", "Event") => event(fields),
+        ("apps", "Deployment") => workload::deployment(fields),
+        ("apps", "ReplicaSet") => workload::replica_set(fields),
+        ("batch", "Job") => workload::job(fields),
+        ("scheduling.k8s.io", "PriorityClass") => {
+            fill(fields, "value", 0);
+            fill(fields, "preemptionPolicy", "PreemptLowerPriority");
+        }
+        ("crest.dev", "DagJob") => dag_job(fields),
+        _ => {}
+    }
 }
+
+/// Sets a field that is not there, or that is null.
+fn fill(fields: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
+    if fields.get(name).is_none_or(Value::is_null) {
+        fields.insert(name.to_owned(), value.into());
+    }
+}
+
+/// As `fill`, for fields whose zero (`""`, `0`) means that they were not set.
+fn fill_zero(fields: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
+    let zero = fields.get(name).is_none_or(|old| old.is_null() || *old == "" || *old == 0);
+    if zero {
+        fields.insert(name.to_owned(), value.into());
+    }
+}
+
+/// An object field, made if it is not there; `None` when something else is in its place.
+fn object<'a>(fields: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<String, Value>> {
+    fill(fields, name, Map::new());
+    fields.get_mut(name)?.as_object_mut()
+}
+
+/// An object field that is there.
+fn existing<'a>(fields: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<String, Value>> {
+    fields.get_mut(name)?.as_object_mut()
+}
+
+/// The objects of a list field.
+fn items<'a>(
+    fields: &'a mut Map<String, Value>,
+    name: &str,
+) -> impl Iterator<Item = &'a mut Map<String, Value>> {
+    let list = fields.get_mut(name).and_then(Value::as_array_mut);
+    list.into_iter().flatten().filter_map(Value::as_object_mut)
+}
+
+/// `stringData` is for writing only: it becomes `data`.
+fn secret(fields: &mut Map<String, Value>) {
+    if let Some(Value::Object(texts)) = fields.shift_remove("stringData")
+        && let Some(data) = object(fields, "data")
+    {
+        for (key, text) in texts {
+            data.insert(key, STANDARD.encode(text.as_str().unwrap_or_default()).into());
+        }
+    }
+    fill_zero(fields, "type", "Opaque");
+}
+
+fn namespace(fields: &mut Map<String, Value>) {
+    let Some(metadata) = object(fields, "metadata") else { return };
+    let name = metadata.get("name").cloned();
+    if let (Some(name), Some(labels)) = (name, object(metadata, "labels")) {
+        labels.insert("kubernetes.io/metadata.name".into(), name);
+    }
+    let deleted = metadata.contains_key("deletionTimestamp");
+    if !deleted && let Some(spec) = object(fields, "spec") {
+        fill(spec, "finalizers", json!(["kubernetes"]));
+    }
+    if let Some(status) = object(fields, "status") {
+        fill_zero(status, "phase", "Active");
+    }
+}
+
+fn node(fields: &mut Map<String, Value>) {
+    fill(fields, "spec", Map::new());
+    if let Some(status) = object(fields, "status") {
+        // What a node can hand out is what it has, until its agent says less.
+        if let Some(capacity) = status.get("capacity").cloned() {
+            fill(status, "allocatable", capacity);
+        }
+    }
+}
+
+fn event(fields: &mut Map<String, Value>) {
+    fill(fields, "source", Map::new());
+    for name in ["firstTimestamp", "lastTimestamp", "eventTime"] {
+        fields.entry(name).or_insert(Value::Null);
+    }
+    fill(fields, "reportingComponent", "");
+    fill(fields, "reportingInstance", "");
+}
+
+fn dag_job(fields: &mut Map<String, Value>) {
+    let Some(spec) = existing(fields, "spec") else { return };
+    fill(spec, "priority", 0);
+    for task in items(spec, "tasks") {
+        fill(task, "maxAttempts", 3);
+        if let Some(resources) = object(task, "resources") {
+            fill(resources, "cpu", "1");
+            fill(resources, "memory", "256Mi");
+        }
+    }
+    pod::volumes(spec);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,208 @@
 //! The shape of every kind, read once from the typed schemas: which fields there are, of which type, merged how.
+//!
+//! Everything that walks an object by its type (decoding, strategic merges, protobuf) walks these definitions.
+
+pub(crate) mod merge;
+pub(crate) mod source;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value};
+
+use crate::Kind;
+use merge::Merge;
+
+/// A type with named fields.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    /// `io.k8s.api.core.v1.PodSpec`.
+    pub(crate) name: Box<str>,
+    /// Sorted by name.
+    fields: Vec<Field>,
+}
+
+/// One field of a definition.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) name: Box<str>,
+    pub(crate) shape: Shape,
+    pub(crate) merge: Merge,
+}
+
+/// What a value may look like.
+#[derive(Clone, Debug)]
+pub(crate) enum Shape {
+    /// Kept as it is: raw extensions and field sets.
+    Any,
+    Text(Format),
+    Integer(Bits),
+    Number,
+    Boolean,
+    List(Box<Shape>),
+    Map(Box<Shape>),
+    Object(usize),
+}
+
+/// Texts with a meaning of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Plain,
+    Base64,
+    Time,
+    MicroTime,
+    Quantity,
+    IntOrString,
+}
+
+/// How large an integer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bits {
+    Signed32,
+    Signed64,
+    Unsigned32,
+}
+
+impl Definition {
+    pub(crate) fn field(&self, name: &str) -> Option<&Field> {
+        let index = self.fields.binary_search_by(|field| (*field.name).cmp(name)).ok()?;
+        self.fields.get(index)
+    }
+
+    /// `v1.PodSpec`: how messages name the type.
+    pub(crate) fn short_name(&self) -> &str {
+        let mut dots = self.name.rmatch_indices('.').map(|(index, _)| index);
+        dots.nth(1).map_or(&*self.name, |index| &self.name[index + 1..])
+    }
+}
+
+impl Shape {
+    /// How messages name the type: `[]v1.Container`, `map[string]string`, `int32`.
+    pub(crate) fn type_name(&self) -> String {
+        match self {
+            Self::Any => "interface {}".to_owned(),
+            Self::Text(Format::Base64) => "[]uint8".to_owned(),
+            Self::Text(_) => "string".to_owned(),
+            Self::Integer(Bits::Signed32) => "int32".to_owned(),
+            Self::Integer(Bits::Signed64) => "int64".to_owned(),
+            Self::Integer(Bits::Unsigned32) => "uint32".to_owned(),
+            Self::Number => "float64".to_owned(),
+            Self::Boolean => "bool".to_owned(),
+            Self::List(item) => format!("[]{}", item.type_name()),
+            Self::Map(item) => format!("map[string]{}", item.type_name()),
+            Self::Object(index) => definition_at(*index).short_name().to_owned(),
+        }
+    }
+
+    /// The definition of an object, or of the objects in a list or map.
+    pub(crate) fn definition(&self) -> Option<&'static Definition> {
+        match self {
+            Self::Object(index) => Some(definition_at(*index)),
+            Self::List(item) | Self::Map(item) => item.definition(),
+            Self::Any | Self::Text(_) | Self::Integer(_) | Self::Number | Self::Boolean => None,
+        }
+    }
+}
+
+/// The definition of a kind's objects.
+pub(crate) fn of(kind: &Kind) -> &'static Definition {
+    by_name(kind.schema).expect("a test decodes every kind of the table")
+}
+
+/// A definition by its full name.
+pub(crate) fn by_name(name: &str) -> Option<&'static Definition> {
+    SCHEMAS.names.get(name).map(|index| definition_at(*index))
+}
+
+fn definition_at(index: usize) -> &'static Definition {
+    &SCHEMAS.definitions[index]
+}
+
+struct Schemas {
+    definitions: Vec<Definition>,
+    names: HashMap<Box<str>, usize>,
+}
+
+static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| compile(&source::definitions()));
+
+fn compile(source: &Map<String, Value>) -> Schemas {
+    let objects: Vec<(&String, &Map<String, Value>)> = source
+        .iter()
+        .filter_map(|(name, schema)| Some((name, schema.get("properties")?.as_object()?)))
+        .collect();
+    let names: HashMap<Box<str>, usize> =
+        objects.iter().enumerate().map(|(index, (name, _))| (name.as_str().into(), index)).collect();
+    let definitions =
+        objects.iter().map(|(name, properties)| definition(name, properties, source, &names)).collect();
+    Schemas { definitions, names }
+}
+
+fn definition(
+    name: &str,
+    properties: &Map<String, Value>,
+    source: &Map<String, Value>,
+    names: &HashMap<Box<str>, usize>,
+) -> Definition {
+    let mut fields: Vec<Field> = properties
+        .iter()
+        .map(|(field, schema)| Field {
+            name: field.as_str().into(),
+            shape: shape(schema, source, names),
+            merge: merge::of(name, field),
+        })
+        .collect();
+    fields.sort_by(|left, right| left.name.cmp(&right.name));
+    Definition { name: name.into(), fields }
+}
+
+fn shape(schema: &Value, source: &Map<String, Value>, names: &HashMap<Box<str>, usize>) -> Shape {
+    if let Some(name) = source::reference(schema) {
+        return referenced(name, source, names);
+    }
+    if schema.get("x-kubernetes-int-or-string").is_some() {
+        return Shape::Text(Format::IntOrString);
+    }
+    let format = schema.get("format").and_then(Value::as_str).unwrap_or_default();
+    match schema.get("type").and_then(Value::as_str) {
+        Some("string") => Shape::Text(text_format(format)),
+        Some("integer") => Shape::Integer(bits(format)),
+        Some("number") => Shape::Number,
+        Some("boolean") => Shape::Boolean,
+        Some("array") => Shape::List(Box::new(shape(&schema["items"], source, names))),
+        Some("object") => match schema.get("additionalProperties") {
+            Some(values @ Value::Object(_)) => Shape::Map(Box::new(shape(values, source, names))),
+            _ => Shape::Any,
+        },
+        _ => Shape::Any,
+    }
+}
+
+fn referenced(name: &str, source: &Map<String, Value>, names: &HashMap<Box<str>, usize>) -> Shape {
+    match name.rsplit('.').next() {
+        Some("Quantity") => Shape::Text(Format::Quantity),
+        Some("MicroTime") => Shape::Text(Format::MicroTime),
+        _ => match names.get(name) {
+            Some(index) => Shape::Object(*index),
+            None => source.get(name).map_or(Shape::Any, |schema| shape(schema, source, names)),
+        },
+    }
+}
+
+fn text_format(format: &str) -> Format {
+    match format {
+        "byte" => Format::Base64,
+        "date-time" => Format::Time,
+        _ => Format::Plain,
+    }
+}
+
+fn bits(format: &str) -> Bits {
+    match format {
+        "int32" => Bits::Signed32,
+        "uint32" => Bits::Unsigned32,
+        _ => Bits::Signed64,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,129 @@
-//! What must hold of an object; all faults are told at once.
+//! What must hold of an object; all faults are told at once, in the order of the document.
+
+mod config;
+mod container;
+mod metadata;
+pub mod names;
+mod placement;
+mod pod;
+mod service;
+mod update;
+mod volume;
+mod workload;
+
+use std::collections::HashSet;
 
 use serde_json::Value;
 
 use crate::Kind;
 use crate::status::FieldError;
 
-/// The faults of an object that is to be created.
+/// The faults of an object that is to be created, with its defaults filled in and its name generated.
 pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
-    let _used_soon = (kind, object);
-    Vec::new()
+    let mut faults = Vec::new();
+    metadata::check(kind, object, &mut faults);
+    if kind.kind == "Pod" && !list(&object["spec"], "ephemeralContainers").is_empty() {
+        faults.push(FieldError::forbidden("spec.ephemeralContainers", "cannot be set on create"));
+    }
+    content(kind, object, &mut faults);
+    faults
 }
 
 /// The faults of `new` as the next state of `old`.
 pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
-    let _used_soon = old;
-    create(kind, new)
+    let mut faults = Vec::new();
+    metadata::check(kind, new, &mut faults);
+    metadata::check_update(new, old, &mut faults);
+    content(kind, new, &mut faults);
+    update::check(kind, new, old, &mut faults);
+    faults
 }
+
+/// What is specific to a kind and holds at all times.
+fn content(kind: &Kind, object: &Value, faults: &mut Faults) {
+    match (kind.group, kind.kind) {
+        ("", "Pod") => pod::check("spec", &object["spec"], faults),
+        ("", "Service") => service::check(&object["spec"], faults),
+        ("", "ConfigMap") => config::config_map(object, faults),
+        ("", "Secret") => config::secret(object, faults),
+        ("", "Node") => config::node(object, faults),
+        ("", "Event") => config::event("involvedObject", object, faults),
+        ("events.k8s.io", "Event") => {
+            config::event("regarding", object, faults);
+            config::new_event(object, faults);
+        }
+        ("apps", "Deployment") => workload::deployment(&object["spec"], faults),
+        ("apps", "ReplicaSet") => workload::replica_set(&object["spec"], faults),
+        ("batch", "Job") => workload::job(object, faults),
+        ("scheduling.k8s.io", "PriorityClass") => config::priority_class(object, faults),
+        ("coordination.k8s.io", "Lease") => config::lease(&object["spec"], faults),
+        ("crest.dev", "DagJob") => config::dag_job(object, faults),
+        _ => {}
+    }
+}
+
+type Faults = Vec<FieldError>;
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value[field].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The items of a list field with their paths.
+fn items<'a>(path: &str, value: &'a Value, field: &str) -> impl Iterator<Item = (String, &'a Value)> {
+    let path = format!("{path}.{field}");
+    list(value, field).iter().enumerate().map(move |(index, item)| (format!("{path}[{index}]"), item))
+}
+
+/// A field that must be one of `supported`, if it is there.
+fn one_of(path: &str, value: &Value, field: &str, supported: &[&str], faults: &mut Faults) {
+    let found = &value[field];
+    if !found.is_null() && !found.as_str().is_some_and(|found| supported.contains(&found)) {
+        faults.push(FieldError::not_supported(format!("{path}.{field}"), found.clone(), supported));
+    }
+}
+
+/// A field that must be within `range`, if it is there.
+fn in_range(
+    path: &str,
+    value: &Value,
+    field: &str,
+    range: std::ops::RangeInclusive<i64>,
+    faults: &mut Faults,
+) {
+    if let Some(number) = value[field].as_i64()
+        && !range.contains(&number)
+    {
+        let message = format!("must be between {} and {}, inclusive", range.start(), range.end());
+        faults.push(FieldError::invalid(format!("{path}.{field}"), number, message));
+    }
+}
+
+fn not_negative(path: &str, value: &Value, field: &str, faults: &mut Faults) {
+    if let Some(number) = value[field].as_i64()
+        && number < 0
+    {
+        let message = "must be greater than or equal to 0";
+        faults.push(FieldError::invalid(format!("{path}.{field}"), number, message));
+    }
+}
+
+/// A text field that must be there.
+fn required(path: &str, value: &Value, field: &str, faults: &mut Faults) {
+    if text(value, field).is_empty() {
+        faults.push(FieldError::required(format!("{path}.{field}"), ""));
+    }
+}
+
+/// Finds values that come twice.
+fn unique<'a>(seen: &mut HashSet<&'a str>, value: &'a str, path: impl Into<String>, faults: &mut Faults) {
+    if !value.is_empty() && !seen.insert(value) {
+        faults.push(FieldError::duplicate(path, value));
+    }
+}
+
+#[cfg(test)]
+mod tests;

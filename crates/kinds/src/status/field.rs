@@ -57,6 +57,12 @@ impl FieldError {
         Self::new(FieldErrorKind::NotFound, field, value, "")
     }
 
+    /// The same fault with a word on how to mend it.
+    pub fn explained(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
     pub fn too_long(field: impl Into<String>, limit: usize) -> Self {
         let message = format!("may not be more than {limit} bytes");
         Self::new(FieldErrorKind::TooLong, field, Value::Null, message)

@@ -1,0 +1,178 @@
+//! JSON and YAML to values, with a note of every key that stands twice in one object.
+
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::Decoded;
+
+/// The paths of keys that stood twice; the last one counted.
+pub type DuplicateKeys = Vec<String>;
+
+/// Reads JSON; the error is the message for the client.
+pub(super) fn json(bytes: &[u8]) -> Result<Decoded, String> {
+    let mut reader = Reader::default();
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let object = Seed(&mut reader)
+        .deserialize(&mut deserializer)
+        .and_then(|object| deserializer.end().map(|()| object))
+        .map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))?;
+    Ok(reader.finish(object))
+}
+
+/// Reads YAML: one document.
+pub(super) fn yaml(bytes: &[u8]) -> Result<Decoded, String> {
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| format!("error converting YAML to JSON: {error}"))?;
+    let mut reader = Reader::default();
+    let object = Seed(&mut reader)
+        .deserialize(serde_yaml_ng::Deserializer::from_str(text))
+        .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
+    Ok(reader.finish(object))
+}
+
+/// Where in the document the reader is, and what it found.
+#[derive(Default)]
+struct Reader {
+    path: String,
+    duplicates: DuplicateKeys,
+}
+
+impl Reader {
+    fn finish(self, object: Value) -> Decoded {
+        let problems = self.duplicates.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
+        Decoded { object, problems }
+    }
+
+    /// Appends a segment; the result is what `truncate` takes back.
+    fn enter(&mut self, segment: fmt::Arguments<'_>) -> usize {
+        let length = self.path.len();
+        self.path.push_str(&segment.to_string());
+        length
+    }
+}
+
+struct Seed<'a>(&'a mut Reader);
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        let number =
+            Number::from_f64(value).ok_or_else(|| E::custom(format!("{value} is no JSON number")))?;
+        Ok(Value::Number(number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let Seed(reader) = self;
+        let mut list = Vec::new();
+        loop {
+            let length = reader.enter(format_args!("[{}]", list.len()));
+            let item = items.next_element_seed(Seed(reader))?;
+            reader.path.truncate(length);
+            match item {
+                Some(item) => list.push(item),
+                None => return Ok(Value::Array(list)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let Seed(reader) = self;
+        let mut map = Map::new();
+        while let Some(Key(key)) = entries.next_key()? {
+            let separator = if reader.path.is_empty() { "" } else { "." };
+            let length = reader.enter(format_args!("{separator}{key}"));
+            let value = entries.next_value_seed(Seed(reader))?;
+            if map.insert(key, value).is_some() {
+                reader.duplicates.push(reader.path.clone());
+            }
+            reader.path.truncate(length);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+/// A key: a text, or one of the scalars that YAML allows as well.
+struct Key(String);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key that is a string")
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Key, E> {
+        Ok(Key(value.to_owned()))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Key, E> {
+        Ok(Key(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Key, E> {
+        Ok(Key(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Key, E> {
+        Ok(Key(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Key, E> {
+        Ok(Key(value.to_string()))
+    }
+}

@@ -1,0 +1,213 @@
+//! Defaults of Pods and of the templates that become Pods.
+
+use model::names::SIGMA_SCHEDULER;
+use serde_json::{Map, Value, json};
+
+use super::{existing, fill, fill_zero, items, object};
+
+/// A Pod itself: the template's defaults and what admission adds.
+pub(super) fn pod(fields: &mut Map<String, Value>) {
+    let Some(spec) = object(fields, "spec") else { return };
+    pod_spec(spec);
+    requests_from_limits(spec);
+    fill(spec, "enableServiceLinks", true);
+    let account = spec.get("serviceAccount").cloned().unwrap_or_else(|| "default".into());
+    fill_zero(spec, "serviceAccountName", account);
+    if let Some(name) = spec.get("serviceAccountName").cloned() {
+        fill_zero(spec, "serviceAccount", name);
+    }
+    if !spec.contains_key("priorityClassName") {
+        fill(spec, "priority", 0);
+        fill(spec, "preemptionPolicy", "PreemptLowerPriority");
+    }
+    tolerate_for_a_while(spec);
+    let class = quality_of_service(spec);
+    if let Some(status) = object(fields, "status") {
+        fill_zero(status, "phase", "Pending");
+        fill_zero(status, "qosClass", class);
+    }
+}
+
+/// The spec of a Pod or of a template.
+pub(super) fn pod_spec(spec: &mut Map<String, Value>) {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in items(spec, list) {
+            self::container(container);
+        }
+    }
+    volumes(spec);
+    fill_zero(spec, "restartPolicy", "Always");
+    fill(spec, "terminationGracePeriodSeconds", 30);
+    if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
+        // As Kubernetes reads it: negative is the least.
+        spec.insert("terminationGracePeriodSeconds".into(), 1.into());
+    }
+    fill_zero(spec, "dnsPolicy", "ClusterFirst");
+    fill(spec, "securityContext", Map::new());
+    fill_zero(spec, "schedulerName", SIGMA_SCHEDULER);
+    if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
+        for list in ["initContainers", "containers"] {
+            items(spec, list).for_each(host_ports);
+        }
+    }
+}
+
+fn container(container: &mut Map<String, Value>) {
+    for port in items(container, "ports") {
+        fill_zero(port, "protocol", "TCP");
+    }
+    for variable in items(container, "env") {
+        if let Some(source) = existing(variable, "valueFrom")
+            && let Some(field) = existing(source, "fieldRef")
+        {
+            fill_zero(field, "apiVersion", "v1");
+        }
+    }
+    fill(container, "resources", Map::new());
+    fill_zero(container, "terminationMessagePath", "/dev/termination-log");
+    fill_zero(container, "terminationMessagePolicy", "File");
+    let policy = pull_policy(container.get("image").and_then(Value::as_str).unwrap_or_default());
+    fill_zero(container, "imagePullPolicy", policy);
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(probe) = existing(container, probe) {
+            self::probe(probe);
+        }
+    }
+    if let Some(lifecycle) = existing(container, "lifecycle") {
+        for hook in ["postStart", "preStop"] {
+            if let Some(hook) = existing(lifecycle, hook) {
+                http_get(hook);
+            }
+        }
+    }
+}
+
+/// An image that may change under its name is asked for each time.
+fn pull_policy(image: &str) -> &'static str {
+    let name = image.rsplit('/').next().unwrap_or_default();
+    let tag = name.split_once(':').map(|(_, tag)| tag);
+    if !image.contains('@') && tag.is_none_or(|tag| tag == "latest") { "Always" } else { "IfNotPresent" }
+}
+
+fn probe(probe: &mut Map<String, Value>) {
+    fill_zero(probe, "timeoutSeconds", 1);
+    fill_zero(probe, "periodSeconds", 10);
+    fill_zero(probe, "successThreshold", 1);
+    fill_zero(probe, "failureThreshold", 3);
+    http_get(probe);
+    if let Some(grpc) = existing(probe, "grpc") {
+        fill(grpc, "service", "");
+    }
+}
+
+fn http_get(handler: &mut Map<String, Value>) {
+    if let Some(http) = existing(handler, "httpGet") {
+        fill_zero(http, "path", "/");
+        fill_zero(http, "scheme", "HTTP");
+    }
+}
+
+/// Volumes of a Pod or of a DagJob: a volume without a source is an emptyDir.
+pub(super) fn volumes(spec: &mut Map<String, Value>) {
+    const DEFAULT_MODE: i32 = 0o644;
+    for volume in items(spec, "volumes") {
+        if volume.keys().all(|key| key == "name") {
+            volume.insert("emptyDir".into(), json!({}));
+        }
+        for source in ["secret", "configMap", "downwardAPI", "projected"] {
+            if let Some(source) = existing(volume, source) {
+                fill(source, "defaultMode", DEFAULT_MODE);
+            }
+        }
+        if let Some(host_path) = existing(volume, "hostPath") {
+            fill(host_path, "type", "");
+        }
+        if let Some(downward) = existing(volume, "downwardAPI") {
+            items(downward, "items").for_each(field_reference);
+        }
+        if let Some(projected) = existing(volume, "projected") {
+            for source in items(projected, "sources") {
+                if let Some(token) = existing(source, "serviceAccountToken") {
+                    fill(token, "expirationSeconds", 3600);
+                }
+                if let Some(downward) = existing(source, "downwardAPI") {
+                    items(downward, "items").for_each(field_reference);
+                }
+            }
+        }
+    }
+}
+
+fn field_reference(item: &mut Map<String, Value>) {
+    if let Some(field) = existing(item, "fieldRef") {
+        fill_zero(field, "apiVersion", "v1");
+    }
+}
+
+/// In the host's network a container's port is the host's.
+fn host_ports(container: &mut Map<String, Value>) {
+    for port in items(container, "ports") {
+        if let Some(number) = port.get("containerPort").cloned() {
+            fill_zero(port, "hostPort", number);
+        }
+    }
+}
+
+/// Who says how much it may use, and not how much it needs, needs that much.
+fn requests_from_limits(spec: &mut Map<String, Value>) {
+    for list in ["initContainers", "containers"] {
+        for container in items(spec, list) {
+            let Some(resources) = existing(container, "resources") else { continue };
+            let Some(limits) = existing(resources, "limits").cloned() else { continue };
+            let Some(requests) = object(resources, "requests") else { continue };
+            for (name, quantity) in limits {
+                fill(requests, &name, quantity);
+            }
+        }
+    }
+}
+
+/// A Pod outlives short losses of its node.
+fn tolerate_for_a_while(spec: &mut Map<String, Value>) {
+    fill(spec, "tolerations", Vec::<Value>::new());
+    let Some(tolerations) = spec.get_mut("tolerations").and_then(Value::as_array_mut) else { return };
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let tolerated = tolerations.iter().any(|toleration| {
+            let any_key =
+                toleration["key"].as_str().is_none_or(str::is_empty) && toleration["operator"] == "Exists";
+            let any_effect = toleration["effect"].as_str().is_none_or(str::is_empty);
+            (any_key || toleration["key"] == key) && (any_effect || toleration["effect"] == "NoExecute")
+        });
+        if !tolerated {
+            let toleration =
+                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+            tolerations.push(toleration);
+        }
+    }
+}
+
+/// Kubernetes' own class, from the requests and limits of cpu and memory.
+fn quality_of_service(spec: &Map<String, Value>) -> &'static str {
+    let containers = ["initContainers", "containers"]
+        .iter()
+        .filter_map(|list| spec.get(*list)?.as_array())
+        .flatten()
+        .map(|container| &container["resources"]);
+    let (mut any, mut all) = (false, true);
+    for resources in containers {
+        for name in ["cpu", "memory"] {
+            let (request, limit) = (&resources["requests"][name], &resources["limits"][name]);
+            any |= !is_zero(request) || !is_zero(limit);
+            all &= !is_zero(limit) && request == limit;
+        }
+    }
+    match (any, all) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+fn is_zero(quantity: &Value) -> bool {
+    quantity.is_null() || *quantity == "0"
+}

@@ -1,0 +1,127 @@
+//! The schemas as documents: from the typed kinds, in the form that OpenAPI publishes.
+
+use k8s_openapi::api::{apps, autoscaling, batch, coordination, core, events, scheduling};
+use k8s_openapi::apimachinery::pkg::apis::meta;
+use model::dagjob::{DagJobSpec, DagJobStatus};
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use serde_json::{Map, Value, json};
+
+/// Where references point while the documents are not yet published.
+const REFERENCE_PREFIX: &str = "#/components/schemas/";
+/// The prefix of our own definitions.
+const OWN_PREFIX: &str = "dev.crest.v1alpha1.";
+
+/// All definitions by name.
+///
+/// This builds some megabytes of JSON: whoever needs it takes what it needs and lets go of the rest.
+pub(crate) fn definitions() -> Map<String, Value> {
+    let settings = SchemaSettings::draft07().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+        settings.transforms = Vec::new();
+    });
+    let mut generator = settings.into_generator();
+    add_all(&mut generator);
+    let mut definitions = Map::new();
+    for (name, schema) in generator.take_definitions(false) {
+        definitions.insert(qualified(&name), plain(schema));
+    }
+    definitions.insert(format!("{OWN_PREFIX}DagJob"), dag_job(&definitions));
+    definitions
+}
+
+/// The name that a schema refers to, directly or by the `allOf` that makes room for a description.
+pub(crate) fn reference(schema: &Value) -> Option<&str> {
+    let direct = schema.get("$ref").or_else(|| schema.get("allOf")?.get(0)?.get("$ref"));
+    direct?.as_str()?.strip_prefix(REFERENCE_PREFIX)
+}
+
+fn add_all(generator: &mut SchemaGenerator) {
+    fn add<T: schemars::JsonSchema>(generator: &mut SchemaGenerator) {
+        let _reference = generator.subschema_for::<T>();
+    }
+    add::<core::v1::ConfigMap>(generator);
+    add::<core::v1::Event>(generator);
+    add::<core::v1::Namespace>(generator);
+    add::<core::v1::Node>(generator);
+    add::<core::v1::Pod>(generator);
+    add::<core::v1::Secret>(generator);
+    add::<core::v1::Service>(generator);
+    add::<core::v1::ServiceAccount>(generator);
+    add::<core::v1::Binding>(generator);
+    add::<apps::v1::Deployment>(generator);
+    add::<apps::v1::ReplicaSet>(generator);
+    add::<autoscaling::v1::Scale>(generator);
+    add::<batch::v1::Job>(generator);
+    add::<coordination::v1::Lease>(generator);
+    add::<events::v1::Event>(generator);
+    add::<scheduling::v1::PriorityClass>(generator);
+    add::<meta::v1::DeleteOptions>(generator);
+    add::<meta::v1::Patch>(generator);
+    add::<meta::v1::Status>(generator);
+    add::<DagJobSpec>(generator);
+    add::<DagJobStatus>(generator);
+}
+
+/// Our own types have no package in their names.
+fn qualified(name: &str) -> String {
+    if name.contains('.') { name.to_owned() } else { format!("{OWN_PREFIX}{name}") }
+}
+
+fn dag_job(definitions: &Map<String, Value>) -> Value {
+    let of_pod = |field: &str| definitions["io.k8s.api.core.v1.Pod"]["properties"][field].clone();
+    let own = |name: &str, description: &str| json!({"allOf": [{"$ref": format!("{REFERENCE_PREFIX}{OWN_PREFIX}{name}")}], "description": description});
+    json!({
+        "description": "DagJob is batch work as tasks of many short instances, with dependencies between tasks.",
+        "type": "object",
+        "properties": {
+            "apiVersion": of_pod("apiVersion"),
+            "kind": of_pod("kind"),
+            "metadata": of_pod("metadata"),
+            "spec": own("DagJobSpec", "What is to be run."),
+            "status": own("DagJobStatus", "How the job stands. Written by the server."),
+        },
+        "required": ["spec"],
+    })
+}
+
+/// A schema in OpenAPI's words: no `null` types, no bare `$ref` beside a description, our names qualified.
+fn plain(schema: Value) -> Value {
+    match schema {
+        Value::Object(fields) => plain_object(fields),
+        Value::Array(items) => items.into_iter().map(plain).collect(),
+        other => other,
+    }
+}
+
+fn plain_object(fields: Map<String, Value>) -> Value {
+    let mut result = Map::new();
+    for (key, value) in fields {
+        match (key.as_str(), value) {
+            ("type", Value::Array(types)) => {
+                let named = types.into_iter().find(|name| name != "null");
+                result.insert(key, named.unwrap_or_else(|| "object".into()));
+            }
+            ("anyOf", Value::Array(options)) => {
+                // Only optional references look like this: a reference or null.
+                let references = options.into_iter().filter(|option| option.get("$ref").is_some());
+                result.insert("allOf".into(), references.map(plain).collect());
+            }
+            ("$ref", Value::String(target)) => {
+                let name = target.strip_prefix(REFERENCE_PREFIX).unwrap_or(&target);
+                result.insert(key, format!("{REFERENCE_PREFIX}{}", qualified(name)).into());
+            }
+            ("minimum" | "$schema" | "title", _) => {}
+            (_, value) => {
+                result.insert(key, plain(value));
+            }
+        }
+    }
+    // In JSON references the siblings of `$ref` do not count.
+    if result.len() > 1
+        && let Some(reference) = result.shift_remove("$ref")
+    {
+        result.insert("allOf".into(), json!([{"$ref": reference}]));
+    }
+    Value::Object(result)
+}

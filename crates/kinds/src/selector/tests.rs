@@ -1,0 +1,123 @@
+//! Selectors and what they match.
+
+use expect_test::{Expect, expect};
+use proptest::prelude::{ProptestConfig, proptest};
+use serde_json::{Value, json};
+
+use super::{Fields, Labels};
+use crate::{Kind, all, find};
+
+fn kind(plural: &str) -> &'static Kind {
+    all().iter().find(|kind| kind.plural == plural).unwrap()
+}
+
+fn labels(text: &str, expected: Expect) {
+    let objects = [json!({"par": "even", "i": "2"}), json!({"par": "odd", "i": "5"}), json!({})];
+    let said = match Labels::parse(text) {
+        Ok(selector) => {
+            let matches = objects
+                .iter()
+                .map(|labels| selector.matches(kind("pods"), &json!({"metadata": {"labels": labels}})));
+            matches.map(|matched| if matched { 'x' } else { '.' }).collect()
+        }
+        Err(failure) => failure.to_string(),
+    };
+    expected.assert_eq(&said);
+}
+
+#[test]
+fn label_selectors() {
+    labels("", expect!["xxx"]);
+    labels("par=even", expect!["x.."]);
+    labels("par == even", expect!["x.."]);
+    labels("par!=even", expect![".xx"]);
+    labels("par in (even, zz)", expect!["x.."]);
+    labels("par notin (even)", expect![".xx"]);
+    labels("par", expect!["xx."]);
+    labels("!par", expect!["..x"]);
+    labels("i>3", expect![".x."]);
+    labels("i < 3,par", expect!["x.."]);
+    labels("par=", expect!["..."]);
+    labels("a in ()", expect!["..."]);
+    labels(
+        "=x",
+        expect!["unable to parse requirement: found '=x', expected: !, identifier, or 'end of string'"],
+    );
+    labels("par in even", expect!["unable to parse requirement: found 'even' expected: '('"]);
+    labels(
+        "bad key",
+        expect!["unable to parse requirement: found 'key', expected: in, notin, =, ==, !=, gt, lt"],
+    );
+    labels("a,", expect!["unable to parse requirement: found '', expected: identifier after ','"]);
+    labels(
+        "i>abc",
+        expect![
+            "unable to parse requirement: for 'Gt', 'Lt' operators, the value must be an integer, not 'abc'"
+        ],
+    );
+}
+
+#[test]
+fn selectors_of_specs() {
+    let spec = json!({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "NotIn", "values": ["d"]}]});
+    let selector = Labels::from_spec(&spec).unwrap().unwrap();
+    assert!(selector.match_labels(&json!({"a": "b"})));
+    assert!(!selector.match_labels(&json!({"a": "b", "c": "d"})));
+    assert_eq!(Labels::from_spec(&Value::Null).unwrap(), None);
+}
+
+fn fields(plural: &str, text: &str, expected: Expect) {
+    let object = json!({"metadata": {"name": "p1", "namespace": "n"}, "spec": {"nodeName": "n1"}, "status": {"phase": "Pending"}});
+    let said = match Fields::parse(text).and_then(|selector| selector.check(kind(plural)).map(|()| selector))
+    {
+        Ok(selector) => selector.matches(kind(plural), &object).to_string(),
+        Err(failure) => failure.to_string(),
+    };
+    expected.assert_eq(&said);
+}
+
+#[test]
+fn field_selectors() {
+    fields("pods", "metadata.name=p1", expect!["true"]);
+    fields("pods", "metadata.name!=p1", expect!["false"]);
+    fields("pods", "spec.nodeName=n1,status.phase!=Succeeded,status.phase!=Failed", expect!["true"]);
+    fields("pods", "spec.hostNetwork=false", expect!["true"]);
+    fields("pods", "spec.bogus=1", expect!["field label not supported: spec.bogus"]);
+    fields(
+        "pods",
+        "metadata.name",
+        expect!["invalid selector: 'metadata.name'; can't understand 'metadata.name'"],
+    );
+    fields(
+        "configmaps",
+        "data.x=1",
+        expect![[r#""data.x" is not a known field selector: only "metadata.name", "metadata.namespace""#]],
+    );
+    fields("jobs", "status.successful=0", expect!["true"]);
+    fields("pods", "metadata.name=a\\,b", expect!["false"]);
+    assert_eq!(Fields::parse("metadata.name=web").unwrap().name(), Some("web"));
+    assert_eq!(find("", "v1", "pods"), Some(kind("pods")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn parsing_never_panics(text in "[ a-c=!,()<>\\\\.é]{0,16}|(in|notin| |\\(|\\)|a|,){0,8}") {
+        let object = json!({"metadata": {"labels": {"a": "b"}}});
+        if let Ok(selector) = Labels::parse(&text) {
+            let _matched = selector.matches(kind("pods"), &object);
+        }
+        if let Ok(selector) = Fields::parse(&text) {
+            let _matched = selector.matches(kind("pods"), &object);
+        }
+    }
+
+    #[test]
+    fn a_requirement_and_its_negation_share_nothing(key in "[a-c]", value in "[x-z]", have in "[x-z]") {
+        let object = json!({"metadata": {"labels": {"a": have}}});
+        let positive = Labels::parse(&format!("{key}={value}")).unwrap().matches(kind("pods"), &object);
+        let negative = Labels::parse(&format!("{key}!={value}")).unwrap().matches(kind("pods"), &object);
+        assert_ne!(positive, negative);
+    }
+}

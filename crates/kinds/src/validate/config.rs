@@ -1,0 +1,159 @@
+//! What must hold of configuration and of the small kinds.
+
+use base64::engine::{Engine, general_purpose::STANDARD};
+use model::dagjob::DagJobSpec;
+use model::dagjob::check::FaultKind;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Faults, in_range, items, names, not_negative, one_of, placement, text, volume};
+use crate::status::FieldError;
+
+/// The largest ConfigMap or Secret, all values together.
+const MAX_BYTES: usize = 1024 * 1024;
+/// Priorities above this are for the system's own classes.
+const MAX_USER_PRIORITY: i64 = 1_000_000_000;
+
+pub(super) fn config_map(object: &Value, faults: &mut Faults) {
+    keys(object, "data", faults);
+    keys(object, "binaryData", faults);
+    for (key, _) in object["data"].as_object().into_iter().flatten() {
+        if object["binaryData"].get(key).is_some() {
+            let message = "duplicate of key present in binaryData";
+            faults.push(FieldError::invalid(format!("data[{key}]"), key.as_str(), message));
+        }
+    }
+    size(object, &["data", "binaryData"], faults);
+}
+
+fn keys(object: &Value, field: &str, faults: &mut Faults) {
+    for (key, _) in object[field].as_object().into_iter().flatten() {
+        let faulty = names::config_key(key).into_iter();
+        faults
+            .extend(faulty.map(|fault| FieldError::invalid(format!("{field}[{key}]"), key.as_str(), fault)));
+    }
+}
+
+fn size(object: &Value, fields: &[&str], faults: &mut Faults) {
+    let texts = fields.iter().filter_map(|field| object[*field].as_object()).flatten();
+    let bytes: usize = texts.filter_map(|(_, value)| value.as_str()).map(str::len).sum();
+    if bytes > MAX_BYTES {
+        faults.push(FieldError::too_long("", MAX_BYTES));
+    }
+}
+
+pub(super) fn secret(object: &Value, faults: &mut Faults) {
+    keys(object, "data", faults);
+    size(object, &["data"], faults);
+    let needed: &[&str] = match text(object, "type") {
+        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
+        "kubernetes.io/basic-auth"
+            if object["data"]["username"].is_null() && object["data"]["password"].is_null() =>
+        {
+            &["username", "password"]
+        }
+        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        "kubernetes.io/dockercfg" => &[".dockercfg"],
+        _ => &[],
+    };
+    for key in needed.iter().filter(|key| object["data"][**key].is_null()) {
+        faults.push(FieldError::required(format!("data[{key}]"), ""));
+    }
+    for key in [".dockerconfigjson", ".dockercfg"] {
+        let Some(encoded) = object["data"][key].as_str().filter(|_| needed.contains(&key)) else { continue };
+        let json =
+            STANDARD.decode(encoded).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        if json.is_none() {
+            let message = "the value is no JSON document";
+            faults.push(FieldError::invalid(format!("data[{key}]"), "<secret contents redacted>", message));
+        }
+    }
+}
+
+pub(super) fn node(object: &Value, faults: &mut Faults) {
+    // The path is Kubernetes' own slip, which clients may know.
+    for (path, taint) in items("metadata", &object["spec"], "taints") {
+        placement::taint(&path, taint, faults);
+    }
+    for (path, range) in items("spec", &object["spec"], "podCIDRs") {
+        let range = range.as_str().unwrap_or_default();
+        let valid = range.split_once('/').is_some_and(|(address, bits)| {
+            address.parse::<std::net::IpAddr>().is_ok() && bits.parse::<u8>().is_ok_and(|bits| bits <= 128)
+        });
+        if !valid {
+            let message = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+            faults.push(FieldError::invalid(path, range, message));
+        }
+    }
+}
+
+pub(super) fn event(field: &str, object: &Value, faults: &mut Faults) {
+    let about = text(&object[field], "namespace");
+    let namespace = text(&object["metadata"], "namespace");
+    // Events of cluster-wide objects are kept in the default namespace.
+    let matches = about == namespace || (about.is_empty() && matches!(namespace, "default" | "kube-system"));
+    if !matches {
+        let message = "does not match event.namespace";
+        faults.push(FieldError::invalid("involvedObject.namespace", about, message));
+    }
+}
+
+pub(super) fn new_event(object: &Value, faults: &mut Faults) {
+    if object["eventTime"].is_null() {
+        faults.push(FieldError::required("eventTime", ""));
+    }
+    let kind = text(object, "type");
+    if !matches!(kind, "Normal" | "Warning") {
+        faults.push(FieldError::invalid("type", kind, format!("has invalid value: {kind}")));
+    }
+}
+
+pub(super) fn priority_class(object: &Value, faults: &mut Faults) {
+    let value = object["value"].as_i64().unwrap_or_default();
+    let system = text(&object["metadata"], "name").starts_with("system-");
+    if value > MAX_USER_PRIORITY && !system {
+        let message = format!("maximum allowed value of a user defined priority is {MAX_USER_PRIORITY}");
+        faults.push(FieldError::forbidden("value", message));
+    }
+    let policy = &object["preemptionPolicy"];
+    let supported = ["PreemptLowerPriority", "Never"];
+    if !policy.is_null() && !policy.as_str().is_some_and(|policy| supported.contains(&policy)) {
+        faults.push(FieldError::not_supported("preemptionPolicy", policy.clone(), &supported));
+    }
+}
+
+pub(super) fn lease(spec: &Value, faults: &mut Faults) {
+    if let Some(seconds) = spec["leaseDurationSeconds"].as_i64()
+        && seconds <= 0
+    {
+        faults.push(FieldError::invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"));
+    }
+    not_negative("spec", spec, "leaseTransitions", faults);
+    one_of("spec", spec, "strategy", &["OldestEmulationVersion"], faults);
+}
+
+/// The job's own rules are `model`'s; those of its volumes and environments are a Pod's.
+pub(super) fn dag_job(object: &Value, faults: &mut Faults) {
+    let spec = match DagJobSpec::deserialize(&object["spec"]) {
+        Ok(spec) => spec,
+        Err(error) => {
+            faults.push(FieldError::required("spec", error.to_string()));
+            return;
+        }
+    };
+    for fault in model::dagjob::check::faults(&spec) {
+        faults.push(match fault.kind {
+            FaultKind::Required => FieldError::required(fault.field, fault.message),
+            FaultKind::Invalid => FieldError::invalid(fault.field, fault.value, fault.message),
+            FaultKind::Duplicate => FieldError::duplicate(fault.field, fault.value).explained(fault.message),
+            FaultKind::NotFound => FieldError::not_found(fault.field, fault.value).explained(fault.message),
+        });
+    }
+    in_range("spec", &object["spec"], "priority", -MAX_USER_PRIORITY..=MAX_USER_PRIORITY, faults);
+    let volumes = volume::check("spec", &object["spec"], faults);
+    for (path, task) in items("spec", &object["spec"], "tasks") {
+        super::container::environment(&path, task, faults);
+        super::container::mounts(&path, task, &volumes, faults);
+    }
+}

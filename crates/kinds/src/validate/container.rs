@@ -1,0 +1,262 @@
+//! What must hold of a container.
+
+use std::collections::HashSet;
+
+use model::Quantity;
+use serde_json::Value;
+
+use super::{Faults, in_range, items, names, not_negative, one_of, required, text, unique};
+use crate::status::FieldError;
+
+/// Which list of the Pod a container stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Main,
+    Init,
+}
+
+pub(super) fn check(path: &str, container: &Value, role: Role, faults: &mut Faults) {
+    let name = text(container, "name");
+    if name.is_empty() {
+        faults.push(FieldError::required(format!("{path}.name"), ""));
+    } else {
+        let faulty = names::label(name).into_iter();
+        faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.name"), name, fault)));
+    }
+    let image = text(container, "image");
+    if image.is_empty() {
+        faults.push(FieldError::required(format!("{path}.image"), ""));
+    } else if image.trim() != image {
+        let message = "must not have leading or trailing whitespace";
+        faults.push(FieldError::invalid(format!("{path}.image"), image, message));
+    }
+    one_of(path, container, "imagePullPolicy", &["Always", "IfNotPresent", "Never"], faults);
+    one_of(path, container, "terminationMessagePolicy", &["File", "FallbackToLogsOnError"], faults);
+    one_of(path, container, "restartPolicy", &["Always", "OnFailure", "Never"], faults);
+    environment(path, container, faults);
+    resources(&format!("{path}.resources"), &container["resources"], faults);
+    security(&format!("{path}.securityContext"), &container["securityContext"], faults);
+    for field in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        let probe = &container[field];
+        if !probe.is_null() {
+            self::probe(&format!("{path}.{field}"), probe, field, faults);
+        }
+    }
+    let sidecar = container["restartPolicy"] == "Always";
+    if role == Role::Init && !sidecar {
+        for field in ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
+            if !container[field].is_null() {
+                let message = "may not be set for init containers without restartPolicy=Always";
+                faults.push(FieldError::forbidden(format!("{path}.{field}"), message));
+            }
+        }
+    }
+}
+
+pub(super) fn environment(path: &str, container: &Value, faults: &mut Faults) {
+    for (path, variable) in items(path, container, "env") {
+        let name = text(variable, "name");
+        if name.is_empty() {
+            faults.push(FieldError::required(format!("{path}.name"), ""));
+        } else if let Some(fault) = names::env_name(name) {
+            faults.push(FieldError::invalid(format!("{path}.name"), name, fault));
+        }
+        if variable["valueFrom"].is_object() {
+            value_from(&path, variable, faults);
+        }
+    }
+    for (path, source) in items(path, container, "envFrom") {
+        if source["configMapRef"].is_null() && source["secretRef"].is_null() {
+            let message = "must specify one of: `configMapRef` or `secretRef`";
+            faults.push(FieldError::invalid(path, "", message));
+        }
+    }
+}
+
+fn value_from(path: &str, variable: &Value, faults: &mut Faults) {
+    let path = format!("{path}.valueFrom");
+    let source = &variable["valueFrom"];
+    if !text(variable, "value").is_empty() {
+        faults.push(FieldError::invalid(path.clone(), "", "may not be specified when `value` is not empty"));
+    }
+    let sources = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
+    let given: Vec<&str> = sources.into_iter().filter(|name| source[*name].is_object()).collect();
+    match given.as_slice() {
+        [] => {
+            let message =
+                "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`";
+            faults.push(FieldError::invalid(path.clone(), "", message));
+        }
+        [_one] => {}
+        _ => {
+            let message = "may not have more than one field specified at a time";
+            faults.push(FieldError::invalid(path.clone(), "", message));
+        }
+    }
+    for name in ["configMapKeyRef", "secretKeyRef"] {
+        if source[name].is_object() {
+            required(&format!("{path}.{name}"), &source[name], "name", faults);
+            required(&format!("{path}.{name}"), &source[name], "key", faults);
+        }
+    }
+    if source["fieldRef"].is_object() {
+        required(&format!("{path}.fieldRef"), &source["fieldRef"], "fieldPath", faults);
+    }
+}
+
+pub(super) fn ports(path: &str, container: &Value, host_network: bool, faults: &mut Faults) {
+    let mut seen = HashSet::new();
+    for (path, port) in items(path, container, "ports") {
+        let name = text(port, "name");
+        if !name.is_empty() {
+            let faulty = names::port_name(name).into_iter();
+            faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.name"), name, fault)));
+            unique(&mut seen, name, format!("{path}.name"), faults);
+        }
+        let number = port["containerPort"].as_i64().unwrap_or_default();
+        if number == 0 {
+            faults.push(FieldError::required(format!("{path}.containerPort"), ""));
+        }
+        if number != 0 {
+            in_range(&path, port, "containerPort", 1..=65535, faults);
+        }
+        let host_port = port["hostPort"].as_i64().unwrap_or_default();
+        if host_port != 0 {
+            in_range(&path, port, "hostPort", 1..=65535, faults);
+            if host_network && host_port != number {
+                let message = "must match `containerPort` when `hostNetwork` is true";
+                faults.push(FieldError::invalid(format!("{path}.hostPort"), host_port, message));
+            }
+        }
+        one_of(&path, port, "protocol", &["TCP", "UDP", "SCTP"], faults);
+    }
+}
+
+pub(super) fn mounts(path: &str, container: &Value, volumes: &HashSet<&str>, faults: &mut Faults) {
+    let mut paths = HashSet::new();
+    for (mount_path, mount) in items(path, container, "volumeMounts") {
+        let name = text(mount, "name");
+        if name.is_empty() {
+            faults.push(FieldError::required(format!("{mount_path}.name"), ""));
+        } else if !volumes.contains(name) {
+            faults.push(FieldError::not_found(format!("{mount_path}.name"), name));
+        }
+        let place = text(mount, "mountPath");
+        if place.is_empty() {
+            faults.push(FieldError::required(format!("{mount_path}.mountPath"), ""));
+        } else if !paths.insert(place) {
+            faults.push(FieldError::invalid(format!("{mount_path}.mountPath"), place, "must be unique"));
+        }
+        for field in ["subPath", "subPathExpr"] {
+            let sub = text(mount, field);
+            let field = format!("{path}.volumeMounts.{field}");
+            if sub.starts_with('/') {
+                faults.push(FieldError::invalid(field, sub, "must be a relative path"));
+            } else if sub.split('/').any(|part| part == "..") {
+                faults.push(FieldError::invalid(field, sub, "must not contain '..'"));
+            }
+        }
+    }
+}
+
+fn resources(path: &str, resources: &Value, faults: &mut Faults) {
+    for list in ["limits", "requests"] {
+        for (name, quantity) in resources[list].as_object().into_iter().flatten() {
+            let path = format!("{path}.{list}[{name}]");
+            self::quantity(&path, name, quantity, faults);
+        }
+    }
+    for (name, request) in resources["requests"].as_object().into_iter().flatten() {
+        let limit = &resources["limits"][name];
+        let (Some(asked), Some(allowed)) = (parse(request), parse(limit)) else { continue };
+        let limit = limit.as_str().unwrap_or_default();
+        if asked > allowed {
+            let message = format!("must be less than or equal to {name} limit of {limit}");
+            faults.push(FieldError::invalid(format!("{path}.requests"), request.clone(), message));
+        }
+    }
+    for (path, claim) in items(path, resources, "claims") {
+        faults.push(FieldError::not_found(path, text(claim, "name")));
+    }
+}
+
+fn quantity(path: &str, name: &str, quantity: &Value, faults: &mut Faults) {
+    let faulty = names::qualified_name(name).into_iter();
+    faults.extend(faulty.map(|fault| FieldError::invalid(path, name, fault)));
+    let Some(parsed) = parse(quantity) else { return };
+    if parsed.is_negative() {
+        faults.push(FieldError::invalid(path, quantity.clone(), "must be greater than or equal to 0"));
+    }
+    // Only cpu is shared in parts; extended resources are counted.
+    let whole = parsed.to_milli() == parsed.to_units() * 1000;
+    if name.contains('/') && !whole {
+        faults.push(FieldError::invalid(path, quantity.clone(), "must be an integer"));
+    }
+}
+
+fn parse(quantity: &Value) -> Option<Quantity> {
+    Quantity::parse(quantity.as_str()?).ok()
+}
+
+fn security(path: &str, context: &Value, faults: &mut Faults) {
+    for field in ["runAsUser", "runAsGroup"] {
+        in_range(path, context, field, 0..=i64::from(i32::MAX), faults);
+    }
+    if context["privileged"] == true && context["allowPrivilegeEscalation"] == false {
+        let message = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+        faults.push(FieldError::invalid(path, context.clone(), message));
+    }
+    one_of(path, context, "procMount", &["Default", "Unmasked"], faults);
+}
+
+fn probe(path: &str, probe: &Value, field: &str, faults: &mut Faults) {
+    for number in
+        ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
+    {
+        not_negative(path, probe, number, faults);
+    }
+    let handlers = ["exec", "httpGet", "tcpSocket", "grpc"];
+    let given: Vec<&str> = handlers.into_iter().filter(|handler| probe[*handler].is_object()).collect();
+    if given.is_empty() {
+        faults.push(FieldError::required(path, "must specify a handler type"));
+    }
+    for extra in given.iter().skip(1) {
+        let message = "may not specify more than 1 handler type";
+        faults.push(FieldError::forbidden(format!("{path}.{extra}"), message));
+    }
+    for handler in given {
+        self::handler(&format!("{path}.{handler}"), &probe[handler], handler, faults);
+    }
+    let threshold = probe["successThreshold"].as_i64().unwrap_or(1);
+    if field != "readinessProbe" && threshold != 1 {
+        faults.push(FieldError::invalid(format!("{path}.successThreshold"), threshold, "must be 1"));
+    }
+}
+
+fn handler(path: &str, handler: &Value, name: &str, faults: &mut Faults) {
+    match name {
+        "exec" if super::list(handler, "command").is_empty() => {
+            faults.push(FieldError::required(format!("{path}.command"), ""));
+        }
+        "httpGet" => {
+            required(path, handler, "path", faults);
+            port(path, handler, faults);
+            one_of(path, handler, "scheme", &["HTTP", "HTTPS"], faults);
+        }
+        "tcpSocket" | "grpc" => port(path, handler, faults),
+        _ => {}
+    }
+}
+
+fn port(path: &str, handler: &Value, faults: &mut Faults) {
+    match &handler["port"] {
+        Value::Number(_) => in_range(path, handler, "port", 1..=65535, faults),
+        Value::String(name) => {
+            let faulty = names::port_name(name).into_iter();
+            faults.extend(
+                faulty.map(|fault| FieldError::invalid(format!("{path}.port"), name.as_str(), fault)),
+            );
+        }
+        _ => faults.push(FieldError::required(format!("{path}.port"), "")),
+    }
+}

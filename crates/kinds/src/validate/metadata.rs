@@ -1,0 +1,142 @@
+//! What holds of every object's metadata.
+
+use serde_json::Value;
+
+use super::{Faults, list, names, text};
+use crate::Kind;
+use crate::status::FieldError;
+
+/// All annotations of an object together.
+const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
+
+pub(super) fn check(kind: &Kind, object: &Value, faults: &mut Faults) {
+    let metadata = &object["metadata"];
+    let (name, prefix) = (text(metadata, "name"), text(metadata, "generateName"));
+    if !prefix.is_empty() {
+        let faulty = name_faults(kind, prefix.trim_end_matches('-'));
+        faults.extend(
+            faulty.into_iter().map(|fault| FieldError::invalid("metadata.generateName", prefix, fault)),
+        );
+    }
+    if name.is_empty() {
+        let message = "name or generateName is required";
+        faults.push(FieldError::required("metadata.name", message));
+    } else {
+        let faulty = name_faults(kind, name);
+        faults.extend(faulty.into_iter().map(|fault| FieldError::invalid("metadata.name", name, fault)));
+    }
+    namespace(kind, metadata, faults);
+    labels("metadata.labels", &metadata["labels"], faults);
+    annotations("metadata.annotations", &metadata["annotations"], faults);
+    owners(metadata, faults);
+    finalizers(metadata, faults);
+}
+
+fn name_faults(kind: &Kind, name: &str) -> Vec<String> {
+    match (kind.group, kind.kind) {
+        ("", "Namespace") => names::label(name),
+        ("", "Service") => names::label_1035(name),
+        _ => names::subdomain(name),
+    }
+}
+
+fn namespace(kind: &Kind, metadata: &Value, faults: &mut Faults) {
+    let namespace = text(metadata, "namespace");
+    match (kind.is_namespaced(), namespace.is_empty()) {
+        (true, true) => faults.push(FieldError::required("metadata.namespace", "")),
+        (true, false) => {
+            let faulty = names::label(namespace).into_iter();
+            faults.extend(faulty.map(|fault| FieldError::invalid("metadata.namespace", namespace, fault)));
+        }
+        (false, false) => {
+            faults.push(FieldError::forbidden("metadata.namespace", "not allowed on this type"));
+        }
+        (false, true) => {}
+    }
+}
+
+/// Labels of an object or of a template.
+pub(super) fn labels(path: &str, labels: &Value, faults: &mut Faults) {
+    for (key, value) in labels.as_object().into_iter().flatten() {
+        let value = value.as_str().unwrap_or_default();
+        let faulty = names::qualified_name(key).into_iter();
+        faults.extend(faulty.map(|fault| FieldError::invalid(path, key.as_str(), fault)));
+        faults.extend(names::label_value(value).map(|fault| FieldError::invalid(path, value, fault)));
+    }
+}
+
+pub(super) fn annotations(path: &str, annotations: &Value, faults: &mut Faults) {
+    let mut bytes = 0;
+    for (key, value) in annotations.as_object().into_iter().flatten() {
+        bytes += key.len() + value.as_str().map_or(0, str::len);
+        let faulty = names::qualified_name(&key.to_lowercase()).into_iter();
+        faults.extend(faulty.map(|fault| FieldError::invalid(path, key.as_str(), fault)));
+    }
+    if bytes > MAX_ANNOTATION_BYTES {
+        faults.push(FieldError::too_long(path, MAX_ANNOTATION_BYTES));
+    }
+}
+
+fn owners(metadata: &Value, faults: &mut Faults) {
+    const PATH: &str = "metadata.ownerReferences";
+    let owners = list(metadata, "ownerReferences");
+    for owner in owners {
+        for (field, why) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
+            if text(owner, field).is_empty() {
+                faults.push(FieldError::invalid(format!("{PATH}.{field}"), "", why));
+            }
+        }
+    }
+    let controllers: Vec<String> = owners
+        .iter()
+        .filter(|owner| owner["controller"] == true)
+        .map(|owner| format!("{}/{}", text(owner, "kind"), text(owner, "name")))
+        .collect();
+    if let [first, second, ..] = controllers.as_slice() {
+        let message = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}"
+        );
+        faults.push(FieldError::invalid(PATH, metadata["ownerReferences"].clone(), message));
+    }
+}
+
+fn finalizers(metadata: &Value, faults: &mut Faults) {
+    const STANDARD: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
+    for (index, finalizer) in list(metadata, "finalizers").iter().enumerate() {
+        let path = format!("metadata.finalizers[{index}]");
+        let name = finalizer.as_str().unwrap_or_default();
+        let faulty = names::qualified_name(name);
+        if !faulty.is_empty() {
+            faults.extend(faulty.into_iter().map(|fault| FieldError::invalid(path.clone(), name, fault)));
+        } else if !name.contains('/') && !STANDARD.contains(&name) {
+            let message = "name is neither a standard finalizer name nor is it fully qualified";
+            faults.push(FieldError::invalid(path, name, message));
+        }
+    }
+}
+
+/// What may not change in an object's life.
+pub(super) fn check_update(new: &Value, old: &Value, faults: &mut Faults) {
+    let (new, old) = (&new["metadata"], &old["metadata"]);
+    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+        if !new[field].is_null() && new[field] != old[field] {
+            let path = format!("metadata.{field}");
+            faults.push(FieldError::invalid(path, new[field].clone(), "field is immutable"));
+        }
+    }
+    if !old["deletionTimestamp"].is_null() {
+        let had = list(old, "finalizers");
+        let added: Vec<&Value> = list(new, "finalizers").iter().filter(|name| !had.contains(name)).collect();
+        if !added.is_empty() {
+            let message = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+            );
+            faults.push(FieldError::forbidden("metadata.finalizers", message));
+        }
+    }
+}

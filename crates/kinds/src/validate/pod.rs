@@ -1,0 +1,74 @@
+//! What must hold of the spec of a Pod or of a template.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::container::{self, Role};
+use super::{Faults, in_range, items, list, names, one_of, placement, text, unique, volume};
+use crate::status::FieldError;
+
+pub(super) fn check(path: &str, spec: &Value, faults: &mut Faults) {
+    let volumes = volume::check(path, spec, faults);
+    containers(path, spec, &volumes, faults);
+    one_of(path, spec, "restartPolicy", &["Always", "OnFailure", "Never"], faults);
+    one_of(path, spec, "dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"], faults);
+    if spec["dnsPolicy"] == "None" && list(&spec["dnsConfig"], "nameservers").is_empty() {
+        let message = "must provide `dnsConfig` when `dnsPolicy` is None";
+        faults.push(FieldError::required(format!("{path}.dnsConfig"), message));
+    }
+    one_of(path, spec, "preemptionPolicy", &["PreemptLowerPriority", "Never"], faults);
+    in_range(path, spec, "activeDeadlineSeconds", 1..=i64::from(i32::MAX), faults);
+    subdomain(path, spec, "nodeName", faults);
+    subdomain(path, spec, "serviceAccountName", faults);
+    subdomain(path, spec, "priorityClassName", faults);
+    label(path, spec, "hostname", faults);
+    label(path, spec, "subdomain", faults);
+    security(path, spec, faults);
+    placement::check(path, spec, faults);
+}
+
+fn containers(path: &str, spec: &Value, volumes: &HashSet<&str>, faults: &mut Faults) {
+    if list(spec, "containers").is_empty() {
+        faults.push(FieldError::required(format!("{path}.containers"), ""));
+    }
+    let mut names = HashSet::new();
+    let host_network = spec["hostNetwork"] == true;
+    for (field, role) in
+        [("containers", Role::Main), ("initContainers", Role::Init), ("ephemeralContainers", Role::Main)]
+    {
+        for (path, container) in items(path, spec, field) {
+            container::check(&path, container, role, faults);
+            container::mounts(&path, container, volumes, faults);
+            container::ports(&path, container, host_network, faults);
+            unique(&mut names, text(container, "name"), format!("{path}.name"), faults);
+        }
+    }
+}
+
+fn security(path: &str, spec: &Value, faults: &mut Faults) {
+    let path = format!("{path}.securityContext");
+    let context = &spec["securityContext"];
+    for field in ["runAsUser", "runAsGroup", "fsGroup"] {
+        in_range(&path, context, field, 0..=i64::from(i32::MAX), faults);
+    }
+    for (path, sysctl) in items(&path, context, "sysctls") {
+        super::required(&path, sysctl, "name", faults);
+    }
+}
+
+fn subdomain(path: &str, spec: &Value, field: &str, faults: &mut Faults) {
+    let name = text(spec, field);
+    if !name.is_empty() {
+        let faulty = names::subdomain(name).into_iter();
+        faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.{field}"), name, fault)));
+    }
+}
+
+fn label(path: &str, spec: &Value, field: &str, faults: &mut Faults) {
+    let name = text(spec, field);
+    if !name.is_empty() {
+        let faulty = names::label(name).into_iter();
+        faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.{field}"), name, fault)));
+    }
+}

@@ -1,0 +1,127 @@
+//! Faulty objects and what is said of them.
+
+use expect_test::{Expect, expect};
+use proptest::prelude::{ProptestConfig, proptest};
+use serde_json::{Value, json};
+
+use super::{create, names, update};
+use crate::{Kind, all, defaults};
+
+fn kind(name: &str) -> &'static Kind {
+    all().iter().find(|kind| kind.kind == name).unwrap()
+}
+
+fn check(kind_name: &str, body: Value, expected: Expect) {
+    let kind = kind(kind_name);
+    let mut object = json!({"metadata": {"name": "x"}});
+    if kind.is_namespaced() {
+        object["metadata"]["namespace"] = "n".into();
+    }
+    json_patch::merge(&mut object, &body);
+    defaults::apply(kind, &mut object);
+    let lines: Vec<String> = create(kind, &object).iter().map(|fault| format!("{fault}\n")).collect();
+    expected.assert_eq(&lines.concat());
+}
+
+#[test]
+fn sound_objects_have_no_faults() {
+    let template =
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    check("Pod", json!({"spec": {"containers": [{"name": "c", "image": "i"}]}}), expect![[""]]);
+    check(
+        "Deployment",
+        json!({"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}}),
+        expect![[""]],
+    );
+    check("Namespace", json!({}), expect![[""]]);
+    check(
+        "DagJob",
+        json!({"spec": {"tasks": [{"name": "a", "instances": 1, "image": "i", "command": ["x"]}]}}),
+        expect![[""]],
+    );
+}
+
+#[test]
+fn pods() {
+    check(
+        "Pod",
+        json!({"metadata": {"labels": {"k": "bad value!"}, "finalizers": ["nodomain"]}, "spec": {
+            "restartPolicy": "X", "dnsPolicy": "None",
+            "containers": [
+                {"name": "", "image": "", "ports": [{"containerPort": 70000}, {"containerPort": 0, "name": "THIS_IS_BAD"}]},
+                {"name": "B_", "image": " i", "env": [{"value": "x"}], "volumeMounts": [{"name": "v", "mountPath": "/a", "subPath": "../x"}],
+                 "resources": {"requests": {"cpu": "2", "memory": "-1"}, "limits": {"cpu": "1", "a.b/gpu": "500m"}},
+                 "livenessProbe": {"tcpSocket": {"port": 1}, "successThreshold": 2}},
+            ],
+            "tolerations": [{"key": "a", "operator": "Near"}]}}),
+        expect![[r#"
+            metadata.labels: Invalid value: "bad value!": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')
+            metadata.finalizers[0]: Invalid value: "nodomain": name is neither a standard finalizer name nor is it fully qualified
+            spec.containers[0].name: Required value
+            spec.containers[0].image: Required value
+        "#]],
+    );
+}
+
+#[test]
+fn dagjobs_are_judged_by_the_model() {
+    check(
+        "DagJob",
+        json!({"spec": {"tasks": [
+            {"name": "a", "instances": 0, "image": "i", "command": ["x"], "dependsOn": ["b", "c"]},
+            {"name": "b", "instances": 1, "image": "i", "command": ["x"], "dependsOn": ["a"]},
+        ]}}),
+        expect![[""]],
+    );
+}
+
+#[test]
+fn what_may_not_change() {
+    let check = |kind_name: &str, old: Value, new: Value, expected: Expect| {
+        let with_name = |mut object: Value| {
+            object["metadata"] = json!({"name": "x", "namespace": "n"});
+            defaults::apply(kind(kind_name), &mut object);
+            object
+        };
+        let faults = update(kind(kind_name), &with_name(new), &with_name(old));
+        let lines: Vec<String> = faults.iter().map(|fault| format!("{fault}\n")).collect();
+        expected.assert_eq(&lines.concat());
+    };
+    let pod = |image: &str, node: Value| json!({"spec": {"nodeName": node, "containers": [{"name": "c", "image": image}]}});
+    check("Pod", pod("a", Value::Null), pod("b", json!("n1")), expect![[""]]);
+    check("Pod", pod("a", json!("n1")), pod("a", json!("n2")), expect![[""]]);
+    check(
+        "ConfigMap",
+        json!({"immutable": true, "data": {"a": "b"}}),
+        json!({"immutable": true, "data": {"a": "c"}}),
+        expect![[""]],
+    );
+}
+
+#[test]
+fn grammars() {
+    let verdict = |faults: Vec<String>| if faults.is_empty() { "ok" } else { "no" };
+    assert_eq!(verdict(names::subdomain("a.b-c.9")), "ok");
+    assert_eq!(verdict(names::subdomain("a..b")), "no");
+    assert_eq!(verdict(names::label_1035("9a")), "no");
+    assert_eq!(verdict(names::qualified_name("a.b/C_d")), "ok");
+    assert_eq!(verdict(names::qualified_name("a/b/c")), "no");
+    assert_eq!(verdict(names::config_key("..x")), "no");
+    assert_eq!(verdict(names::port_name("http-1")), "ok");
+    assert_eq!(verdict(names::port_name("80")), "no");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn judging_never_panics(index in 0..all().len(), field in "[a-z]{1,8}", text in ".{0,12}") {
+        let kind = &all()[index];
+        for value in [json!(text), json!([text]), json!({field.clone(): text}), json!(1)] {
+            let mut object = json!({"metadata": value, "spec": value, "data": value});
+            let _before = create(kind, &object);
+            defaults::apply(kind, &mut object);
+            let _faults = update(kind, &object, &json!({"spec": value}));
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What may not change once an object is there.
+
+use serde_json::Value;
+
+use super::{Faults, list};
+use crate::Kind;
+use crate::status::FieldError;
+
+const IMMUTABLE: &str = "field is immutable";
+
+pub(super) fn check(kind: &Kind, new: &Value, old: &Value, faults: &mut Faults) {
+    match (kind.group, kind.kind) {
+        ("", "Pod") => pod(new, old, faults),
+        ("", "ConfigMap") => frozen(new, old, &["data", "binaryData"], faults),
+        ("", "Secret") => {
+            same(new, old, "type", faults);
+            frozen(new, old, &["data"], faults);
+        }
+        ("", "Service") => service(&new["spec"], &old["spec"], faults),
+        ("apps", "Deployment" | "ReplicaSet") => same(new, old, "spec.selector", faults),
+        ("batch", "Job") => job(new, old, faults),
+        ("scheduling.k8s.io", "PriorityClass") => {
+            for field in ["value", "preemptionPolicy"] {
+                if new[field] != old[field] {
+                    faults.push(FieldError::forbidden(field, "may not be changed in an update."));
+                }
+            }
+        }
+        ("crest.dev", "DagJob") => {
+            if new["spec"]["tasks"] != old["spec"]["tasks"]
+                || new["spec"]["volumes"] != old["spec"]["volumes"]
+            {
+                let message = "the tasks of a job may not change once it is created; create another job";
+                faults.push(FieldError::forbidden("spec.tasks", message));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(object, |value, name| &value[name])
+}
+
+fn same(new: &Value, old: &Value, path: &str, faults: &mut Faults) {
+    let (new, old) = (at(new, path), at(old, path));
+    if new != old {
+        faults.push(FieldError::invalid(path, new.clone(), IMMUTABLE));
+    }
+}
+
+/// ConfigMaps and Secrets that said of themselves that they never change.
+fn frozen(new: &Value, old: &Value, fields: &[&str], faults: &mut Faults) {
+    if old["immutable"] != true {
+        return;
+    }
+    if new["immutable"] != true {
+        faults.push(FieldError::forbidden("immutable", "field is immutable when `immutable` is set"));
+    }
+    for field in fields {
+        if new[*field] != old[*field] {
+            faults.push(FieldError::forbidden(*field, "field is immutable when `immutable` is set"));
+        }
+    }
+}
+
+fn service(new: &Value, old: &Value, faults: &mut Faults) {
+    let had = old["clusterIP"].as_str().filter(|address| !address.is_empty());
+    let both_have_one = new["type"] != "ExternalName" && old["type"] != "ExternalName";
+    if had.is_some() && both_have_one && new["clusterIP"] != old["clusterIP"] {
+        let message = "may not change once set";
+        faults.push(FieldError::invalid("spec.clusterIPs[0]", new["clusterIP"].clone(), message));
+    }
+}
+
+fn job(new: &Value, old: &Value, faults: &mut Faults) {
+    same(new, old, "spec.selector", faults);
+    same(new, old, "spec.completionMode", faults);
+    same(new, old, "spec.backoffLimitPerIndex", faults);
+    same(new, old, "spec.podFailurePolicy", faults);
+    // An indexed job may be scaled as a whole: completions together with parallelism.
+    let (spec, before) = (&new["spec"], &old["spec"]);
+    let scaled = spec["completionMode"] == "Indexed" && spec["completions"] == spec["parallelism"];
+    if spec["completions"] != before["completions"] && !scaled {
+        faults.push(FieldError::invalid("spec.completions", spec["completions"].clone(), IMMUTABLE));
+    }
+    if spec["template"] != before["template"] && before["suspend"] != true {
+        faults.push(FieldError::invalid("spec.template", spec["template"].clone(), IMMUTABLE));
+    }
+}
+
+/// A Pod's containers run: only what takes effect while they do may change.
+fn pod(new: &Value, old: &Value, faults: &mut Faults) {
+    let (mut wanted, spec) = (new["spec"].clone(), &old["spec"]);
+    for field in ["containers", "initContainers"] {
+        if list(&wanted, field).len() != list(spec, field).len() {
+            let message = "pod updates may not add or remove containers";
+            faults.push(FieldError::forbidden(format!("spec.{field}"), message));
+            return;
+        }
+        for (index, container) in list(spec, field).iter().enumerate() {
+            wanted[field][index]["image"] = container["image"].clone();
+        }
+    }
+    allow_deadline(&mut wanted, spec);
+    allow_added_tolerations(&mut wanted, spec);
+    allow_binding(&mut wanted, spec);
+    if without_nulls(&wanted) != without_nulls(spec) {
+        let message = "pod updates may not change fields other than `spec.containers[*].image`,\
+                       `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` \
+                       (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` \
+                       (allow it to be set to 1 if it was previously negative)";
+        faults.push(FieldError::forbidden("spec", message));
+    }
+}
+
+/// A deadline may come, and may come nearer.
+fn allow_deadline(wanted: &mut Value, spec: &Value) {
+    let field = "activeDeadlineSeconds";
+    let nearer = match (wanted[field].as_i64(), spec[field].as_i64()) {
+        (Some(new), Some(old)) => new <= old,
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    if nearer {
+        wanted[field] = spec[field].clone();
+    }
+}
+
+fn allow_added_tolerations(wanted: &mut Value, spec: &Value) {
+    let kept =
+        list(spec, "tolerations").iter().all(|toleration| list(wanted, "tolerations").contains(toleration));
+    if kept {
+        wanted["tolerations"] = spec["tolerations"].clone();
+    }
+}
+
+/// The scheduler's own writes: gates are lifted, and a Pod that has no node gets one.
+fn allow_binding(wanted: &mut Value, spec: &Value) {
+    let lifted =
+        list(wanted, "schedulingGates").iter().all(|gate| list(spec, "schedulingGates").contains(gate));
+    if lifted {
+        wanted["schedulingGates"] = spec["schedulingGates"].clone();
+    }
+    if spec["nodeName"].is_null() {
+        wanted["nodeName"] = Value::Null;
+    }
+}
+
+/// Looking for a field that is not there leaves a null behind.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(name, value)| (name.clone(), without_nulls(value))).collect())
+        }
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        other => other.clone(),
+    }
+}

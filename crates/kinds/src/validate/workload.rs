@@ -1,0 +1,171 @@
+//! What must hold of the kinds that make Pods from a template.
+
+use serde_json::Value;
+
+use super::{Faults, items, list, metadata, not_negative, one_of, pod, text};
+use crate::selector::Labels;
+use crate::status::FieldError;
+
+pub(super) fn deployment(spec: &Value, faults: &mut Faults) {
+    not_negative("spec", spec, "replicas", faults);
+    selector(spec, "deployment", faults);
+    template(spec, faults);
+    only_always(spec, faults);
+    strategy(&spec["strategy"], faults);
+    not_negative("spec", spec, "minReadySeconds", faults);
+    not_negative("spec", spec, "revisionHistoryLimit", faults);
+    not_negative("spec", spec, "progressDeadlineSeconds", faults);
+    let ready = spec["minReadySeconds"].as_i64().unwrap_or_default();
+    if let Some(deadline) = spec["progressDeadlineSeconds"].as_i64()
+        && deadline <= ready
+    {
+        let message = "must be greater than minReadySeconds";
+        faults.push(FieldError::invalid("spec.progressDeadlineSeconds", deadline, message));
+    }
+}
+
+pub(super) fn replica_set(spec: &Value, faults: &mut Faults) {
+    not_negative("spec", spec, "replicas", faults);
+    not_negative("spec", spec, "minReadySeconds", faults);
+    selector(spec, "replica set", faults);
+    template(spec, faults);
+    only_always(spec, faults);
+}
+
+pub(super) fn job(object: &Value, faults: &mut Faults) {
+    let spec = &object["spec"];
+    for field in
+        ["parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"]
+    {
+        not_negative("spec", spec, field, faults);
+    }
+    // Before the server makes the selector there is none to match.
+    if spec["manualSelector"] == true || spec["selector"].is_object() {
+        selector(spec, "job", faults);
+    }
+    one_of("spec", spec, "completionMode", &["NonIndexed", "Indexed"], faults);
+    one_of("spec", spec, "podReplacementPolicy", &["Failed", "TerminatingOrFailed"], faults);
+    let indexed = spec["completionMode"] == "Indexed";
+    if indexed && spec["completions"].is_null() {
+        faults.push(FieldError::required("spec.completions", "when completion mode is Indexed"));
+    }
+    for field in ["backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"] {
+        if !indexed && !spec[field].is_null() {
+            let message = "requires indexed completion mode";
+            faults.push(FieldError::invalid(format!("spec.{field}"), spec[field].clone(), message));
+        }
+    }
+    failure_policy(spec, faults);
+    template(spec, faults);
+    let policy = &spec["template"]["spec"]["restartPolicy"];
+    if *policy == "Always" || policy.is_null() {
+        let message = "valid values: \"OnFailure\", \"Never\"";
+        faults.push(FieldError::required("spec.template.spec.restartPolicy", message));
+    }
+}
+
+fn failure_policy(spec: &Value, faults: &mut Faults) {
+    for (path, rule) in items("spec.podFailurePolicy", &spec["podFailurePolicy"], "rules") {
+        one_of(&path, rule, "action", &["Count", "FailIndex", "FailJob", "Ignore"], faults);
+        let codes = &rule["onExitCodes"];
+        one_of(&format!("{path}.onExitCodes"), codes, "operator", &["In", "NotIn"], faults);
+        for (path, code) in items(&format!("{path}.onExitCodes"), codes, "values") {
+            if codes["operator"] == "In" && *code == 0 {
+                faults.push(FieldError::invalid(path, 0, "must not be 0 for the In operator"));
+            }
+        }
+    }
+}
+
+/// The selector must be there, must select something, and must select the template's Pods.
+fn selector(spec: &Value, what: &str, faults: &mut Faults) {
+    let selector = &spec["selector"];
+    if selector.is_null() {
+        faults.push(FieldError::required("spec.selector", ""));
+    } else if selector.as_object().is_some_and(serde_json::Map::is_empty) {
+        let message = format!("empty selector is invalid for {what}");
+        faults.push(FieldError::invalid("spec.selector", selector.clone(), message));
+        return;
+    }
+    metadata::labels("spec.selector.matchLabels", &selector["matchLabels"], faults);
+    let labels = &spec["template"]["metadata"]["labels"];
+    let matches = match Labels::from_spec(selector) {
+        Ok(selector) => selector.is_some_and(|selector| selector.match_labels(labels)),
+        Err(failure) => {
+            faults.push(FieldError::invalid("spec.selector", selector.clone(), failure.message()));
+            return;
+        }
+    };
+    if !matches {
+        let message = "`selector` does not match template `labels`";
+        faults.push(FieldError::invalid("spec.template.metadata.labels", labels.clone(), message));
+    }
+}
+
+fn template(spec: &Value, faults: &mut Faults) {
+    let template = &spec["template"];
+    metadata::labels("spec.template.labels", &template["metadata"]["labels"], faults);
+    metadata::annotations("spec.template.annotations", &template["metadata"]["annotations"], faults);
+    pod::check("spec.template.spec", &template["spec"], faults);
+    if !list(&template["spec"], "ephemeralContainers").is_empty() {
+        let message = "ephemeral containers not allowed in pod template";
+        faults.push(FieldError::forbidden("spec.template.spec.ephemeralContainers", message));
+    }
+}
+
+fn only_always(spec: &Value, faults: &mut Faults) {
+    let policy = text(&spec["template"]["spec"], "restartPolicy");
+    if !matches!(policy, "" | "Always") {
+        faults.push(FieldError::not_supported("spec.template.spec.restartPolicy", policy, &["Always"]));
+    }
+}
+
+fn strategy(strategy: &Value, faults: &mut Faults) {
+    let rolling = &strategy["rollingUpdate"];
+    match text(strategy, "type") {
+        "Recreate" if rolling.is_object() => {
+            let message = "may not be specified when strategy `type` is 'Recreate'";
+            faults.push(FieldError::forbidden("spec.strategy.rollingUpdate", message));
+        }
+        "Recreate" => {}
+        "RollingUpdate" => {
+            let unavailable = share("maxUnavailable", &rolling["maxUnavailable"], faults);
+            let surge = share("maxSurge", &rolling["maxSurge"], faults);
+            if unavailable == Some(0) && surge == Some(0) {
+                let message = "may not be 0 when `maxSurge` is 0";
+                let path = "spec.strategy.rollingUpdate.maxUnavailable";
+                faults.push(FieldError::invalid(path, rolling["maxUnavailable"].clone(), message));
+            }
+            if rolling["maxUnavailable"].is_string() && unavailable.is_some_and(|percent| percent > 100) {
+                let path = "spec.strategy.rollingUpdate.maxUnavailable";
+                let message = "must not be greater than 100%";
+                faults.push(FieldError::invalid(path, rolling["maxUnavailable"].clone(), message));
+            }
+        }
+        _ => {
+            let supported = ["Recreate", "RollingUpdate"];
+            faults.push(FieldError::not_supported("spec.strategy", strategy.clone(), &supported));
+        }
+    }
+}
+
+/// A count or a percentage; `None` when it is neither.
+fn share(field: &str, value: &Value, faults: &mut Faults) -> Option<i64> {
+    const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+    let path = format!("spec.strategy.rollingUpdate.{field}");
+    let (number, message) = match value {
+        Value::Number(number) => {
+            (number.as_i64().filter(|number| *number >= 0), "must be greater than or equal to 0")
+        }
+        Value::String(text) => {
+            let digits =
+                text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+            (digits.and_then(|digits| digits.parse().ok()), PERCENT)
+        }
+        _ => return None,
+    };
+    if number.is_none() {
+        faults.push(FieldError::invalid(path, value.clone(), message));
+    }
+    number
+}
