@@ -12,8 +12,6 @@ use kinds::status::Failure;
 use kit::tls::PeerIdentity;
 use sha2::{Digest, Sha256};
 
-use crate::user::User;
-
 /// The group of all who have proven who they are.
 pub const AUTHENTICATED: &str = "system:authenticated";
 /// The group of all who have not.
@@ -24,6 +22,13 @@ pub const MASTERS: &str = "system:masters";
 pub const NODES: &str = "system:nodes";
 /// What an agent's user name begins with; the rest is the node's name.
 pub const NODE_PREFIX: &str = "system:node:";
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub name: String,
+    pub groups: Vec<String>,
+}
 
 impl User {
     /// A user who has proven to be `name`.
@@ -107,8 +112,7 @@ fn hash(token: &str) -> [u8; 32] {
 mod tests {
     use kit::tls::PeerIdentity;
 
-    use super::Authenticator;
-    use crate::user::User;
+    use super::{Authenticator, User};
 
     fn check(peer: Option<(&str, &[&str])>, authorization: Option<&str>, expected: Option<User>) {
         let authenticator = Authenticator::default().with_token("s3cret", User::new("robot", ["robots"]));

@@ -9,8 +9,7 @@
 //! ```
 //! The verbs are those of Kubernetes: get, list, watch, create, update, patch, delete, deletecollection.
 
-use crate::authentication::{AUTHENTICATED, MASTERS};
-use crate::user::User;
+use crate::authentication::{AUTHENTICATED, MASTERS, User};
 
 /// What someone wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::{Action, ObjectAction, may, refusal};
-use crate::user::User;
+use crate::authentication::User;
 
 /// Lines of `verb group/resource[/subresource] namespace name` or `verb /path`; `-` is none or the core group.
 fn check(user: &User, actions: &str, expected: Expect) {
