@@ -43,7 +43,9 @@ pub enum AuthorityError {
     Write { path: PathBuf, source: io::Error },
     #[error("`{path}` is no certificate or key that can be used")]
     Unusable { path: PathBuf, source: rcgen::Error },
-    #[error("`{certificate}` is there but its key `{key}` is not; restore the key, or remove both to begin anew")]
+    #[error(
+        "`{certificate}` is there but its key `{key}` is not; restore the key, or remove both to begin anew"
+    )]
     KeyMissing { certificate: PathBuf, key: PathBuf },
     #[error("`{key}` is not the key of `{certificate}`; restore the right one, or remove both to begin anew")]
     KeyMismatch { certificate: PathBuf, key: PathBuf },
@@ -92,8 +94,7 @@ impl Authority {
         if facts.end <= now {
             return Err(AuthorityError::Expired { path: paths.certificate, end: facts.end });
         }
-        let issuer =
-            Issuer::from_ca_cert_pem(&certificate, key).map_err(unusable(&paths.certificate))?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(unusable(&paths.certificate))?;
         Ok(Self { directory: directory.to_owned(), issuer, certificate })
     }
 
@@ -149,8 +150,7 @@ impl Authority {
     /// [`write_secret`].
     pub fn kubeconfig(&self, server: &str, user: &str, pair: &PairPaths) -> Result<String, AuthorityError> {
         let load = |path: &Path| {
-            fs::read_to_string(path)
-                .map_err(|source| AuthorityError::Read { path: path.to_owned(), source })
+            fs::read_to_string(path).map_err(|source| AuthorityError::Read { path: path.to_owned(), source })
         };
         let kubeconfig = Kubeconfig {
             server,

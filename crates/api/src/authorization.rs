@@ -16,7 +16,10 @@ use crate::authentication::{AUTHENTICATED, MASTERS, User};
 pub enum Action<'a> {
     Object(ObjectAction<'a>),
     /// A path that is no object, with its method in lower case.
-    Path { verb: &'a str, path: &'a str },
+    Path {
+        verb: &'a str,
+        path: &'a str,
+    },
 }
 
 /// A verb on an object, on all objects of a kind, or on a subresource.
@@ -74,7 +77,8 @@ fn may_see_path(user: &User, verb: &str, path: &str) -> bool {
     if !matches!(verb, "get" | "head" | "options") {
         return false;
     }
-    let is_under = |top: &str| path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let is_under =
+        |top: &str| path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     OPEN_PATHS.into_iter().any(is_under)
         || (user.is_in(AUTHENTICATED) && DISCOVERY_PATHS.into_iter().any(is_under))
         || user.groups.iter().any(|group| group.starts_with(COMPONENT_PREFIX))

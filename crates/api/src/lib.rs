@@ -1,1 +1,39 @@
-//! The Kubernetes API server: discovery, CRUD, patch, watch, admission, authentication. Never decides placement, never runs controllers.
+//! The Kubernetes API server: discovery, CRUD, patch, watch, admission, authentication.
+//!
+//! ```text
+//!   socket (TLS) ─┐                 ┌─ documents (version, discovery, OpenAPI)
+//!                 ├─ router ── call ┤
+//!   kube::Client ─┘                 └─ verbs ── admission, strategy, kinds ── registry ── store
+//!                                        └── watch ◄── feed (one per resource) ◄──────────┘
+//! ```
+//! Never decides placement, never runs controllers. What a kind means is data in `kinds`; no file here is about one
+//! kind, except where Kubernetes itself makes an exception of it.
+
+mod accept;
+mod access;
+mod admission;
+pub mod authentication;
+pub mod authority;
+pub mod authorization;
+mod bootstrap;
+mod call;
+mod client;
+mod context;
+mod deletion;
+mod documents;
+mod feed;
+mod object;
+mod query;
+mod record;
+mod registry;
+mod request;
+mod respond;
+mod router;
+mod server;
+mod strategy;
+mod subresources;
+mod verbs;
+
+pub use admission::addresses::{Ipv4Range, RangeError};
+pub use authentication::User;
+pub use server::{BuildError, Config, Server};

@@ -1,0 +1,37 @@
+//! Admission: what the cluster's state says about a new object, after it was understood and before it is validated.
+
+pub(crate) mod addresses;
+mod namespace;
+mod pod;
+
+use kinds::Kind;
+use kinds::status::Failure;
+use serde_json::Value;
+
+use crate::context::Context;
+use addresses::Claim;
+
+/// Completes `object` from the cluster's state, or refuses it. The claim must be kept once the object is stored.
+pub(crate) async fn create(context: &Context, kind: &Kind, object: &mut Value) -> Result<Claim, Failure> {
+    if kind.is_namespaced() {
+        namespace::must_take_new_objects(context, kind, object).await?;
+    }
+    match kind.kind {
+        "Pod" => pod::complete(context, kind, object).await?,
+        "Service" => return context.addresses.claim(kind, object),
+        _ => {}
+    }
+    Ok(Claim::default())
+}
+
+/// As [`create`] for an object that changes.
+pub(crate) fn update(context: &Context, kind: &Kind, object: &mut Value) -> Result<Claim, Failure> {
+    if kind.kind == "Service" { context.addresses.claim(kind, object) } else { Ok(Claim::default()) }
+}
+
+/// Takes back what a deleted object held.
+pub(crate) fn deleted(context: &Context, kind: &Kind, object: &Value) {
+    if kind.kind == "Service" {
+        context.addresses.release(object);
+    }
+}

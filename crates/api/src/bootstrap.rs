@@ -1,0 +1,69 @@
+//! The objects that every cluster has from its first start.
+
+use kinds::Kind;
+use kinds::status::Failure;
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::{object, strategy};
+
+/// Creates what is missing. What a user changed since stays as it is.
+pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
+    for object in objects(context) {
+        create(context, object).await?;
+    }
+    Ok(())
+}
+
+fn objects(context: &Context) -> Vec<Value> {
+    let namespace = |name: &str| json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}});
+    let class = |name: &str, value: i64, description: &str| {
+        json!({"kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1", "metadata": {"name": name},
+            "value": value, "description": description})
+    };
+    let mut objects: Vec<Value> =
+        ["default", "kube-system", "kube-public", "kube-node-lease"].map(namespace).into();
+    objects.extend([
+        class("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+        class("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+        class("crest-online", 9_000, "Services that own what they were promised."),
+        class("crest-batch", 5_000, "Work on what services leave idle; it gives way first."),
+    ]);
+    objects.push(kubernetes_service(context));
+    objects
+}
+
+/// The Service under which Pods find this server.
+fn kubernetes_service(context: &Context) -> Value {
+    let address = context.addresses.range().first().to_string();
+    let port = context.advertised.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).unwrap_or(443);
+    json!({"kind": "Service", "apiVersion": "v1",
+        "metadata": {"name": "kubernetes", "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {"type": "ClusterIP", "clusterIP": address, "clusterIPs": [address],
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]}})
+}
+
+async fn create(context: &Context, mut object: Value) -> Result<(), Failure> {
+    let Some(kind) = kind_of(&object) else { return Ok(()) };
+    let (namespace, name) = (object::namespace(&object).to_owned(), object::name(&object).to_owned());
+    if context.registry.find(kind, &namespace, &name).await?.is_some() {
+        return Ok(());
+    }
+    kinds::defaults::apply(kind, &mut object);
+    strategy::prepare_create(kind, &mut object, &context.birth());
+    let claim = if kind.kind == "Service" { Some(context.addresses.claim(kind, &mut object)?) } else { None };
+    match context.registry.create(kind, &object).await {
+        // Another server was first.
+        Err(failure) if failure.reason() == "AlreadyExists" => return Ok(()),
+        created => created?,
+    };
+    if let Some(claim) = claim {
+        claim.keep();
+    }
+    Ok(())
+}
+
+fn kind_of(object: &Value) -> Option<&'static Kind> {
+    kinds::kind::find_api_version(object["apiVersion"].as_str()?, object["kind"].as_str()?)
+}

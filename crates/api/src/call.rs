@@ -1,0 +1,82 @@
+//! One request about objects, understood: who asks for what, and how the answer is to look.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::Request;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kinds::status::Failure;
+use parking_lot::Mutex;
+
+use crate::accept::Accept;
+use crate::authentication::User;
+use crate::context::Context;
+use crate::query::Query;
+use crate::request::{ObjectPath, Verb};
+
+/// As much as a body may have: the limit of Kubernetes.
+pub(crate) const MAX_BODY: usize = 3 << 20;
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) context: Arc<Context>,
+    pub(crate) user: User,
+    pub(crate) path: ObjectPath,
+    pub(crate) verb: Verb,
+    pub(crate) query: Query,
+    pub(crate) accept: Accept,
+    pub(crate) content_type: String,
+    parts: Parts,
+    /// Behind a lock only so that calls can be shared between threads, which bodies cannot.
+    body: Mutex<Body>,
+}
+
+impl Call {
+    pub(crate) fn parse(context: Arc<Context>, user: User, request: Request<Body>) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        let path = ObjectPath::parse(parts.uri.path())?;
+        let query = Query::parse(&parts.uri)?;
+        let verb = path.verb(&parts.method, query.flag("watch"))?;
+        let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        // What is tunnelled to an agent is in the agent's form, which these headers may name.
+        let is_connection =
+            matches!(path.subresource.as_deref(), Some("log" | "exec" | "attach" | "portforward"));
+        let accept = if is_connection { Accept::default() } else { Accept::parse(header(ACCEPT))? };
+        let content_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
+        Ok(Self { context, user, path, verb, query, accept, content_type, parts, body: Mutex::new(body) })
+    }
+
+    /// The request as it came, to be passed on.
+    pub(crate) fn into_request(self) -> Request<Body> {
+        Request::from_parts(self.parts, self.body.into_inner())
+    }
+
+    pub(crate) fn query_text(&self) -> &str {
+        self.parts.uri.query().unwrap_or_default()
+    }
+
+    /// The whole body, unless it is too large. It can be taken once.
+    pub(crate) async fn take_body(&mut self) -> Result<Bytes, Failure> {
+        let body = std::mem::take(self.body.get_mut());
+        match Limited::new(body, MAX_BODY).collect().await {
+            Ok(collected) => Ok(collected.to_bytes()),
+            Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
+                Err(Failure::too_large(MAX_BODY))
+            }
+            Err(error) => Err(Failure::bad_request(format!("the body of the request broke off: {error}"))),
+        }
+    }
+
+    /// The media type of the body; JSON when the client says nothing.
+    pub(crate) fn media_type(&self) -> &str {
+        if self.content_type.is_empty() { "application/json" } else { &self.content_type }
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        self.path.namespace.as_deref().unwrap_or_default()
+    }
+}

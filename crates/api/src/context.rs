@@ -1,0 +1,82 @@
+//! What every request handler works with.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rand::Rng;
+use rustls::ClientConfig;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::addresses::Addresses;
+use crate::authentication::Authenticator;
+use crate::feed::Feeds;
+use crate::registry::Registry;
+use crate::strategy::Birth;
+
+/// The parts of the server that outlive a request.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) registry: Registry,
+    pub(crate) feeds: Feeds,
+    /// The cluster addresses that Services hold.
+    pub(crate) addresses: Addresses,
+    /// `host:port` at which clients reach this server.
+    pub(crate) advertised: String,
+    pub(crate) authenticator: Authenticator,
+    /// How agents know that it is this server that calls them.
+    pub(crate) kubelet_tls: Arc<ClientConfig>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// What a context is made of, beside the store.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) addresses: Addresses,
+    pub(crate) advertised: String,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) kubelet_tls: Arc<ClientConfig>,
+}
+
+impl Context {
+    pub(crate) fn new(store: Arc<dyn Store>, parts: Parts) -> Self {
+        let shutdown = CancellationToken::new();
+        let feeds = Feeds::new(Arc::clone(&store), shutdown.clone());
+        let Parts { addresses, advertised, authenticator, kubelet_tls } = parts;
+        Self {
+            registry: Registry::new(store),
+            feeds,
+            addresses,
+            advertised,
+            authenticator,
+            kubelet_tls,
+            shutdown,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        kit::clock::wall()
+    }
+
+    /// What is new about the next object.
+    pub(crate) fn birth(&self) -> Birth {
+        let created = crate::object::time(self.now());
+        Birth { uid: random_uid(), created, suffix: random_suffix() }
+    }
+}
+
+/// A version 4 UUID.
+fn random_uid() -> String {
+    let mut bytes: [u8; 16] = rand::rng().random();
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let text = hex::encode(bytes);
+    format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
+}
+
+/// Five characters as Kubernetes chooses them: no vowels and no look-alikes, so that no words come out.
+fn random_suffix() -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut random = rand::rng();
+    (0..5).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect()
+}

@@ -1,0 +1,188 @@
+//! What a delete request makes of an object: gone at once, marked and waiting, or left as it is.
+//!
+//! ```text
+//!   delete ──► preconditions ──► finalizers by propagation ──► grace ──► Remove | Mark | Keep
+//! ```
+//! Pure: the time comes from outside.
+
+use jiff::{SignedDuration, Timestamp};
+use kinds::Kind;
+use kinds::status::{Failure, FieldError};
+use serde_json::{Value, json};
+
+use crate::query::{Query, dry_run};
+use crate::registry::Next;
+use crate::{object, strategy};
+
+/// What becomes of the objects that an object owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Propagation {
+    Orphan,
+    Background,
+    Foreground,
+}
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+/// A deletion in the cluster's own namespaces would take the cluster down.
+const IMMORTAL_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+/// `DeleteOptions`, from the body or from the query.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DeleteOptions {
+    pub(crate) grace_period_seconds: Option<i64>,
+    pub(crate) propagation: Option<Propagation>,
+    pub(crate) uid: Option<String>,
+    pub(crate) revision: Option<String>,
+    pub(crate) dry_run: bool,
+}
+
+impl DeleteOptions {
+    /// The body counts before the query.
+    pub(crate) fn parse(body: &Value, query: &Query) -> Result<Self, Failure> {
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let policy = text(&body["propagationPolicy"])
+            .or_else(|| query.get("propagationPolicy").filter(|text| !text.is_empty()).map(str::to_owned));
+        let orphan = body["orphanDependents"].as_bool();
+        let propagation = match policy.as_deref() {
+            None => orphan.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background }),
+            Some("Orphan") => Some(Propagation::Orphan),
+            Some("Background") => Some(Propagation::Background),
+            Some("Foreground") => Some(Propagation::Foreground),
+            Some(other) => return Err(unknown_policy(other)),
+        };
+        let grace = match &body["gracePeriodSeconds"] {
+            Value::Null => query.number("gracePeriodSeconds")?,
+            value => Some(value.as_i64().ok_or_else(|| {
+                Failure::bad_request(format!("gracePeriodSeconds: {value} is no whole number"))
+            })?),
+        };
+        let stage = text(&body["dryRun"][0]);
+        Ok(Self {
+            grace_period_seconds: grace,
+            propagation,
+            uid: text(&body["preconditions"]["uid"]),
+            revision: text(&body["preconditions"]["resourceVersion"]),
+            dry_run: dry_run(stage.as_deref().or_else(|| query.get("dryRun")))?,
+        })
+    }
+}
+
+fn unknown_policy(policy: &str) -> Failure {
+    let supported = ["Background", "Foreground", "Orphan"];
+    let error = FieldError::not_supported("propagationPolicy", policy, &supported);
+    Failure::invalid_object("meta.k8s.io", "DeleteOptions", "", &[error])
+}
+
+/// The next state of `current` when its deletion is asked for.
+pub(crate) fn decide(
+    kind: &Kind,
+    current: &Value,
+    options: &DeleteOptions,
+    now: Timestamp,
+) -> Result<Next, Failure> {
+    check_preconditions(kind, current, options)?;
+    if kind.kind == "Namespace" && IMMORTAL_NAMESPACES.contains(&object::name(current)) {
+        return Err(Failure::forbidden(kind, object::name(current), "this namespace may not be deleted"));
+    }
+    let mut next = current.clone();
+    propagate(kind, &mut next, options.propagation);
+    mark(kind, &mut next, options.grace_period_seconds, now);
+    if object::is_deletion_complete(kind.kind, &next) {
+        return Ok(Next::Remove(next));
+    }
+    if kind.kind == "Namespace" {
+        next["status"]["phase"] = json!("Terminating");
+    }
+    Ok(if next == *current { Next::Keep(next) } else { Next::Replace(next) })
+}
+
+fn check_preconditions(kind: &Kind, current: &Value, options: &DeleteOptions) -> Result<(), Failure> {
+    let refuse = |what: &str, asked: &str, found: &str, then: &str| {
+        let why = format!(
+            "the {what} in the precondition ({asked}) does not match the {what} in record ({found}). \
+             The object might have been {then}"
+        );
+        Err(Failure::conflict(kind, object::name(current), &why))
+    };
+    let (uid, revision) = (object::metadata(current, "uid"), object::metadata(current, "resourceVersion"));
+    match (&options.uid, &options.revision) {
+        (Some(asked), _) if asked != uid => refuse("UID", asked, uid, "deleted and then recreated"),
+        (_, Some(asked)) if asked != revision => refuse("ResourceVersion", asked, revision, "modified"),
+        _ => Ok(()),
+    }
+}
+
+/// The finalizers that make the garbage collector do as the policy says.
+fn propagate(kind: &Kind, object: &mut Value, asked: Option<Propagation>) {
+    let had: Vec<String> = object::finalizers(object).map(str::to_owned).collect();
+    let Some(policy) = asked.or_else(|| default_propagation(kind, &had)) else { return };
+    let wanted = match policy {
+        Propagation::Orphan => Some(ORPHAN),
+        Propagation::Foreground => Some(FOREGROUND),
+        Propagation::Background => None,
+    };
+    let mut finalizers: Vec<String> =
+        had.iter().filter(|name| *name != ORPHAN && *name != FOREGROUND).cloned().collect();
+    finalizers.extend(wanted.map(str::to_owned));
+    if finalizers == had {
+        return;
+    }
+    if finalizers.is_empty() {
+        object::remove_metadata(object, "finalizers");
+    } else {
+        object::set_metadata(object, "finalizers", finalizers);
+    }
+}
+
+/// Jobs leave their Pods behind unless told otherwise, as `batch/v1` has always done. `None`: the finalizers that
+/// the object carries already say what was decided before.
+fn default_propagation(kind: &Kind, finalizers: &[String]) -> Option<Propagation> {
+    let decided = finalizers.iter().any(|name| name == ORPHAN || name == FOREGROUND);
+    (kind.kind == "Job" && !decided).then_some(Propagation::Orphan)
+}
+
+/// Whether `kind` is deleted with a warning that its dependents stay.
+pub(crate) fn warns_of_orphans(kind: &Kind, options: &DeleteOptions) -> bool {
+    kind.kind == "Job" && options.propagation.is_none()
+}
+
+/// Writes the deletion's time and grace into the object. A later request can only shorten the grace.
+fn mark(kind: &Kind, object: &mut Value, asked: Option<i64>, now: Timestamp) {
+    let grace = grace_seconds(kind, object, asked);
+    if let Ok(marked) = object::metadata(object, "deletionTimestamp").parse::<Timestamp>() {
+        let before = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+        let shorter = if asked.is_some() { grace.min(before) } else { before };
+        if shorter != before {
+            let requested_at = marked.saturating_sub(SignedDuration::from_secs(before)).unwrap_or(marked);
+            stamp(object, requested_at, shorter);
+        }
+        return;
+    }
+    stamp(object, now, grace);
+    if kind.kind == "Namespace" {
+        object::remove_metadata(object, "deletionGracePeriodSeconds");
+    }
+    strategy::bump_generation(object);
+}
+
+fn stamp(object: &mut Value, requested_at: Timestamp, grace: i64) {
+    let at = requested_at.saturating_add(SignedDuration::from_secs(grace)).unwrap_or(requested_at);
+    object::set_metadata(object, "deletionTimestamp", object::time(at));
+    object::set_metadata(object, "deletionGracePeriodSeconds", grace);
+}
+
+/// Only a Pod that runs on a node takes time to go: its agent deletes it with grace 0 in the end.
+fn grace_seconds(kind: &Kind, object: &Value, asked: Option<i64>) -> i64 {
+    let spec = &object["spec"];
+    let is_finished = matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let is_unscheduled = spec["nodeName"].as_str().unwrap_or_default().is_empty();
+    if kind.kind != "Pod" || is_unscheduled || is_finished {
+        return 0;
+    }
+    let wanted = asked.or_else(|| spec["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30);
+    if wanted < 0 { 1 } else { wanted }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! The watch cache: one feed per resource keeps its latest changes, and every watcher reads from it.
+//!
+//! ```text
+//!   store.watch ──► feed: ring of changes ──► cursor, cursor, cursor (one per watcher)
+//! ```
+//! A watcher is only a position in the ring: it costs no buffer of its own, and one that falls behind the ring's
+//! oldest change is told so (410) instead of growing the memory.
+
+mod ring;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use parking_lot::RwLock;
+use store::{Change, Revision, Store, Watch, WatchError, WatchEvent};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use ring::Ring;
+
+/// The feeds of all resources, each started by its first watcher.
+#[derive(Debug)]
+pub(crate) struct Feeds {
+    store: Arc<dyn Store>,
+    feeds: tokio::sync::Mutex<HashMap<String, Arc<Feed>>>,
+    shutdown: CancellationToken,
+}
+
+impl Feeds {
+    pub(crate) fn new(store: Arc<dyn Store>, shutdown: CancellationToken) -> Self {
+        Self { store, feeds: tokio::sync::Mutex::default(), shutdown }
+    }
+
+    /// All changes under `prefix` after `after`.
+    pub(crate) async fn follow(&self, prefix: &str, after: Revision) -> Result<Source, WatchError> {
+        let feed = self.feed(prefix, after).await?;
+        if let Some(cursor) = Cursor::start(&feed, after) {
+            return Ok(Source::Feed(cursor));
+        }
+        // The feed is younger than what the watcher has seen; the store may reach back further.
+        Ok(Source::Store(self.store.watch(prefix, after).await?))
+    }
+
+    /// The feed of `prefix`, started at `after` if it is not running.
+    async fn feed(&self, prefix: &str, after: Revision) -> Result<Arc<Feed>, WatchError> {
+        let mut feeds = self.feeds.lock().await;
+        if let Some(feed) = feeds.get(prefix) {
+            return Ok(Arc::clone(feed));
+        }
+        // A watcher may ask from a revision to come; the feed starts no later than now, so that it serves all.
+        let now = self.store.revision().await.map_err(|_| WatchError::Closed)?;
+        let start = after.min(now);
+        let changes = self.store.watch(prefix, start).await?;
+        let feed = Arc::new(Feed { ring: RwLock::new(Ring::new(start)), news: watch::Sender::new(()) });
+        let task = Arc::clone(&feed).run(Arc::clone(&self.store), prefix.to_owned(), changes);
+        let shutdown = self.shutdown.clone();
+        kit::task::spawn("watch feed", async move {
+            shutdown.run_until_cancelled(task).await;
+        });
+        feeds.insert(prefix.to_owned(), Arc::clone(&feed));
+        Ok(feed)
+    }
+}
+
+/// The latest changes of one resource.
+#[derive(Debug)]
+struct Feed {
+    ring: RwLock<Ring>,
+    news: watch::Sender<()>,
+}
+
+impl Feed {
+    /// Takes in the store's changes. If the store drops this reader, it goes on where it stopped, or, if that is
+    /// compacted by then, from now: cursors that stand before that are told to start again.
+    async fn run(self: Arc<Self>, store: Arc<dyn Store>, prefix: String, mut changes: Watch) {
+        loop {
+            self.drain(changes).await;
+            let at = self.ring.read().upto();
+            changes = match store.watch(&prefix, at).await {
+                Ok(again) => again,
+                Err(WatchError::Compacted { .. } | WatchError::Lagged) => {
+                    let Ok(now) = store.revision().await else { break };
+                    *self.ring.write() = Ring::new(now);
+                    match store.watch(&prefix, now).await {
+                        Ok(again) => again,
+                        Err(_) => break,
+                    }
+                }
+                Err(WatchError::Closed) => break,
+            };
+        }
+        self.ring.write().close();
+        self.news.send_replace(());
+    }
+
+    async fn drain(&self, mut changes: Watch) {
+        while let Some(Ok(event)) = changes.next().await {
+            match event {
+                WatchEvent::Change(change) => self.ring.write().push(change),
+                // A progress only moves the position that bookmarks tell; nobody needs to wake for it.
+                WatchEvent::Progress(revision) => {
+                    self.ring.write().progress(revision);
+                    continue;
+                }
+            }
+            self.news.send_replace(());
+        }
+    }
+}
+
+/// Why a watcher gets no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It fell behind, or asked for what is gone: it must list again.
+    Expired,
+    /// The server stops.
+    Closed,
+}
+
+/// Where a watcher's changes come from.
+pub(crate) enum Source {
+    Feed(Cursor),
+    Store(Watch),
+}
+
+impl Source {
+    /// The next changes; waits for one at least. Nothing is lost if the wait is given up.
+    pub(crate) async fn next(&mut self) -> Result<Vec<Arc<Change>>, Ended> {
+        match self {
+            Self::Feed(cursor) => cursor.next().await,
+            Self::Store(watch) => next_of_store(watch).await,
+        }
+    }
+
+    /// Everything up to here has been delivered, as far as that is known.
+    pub(crate) fn position(&self) -> Option<Revision> {
+        match self {
+            Self::Feed(cursor) => Some(cursor.position()),
+            Self::Store(_) => None,
+        }
+    }
+}
+
+async fn next_of_store(watch: &mut Watch) -> Result<Vec<Arc<Change>>, Ended> {
+    loop {
+        return match watch.next().await {
+            Some(Ok(WatchEvent::Change(change))) => Ok(vec![Arc::new(change)]),
+            Some(Ok(WatchEvent::Progress(_))) => continue,
+            Some(Err(WatchError::Closed)) | None => Err(Ended::Closed),
+            Some(Err(WatchError::Compacted { .. } | WatchError::Lagged)) => Err(Ended::Expired),
+        };
+    }
+}
+
+/// A watcher's place in a feed.
+pub(crate) struct Cursor {
+    feed: Arc<Feed>,
+    at: Revision,
+    news: watch::Receiver<()>,
+}
+
+impl Cursor {
+    /// `None` if the feed does not reach back to `after`.
+    fn start(feed: &Arc<Feed>, after: Revision) -> Option<Self> {
+        let reaches = feed.ring.read().reaches(after);
+        reaches.then(|| Self { feed: Arc::clone(feed), at: after, news: feed.news.subscribe() })
+    }
+
+    async fn next(&mut self) -> Result<Vec<Arc<Change>>, Ended> {
+        loop {
+            self.news.borrow_and_update();
+            let changes = self.feed.ring.read().after(self.at)?;
+            if let Some(last) = changes.last() {
+                self.at = ring::revision(last);
+                return Ok(changes);
+            }
+            if self.news.changed().await.is_err() {
+                return Err(Ended::Closed);
+            }
+        }
+    }
+
+    fn position(&self) -> Revision {
+        let ring = self.feed.ring.read();
+        let caught_up = matches!(ring.after(self.at), Ok(changes) if changes.is_empty());
+        if caught_up { self.at.max(ring.upto()) } else { self.at }
+    }
+}

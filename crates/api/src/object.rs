@@ -1,0 +1,68 @@
+//! Reading and writing an object's metadata while it is a JSON tree.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// A text field of `metadata`; empty when it is not there.
+pub(crate) fn metadata<'a>(object: &'a Value, field: &str) -> &'a str {
+    object["metadata"][field].as_str().unwrap_or_default()
+}
+
+pub(crate) fn name(object: &Value) -> &str {
+    metadata(object, "name")
+}
+
+pub(crate) fn namespace(object: &Value) -> &str {
+    metadata(object, "namespace")
+}
+
+/// Sets a field of `metadata`, which is made an object if it is none.
+pub(crate) fn set_metadata(object: &mut Value, field: &str, value: impl Into<Value>) {
+    metadata_mut(object).insert(field.to_owned(), value.into());
+}
+
+pub(crate) fn remove_metadata(object: &mut Value, field: &str) {
+    metadata_mut(object).shift_remove(field);
+}
+
+pub(crate) fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
+    entry_object(object, "metadata")
+}
+
+/// The object under `field` of `parent`; anything else that stands there gives way to an empty one.
+pub(crate) fn entry_object<'a>(parent: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
+    if !parent.is_object() {
+        *parent = json!({});
+    }
+    let slot = &mut parent[field];
+    if !slot.is_object() {
+        *slot = json!({});
+    }
+    match slot {
+        Value::Object(map) => map,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            unreachable!("the slot was just made an object")
+        }
+    }
+}
+
+pub(crate) fn is_being_deleted(object: &Value) -> bool {
+    !metadata(object, "deletionTimestamp").is_empty()
+}
+
+pub(crate) fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
+    object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Whether a deletion that was asked for has nothing left to wait for.
+pub(crate) fn is_deletion_complete(kind: &str, object: &Value) -> bool {
+    let grace_is_over = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0;
+    let namespace_is_empty =
+        kind != "Namespace" || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
+    is_being_deleted(object) && grace_is_over && namespace_is_empty && finalizers(object).next().is_none()
+}
+
+/// A time as Kubernetes writes it: whole seconds, UTC.
+pub(crate) fn time(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

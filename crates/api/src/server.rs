@@ -1,0 +1,119 @@
+//! The server: built from a store and a configuration, run until told to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use kinds::status::Failure;
+use kit::serve::Options;
+use kit::tls::{PairPaths, TlsError};
+use rustls::ServerConfig;
+use store::Store;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::addresses::{Addresses, Ipv4Range, RangeError};
+use crate::authentication::{Authenticator, User};
+use crate::context::{Context, Parts};
+use crate::registry::Registry;
+use crate::{bootstrap, client, router};
+
+/// What the server needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// `host:port` at which clients reach the server; the listening address if it is not given.
+    pub advertised: Option<String>,
+    /// The cluster addresses of Services, such as `10.96.0.0/16`.
+    pub service_cidr: String,
+    /// The server's certificate.
+    pub serving: PairPaths,
+    /// The certificate with which the server calls the agents.
+    pub kubelet_client: PairPaths,
+    /// The cluster's authority, which signs the certificates of clients and agents.
+    pub authority: PathBuf,
+    /// The tokens that are known from the start.
+    pub authenticator: Authenticator,
+}
+
+/// Why the server cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("cannot listen on {address}: is another server running there?")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot set up TLS")]
+    Tls { source: TlsError },
+    #[error("cannot use the addresses for Services")]
+    ServiceCidr { source: RangeError },
+    #[error("cannot read or create the cluster's first objects")]
+    Objects { source: Failure },
+}
+
+/// The API, bound to its socket.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Arc<ServerConfig>,
+    context: Arc<Context>,
+    router: Router,
+}
+
+impl Server {
+    /// Binds the socket and creates the objects that every cluster has.
+    pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<Self, BuildError> {
+        let range =
+            Ipv4Range::parse(&config.service_cidr).map_err(|source| BuildError::ServiceCidr { source })?;
+        let tls_failed = |source| BuildError::Tls { source };
+        let tls = kit::tls::server(&config.serving, Some(&config.authority)).map_err(tls_failed)?;
+        let kubelet_tls =
+            kit::tls::client(Some(&config.kubelet_client), &config.authority).map_err(tls_failed)?;
+        let listen_failed = |source| BuildError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen_failed)?;
+        let address = listener.local_addr().map_err(listen_failed)?;
+        let advertised = config.advertised.unwrap_or_else(|| address.to_string());
+        let services = services(&store).await.map_err(|source| BuildError::Objects { source })?;
+        let addresses = Addresses::new(range, &services);
+        let authenticator = config.authenticator;
+        let parts = Parts { addresses, advertised, authenticator, kubelet_tls };
+        let context = Arc::new(Context::new(store, parts));
+        bootstrap::run(&context).await.map_err(|source| BuildError::Objects { source })?;
+        let router = router::build(Arc::clone(&context));
+        Ok(Self { listener, address, tls, context, router })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client in this process that is `user`: no socket, no TLS, the very same router.
+    pub fn client(&self, user: &User) -> kube::Client {
+        client::in_process(self.router.clone(), user)
+    }
+
+    /// Serves until `token` is cancelled. Watches end at once then; other requests may finish.
+    pub async fn run(self, token: CancellationToken) {
+        let _end_of_watches = self.context.shutdown.clone().drop_guard();
+        let options = Options { tls: Some(self.tls), ..Options::default() };
+        let shutdown = self.context.shutdown.clone();
+        let stop = token.clone();
+        kit::task::spawn("api shutdown", async move {
+            tokio::select! {
+                () = stop.cancelled() => shutdown.cancel(),
+                () = shutdown.cancelled() => {}
+            }
+        });
+        kit::serve::serve(self.listener, self.router, options, token).await;
+    }
+}
+
+async fn services(store: &Arc<dyn Store>) -> Result<Vec<serde_json::Value>, Failure> {
+    let registry = Registry::new(Arc::clone(store));
+    match kinds::find("", "v1", "services") {
+        Some(kind) => registry.all(kind).await,
+        None => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,182 @@
+//! What the server makes of an object before it is stored: identity, generation, and the parts that only it writes.
+//!
+//! Pure: the time and the random parts come from outside.
+
+mod job;
+mod pod;
+mod service;
+
+use kinds::Kind;
+use kinds::status::Failure;
+use serde_json::{Value, json};
+
+use crate::object;
+
+/// What is new about a new object.
+#[derive(Clone, Debug)]
+pub(crate) struct Birth {
+    pub(crate) uid: String,
+    pub(crate) created: String,
+    /// Follows `generateName`.
+    pub(crate) suffix: String,
+}
+
+/// Names are at most 63 characters, of which `generateName` leaves five to the server.
+const MAX_GENERATED_BASE: usize = 58;
+/// Set by the server alone, whatever a client says.
+const SERVER_FIELDS: [&str; 6] = [
+    "uid",
+    "resourceVersion",
+    "selfLink",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+];
+
+/// Makes `object` ready to be created.
+pub(crate) fn prepare_create(kind: &Kind, object: &mut Value, birth: &Birth) {
+    for field in SERVER_FIELDS {
+        object::remove_metadata(object, field);
+    }
+    let base = object::metadata(object, "generateName").to_owned();
+    if object::name(object).is_empty() && !base.is_empty() {
+        let base: String = base.chars().take(MAX_GENERATED_BASE).collect();
+        object::set_metadata(object, "name", format!("{base}{}", birth.suffix));
+    }
+    object::set_metadata(object, "uid", birth.uid.clone());
+    object::set_metadata(object, "creationTimestamp", birth.created.clone());
+    if counts_generations(kind) {
+        object::set_metadata(object, "generation", 1);
+    }
+    reset_status(kind, object);
+    match kind.kind {
+        "Namespace" => prepare_namespace(object),
+        "Pod" => pod::prepare_create(object),
+        "Job" => job::prepare_create(object),
+        _ => {}
+    }
+}
+
+/// Which part of an object a request may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All but the status, where the kind has one.
+    Main,
+    Status,
+}
+
+/// Makes `new`, as a client wrote it, the next state of `old`; refuses to touch another object.
+pub(crate) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, part: Part) -> Result<(), Failure> {
+    check_identity(kind, new, old)?;
+    if part == Part::Status {
+        keep_all_but_status(kind, new, old);
+        return Ok(());
+    }
+    keep_server_fields(new, old);
+    if kind.subresource("status").is_some() {
+        copy_field(new, old, "status");
+    }
+    if kind.kind == "Service" {
+        service::keep_addresses(new, old);
+    }
+    if kind.kind == "Namespace" {
+        // Its finalizers have a subresource of their own.
+        let finalizers = old["spec"].get("finalizers").cloned().unwrap_or_else(|| json!([]));
+        object::entry_object(new, "spec").insert("finalizers".into(), finalizers);
+    }
+    if counts_generations(kind) && new["spec"] != old["spec"] {
+        bump_generation(new);
+    }
+    Ok(())
+}
+
+/// The next generation, if the object counts them.
+pub(crate) fn bump_generation(object: &mut Value) {
+    if let Some(generation) = object["metadata"]["generation"].as_i64() {
+        object::set_metadata(object, "generation", generation.saturating_add(1));
+    }
+}
+
+fn check_identity(kind: &Kind, new: &Value, old: &Value) -> Result<(), Failure> {
+    let name = object::name(old);
+    let revision = object::metadata(new, "resourceVersion");
+    if !revision.is_empty() && revision != "0" && revision != object::metadata(old, "resourceVersion") {
+        return Err(Failure::stale(kind, name));
+    }
+    let (uid, current) = (object::metadata(new, "uid"), object::metadata(old, "uid"));
+    if !uid.is_empty() && uid != current {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current}");
+        return Err(Failure::conflict(kind, name, &why));
+    }
+    Ok(())
+}
+
+fn keep_server_fields(new: &mut Value, old: &Value) {
+    let fields = ["name", "namespace", "generateName", "creationTimestamp", "generation"];
+    for field in SERVER_FIELDS.into_iter().chain(fields) {
+        match old["metadata"].get(field) {
+            Some(value) => object::set_metadata(new, field, value.clone()),
+            None => object::remove_metadata(new, field),
+        }
+    }
+}
+
+/// A write to the status changes nothing else. Nodes and Pods may be labelled and annotated with it, because their
+/// agents have always done so.
+fn keep_all_but_status(kind: &Kind, new: &mut Value, old: &Value) {
+    let status = new.get("status").cloned();
+    let annotated = matches!(kind.kind, "Node" | "Pod");
+    let marks = ["labels", "annotations"].map(|field| (field, new["metadata"].get(field).cloned()));
+    *new = old.clone();
+    match status {
+        Some(status) => new["status"] = status,
+        None => drop(object_fields(new).map(|fields| fields.shift_remove("status"))),
+    }
+    for (field, value) in marks.into_iter().filter(|_| annotated) {
+        match value {
+            Some(value) => object::set_metadata(new, field, value),
+            None => object::remove_metadata(new, field),
+        }
+    }
+}
+
+fn copy_field(new: &mut Value, old: &Value, field: &str) {
+    match old.get(field) {
+        Some(value) => new[field] = value.clone(),
+        None => drop(object_fields(new).map(|fields| fields.shift_remove(field))),
+    }
+}
+
+fn object_fields(object: &mut Value) -> Option<&mut serde_json::Map<String, Value>> {
+    object.as_object_mut()
+}
+
+/// Whether `metadata.generation` counts the changes of the spec.
+fn counts_generations(kind: &Kind) -> bool {
+    matches!(kind.kind, "Pod" | "Deployment" | "ReplicaSet" | "Job" | "PriorityClass" | "DagJob")
+}
+
+/// A status written by the creator is dropped, except that agents register Nodes with theirs.
+fn reset_status(kind: &Kind, object: &mut Value) {
+    if kind.subresource("status").is_none() || kind.kind == "Node" {
+        return;
+    }
+    let status = match kind.kind {
+        "Namespace" => json!({"phase": "Active"}),
+        "Service" => json!({"loadBalancer": {}}),
+        "ReplicaSet" => json!({"replicas": 0}),
+        _ => json!({}),
+    };
+    object["status"] = status;
+}
+
+fn prepare_namespace(object: &mut Value) {
+    let name = object::name(object).to_owned();
+    let spec = object::entry_object(object, "spec");
+    spec.insert("finalizers".into(), json!(["kubernetes"]));
+    let labels = &mut object["metadata"];
+    object::entry_object(labels, "labels").insert("kubernetes.io/metadata.name".into(), name.into());
+}
+
+#[cfg(test)]
+mod tests;

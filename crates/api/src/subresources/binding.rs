@@ -1,0 +1,92 @@
+//! `pods/binding`: a scheduler gives a Pod to a node, once.
+
+use axum::body::Body;
+use http::{Response, StatusCode};
+use kinds::status::Failure;
+use serde_json::{Value, json};
+
+use crate::call::Call;
+use crate::query::WriteOptions;
+use crate::registry::Next;
+use crate::{object, respond};
+
+pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
+    let options = WriteOptions::parse(&call.query)?;
+    let body = call.take_body().await?;
+    let binding = kinds::decode::raw(call.media_type(), &body)?;
+    let node = target(&call, &binding)?.to_owned();
+    let now = object::time(call.context.now());
+    let registry = &call.context.registry;
+    registry
+        .modify(&call.path, options.dry_run, |pod| {
+            bound(&call, pod, &binding, &node, &now).map(Next::Replace)
+        })
+        .await?;
+    let success =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    respond::encoded(StatusCode::CREATED, call.accept.encoding, &success)
+}
+
+fn target<'a>(call: &Call, binding: &'a Value) -> Result<&'a str, Failure> {
+    let name = object::name(binding);
+    if !name.is_empty() && name != call.path.name() {
+        return Err(Failure::bad_request("name in URL does not match name in Binding object"));
+    }
+    let target = &binding["target"];
+    match target["kind"].as_str().unwrap_or_default() {
+        "" | "Node" => {}
+        other => {
+            let message = format!(
+                "target.kind: Unsupported value: \"{other}\": supported values: \"Node\", \"<empty>\""
+            );
+            return Err(Failure::bad_request(message));
+        }
+    }
+    let node = target["name"].as_str().unwrap_or_default();
+    if node.is_empty() { Err(Failure::bad_request("target.name: Required value")) } else { Ok(node) }
+}
+
+/// The Pod on its node.
+fn bound(call: &Call, pod: &Value, binding: &Value, node: &str, now: &str) -> Result<Value, Failure> {
+    let refuse = |why: String| {
+        let message =
+            format!("Operation cannot be fulfilled on pods/binding \"{}\": {why}", call.path.name());
+        Err(Failure::conflict(call.path.kind, call.path.name(), "").with_message(message))
+    };
+    let name = object::name(pod);
+    let uid = object::metadata(binding, "uid");
+    let current = object::metadata(pod, "uid");
+    if !uid.is_empty() && uid != current {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current}");
+        return Err(Failure::conflict(call.path.kind, name, &why));
+    }
+    if object::is_being_deleted(pod) {
+        return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
+    }
+    if let Some(taken) = pod["spec"]["nodeName"].as_str().filter(|taken| !taken.is_empty()) {
+        return refuse(format!("pod {name} is already assigned to node \"{taken}\""));
+    }
+    if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
+        return refuse(format!("pod {name} has non-empty .spec.schedulingGates"));
+    }
+    let mut pod = pod.clone();
+    for field in ["annotations", "labels"] {
+        for (key, value) in binding["metadata"][field].as_object().into_iter().flatten() {
+            object::entry_object(&mut pod["metadata"], field).insert(key.clone(), value.clone());
+        }
+    }
+    object::entry_object(&mut pod, "spec").insert("nodeName".into(), node.into());
+    set_scheduled(&mut pod, now);
+    Ok(pod)
+}
+
+fn set_scheduled(pod: &mut Value, now: &str) {
+    let conditions = object::entry_object(pod, "status").entry("conditions").or_insert_with(|| json!([]));
+    let scheduled = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
+        "lastTransitionTime": now});
+    let Some(conditions) = conditions.as_array_mut() else { return };
+    match conditions.iter_mut().find(|condition| condition["type"] == "PodScheduled") {
+        Some(condition) => *condition = scheduled,
+        None => conditions.push(scheduled),
+    }
+}

@@ -1,0 +1,103 @@
+//! `log`, `exec`, `attach`, `portforward`: passed on to the agent of the Pod's node, whatever is spoken there.
+//!
+//! Nothing is parsed here: after an upgrade the bytes of WebSocket or SPDY are copied both ways.
+
+use axum::body::Body;
+use http::{Request, Response, StatusCode, Uri};
+use kinds::Kind;
+use kinds::status::Failure;
+use kit::Chain;
+use kit::tunnel::Upstream;
+use serde_json::Value;
+
+use crate::call::Call;
+use crate::context::Context;
+use crate::object;
+
+/// The port of a node that does not say where its agent listens.
+const KUBELET_PORT: u64 = 10250;
+
+pub(super) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
+    let pod = call.context.registry.get(&call.path).await?;
+    let uri = uri(&call, &pod)?;
+    let upstream = upstream(&call.context, call.path.kind, &pod).await?;
+    let mut request: Request<Body> = call.into_request();
+    *request.uri_mut() = uri;
+    match kit::tunnel::forward(request, &upstream).await {
+        Ok(mut response) => {
+            // A tunnel's answer must be passed on whole, or the client would not switch.
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().remove(http::header::CONNECTION);
+            }
+            Ok(response.map(Body::new))
+        }
+        Err(error) => Err(Failure::internal(Chain(&error))),
+    }
+}
+
+/// The path at the agent, with the client's own query.
+fn uri(call: &Call, pod: &Value) -> Result<Uri, Failure> {
+    let subresource = call.path.subresource.as_deref().unwrap_or_default();
+    let (namespace, name) = (call.namespace(), call.path.name());
+    let path = match subresource {
+        "portforward" => format!("/portForward/{namespace}/{name}"),
+        "log" => format!("/containerLogs/{namespace}/{name}/{}", container(call, pod)?),
+        other => format!("/{other}/{namespace}/{name}/{}", container(call, pod)?),
+    };
+    let mut query = call.query_text().to_owned();
+    // The kubelet's own names for the streams of exec and attach.
+    for (ours, kubelets) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error")] {
+        if subresource != "log" && call.query.flag(ours) {
+            query.push_str(&format!("&{kubelets}=1"));
+        }
+    }
+    format!("{path}?{query}").parse().map_err(|_| Failure::bad_request("the request cannot be passed on"))
+}
+
+/// The container that the client names, or the only one.
+fn container(call: &Call, pod: &Value) -> Result<String, Failure> {
+    let names: Vec<&str> = ["containers", "initContainers", "ephemeralContainers"]
+        .iter()
+        .flat_map(|field| pod["spec"][*field].as_array().into_iter().flatten())
+        .filter_map(|container| container["name"].as_str())
+        .collect();
+    let pod_name = call.path.name();
+    let wanted = call.query.get("container").unwrap_or_default();
+    if wanted.is_empty() {
+        let only = pod["spec"]["containers"].as_array().is_some_and(|containers| containers.len() == 1);
+        return match names.first() {
+            Some(first) if only => Ok((*first).to_owned()),
+            _ => Err(Failure::bad_request(format!(
+                "a container name must be specified for pod {pod_name}, choose one of: [{}]",
+                names.join(" ")
+            ))),
+        };
+    }
+    if names.contains(&wanted) {
+        return Ok(wanted.to_owned());
+    }
+    Err(Failure::bad_request(format!("container {wanted} is not valid for pod {pod_name}")))
+}
+
+/// Where the agent of the Pod's node listens.
+async fn upstream(context: &Context, kind: &Kind, pod: &Value) -> Result<Upstream, Failure> {
+    let node_name = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    if node_name.is_empty() {
+        let message = format!("{} {} does not have a host assigned", kind.singular, object::name(pod));
+        return Err(Failure::bad_request(message));
+    }
+    let nodes = kinds::find("", "v1", "nodes").ok_or_else(Failure::no_such_path)?;
+    let node = context.registry.find(nodes, "", node_name).await?;
+    let node = node.ok_or_else(|| Failure::not_found(nodes, node_name))?;
+    let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
+    let internal = addresses.clone().find(|address| address["type"] == "InternalIP");
+    let host = internal.and_then(|address| address["address"].as_str()).unwrap_or_default();
+    if host.is_empty() {
+        return Err(Failure::unavailable(format!("node {node_name} has not told its address yet")));
+    }
+    let port =
+        node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64().filter(|port| *port != 0);
+    let port = u16::try_from(port.unwrap_or(KUBELET_PORT))
+        .map_err(|_| Failure::internal(format!("node {node_name} tells a port that is none")))?;
+    Ok(Upstream { host: host.to_owned(), port, tls: Some(context.kubelet_tls.clone()) })
+}

@@ -1,0 +1,44 @@
+//! `namespaces/finalize`: who emptied a namespace takes its finalizer away, and the last one lets it go.
+
+use axum::body::Body;
+use http::{Response, StatusCode};
+use kinds::status::Failure;
+use serde_json::Value;
+
+use crate::call::Call;
+use crate::query::WriteOptions;
+use crate::registry::Next;
+use crate::{object, respond};
+
+pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
+    let options = WriteOptions::parse(&call.query)?;
+    let body = call.take_body().await?;
+    let wanted = kinds::decode::body(call.path.kind, call.media_type(), &body)?.object;
+    let revision = object::metadata(&wanted, "resourceVersion").to_owned();
+    let changed = call
+        .context
+        .registry
+        .modify(&call.path, options.dry_run, |current| {
+            if !revision.is_empty() && revision != object::metadata(current, "resourceVersion") {
+                return Err(Failure::stale(call.path.kind, call.path.name()));
+            }
+            Ok(Next::Replace(finalized(current, &wanted)))
+        })
+        .await?;
+    respond::object(StatusCode::OK, call.accept, call.path.kind, changed.into_value())
+}
+
+/// The namespace with the finalizers that `wanted` leaves, in its spec and in its metadata.
+fn finalized(current: &Value, wanted: &Value) -> Value {
+    let mut next = current.clone();
+    let spec = object::entry_object(&mut next, "spec");
+    match wanted["spec"]["finalizers"].as_array() {
+        Some(left) if !left.is_empty() => drop(spec.insert("finalizers".into(), left.clone().into())),
+        _ => drop(spec.shift_remove("finalizers")),
+    }
+    match wanted["metadata"].get("finalizers") {
+        Some(left) => object::set_metadata(&mut next, "finalizers", left.clone()),
+        None => object::remove_metadata(&mut next, "finalizers"),
+    }
+    next
+}

@@ -1,0 +1,68 @@
+//! What can be done to objects of any kind. No verb knows a kind; what is special about kinds is in [`kinds`],
+//! in `strategy` and in `admission`.
+
+pub(crate) mod apply;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod get;
+pub(crate) mod list;
+pub(crate) mod patch;
+pub(crate) mod update;
+pub(crate) mod watch;
+
+use axum::body::Body;
+use http::Response;
+use kinds::Kind;
+use kinds::decode::Decoded;
+use kinds::status::Failure;
+use serde_json::Value;
+
+use crate::call::Call;
+use crate::query::FieldValidation;
+use crate::request::Verb;
+use crate::subresources;
+
+/// Does what the request asks.
+pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
+    if call.path.subresource.is_some() {
+        return subresources::handle(call).await;
+    }
+    match call.verb {
+        Verb::Get => get::handle(&call).await,
+        Verb::List => list::handle(&call).await,
+        Verb::Watch => watch::handle(&call).await,
+        Verb::Create => create::handle(call).await,
+        Verb::Update => update::handle(call).await,
+        Verb::Patch => patch::handle(call).await,
+        Verb::Delete => delete::handle(call).await,
+        Verb::DeleteCollection => delete::handle_collection(call).await,
+    }
+}
+
+/// The object of a body, with the warnings that go to the client; refuses unknown fields if the client asks for it.
+pub(crate) fn checked(
+    kind: &Kind,
+    decoded: Decoded,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), Failure> {
+    match validation {
+        FieldValidation::Ignore => Ok((decoded.object, Vec::new())),
+        FieldValidation::Strict if !decoded.problems.is_empty() => {
+            let problems = decoded.problems.join(", ");
+            Err(Failure::bad_request(format!(
+                "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {problems}",
+                kind.kind, kind.version, kind.kind
+            )))
+        }
+        FieldValidation::Strict | FieldValidation::Warn => Ok((decoded.object, decoded.problems)),
+    }
+}
+
+/// 422 if the object has faults.
+pub(crate) fn must_be_valid(
+    kind: &Kind,
+    object: &Value,
+    faults: Vec<kinds::status::FieldError>,
+) -> Result<(), Failure> {
+    if faults.is_empty() { Ok(()) } else { Err(Failure::invalid(kind, crate::object::name(object), faults)) }
+}

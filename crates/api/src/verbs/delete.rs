@@ -1,0 +1,87 @@
+//! DELETE: of one object, or of all that are selected.
+
+use axum::body::Body;
+use http::{Response, StatusCode};
+use kinds::Kind;
+use kinds::status::Failure;
+use serde_json::{Value, json};
+
+use crate::call::Call;
+use crate::deletion::{self, DeleteOptions};
+use crate::query::Selection;
+use crate::record::{self, Place};
+use crate::registry::Changed;
+use crate::request::ObjectPath;
+use crate::{admission, object, respond, verbs};
+
+/// Told to those who delete a Job without saying what becomes of its Pods.
+const ORPHAN_WARNING: &str = "child pods are preserved by default when jobs are deleted; set \
+     propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+
+pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
+    let kind = call.path.kind;
+    let options = options(&mut call).await?;
+    let changed = delete(&call, &call.path, &options).await?;
+    let value = match changed {
+        Changed::Stands(object) => object,
+        Changed::Gone(object) if is_answered_whole(kind) => object,
+        Changed::Gone(object) => {
+            kinds::status::success(kind, object::name(&object), object::metadata(&object, "uid"))
+        }
+    };
+    let response = respond::object(StatusCode::OK, call.accept, kind, value)?;
+    let warnings = deletion::warns_of_orphans(kind, &options).then(|| ORPHAN_WARNING.to_owned());
+    Ok(respond::with_warnings(response, warnings.as_slice()))
+}
+
+/// Deletes the object at `path`, or marks it for deletion.
+pub(crate) async fn delete(
+    call: &Call,
+    path: &ObjectPath,
+    options: &DeleteOptions,
+) -> Result<Changed, Failure> {
+    let context = &call.context;
+    let decide = |current: &Value| deletion::decide(path.kind, current, options, context.now());
+    let changed = context.registry.modify(path, options.dry_run, decide).await?;
+    if let Changed::Gone(object) = &changed
+        && !options.dry_run
+    {
+        admission::deleted(context, path.kind, object);
+    }
+    Ok(changed)
+}
+
+/// Deletes each selected object; answers those objects as they were left.
+pub(crate) async fn handle_collection(mut call: Call) -> Result<Response<Body>, Failure> {
+    let kind = call.path.kind;
+    let options = options(&mut call).await?;
+    let selection = Selection::parse(kind, &call.query)?;
+    let selected = verbs::list::select(&call, &selection).await?;
+    let mut items = Vec::with_capacity(selected.entries.len());
+    for entry in &selected.entries {
+        let object = record::decode(kind, entry)?;
+        let namespace = Some(object::namespace(&object).to_owned()).filter(|name| !name.is_empty());
+        let name = Some(object::name(&object).to_owned());
+        let path = ObjectPath { namespace, name, ..call.path.clone() };
+        match delete(&call, &path, &options).await {
+            Ok(changed) => items.push(record::listed(changed.into_value(), Place::InList)),
+            // Somebody else deleted it first.
+            Err(failure) if failure.code() == 404 => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    let list = json!({"kind": kind.list_kind(), "apiVersion": kind.api_version(),
+        "metadata": {"resourceVersion": selected.revision.0.to_string()}, "items": items});
+    respond::encoded(StatusCode::OK, call.accept.encoding, &list)
+}
+
+async fn options(call: &mut Call) -> Result<DeleteOptions, Failure> {
+    let body = call.take_body().await?;
+    let body = if body.is_empty() { Value::Null } else { kinds::decode::raw(call.media_type(), &body)? };
+    DeleteOptions::parse(&body, &call.query)
+}
+
+/// Kinds whose deleted objects are answered as they last stood; the others answer a `Status`.
+fn is_answered_whole(kind: &Kind) -> bool {
+    matches!(kind.kind, "Pod" | "Service" | "ServiceAccount" | "Namespace")
+}

@@ -1,0 +1,33 @@
+//! GET of one object.
+
+use axum::body::Body;
+use http::{Response, StatusCode};
+use kinds::status::Failure;
+
+use crate::accept::{Accept, Encoding, Shape};
+use crate::call::Call;
+use crate::record::{self, Place};
+use crate::registry::too_large_revision;
+use crate::respond;
+
+pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
+    let kind = call.path.kind;
+    must_be_reached(call).await?;
+    let entry = call.context.registry.entry(&call.path).await?;
+    if call.accept == (Accept { encoding: Encoding::Json, shape: Shape::Object }) {
+        let mut bytes = Vec::with_capacity(entry.value.len() + 64);
+        record::splice(kind, &entry.value, entry.modified, Place::Alone, &mut bytes)?;
+        return Ok(respond::bytes_of(StatusCode::OK, "application/json", bytes));
+    }
+    respond::object(StatusCode::OK, call.accept, kind, record::decode(kind, &entry)?)
+}
+
+/// A client may demand an answer no older than what it has seen; reads here are always the newest there is.
+async fn must_be_reached(call: &Call) -> Result<(), Failure> {
+    let asked = call.query.revision()?.unwrap_or(0);
+    if asked == 0 {
+        return Ok(());
+    }
+    let current = call.context.registry.revision().await?;
+    if asked > current.0 { Err(too_large_revision(asked, current)) } else { Ok(()) }
+}

@@ -1,0 +1,207 @@
+//! GET of all objects of a kind: selected, in pages from one snapshot, in the shape that the client accepts.
+
+use axum::body::Body;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{Response, StatusCode};
+use kinds::status::{Failure, FieldError};
+use kinds::table::IncludeObject;
+use serde_json::{Value, json};
+use store::{Entry, Range, Revision};
+
+use crate::accept::{Encoding, Shape};
+use crate::call::Call;
+use crate::query::{Freshness, Selection, list_options_invalid};
+use crate::record::{self, Place};
+use crate::registry::too_large_revision;
+use crate::respond;
+
+/// How many entries a selective list reads at a time.
+const CHUNK: usize = 500;
+
+/// A page of a list.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) revision: Revision,
+    /// How the next page is asked for; empty after the last.
+    token: String,
+    remaining: Option<usize>,
+}
+
+/// What a `continue` token says: which snapshot, and after which key.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Token {
+    revision: Revision,
+    after: String,
+}
+
+pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
+    if call.query.get("sendInitialEvents").is_some() {
+        let why = "sendInitialEvents is forbidden for list";
+        return Err(list_options_invalid(FieldError::forbidden("sendInitialEvents", why)));
+    }
+    if call.query.number("timeoutSeconds")?.is_some_and(|seconds| seconds < 0) {
+        return Err(Failure::bad_request("timeoutSeconds must not be negative"));
+    }
+    let selection = Selection::parse(call.path.kind, &call.query)?;
+    let selected = select(call, &selection).await?;
+    render(call, &selected)
+}
+
+/// The entries that the request's options and `selection` pick.
+pub(crate) async fn select(call: &Call, selection: &Selection) -> Result<Selected, Failure> {
+    let limit =
+        call.query.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+    let mut range = Range { prefix: call.path.prefix(), limit, ..Range::default() };
+    match call.query.get("continue").filter(|token| !token.is_empty()) {
+        Some(token) => {
+            let token = parse_token(token, &range.prefix)?;
+            range.after = Some(token.after);
+            range.at = Some(token.revision);
+        }
+        None => range.at = snapshot(call).await?,
+    }
+    if selection.is_all() { whole_page(call, range).await } else { filtered(call, range, selection).await }
+}
+
+/// The revision at which the list is to be read; `None` for now.
+async fn snapshot(call: &Call) -> Result<Option<Revision>, Failure> {
+    match Freshness::parse(&call.query)? {
+        Freshness::Latest => Ok(None),
+        Freshness::Exact(revision) => Ok(Some(Revision(revision))),
+        Freshness::NotOlderThan(revision) => {
+            let current = call.context.registry.revision().await?;
+            if revision > current.0 { Err(too_large_revision(revision, current)) } else { Ok(None) }
+        }
+    }
+}
+
+async fn whole_page(call: &Call, range: Range) -> Result<Selected, Failure> {
+    let at = range.at;
+    let page = call.context.registry.range(range).await?;
+    let revision = at.unwrap_or(page.revision);
+    let token = match page.entries.last() {
+        Some(last) if page.remaining > 0 => token(revision, &last.key)?,
+        _ => String::new(),
+    };
+    let remaining = (page.remaining > 0).then_some(page.remaining);
+    Ok(Selected { entries: page.entries, revision, token, remaining })
+}
+
+async fn filtered(call: &Call, mut range: Range, selection: &Selection) -> Result<Selected, Failure> {
+    let kind = call.path.kind;
+    let limit = range.limit;
+    let mut selected =
+        Selected { entries: Vec::new(), revision: Revision(0), token: String::new(), remaining: None };
+    range.limit = Some(CHUNK);
+    loop {
+        let page = call.context.registry.range(range.clone()).await?;
+        let revision = *range.at.get_or_insert(page.revision);
+        selected.revision = revision;
+        range.after = page.entries.last().map(|entry| entry.key.to_string());
+        let last = page.entries.len();
+        for (index, entry) in page.entries.into_iter().enumerate() {
+            if !selection.matches(kind, &record::decode(kind, &entry)?) {
+                continue;
+            }
+            let key = entry.key.clone();
+            selected.entries.push(entry);
+            let is_full = limit.is_some_and(|limit| selected.entries.len() >= limit);
+            if is_full && (index + 1 < last || page.remaining > 0) {
+                selected.token = token(revision, &key)?;
+                return Ok(selected);
+            }
+        }
+        if page.remaining == 0 {
+            return Ok(selected);
+        }
+    }
+}
+
+fn token(revision: Revision, after: &str) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    record::write_json(&mut bytes, &Token { revision, after: after.to_owned() })?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+fn parse_token(text: &str, prefix: &str) -> Result<Token, Failure> {
+    let refused = || Failure::bad_request("continue key is not valid");
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| refused())?;
+    let token: Token = serde_json::from_slice(&bytes).map_err(|_| refused())?;
+    if token.after.starts_with(prefix) { Ok(token) } else { Err(refused()) }
+}
+
+fn render(call: &Call, selected: &Selected) -> Result<Response<Body>, Failure> {
+    let accept = call.accept;
+    let kind = call.path.kind;
+    let metadata = metadata(selected);
+    let list = match accept.shape {
+        Shape::Object if accept.encoding == Encoding::Json => return spliced(call, selected, &metadata),
+        Shape::Object => {
+            let listed =
+                objects(call, selected)?.into_iter().map(|value| record::listed(value, Place::InList));
+            let items: Vec<Value> = listed.collect();
+            json!({"kind": kind.list_kind(), "apiVersion": kind.api_version(), "metadata": metadata, "items": items})
+        }
+        Shape::Table => {
+            let include = call.query.get("includeObject").unwrap_or_default();
+            let include = IncludeObject::parse(include).ok_or_else(|| {
+                Failure::bad_request(format!("unrecognized includeObject value: {include:?}"))
+            })?;
+            let mut table =
+                kinds::table::render(kind, &objects(call, selected)?, call.context.now(), include);
+            table["metadata"] = metadata;
+            table
+        }
+        Shape::MetadataList => {
+            let items: Vec<Value> =
+                objects(call, selected)?.iter().map(kinds::table::partial_metadata).collect();
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                "metadata": metadata, "items": items})
+        }
+        Shape::Metadata => {
+            let what = kind.list_kind();
+            let message =
+                format!("you requested PartialObjectMetadata, but the requested object is a list ({what})");
+            return Err(Failure::new(406, "NotAcceptable", message));
+        }
+    };
+    respond::encoded(StatusCode::OK, accept.encoding, &list)
+}
+
+fn objects(call: &Call, selected: &Selected) -> Result<Vec<Value>, Failure> {
+    selected.entries.iter().map(|entry| record::decode(call.path.kind, entry)).collect()
+}
+
+fn metadata(selected: &Selected) -> Value {
+    let mut metadata = json!({"resourceVersion": selected.revision.0.to_string()});
+    if !selected.token.is_empty() {
+        metadata["continue"] = json!(selected.token);
+    }
+    if let Some(remaining) = selected.remaining {
+        metadata["remainingItemCount"] = json!(remaining);
+    }
+    metadata
+}
+
+/// The JSON list put together from the stored bytes.
+fn spliced(call: &Call, selected: &Selected, metadata: &Value) -> Result<Response<Body>, Failure> {
+    let kind = call.path.kind;
+    let size: usize = selected.entries.iter().map(|entry| entry.value.len() + 48).sum();
+    let mut bytes = Vec::with_capacity(size + 256);
+    let head = format!(
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+        kind.list_kind(),
+        kind.api_version()
+    );
+    bytes.extend_from_slice(head.as_bytes());
+    for (index, entry) in selected.entries.iter().enumerate() {
+        if index > 0 {
+            bytes.push(b',');
+        }
+        record::splice(kind, &entry.value, entry.modified, Place::InList, &mut bytes)?;
+    }
+    bytes.extend_from_slice(b"]}\n");
+    Ok(respond::bytes_of(StatusCode::OK, "application/json", bytes))
+}

@@ -1,0 +1,88 @@
+//! PUT: an object's next state, whole.
+
+use axum::body::Body;
+use http::{Response, StatusCode};
+use kinds::status::Failure;
+use serde_json::Value;
+
+use crate::call::Call;
+use crate::query::WriteOptions;
+use crate::registry::{Changed, Next};
+use crate::strategy::Part;
+use crate::{admission, object, respond, strategy, verbs};
+
+pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
+    handle_part(call, Part::Main).await
+}
+
+/// As [`handle`] for the part of the object that the path is about.
+pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<Body>, Failure> {
+    let kind = call.path.kind;
+    let options = WriteOptions::parse(&call.query)?;
+    let body = call.take_body().await?;
+    let decoded = kinds::decode::body(kind, call.media_type(), &body)?;
+    let (mut new, warnings) = verbs::checked(kind, decoded, options.field_validation)?;
+    must_match_path(&call, &new)?;
+    verbs::create::place(&call, &mut new)?;
+    let changed = replace(&call, options, part, |_| Ok(new.clone())).await?;
+    let response = respond::object(StatusCode::OK, call.accept, kind, changed)?;
+    Ok(respond::with_warnings(response, &warnings))
+}
+
+/// Changes the object to what `next` makes of its current state, by all rules for updates.
+pub(crate) async fn replace(
+    call: &Call,
+    options: WriteOptions,
+    part: Part,
+    mut next: impl FnMut(&Value) -> Result<Value, Failure>,
+) -> Result<Value, Failure> {
+    let kind = call.path.kind;
+    let mut claim = None;
+    let changed = call
+        .context
+        .registry
+        .modify(&call.path, options.dry_run, |current| {
+            let mut new = next(current)?;
+            kinds::defaults::apply(kind, &mut new);
+            strategy::prepare_update(kind, &mut new, current, part)?;
+            claim = Some(admission::update(&call.context, kind, &mut new)?);
+            verbs::must_be_valid(kind, &new, faults(call, &new, current))?;
+            Ok(Next::Replace(new))
+        })
+        .await?;
+    if let Some(claim) = claim.filter(|_| !options.dry_run) {
+        claim.keep();
+    }
+    if let Changed::Gone(object) = &changed {
+        admission::deleted(&call.context, kind, object);
+    }
+    Ok(changed.into_value())
+}
+
+fn faults(call: &Call, new: &Value, current: &Value) -> Vec<kinds::status::FieldError> {
+    let mut faults = kinds::validate::update(call.path.kind, new, current);
+    let added: Vec<&str> =
+        object::finalizers(new).filter(|name| !object::finalizers(current).any(|had| had == *name)).collect();
+    if object::is_being_deleted(current) && !added.is_empty() {
+        let message = format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+        );
+        faults.push(kinds::status::FieldError::forbidden("metadata.finalizers", message));
+    }
+    faults
+}
+
+fn must_match_path(call: &Call, new: &Value) -> Result<(), Failure> {
+    let (said, meant) = (object::name(new), call.path.name());
+    if said.is_empty() {
+        let message = format!(
+            "the name of the object ({meant} based on URL) was undeterminable: name must be provided"
+        );
+        return Err(Failure::bad_request(message));
+    }
+    if said != meant {
+        let message = format!("the name of the object ({said}) does not match the name on the URL ({meant})");
+        return Err(Failure::bad_request(message));
+    }
+    Ok(())
+}

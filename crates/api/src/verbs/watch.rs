@@ -1,0 +1,229 @@
+//! Watches: the changes of selected objects as a stream of events, from a revision or from the present state.
+//!
+//! ```text
+//!   [ADDED of all that is there] [BOOKMARK initial-events-end] change change BOOKMARK change ... ERROR 410
+//! ```
+
+mod event;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use kinds::status::{Failure, FieldError};
+use rand::Rng;
+use store::{Change, Range, Revision, WatchError};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::accept::Shape;
+use crate::call::Call;
+use crate::context::Context;
+use crate::feed::{Ended, Source};
+use crate::query::{Query, Selection, list_options_invalid};
+use crate::respond;
+use event::EventWriter;
+
+/// How often a watcher that asked for bookmarks learns how far it is.
+const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+/// A watch without a timeout ends after this time at least, and at most twice that: so watchers spread out.
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// The marker on the bookmark that ends the initial events.
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// Where a watch starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// After this revision.
+    After(Revision),
+    /// With all that is there, then what changes.
+    State,
+    /// As `State`, with a bookmark that says when the state was told.
+    MarkedState,
+    /// With what changes from now on.
+    Now,
+}
+
+impl Start {
+    fn parse(query: &Query) -> Result<Self, Failure> {
+        let revision = query.revision()?.unwrap_or(0);
+        let refuse = |why: &str| Err(list_options_invalid(FieldError::forbidden("sendInitialEvents", why)));
+        let matching = query.get("resourceVersionMatch").unwrap_or_default();
+        match query.get("sendInitialEvents") {
+            None | Some("") if !matching.is_empty() => Err(list_options_invalid(FieldError::forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ))),
+            None | Some("") if revision == 0 => Ok(Self::State),
+            None | Some("") => Ok(Self::After(Revision(revision))),
+            Some(_) if matching != "NotOlderThan" => {
+                refuse("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+            }
+            Some("false" | "0") if revision == 0 => Ok(Self::Now),
+            Some("false" | "0") => Ok(Self::After(Revision(revision))),
+            Some(_) if query.flag("allowWatchBookmarks") => Ok(Self::MarkedState),
+            Some(_) => Ok(Self::State),
+        }
+    }
+}
+
+pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
+    if call.accept.shape == Shape::MetadataList {
+        return Err(Failure::new(406, "NotAcceptable", "a watch has no lists of metadata"));
+    }
+    let selection = Selection::parse(call.path.kind, &call.query)?;
+    let start = Start::parse(&call.query)?;
+    let timeout = timeout(&call.query)?;
+    let mut writer = EventWriter::new(call, selection)?;
+    let mut opening = Vec::new();
+    let after = match start {
+        Start::After(revision) => revision,
+        Start::Now => call.context.registry.revision().await?,
+        Start::State | Start::MarkedState => {
+            let page =
+                call.context.registry.range(Range { prefix: call.path.prefix(), ..Range::default() }).await?;
+            for entry in &page.entries {
+                writer.added(entry, &mut opening)?;
+            }
+            if start == Start::MarkedState {
+                writer.bookmark(page.revision, Some(INITIAL_EVENTS_END), &mut opening)?;
+            }
+            page.revision
+        }
+    };
+    let source = call.context.feeds.follow(&call.path.kind.storage_prefix(), after).await;
+    let state = match source {
+        Ok(source) => State::Live(source),
+        Err(WatchError::Compacted { .. } | WatchError::Lagged) => State::Over(Some(Ended::Expired)),
+        Err(WatchError::Closed) => State::Over(None),
+    };
+    let bookmarks = call.query.flag("allowWatchBookmarks").then(bookmark_timer);
+    let watcher = Watcher {
+        context: Arc::clone(&call.context),
+        writer,
+        opening: Some(opening).filter(|opening| !opening.is_empty()),
+        state,
+        deadline: Instant::now() + timeout,
+        bookmarks,
+    };
+    let media_type = call.accept.encoding.media_type();
+    Ok(respond::bytes_of(StatusCode::OK, media_type, Body::from_stream(watcher.into_stream())))
+}
+
+fn timeout(query: &Query) -> Result<Duration, Failure> {
+    let seconds = query.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
+    Ok(match seconds.filter(|seconds| *seconds > 0) {
+        Some(seconds) => Duration::from_secs(seconds),
+        None => SHORTEST_TIMEOUT.mul_f64(rand::rng().random_range(1.0..2.0)),
+    })
+}
+
+fn bookmark_timer() -> Interval {
+    let mut timer = tokio::time::interval_at(Instant::now() + BOOKMARK_PERIOD, BOOKMARK_PERIOD);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    timer
+}
+
+/// What a watcher still has to say.
+enum State {
+    Live(Source),
+    /// Nothing more but, perhaps, why.
+    Over(Option<Ended>),
+}
+
+struct Watcher {
+    context: Arc<Context>,
+    writer: EventWriter,
+    /// The initial events, until they are sent.
+    opening: Option<Vec<u8>>,
+    state: State,
+    deadline: Instant,
+    bookmarks: Option<Interval>,
+}
+
+/// What a watcher woke up for.
+enum Wake {
+    Changes(Result<Vec<Arc<Change>>, Ended>),
+    Bookmark(Option<Revision>),
+    End,
+}
+
+impl Watcher {
+    fn into_stream(self) -> impl futures::Stream<Item = Result<Bytes, std::convert::Infallible>> {
+        futures::stream::unfold(self, |mut watcher| async move {
+            let bytes = watcher.next_bytes().await?;
+            Some((Ok(bytes), watcher))
+        })
+    }
+
+    /// The next events as bytes, or the end.
+    async fn next_bytes(&mut self) -> Option<Bytes> {
+        if let Some(opening) = self.opening.take() {
+            return Some(opening.into());
+        }
+        loop {
+            let wake = match &mut self.state {
+                State::Over(why) => return why.take().and_then(|why| self.last_words(why)),
+                State::Live(source) => wake(&self.context, source, &mut self.bookmarks, self.deadline).await,
+            };
+            let mut out = Vec::new();
+            if let Err(failure) = self.write(wake, &mut out) {
+                tracing::error!(%failure, "Cannot write a watch event");
+                self.writer.error(&failure, &mut out);
+                self.state = State::Over(None);
+            }
+            if !out.is_empty() {
+                return Some(out.into());
+            }
+        }
+    }
+
+    fn write(&mut self, wake: Wake, out: &mut Vec<u8>) -> Result<(), Failure> {
+        match wake {
+            Wake::Changes(Ok(changes)) => {
+                changes.iter().try_for_each(|change| self.writer.change(change, out))
+            }
+            Wake::Changes(Err(why)) => {
+                self.state = State::Over(Some(why));
+                Ok(())
+            }
+            Wake::Bookmark(Some(revision)) => self.writer.bookmark(revision, None, out),
+            Wake::Bookmark(None) => Ok(()),
+            Wake::End => {
+                self.state = State::Over(None);
+                Ok(())
+            }
+        }
+    }
+
+    fn last_words(&self, why: Ended) -> Option<Bytes> {
+        let mut out = Vec::new();
+        if why == Ended::Expired {
+            self.writer.error(&Failure::expired("too old resource version"), &mut out);
+        }
+        Some(out.into()).filter(|bytes: &Bytes| !bytes.is_empty())
+    }
+}
+
+async fn wake(
+    context: &Context,
+    source: &mut Source,
+    bookmarks: &mut Option<Interval>,
+    deadline: Instant,
+) -> Wake {
+    let bookmark_due = async {
+        match bookmarks {
+            Some(timer) => drop(timer.tick().await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = context.shutdown.cancelled() => return Wake::End,
+        changes = source.next() => return Wake::Changes(changes),
+        () = tokio::time::sleep_until(deadline) => return Wake::End,
+        () = bookmark_due => {}
+    }
+    Wake::Bookmark(source.position())
+}

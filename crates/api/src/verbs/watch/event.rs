@@ -1,0 +1,197 @@
+//! One watch event: whether a watcher sees a change at all, as what, and in which shape.
+
+use kinds::Kind;
+use kinds::status::Failure;
+use kinds::table::IncludeObject;
+use serde_json::{Value, json};
+use store::{Change, Entry, Revision};
+
+use crate::accept::{Accept, Encoding, Shape};
+use crate::call::Call;
+use crate::query::Selection;
+use crate::record::{self, Place};
+
+/// What happened, as a watcher sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EventType {
+    Added,
+    Modified,
+    Deleted,
+    Bookmark,
+    Error,
+}
+
+impl EventType {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+            Self::Bookmark => "BOOKMARK",
+            Self::Error => "ERROR",
+        }
+    }
+
+    /// An object that comes into the selection is added, one that leaves it is deleted.
+    fn of(was_selected: bool, is_selected: bool) -> Option<Self> {
+        match (was_selected, is_selected) {
+            (false, true) => Some(Self::Added),
+            (true, true) => Some(Self::Modified),
+            (true, false) => Some(Self::Deleted),
+            (false, false) => None,
+        }
+    }
+}
+
+/// Writes the events of one watcher.
+#[derive(Debug)]
+pub(super) struct EventWriter {
+    kind: &'static Kind,
+    /// Keys outside are not the watcher's business: another namespace.
+    prefix: String,
+    /// The one key that is watched, if the path names an object.
+    only: Option<String>,
+    selection: Selection,
+    accept: Accept,
+    include: IncludeObject,
+    /// Only the first table says its columns.
+    has_sent_columns: bool,
+}
+
+impl EventWriter {
+    pub(super) fn new(call: &Call, selection: Selection) -> Result<Self, Failure> {
+        let include = call.query.get("includeObject").unwrap_or_default();
+        let include = IncludeObject::parse(include)
+            .ok_or_else(|| Failure::bad_request(format!("unrecognized includeObject value: {include:?}")))?;
+        Ok(Self {
+            kind: call.path.kind,
+            prefix: call.path.prefix(),
+            only: call.path.name.is_some().then(|| call.path.key()),
+            selection,
+            accept: call.accept,
+            include,
+            has_sent_columns: false,
+        })
+    }
+
+    /// An object that was there when the watch began.
+    pub(super) fn added(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Failure> {
+        if self.is_watched(entry) && self.selects(entry)? {
+            self.event(EventType::Added, &entry.value, entry.modified, out)?;
+        }
+        Ok(())
+    }
+
+    /// A change, if the watcher sees it.
+    pub(super) fn change(&mut self, change: &Change, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let (previous, now, revision) = match change {
+            Change::Put { entry, previous } => (previous.as_ref(), Some(entry), entry.modified),
+            Change::Delete { revision, previous } => (Some(previous), None, *revision),
+        };
+        let Some(any) = now.or(previous) else { return Ok(()) };
+        if !self.is_watched(any) {
+            return Ok(());
+        }
+        let was_selected = previous.map_or(Ok(false), |entry| self.selects(entry))?;
+        let is_selected = now.map_or(Ok(false), |entry| self.selects(entry))?;
+        let Some(event_type) = EventType::of(was_selected, is_selected) else { return Ok(()) };
+        // What leaves the selection is shown as it last stood in it, but at the revision of the change.
+        let shown = if event_type == EventType::Deleted { previous } else { now };
+        let Some(shown) = shown else { return Ok(()) };
+        self.event(event_type, &shown.value, revision, out)
+    }
+
+    /// How far the watcher is.
+    pub(super) fn bookmark(
+        &self,
+        revision: Revision,
+        annotation: Option<&str>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let mut metadata = json!({"resourceVersion": revision.0.to_string(), "creationTimestamp": null});
+        if let Some(annotation) = annotation {
+            metadata["annotations"] = json!({annotation: "true"});
+        }
+        let (kind, api_version) = match self.accept.shape {
+            Shape::Object => (self.kind.kind, self.kind.api_version()),
+            Shape::Table => {
+                let table = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                    "columnDefinitions": [], "rows": []});
+                return self.framed(EventType::Bookmark, &table, out);
+            }
+            Shape::Metadata | Shape::MetadataList => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+        };
+        let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        self.framed(EventType::Bookmark, &object, out)
+    }
+
+    /// The end of a watch that cannot go on.
+    pub(super) fn error(&self, failure: &Failure, out: &mut Vec<u8>) {
+        let frame = json!({"type": EventType::Error.as_str(), "object": failure.to_value()});
+        out.extend_from_slice(frame.to_string().as_bytes());
+        out.push(b'\n');
+    }
+
+    fn is_watched(&self, entry: &Entry) -> bool {
+        match &self.only {
+            Some(key) => *entry.key == **key,
+            None => entry.key.starts_with(&self.prefix),
+        }
+    }
+
+    fn selects(&self, entry: &Entry) -> Result<bool, Failure> {
+        if self.selection.is_all() {
+            return Ok(true);
+        }
+        Ok(self.selection.matches(self.kind, &record::decode(self.kind, entry)?))
+    }
+
+    fn event(
+        &mut self,
+        event_type: EventType,
+        value: &[u8],
+        revision: Revision,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        if self.accept.shape == Shape::Object && self.accept.encoding == Encoding::Json {
+            out.extend_from_slice(format!("{{\"type\":\"{}\",\"object\":", event_type.as_str()).as_bytes());
+            record::splice(self.kind, value, revision, Place::Alone, out)?;
+            out.extend_from_slice(b"}\n");
+            return Ok(());
+        }
+        let object = record::decode_at(self.kind, value, revision)?;
+        let shaped = match self.accept.shape {
+            Shape::Object => object,
+            Shape::Metadata | Shape::MetadataList => kinds::table::partial_metadata(&object),
+            Shape::Table => self.table(&object, revision),
+        };
+        self.framed(event_type, &shaped, out)
+    }
+
+    fn table(&mut self, object: &Value, revision: Revision) -> Value {
+        let objects = std::slice::from_ref(object);
+        let mut table = kinds::table::render(self.kind, objects, kit::clock::wall(), self.include);
+        table["metadata"] = json!({"resourceVersion": revision.0.to_string()});
+        if std::mem::replace(&mut self.has_sent_columns, true) {
+            table["columnDefinitions"] = Value::Null;
+        }
+        table
+    }
+
+    fn framed(&self, event_type: EventType, object: &Value, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let frame = json!({"type": event_type.as_str(), "object": object});
+        match self.accept.encoding {
+            Encoding::Json => {
+                record::write_json(out, &frame)?;
+                out.push(b'\n');
+            }
+            Encoding::Yaml => {
+                let text = serde_yaml_ng::to_string(&frame)
+                    .map_err(|error| Failure::internal(format!("cannot write YAML: {error}")))?;
+                out.extend_from_slice(b"---\n");
+                out.extend_from_slice(text.as_bytes());
+            }
+        }
+        Ok(())
+    }
+}

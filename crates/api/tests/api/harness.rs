@@ -1,0 +1,113 @@
+//! A whole server on a free port of the loopback, over a store in a temporary directory.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Output;
+use std::sync::Arc;
+
+use api::authority::{Authority, Holder};
+use api::{Config, Server, User};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use store::embedded::{Embedded, Options};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A running server. It stops when this is dropped.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    directory: TempDir,
+    token: CancellationToken,
+    _running: JoinHandle<()>,
+}
+
+impl Cluster {
+    pub(crate) async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let now = jiff::Timestamp::now();
+        let authority = Authority::build(&directory.path().join("pki"), now).unwrap();
+        let service = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
+        let certificate = |name: &str, holder: &Holder| authority.certificate(name, holder, now).unwrap();
+        let serving = certificate("server", &Holder::api_server([], [LOOPBACK], service));
+        let admin = certificate("admin", &Holder::client("admin", "system:masters"));
+        let config = Config {
+            listen: SocketAddr::new(LOOPBACK, 0),
+            advertised: None,
+            service_cidr: "10.96.0.0/16".to_owned(),
+            serving,
+            kubelet_client: admin.clone(),
+            authority: authority.certificate_path(),
+            authenticator: api::authentication::Authenticator::default(),
+        };
+        let store = Embedded::open(&directory.path().join("store"), Options::default()).unwrap();
+        let server = Server::build(config, store as Arc<dyn store::Store>).await.unwrap();
+        let url = format!("https://{}", server.address());
+        let kubeconfig = authority.kubeconfig(&url, "admin", &admin).unwrap();
+        std::fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
+        let client = server.client(&User::new("admin", ["system:masters"]));
+        let token = CancellationToken::new();
+        let _running = tokio::spawn(server.run(token.clone()));
+        Self { client, directory, token, _running }
+    }
+
+    pub(crate) fn config_maps(&self) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    /// A request as it is, answered as it is.
+    pub(crate) async fn request(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let content_type =
+            if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        self.send(method, path, &[("content-type", content_type)], body).await
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> (u16, Value) {
+        let mut request = http::Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.client.send(request.body(body.into()).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect_bytes().await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    /// `kubectl` with the administrator's configuration, or `None` where it is not installed.
+    pub(crate) async fn kubectl(&self, arguments: &[&str], input: &str) -> Option<Output> {
+        use tokio::io::AsyncWriteExt;
+        let mut command = tokio::process::Command::new(kubectl_path()?);
+        command.args(arguments).env("KUBECONFIG", self.directory.path().join("kubeconfig"));
+        command.env("HOME", self.directory.path()).kill_on_drop(true);
+        command.stdin(std::process::Stdio::piped());
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        Some(child.wait_with_output().await.unwrap())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.token.cancel();
+    }
+}
+
+fn kubectl_path() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join("kubectl")).find(|path| path.is_file())
+}
+
+pub(crate) fn config_map(name: &str) -> ConfigMap {
+    serde_json::from_value(json!({"metadata": {"name": name}, "data": {"k": "v"}})).unwrap()
+}

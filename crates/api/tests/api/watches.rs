@@ -1,0 +1,121 @@
+//! Watches: what reflectors rely on.
+
+use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::runtime::watcher::{self, Event, watcher};
+use serde_json::{Value, json};
+
+use crate::harness::{Cluster, config_map};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// The first `count` events of a watch, each as `TYPE name` or `TYPE reason`.
+async fn events(cluster: &Cluster, query: &str, accept: &str, count: usize) -> Vec<Value> {
+    let request = http::Request::get(format!("{MAPS}?watch=true&{query}")).header("accept", accept);
+    let lines = cluster.client.request_stream(request.body(Vec::new()).unwrap()).await.unwrap().lines();
+    let events: Vec<String> = lines.take(count).try_collect().await.unwrap();
+    events.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn summary(events: &[Value]) -> Vec<String> {
+    let name = |event: &Value| event["object"]["metadata"]["name"].as_str().unwrap_or("-").to_owned();
+    events.iter().map(|event| format!("{} {}", event["type"].as_str().unwrap(), name(event))).collect()
+}
+
+async fn revision(cluster: &Cluster) -> String {
+    let (_, list) = cluster.request("GET", MAPS, &Value::Null).await;
+    list["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn objects_come_into_a_selection_and_leave_it() {
+    let cluster = Cluster::start().await;
+    let maps = cluster.config_maps();
+    let start = revision(&cluster).await;
+    maps.create(&PostParams::default(), &config_map("b")).await.unwrap();
+    let label = async |value: &str| {
+        let patch = Patch::Merge(json!({"metadata": {"labels": {"sel": value}}}));
+        maps.patch("b", &PatchParams::default(), &patch).await.unwrap()
+    };
+    label("y").await;
+    let patch = Patch::Merge(json!({"data": {"k": "2"}}));
+    maps.patch("b", &PatchParams::default(), &patch).await.unwrap();
+    let left = label("n").await;
+    label("y").await;
+    maps.delete("b", &DeleteParams::default()).await.unwrap();
+    let query = format!("resourceVersion={start}&labelSelector=sel%3Dy");
+    let seen = events(&cluster, &query, "application/json", 5).await;
+    assert_eq!(summary(&seen), ["ADDED b", "MODIFIED b", "DELETED b", "ADDED b", "DELETED b"]);
+    // It is shown as it last stood in the selection, at the revision at which it left.
+    assert_eq!(seen[2]["object"]["metadata"]["labels"]["sel"], "y");
+    assert_eq!(seen[2]["object"]["metadata"]["resourceVersion"].as_str(), left.resource_version().as_deref());
+}
+
+#[tokio::test]
+async fn a_watch_list_tells_the_state_and_marks_its_end() {
+    let cluster = Cluster::start().await;
+    cluster.config_maps().create(&PostParams::default(), &config_map("a")).await.unwrap();
+    let query = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let seen = events(&cluster, query, "application/json", 2).await;
+    assert_eq!(summary(&seen), ["ADDED a", "BOOKMARK -"]);
+    assert_eq!(seen[1]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+}
+
+#[tokio::test]
+async fn a_watch_of_tables_says_its_columns_once() {
+    let cluster = Cluster::start().await;
+    for name in ["a", "b"] {
+        cluster.config_maps().create(&PostParams::default(), &config_map(name)).await.unwrap();
+    }
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let seen = events(&cluster, "resourceVersion=0", accept, 2).await;
+    assert_eq!(seen[0]["object"]["kind"], "Table");
+    assert!(seen[0]["object"]["columnDefinitions"].is_array());
+    assert_eq!(seen[1]["object"]["columnDefinitions"], Value::Null);
+    assert_eq!(seen[1]["object"]["rows"][0]["cells"][0], "b");
+}
+
+#[tokio::test]
+async fn a_watch_ends_at_its_timeout() {
+    let cluster = Cluster::start().await;
+    let seen = events(&cluster, "timeoutSeconds=1", "application/json", 9).await;
+    assert_eq!(seen, Vec::<Value>::new());
+}
+
+/// Both ways in which kube-rs reflectors begin, and what they see then.
+async fn check_reflector(config: watcher::Config) {
+    let cluster = Cluster::start().await;
+    let maps = cluster.config_maps();
+    maps.create(&PostParams::default(), &config_map("a")).await.unwrap();
+    let mut seen = watcher(maps.clone(), config).boxed();
+    let mut next = async || describe(seen.next().await.unwrap().unwrap());
+    assert_eq!(next().await, "init");
+    assert_eq!(next().await, "init a");
+    assert_eq!(next().await, "init done");
+    maps.create(&PostParams::default(), &config_map("b")).await.unwrap();
+    assert_eq!(next().await, "apply b");
+    maps.delete("a", &DeleteParams::default()).await.unwrap();
+    assert_eq!(next().await, "delete a");
+}
+
+fn describe(event: Event<ConfigMap>) -> String {
+    match event {
+        Event::Init => "init".to_owned(),
+        Event::InitApply(map) => format!("init {}", map.name_any()),
+        Event::InitDone => "init done".to_owned(),
+        Event::Apply(map) => format!("apply {}", map.name_any()),
+        Event::Delete(map) => format!("delete {}", map.name_any()),
+    }
+}
+
+#[tokio::test]
+async fn reflectors_list_and_watch() {
+    check_reflector(watcher::Config::default().page_size(1)).await;
+}
+
+#[tokio::test]
+async fn reflectors_stream_the_list() {
+    check_reflector(watcher::Config::default().streaming_lists()).await;
+}
