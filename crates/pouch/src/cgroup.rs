@@ -105,6 +105,9 @@ impl Hierarchies {
 
     /// Kills what is in the group and removes it from every tree; none is fine. Blocking.
     pub(crate) fn remove(&self, cgroup: &str) -> io::Result<()> {
+        if cgroup.trim_matches('/').is_empty() {
+            return Err(io::Error::other("the root of all control groups is not ours to remove"));
+        }
         let mount_points = self.legacy.iter().map(|(_, mount_point)| mount_point).chain(&self.unified);
         for group in mount_points.map(|mount_point| below(mount_point, cgroup)) {
             remove_tree(&group)?;

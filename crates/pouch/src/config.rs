@@ -47,4 +47,9 @@ impl Config {
     pub(crate) fn runtime_root(&self) -> PathBuf {
         self.run_dir.join("runtime")
     }
+
+    /// One directory for each command that runs in a container now.
+    pub(crate) fn exec_dir(&self) -> PathBuf {
+        self.run_dir.join("exec")
+    }
 }

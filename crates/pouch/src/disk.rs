@@ -30,9 +30,13 @@ pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<(), DiskError
     attempt().map_err(|source| DiskError::Write { path: path.to_owned(), source })
 }
 
-/// As [`write`] for what need not outlive the machine's boot.
+/// As [`write`], but only the end of this process is survived, not the machine's.
 pub(crate) fn write_fast(path: &Path, value: &impl Serialize) -> Result<(), DiskError> {
-    let attempt = || -> io::Result<()> { std::fs::write(path, serde_json::to_vec(value)?) };
+    let attempt = || -> io::Result<()> {
+        let beside = path.with_extension("new");
+        std::fs::write(&beside, serde_json::to_vec(value)?)?;
+        std::fs::rename(&beside, path)
+    };
     attempt().map_err(|source| DiskError::Write { path: path.to_owned(), source })
 }
 

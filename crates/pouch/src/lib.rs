@@ -9,7 +9,15 @@ pub mod snapshot;
 mod cgroup;
 mod config;
 mod disk;
+mod engine;
+mod exec;
+mod namespaces;
 mod process;
+mod service;
+mod spawn;
+mod spec;
+mod stream;
 mod sys;
 
 pub use config::Config;
+pub use engine::{BuildError, Engine, PurgeError, RunError};

@@ -4,10 +4,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::shim::job::Process;
+use crate::sys;
 
 /// The field of `/proc/PID/stat` that tells when the process began, counted behind the name's closing bracket.
 const START_FIELD: usize = 19;
@@ -32,7 +32,7 @@ impl Handle {
     /// `None` if the process is gone.
     pub(crate) fn open(process: Process) -> io::Result<Option<Self>> {
         let Some(pidfd) = open(process)? else { return Ok(None) };
-        Ok(Some(Self { pidfd: AsyncFd::register_with_interest(pidfd, Interest::READABLE)? }))
+        Ok(Some(Self { pidfd: sys::await_readable(pidfd)? }))
     }
 
     /// Returns when the process has ended.

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 mod client;
-mod console;
+pub(crate) mod console;
 mod exec;
 pub(crate) mod frame;
 pub(crate) mod job;
@@ -23,7 +23,7 @@ mod linked;
 mod log;
 mod named;
 mod output;
-mod run;
+pub(crate) mod run;
 mod runtime;
 
 /// Runs a shim; `args` are the words after the shim's own command: `run DIRECTORY` or `exec DIRECTORY`.

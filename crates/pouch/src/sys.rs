@@ -1,10 +1,13 @@
-//! The only unsafe code: two calls of the kernel that the safe wrappers leave unsafe.
-#![expect(unsafe_code, reason = "fork and signal dispositions have no safe wrapper")]
+//! The only unsafe code: what the kernel offers and no safe wrapper covers.
+#![expect(unsafe_code, reason = "fork, signal dispositions and polling of a descriptor have no safe wrapper")]
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 use nix::unistd::{ForkResult, fork};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Which of the two processes the caller is after [`split`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,4 +37,10 @@ pub(crate) fn reset_signals() -> nix::Result<()> {
     // SAFETY: SIG_DFL installs no function of ours, so nothing can run in a signal's context.
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
+
+/// Lets tasks await that `fd` is readable.
+pub(crate) fn await_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor stays the same and open for as long as the OwnedFd lives, which the AsyncFd now owns.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
