@@ -137,3 +137,6 @@ fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
 fn mismatch(pair: &PairPaths, source: rustls::Error) -> TlsError {
     TlsError::Pair { certificate: pair.certificate.clone(), key: pair.key.clone(), source }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -2,84 +2,20 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::util::service_fn;
 
 use super::{Options, serve};
-use crate::tls::{self, PairPaths, PeerIdentity};
-
-/// An authority with one server and one client certificate, in a directory that is removed with it.
-struct Pki {
-    directory: tempfile::TempDir,
-}
-
-impl Pki {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let authority_key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new([]).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let authority = params.self_signed(&authority_key).unwrap();
-        let issuer = rcgen::Issuer::new(params, authority_key);
-        let write = |name: &str, text: String| std::fs::write(directory.path().join(name), text).unwrap();
-        write("ca.crt", authority.pem());
-        for name in ["server", "client"] {
-            let key = rcgen::KeyPair::generate().unwrap();
-            let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-            params.distinguished_name.push(rcgen::DnType::CommonName, "jane");
-            params.distinguished_name.push(rcgen::DnType::OrganizationName, "dev");
-            let certificate = params.signed_by(&key, &issuer).unwrap();
-            write(&format!("{name}.crt"), certificate.pem());
-            write(&format!("{name}.key"), key.serialize_pem());
-        }
-        Self { directory }
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    fn pair(&self, name: &str) -> PairPaths {
-        PairPaths {
-            certificate: self.path().join(format!("{name}.crt")),
-            key: self.path().join(format!("{name}.key")),
-        }
-    }
-
-    fn options(&self) -> Options {
-        let authority = self.path().join("ca.crt");
-        Options {
-            tls: Some(tls::server(&self.pair("server"), Some(&authority)).unwrap()),
-            ..Options::default()
-        }
-    }
-
-    fn connector(&self, client: Option<&str>) -> TlsConnector {
-        let pair = client.map(|name| self.pair(name));
-        TlsConnector::from(tls::client(pair.as_ref(), &self.path().join("ca.crt")).unwrap())
-    }
-
-    async fn connect_http2(&self, address: SocketAddr) -> TlsStream<TcpStream> {
-        let client = tls::client(Some(&self.pair("client")), &self.path().join("ca.crt")).unwrap();
-        let mut config = (*client).clone();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let stream = TcpStream::connect(address).await.unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name(), stream).await.unwrap()
-    }
-}
+use crate::tls::PeerIdentity;
+use crate::tls::tests::{Pki, name};
 
 /// Answers who the peer is.
 async fn who(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -94,6 +30,10 @@ struct Running {
     address: SocketAddr,
     token: CancellationToken,
     task: tokio::task::JoinHandle<()>,
+}
+
+fn options(pki: &Pki) -> Options {
+    Options { tls: Some(pki.server()), ..Options::default() }
 }
 
 async fn run(options: Options) -> Running {
@@ -118,14 +58,10 @@ async fn exchange(
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-fn name() -> ServerName<'static> {
-    ServerName::try_from("localhost").unwrap()
-}
-
 #[tokio::test]
 async fn a_certificate_tells_who_the_peer_is() {
     let pki = Pki::new();
-    let running = run(pki.options()).await;
+    let running = run(options(&pki)).await;
     for (client, expected) in [(Some("client"), "jane of dev"), (None, "nobody")] {
         let stream = TcpStream::connect(running.address).await.unwrap();
         let stream = pki.connector(client).connect(name(), stream).await.unwrap();
@@ -138,7 +74,7 @@ async fn a_certificate_tells_who_the_peer_is() {
 async fn a_certificate_of_another_authority_is_refused() {
     let (pki, other) = (Pki::new(), Pki::new());
     std::fs::copy(pki.path().join("ca.crt"), other.path().join("ca.crt")).unwrap();
-    let running = run(pki.options()).await;
+    let running = run(options(&pki)).await;
     let stream = TcpStream::connect(running.address).await.unwrap();
     // With TLS 1.3 the client learns of the refusal only when it reads.
     let stream = other.connector(Some("client")).connect(name(), stream).await.unwrap();
@@ -148,7 +84,7 @@ async fn a_certificate_of_another_authority_is_refused() {
 #[tokio::test]
 async fn http2_is_spoken_when_offered() {
     let pki = Pki::new();
-    let running = run(pki.options()).await;
+    let running = run(options(&pki)).await;
     let stream = pki.connect_http2(running.address).await;
     let (mut sender, connection) = hyper::client::conn::http2::handshake(
         hyper_util::rt::TokioExecutor::new(),
@@ -166,7 +102,7 @@ async fn http2_is_spoken_when_offered() {
 #[tokio::test]
 async fn plain_http_on_a_tls_port_is_told_so_and_garbage_is_dropped() {
     let pki = Pki::new();
-    let running = run(pki.options()).await;
+    let running = run(options(&pki)).await;
     let answer = exchange(TcpStream::connect(running.address).await.unwrap(), GET).await;
     assert!(answer.starts_with("HTTP/1.0 400") && answer.contains("HTTPS server"), "{answer}");
     for garbage in ["\x16\x03\x01garbage that is no handshake at all", "\0\0\0\0\0"] {
@@ -182,7 +118,7 @@ async fn who_sends_no_request_is_dropped() {
     let pki = Pki::new();
     let limit = Duration::from_millis(50);
     for options in [
-        Options { header_timeout: limit, ..pki.options() },
+        Options { header_timeout: limit, ..options(&pki) },
         Options { header_timeout: limit, ..Options::default() },
     ] {
         let running = run(options).await;
@@ -196,7 +132,7 @@ async fn who_sends_no_request_is_dropped() {
 #[tokio::test]
 async fn who_says_nothing_over_http2_is_dropped_too() {
     let pki = Pki::new();
-    let running = run(Options { header_timeout: Duration::from_millis(50), ..pki.options() }).await;
+    let running = run(Options { header_timeout: Duration::from_millis(50), ..options(&pki) }).await;
     let stream = pki.connect_http2(running.address).await;
     tokio::time::timeout(Duration::from_secs(20), exchange(stream, "")).await.unwrap();
 }

@@ -17,6 +17,8 @@ use tower::util::service_fn;
 
 use super::{ForwardError, Upstream, forward};
 use crate::serve::{Options, serve};
+use crate::tls::PeerIdentity;
+use crate::tls::tests::Pki;
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
@@ -109,9 +111,8 @@ async fn a_long_answer_streams_and_ends_with_its_reader() {
         assert_eq!(chunk, format!("4\r\n{line}\r\n").into_bytes());
     }
     drop(client);
-    // The upstream notices when it next writes.
-    let ended = async { while lines.send("more\n").await.is_ok() {} };
-    tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
+    // Nothing is written any more, and still the upstream's answer ends.
+    tokio::time::timeout(Duration::from_secs(20), lines.closed()).await.unwrap();
 }
 
 fn tokio_stream<T: Send + 'static>(
@@ -158,6 +159,29 @@ async fn an_upgraded_connection_is_copied_byte_for_byte() {
     client.read_to_end(&mut rest).await.unwrap();
     assert_eq!(rest, b"\0pong", "and the end of the upstream is the end of the tunnel");
     upstream.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upstream_with_tls_knows_us_by_our_certificate() {
+    let pki = Pki::new();
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let identity = request.extensions().get::<PeerIdentity>().unwrap();
+        Ok::<_, Infallible>(Response::new(text(identity.common_name.clone())))
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let options = Options { tls: Some(pki.server()), ..Options::default() };
+    crate::task::spawn("test", serve(listener, service, options, CancellationToken::new()));
+    let get = || Request::get("/").body(Full::<Bytes>::default()).unwrap();
+
+    let upstream = Upstream { host: "localhost".to_owned(), port, tls: Some(pki.client()) };
+    let response = forward(get(), &upstream).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "jane");
+
+    // The certificate does not name the address.
+    let upstream = Upstream { host: "127.0.0.1".to_owned(), ..upstream };
+    let error = forward(get(), &upstream).await.unwrap_err();
+    assert!(crate::Chain(&error).to_string().contains("not valid for name"), "{}", crate::Chain(&error));
 }
 
 #[tokio::test]
