@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Request;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::request::Parts;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Collected};
 use kinds::status::Failure;
 use parking_lot::Mutex;
 
@@ -16,9 +16,6 @@ use crate::authentication::User;
 use crate::context::Context;
 use crate::query::Query;
 use crate::request::{ObjectPath, Verb};
-
-/// As much as a body may have: the limit of Kubernetes.
-pub(crate) const MAX_BODY: usize = 3 << 20;
 
 /// One request.
 #[derive(Debug)]
@@ -59,16 +56,11 @@ impl Call {
         self.parts.uri.query().unwrap_or_default()
     }
 
-    /// The whole body, unless it is too large. It can be taken once.
+    /// The whole body, which the router has read already. It can be taken once.
     pub(crate) async fn take_body(&mut self) -> Result<Bytes, Failure> {
         let body = std::mem::take(self.body.get_mut());
-        match Limited::new(body, MAX_BODY).collect().await {
-            Ok(collected) => Ok(collected.to_bytes()),
-            Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
-                Err(Failure::too_large(MAX_BODY))
-            }
-            Err(error) => Err(Failure::bad_request(format!("the body of the request broke off: {error}"))),
-        }
+        let read = body.collect().await;
+        read.map(Collected::to_bytes).map_err(|error| Failure::bad_request(error.to_string()))
     }
 
     /// The media type of the body; JSON when the client says nothing.

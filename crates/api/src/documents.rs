@@ -81,7 +81,9 @@ fn aggregated_document(
 
 fn openapi_v2(parts: &Parts) -> Result<Response<Body>, Failure> {
     if accept::prefers(header(parts, &ACCEPT), OPENAPI_V2_PROTOBUF) {
-        return fixed(parts, Some(kinds::openapi::v2_protobuf()), OPENAPI_V2_PROTOBUF);
+        // The `@` of the type that is asked for may not stand in an answer's.
+        let media_type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+        return fixed(parts, Some(kinds::openapi::v2_protobuf()), media_type);
     }
     fixed(parts, Some(kinds::openapi::v2_json()), JSON)
 }

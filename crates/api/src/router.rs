@@ -7,12 +7,17 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use http::Response;
+use http::header::UPGRADE;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kinds::status::Failure;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::call::Call;
 use crate::context::Context;
 use crate::{access, documents, respond, verbs};
+
+/// As much as a body may have: the limit of Kubernetes.
+const MAX_BODY: usize = 3 << 20;
 
 /// The whole API. Who asks is an extension of the request.
 pub(crate) fn build(context: Arc<Context>) -> Router {
@@ -27,7 +32,7 @@ async fn answer(State(context): State<Arc<Context>>, request: Request) -> Respon
 }
 
 async fn dispatch(context: Arc<Context>, request: Request) -> Result<Response<Body>, Failure> {
-    let (parts, body) = request.into_parts();
+    let (parts, body) = read_whole(request).await?.into_parts();
     let user = access::user(&context, &parts)?;
     if let Some(document) = documents::find(&context, &parts) {
         access::may_see_path(&user, &parts)?;
@@ -36,6 +41,20 @@ async fn dispatch(context: Arc<Context>, request: Request) -> Result<Response<Bo
     let call = Call::parse(context, user, Request::from_parts(parts, body))?;
     access::may(&call, None)?;
     verbs::handle(call).await
+}
+
+/// Reads the body before anything is refused: a connection with an unread body cannot be used again, and clients
+/// keep theirs. What is upgraded has no end to wait for.
+async fn read_whole(request: Request) -> Result<Request, Failure> {
+    if request.headers().contains_key(UPGRADE) {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => Ok(Request::from_parts(parts, collected.to_bytes().into())),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(Failure::too_large(MAX_BODY)),
+        Err(error) => Err(Failure::bad_request(format!("the body of the request broke off: {error}"))),
+    }
 }
 
 /// A bug in one request is that request's failure only.

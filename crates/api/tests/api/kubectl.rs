@@ -57,7 +57,7 @@ async fn kubectl_applies_gets_changes_and_deletes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_tells_what_is_wrong_with_a_manifest() {
     let cluster = Cluster::start().await;
-    let manifest = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, dta: {k: v}}";
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndta: {k: v}\n";
     let Some(output) = cluster.kubectl(&["apply", "-f", "-"], manifest).await else {
         println!("skipped: kubectl is not installed");
         return;
