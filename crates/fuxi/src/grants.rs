@@ -91,11 +91,12 @@ pub struct Definition {
 /// What the ledger is told.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A machine appeared, or its capacity changed.
+    /// A machine appeared, or its capacity changed. A closed one keeps what it has and gets nothing new.
     Machine {
         machine: MachineId,
         rack: RackId,
         capacity: Resources,
+        is_open: bool,
     },
     /// A machine is gone and with it all grants on it.
     MachineGone {
@@ -206,8 +207,8 @@ impl Ledger {
     pub fn step(&mut self, event: Event, now: Duration) -> Vec<Decision> {
         let mut decided = Vec::new();
         match event {
-            Event::Machine { machine, rack, capacity } => {
-                self.machines.set(machine, rack, capacity, now);
+            Event::Machine { machine, rack, capacity, is_open } => {
+                self.machines.set(machine, rack, (capacity, is_open), now);
                 self.offer(machine, &mut decided);
                 self.revoke_overdue(now, &mut decided);
             }
@@ -238,6 +239,11 @@ impl Ledger {
     /// What is granted on `machine`, revoked grants included.
     pub fn used(&self, machine: MachineId) -> Resources {
         self.machines.used(machine)
+    }
+
+    /// The last grant that was made.
+    pub fn last_grant(&self) -> GrantId {
+        GrantId(self.last_grant)
     }
 
     /// How many places `unit` still waits for.

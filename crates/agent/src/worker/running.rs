@@ -155,16 +155,16 @@ impl Running {
             Phase::Asked { kill_at, timed_out } if own.is_none() && now < kill_at => {
                 Phase::Asked { kill_at, timed_out }
             }
-            Phase::Free { .. } => self.kill_or_end(own, false, some_live, now),
-            Phase::Asked { timed_out, .. } => self.kill_or_end(own, timed_out, some_live, now),
+            Phase::Free { .. } => self.kill_or_end(own, false, (some_live, now)),
+            Phase::Asked { timed_out, .. } => self.kill_or_end(own, timed_out, (some_live, now)),
             Phase::Killing { exit, timed_out, .. } => {
-                self.kill_or_end(exit.or(own), timed_out, some_live, now)
+                self.kill_or_end(exit.or(own), timed_out, (some_live, now))
             }
             Phase::Ended { exit } => Phase::Ended { exit },
         }
     }
 
-    fn kill_or_end(&self, exit: Option<Exit>, timed_out: bool, some_live: bool, now: Instant) -> Phase {
+    fn kill_or_end(&self, exit: Option<Exit>, timed_out: bool, (some_live, now): (bool, Instant)) -> Phase {
         match exit {
             Some(exit) if !some_live => {
                 let exit = if timed_out { Exit::TimedOut(self.time_limit.unwrap_or_default()) } else { exit };

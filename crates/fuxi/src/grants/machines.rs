@@ -11,6 +11,7 @@ use super::{GrantId, MachineId, Place, RackId, Resources};
 struct Machine {
     rack: RackId,
     capacity: Resources,
+    is_open: bool,
     /// All grants, revoked ones included.
     used: Resources,
     /// The part of `used` that was revoked and will come back.
@@ -21,7 +22,7 @@ struct Machine {
 
 impl Machine {
     fn room(&self) -> Resources {
-        self.capacity.minus(self.used)
+        if self.is_open { self.capacity.minus(self.used) } else { Resources::default() }
     }
 
     /// More stands granted than there is, counting what is on its way back as gone.
@@ -55,10 +56,17 @@ impl Machines {
         self.by_id.get(&id).into_iter().flat_map(|machine| machine.grants.iter().copied())
     }
 
-    pub(super) fn set(&mut self, id: MachineId, rack: RackId, capacity: Resources, now: Duration) {
+    pub(super) fn set(
+        &mut self,
+        id: MachineId,
+        rack: RackId,
+        (capacity, is_open): (Resources, bool),
+        now: Duration,
+    ) {
         let fresh = || Machine {
             rack,
             capacity,
+            is_open,
             used: Resources::default(),
             revoked: Resources::default(),
             short_since: None,
@@ -68,6 +76,7 @@ impl Machines {
         self.change(id, |machine| {
             machine.rack = rack;
             machine.capacity = capacity;
+            machine.is_open = is_open;
         });
         self.note_shortage(id, now);
     }

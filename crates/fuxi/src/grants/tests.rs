@@ -21,7 +21,7 @@ fn shape(cpu: u64, memory: u64) -> Resources {
 }
 
 fn machine(id: u32, cpu: u64) -> Event {
-    Event::Machine { machine: MachineId(id), rack: RackId(id / 2), capacity: room(cpu, cpu) }
+    Event::Machine { machine: MachineId(id), rack: RackId(id / 2), capacity: room(cpu, cpu), is_open: true }
 }
 
 fn define(unit: u64, cpu: u64, priority: i32) -> Event {
@@ -112,6 +112,32 @@ fn the_path_is_walked_by_priority_then_from_near_to_far() {
             2: grant1 u3@m1
             3: grant2 u2@m1
             4: grant3 u1@m1
+        "#]],
+    );
+}
+
+#[test]
+fn a_closed_machine_keeps_what_it_has_and_gets_nothing() {
+    let closed =
+        Event::Machine { machine: MachineId(0), rack: RackId(0), capacity: room(2000, 2000), is_open: false };
+    check(
+        vec![
+            (0, machine(0, 2000)),
+            (0, define(1, 1000, 0)),
+            (1, ask(1, 1, Place::Cluster, 1)),
+            (2, closed),
+            (3, ask(1, 2, Place::Cluster, 1)),
+            (20, Event::Tick),
+            (21, machine(0, 2000)),
+        ],
+        expect![[r#"
+            0: -
+            0: -
+            1: grant1 u1@m0
+            2: -
+            3: -
+            20: -
+            21: grant2 u1@m0
         "#]],
     );
 }

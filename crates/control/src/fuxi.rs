@@ -1,0 +1,125 @@
+//! The edge of the batch engine: DagJobs, Nodes and worker Pods in, Pods, statuses and instances out.
+//!
+//! ```text
+//!   watches ──┐                        ┌──► Pods, Secrets, Events     (tasks that report back)
+//!   workers ──┼─► Input ──► Master ────┼──► status of each job, at most every 200 ms
+//!   tasks  ───┘    one loop, no waiting└──► assign, ack, stop ──► workers
+//! ```
+//! The loop owns all state and never waits for anything but its next input, so that handing over an instance costs
+//! microseconds. What it decides, it asks of [`fuxi::Job`] (one per DagJob) and [`fuxi::grants::Ledger`] (one).
+
+mod balance;
+mod jobs;
+mod machines;
+mod master;
+mod pod;
+mod raw;
+mod server;
+mod status;
+mod workers;
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use model::names;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use fuxi::WorkerId;
+use fuxi::protocol::{AttemptResult, Hello};
+
+use crate::informer::Informer;
+use crate::key::ObjectKey;
+use crate::record::Recorder;
+use jobs::JobUid;
+use raw::RawJob;
+pub use server::BindError;
+use server::{Connection, ConnectionId};
+use status::StoreError;
+
+/// What the batch master needs.
+#[derive(Clone)]
+pub struct Config {
+    pub client: Client,
+    /// The directory that worker Pods mount: it holds the program, and gets the socket.
+    pub worker_dir: PathBuf,
+}
+
+impl Config {
+    pub fn new(client: Client, worker_dir: PathBuf) -> Self {
+        Self { client, worker_dir }
+    }
+}
+
+impl Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("worker_dir", &self.worker_dir).finish_non_exhaustive()
+    }
+}
+
+/// What the loop is told. Objects are read from the informers when their turn comes, so the newest is seen.
+#[derive(Debug)]
+enum Input {
+    Job(ObjectKey),
+    Node(ObjectKey),
+    Pod(ObjectKey),
+    Hello(Connection, Box<Hello>),
+    Said(ConnectionId, AttemptResult),
+    Closed(ConnectionId),
+    /// A job's token is in its Secret.
+    Prepared(JobUid, Result<String, jobs::PrepareError>),
+    Stored(JobUid, u64, Box<Result<RawJob, StoreError>>),
+    Created(WorkerId, Result<(), kube::Error>),
+}
+
+/// The objects that the loop follows.
+#[derive(Debug, Default)]
+struct Watched {
+    jobs: Arc<Informer<RawJob>>,
+    nodes: Arc<Informer<Node>>,
+    pods: Arc<Informer<Pod>>,
+}
+
+/// Runs all DagJobs until `token` is cancelled.
+pub async fn run(config: Config, token: CancellationToken) -> Result<(), BindError> {
+    let listener = server::bind(&config.worker_dir)?;
+    let (inputs, received) = mpsc::unbounded_channel();
+    let watched = Watched::default();
+    watched.follow(&config.client, &inputs, &token);
+    if token.run_until_cancelled(watched.synced()).await.is_none() {
+        return Ok(());
+    }
+    // Only now, so that no worker is turned away because its job is not known yet.
+    kit::task::spawn("worker-server", server::serve(listener, inputs.clone(), token.clone()));
+    let recorder = Recorder::start(config.client.clone(), "fuxi", token.clone());
+    master::Master::new(config, watched, recorder, inputs).run(received, token).await;
+    Ok(())
+}
+
+impl Watched {
+    fn follow(&self, client: &Client, inputs: &mpsc::UnboundedSender<Input>, token: &CancellationToken) {
+        let tell = |make: fn(ObjectKey) -> Input| {
+            let inputs = inputs.clone();
+            // The loop is ending if it does not listen.
+            move |key: ObjectKey| drop(inputs.send(make(key)))
+        };
+        let (job, node, pod) = (tell(Input::Job), tell(Input::Node), tell(Input::Pod));
+        self.jobs.on_change(move |change| job(ObjectKey::of(&**change.object())));
+        self.nodes.on_change(move |change| node(ObjectKey::of(&**change.object())));
+        self.pods.on_change(move |change| pod(ObjectKey::of(&**change.object())));
+        let workers = watcher::Config::default().labels(names::JOB_LABEL);
+        let all = watcher::Config::default;
+        let (jobs, nodes, pods) = (Arc::clone(&self.jobs), Arc::clone(&self.nodes), Arc::clone(&self.pods));
+        kit::task::spawn("watch-dagjobs", jobs.run(Api::all(client.clone()), all(), token.clone()));
+        kit::task::spawn("watch-nodes", nodes.run(Api::all(client.clone()), all(), token.clone()));
+        kit::task::spawn("watch-workers", pods.run(Api::all(client.clone()), workers, token.clone()));
+    }
+
+    async fn synced(&self) {
+        tokio::join!(self.jobs.synced(), self.nodes.synced(), self.pods.synced());
+    }
+}

@@ -1,0 +1,96 @@
+//! Between the jobs and the ledger: asks go up, grants become workers, revokes drain them.
+
+use fuxi::grants::{Decision, Event as LedgerEvent, GrantId, MachineId, Place, Truth, UnitId};
+use fuxi::job::Event;
+
+use super::jobs::{JobUid, Stage};
+use super::master::Master;
+use crate::key::ObjectKey;
+
+impl Master {
+    /// Brings what is asked of the ledger in line with what the jobs can use.
+    pub(super) fn balance_all(&mut self) {
+        while let Some(uid) = self.unbalanced.pop_first() {
+            for ask in self.asks(&uid) {
+                self.tell_ledger(ask);
+            }
+        }
+    }
+
+    fn asks(&mut self, uid: &JobUid) -> Vec<LedgerEvent> {
+        let now = self.now();
+        let Some(job) = self.jobs.get_mut(uid) else { return Vec::new() };
+        let may_start = job.stage == Stage::Active && job.token.is_some();
+        let mut asks = Vec::new();
+        for task in job.core.tasks() {
+            let entry = &mut job.tasks[task.0];
+            let may_start = may_start && now >= entry.not_before;
+            let wanted = if may_start { job.core.n_missing_workers(task) } else { 0 };
+            let delta = i64::from(wanted) - i64::from(entry.asked);
+            if delta != 0 {
+                entry.sequence += 1;
+                entry.asked = wanted;
+                let sequence = entry.sequence;
+                asks.push(LedgerEvent::Ask { unit: entry.unit, sequence, place: Place::Cluster, delta });
+            }
+        }
+        asks
+    }
+
+    /// Lets the ledger take a step and acts on what it decides.
+    pub(super) fn tell_ledger(&mut self, event: LedgerEvent) {
+        for decision in self.ledger.step(event, self.now()) {
+            match decision {
+                Decision::Grant { grant, unit, machine } => self.granted(grant, unit, machine),
+                Decision::Revoke { grant, .. } => self.revoked(grant),
+                Decision::Resync { unit } => self.sync(unit),
+            }
+        }
+    }
+
+    fn granted(&mut self, grant: GrantId, unit: UnitId, machine: MachineId) {
+        let node = self.machines.name(machine).map(str::to_owned);
+        let (Some((uid, task)), Some(node)) = (self.units.get(&unit).cloned(), node) else {
+            self.tell_ledger(LedgerEvent::Return { grant });
+            return;
+        };
+        if let Some(job) = self.jobs.get_mut(&uid) {
+            let entry = &mut job.tasks[task.0];
+            entry.asked = entry.asked.saturating_sub(1);
+        }
+        self.start_worker(&uid, task, (grant, node));
+    }
+
+    fn revoked(&mut self, grant: GrantId) {
+        if let Some((worker, uid)) = self.workers.with_grant(grant) {
+            tracing::info!(worker = worker.0, "Place revoked: the machine has become too small");
+            self.tell(&uid, Event::Drain { worker });
+        }
+    }
+
+    /// Tells the ledger all about a unit: what it wants and what it holds.
+    pub(super) fn sync(&mut self, unit: UnitId) {
+        let Some((uid, task)) = self.units.get(&unit).cloned() else { return };
+        let held = self.workers.grants(&uid, task);
+        let held = held.into_iter().map(|(grant, node)| (grant, self.machines.id(&node))).collect();
+        let Some(job) = self.jobs.get_mut(&uid) else { return };
+        let entry = &mut job.tasks[task.0];
+        entry.sequence += 1;
+        let wanted = vec![(Place::Cluster, entry.asked)];
+        let truth = Truth { sequence: entry.sequence, seen: self.ledger.last_grant(), wanted, held };
+        self.tell_ledger(LedgerEvent::Sync { unit, truth });
+    }
+
+    pub(super) fn on_node(&mut self, key: &ObjectKey) {
+        let event = match self.watched.nodes.get(key) {
+            Some(node) => self.machines.event(&node),
+            None => {
+                for worker in self.workers.on_node(&key.name) {
+                    self.lose_worker(worker, format!("its Node `{}` is gone", key.name));
+                }
+                LedgerEvent::MachineGone { machine: self.machines.id(&key.name) }
+            }
+        };
+        self.tell_ledger(event);
+    }
+}

@@ -1,0 +1,337 @@
+//! Jobs as they come, change, end and go, and their statuses on the way to the store.
+
+use std::time::Duration;
+
+use fuxi::Job;
+use fuxi::grants::{Definition, Event as LedgerEvent, UnitId};
+use fuxi::job::{Event, Outcome};
+use fuxi::protocol::Hello;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use model::dagjob::{DagJobSpec, DagJobStatus};
+
+use super::master::Master;
+use super::raw::RawJob;
+use super::server::Connection;
+use super::status::{self, StoreError};
+use super::{Input, pod};
+use crate::key::ObjectKey;
+use crate::record::Note;
+
+/// The least time between two writes of one job's status.
+const WRITE_INTERVAL: Duration = Duration::from_millis(200);
+/// The pause after a write that failed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a job's Secret is tried before its owner hears of it.
+const PREPARE_TRIES: u32 = 20;
+
+/// The identity of a job: a namesake that comes later is another job.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct JobUid(pub(super) String);
+
+/// Why a job's workers have no token.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PrepareError {
+    #[error("cannot create the Secret `{name}` with the workers' token")]
+    Create { name: String, source: kube::Error },
+    #[error("the Secret `{name}` holds no token")]
+    Empty { name: String },
+}
+
+/// A job that is not over, or whose workers are not.
+pub(super) struct JobEntry {
+    pub(super) key: ObjectKey,
+    pub(super) raw: RawJob,
+    pub(super) spec: DagJobSpec,
+    pub(super) core: Job,
+    pub(super) tasks: Vec<TaskEntry>,
+    /// Unknown until the job's Secret is there.
+    pub(super) token: Option<String>,
+    /// Workers that came before the token.
+    pub(super) early: Vec<(Connection, Hello)>,
+    pub(super) stage: Stage,
+    status: DagJobStatus,
+    write: Write,
+}
+
+/// How far a job is in this master's hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Active,
+    /// It has ended and its status says so in the store.
+    Ended,
+    /// The object is gone.
+    Deleted,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Write {
+    /// Not before this moment, unless it is urgent.
+    Idle {
+        not_before: Duration,
+    },
+    /// Not before this moment in any case: the last one failed.
+    Failed {
+        retry_at: Duration,
+    },
+    Running {
+        since: Duration,
+    },
+}
+
+/// The edge's side of a task.
+#[derive(Debug)]
+pub(super) struct TaskEntry {
+    pub(super) unit: UnitId,
+    pub(super) sequence: u64,
+    pub(super) asked: u32,
+    /// Workers in a row that ended before they said hello.
+    pub(super) failures: u32,
+    pub(super) not_before: Duration,
+}
+
+impl JobEntry {
+    /// When the status is to be written, if it is not just being written.
+    pub(super) fn write_due(&self) -> Option<Duration> {
+        match self.write {
+            Write::Idle { .. } if self.core.is_urgent() => Some(Duration::ZERO),
+            Write::Idle { not_before: at } | Write::Failed { retry_at: at } => Some(at),
+            Write::Running { .. } => None,
+        }
+    }
+}
+
+impl Master {
+    pub(super) fn on_job(&mut self, key: &ObjectKey) {
+        let object = self.watched.jobs.get(key);
+        let uid = object.as_ref().map(|object| JobUid(object.uid().to_owned()));
+        if let Some(known) = self.by_key.get(key).cloned()
+            && Some(&known) != uid.as_ref()
+        {
+            self.job_deleted(&known);
+        }
+        let (Some(object), Some(uid)) = (object, uid) else { return };
+        let is_going = object.metadata.deletion_timestamp.is_some();
+        if self.jobs.contains_key(&uid) {
+            if is_going {
+                self.job_deleted(&uid);
+            }
+        } else if !is_going && !object.has_ended() && !self.ended.contains(&uid) {
+            self.load(key, &object, uid);
+        }
+    }
+
+    fn load(&mut self, key: &ObjectKey, raw: &RawJob, uid: JobUid) {
+        let read = raw.read().map_err(|error| kit::Chain(&error).to_string());
+        let made = read.and_then(|(spec, status)| match Job::try_new(&spec, &status) {
+            Ok(core) => Ok((spec, status, core)),
+            Err(error) => Err(error.to_string()),
+        });
+        match made {
+            Ok((spec, status, core)) => {
+                let tasks = spec.tasks.iter().map(|task| self.define(&uid, &spec, task)).collect();
+                tracing::info!(job = %key, "Job taken up");
+                let entry = JobEntry {
+                    key: key.clone(),
+                    raw: raw.clone(),
+                    spec,
+                    core,
+                    tasks,
+                    token: None,
+                    early: Vec::new(),
+                    stage: Stage::Active,
+                    status,
+                    write: Write::Idle { not_before: Duration::ZERO },
+                };
+                self.by_key.insert(key.clone(), uid.clone());
+                self.jobs.insert(uid.clone(), entry);
+                self.number_tasks(&uid);
+                self.find_workers(&uid);
+                self.prepare(&uid);
+                self.dirty.insert(uid);
+            }
+            Err(message) => self.refuse(key, raw, uid, &message),
+        }
+    }
+
+    fn define(&mut self, uid: &JobUid, spec: &DagJobSpec, task: &model::dagjob::Task) -> TaskEntry {
+        let unit = UnitId(self.next_unit);
+        self.next_unit += 1;
+        let maximum = task.parallelism.unwrap_or(u32::MAX).min(task.instances);
+        let definition = Definition { shape: pod::shape(task), priority: spec.priority, maximum };
+        self.tell_ledger(LedgerEvent::Define { unit, definition });
+        tracing::debug!(job = %uid.0, task = %task.name, unit = unit.0, "Unit defined");
+        TaskEntry { unit, sequence: 0, asked: 0, failures: 0, not_before: Duration::ZERO }
+    }
+
+    fn number_tasks(&mut self, uid: &JobUid) {
+        let Some(job) = self.jobs.get(uid) else { return };
+        for (task, entry) in job.core.tasks().zip(&job.tasks) {
+            self.units.insert(entry.unit, (uid.clone(), task));
+        }
+    }
+
+    /// A job that was stored before it was checked, or by other means.
+    fn refuse(&mut self, key: &ObjectKey, raw: &RawJob, uid: JobUid, message: &str) {
+        tracing::warn!(job = %key, message, "Job cannot run");
+        self.recorder.note(raw, Note::warning("InvalidSpec", message));
+        self.ended.insert(uid);
+        let before = raw.read().map(|(_, status)| status).unwrap_or_default();
+        let status = status::invalid(before, message, kit::clock::wall());
+        let write = status::store(self.config.client.clone(), raw.clone(), status);
+        kit::task::spawn_fallible("refuse-dagjob", async move { write.await.map(drop) });
+    }
+
+    /// Sees to it that the job's Secret is there.
+    fn prepare(&self, uid: &JobUid) {
+        let Some(job) = self.jobs.get(uid) else { return };
+        let (client, raw, uid, inputs) =
+            (self.config.client.clone(), job.raw.clone(), uid.clone(), self.inputs.clone());
+        kit::task::spawn("prepare-dagjob", async move {
+            let result = token_of(&client, &raw).await;
+            // The loop is ending if it does not listen.
+            let _ending = inputs.send(Input::Prepared(uid, result));
+        });
+    }
+
+    pub(super) fn on_prepared(&mut self, uid: &JobUid, result: Result<String, PrepareError>) {
+        let Some(job) = self.jobs.get_mut(uid) else { return };
+        match result {
+            Ok(token) => {
+                job.token = Some(token);
+                for (connection, hello) in std::mem::take(&mut job.early) {
+                    self.on_hello(connection, hello);
+                }
+                self.unbalanced.insert(uid.clone());
+            }
+            Err(error) => {
+                let message = kit::Chain(&error).to_string();
+                tracing::warn!(job = %job.key, error = %message, "Job waits for its Secret");
+                self.recorder.note(&job.raw, Note::warning("FailedCreate", message));
+                self.prepare(uid);
+            }
+        }
+    }
+
+    /// Writes the statuses that are due.
+    pub(super) fn flush(&mut self) {
+        let now = self.now();
+        let is_due =
+            |uid: &&JobUid| self.jobs.get(*uid).and_then(JobEntry::write_due).is_some_and(|due| due <= now);
+        let due: Vec<JobUid> = self.dirty.iter().filter(is_due).cloned().collect();
+        for uid in due {
+            self.dirty.remove(&uid);
+            self.write(&uid, now);
+        }
+    }
+
+    fn write(&mut self, uid: &JobUid, now: Duration) {
+        let Some(job) = self.jobs.get_mut(uid).filter(|job| job.stage == Stage::Active) else { return };
+        job.write = Write::Running { since: now };
+        job.status = status::of(&job.core, &job.spec, &job.status, kit::clock::wall());
+        let version = job.core.version();
+        let write = status::store(self.config.client.clone(), job.raw.clone(), job.status.clone());
+        let (inputs, uid) = (self.inputs.clone(), uid.clone());
+        kit::task::spawn("store-dagjob-status", async move {
+            let result = Box::new(write.await);
+            // The loop is ending if it does not listen.
+            let _ending = inputs.send(Input::Stored(uid, version, result));
+        });
+    }
+
+    pub(super) fn on_stored(&mut self, uid: &JobUid, version: u64, result: Result<RawJob, StoreError>) {
+        let now = self.now();
+        let Some(job) = self.jobs.get_mut(uid) else { return };
+        let since = if let Write::Running { since } = job.write { since } else { now };
+        match result {
+            Ok(raw) => {
+                job.raw = raw;
+                job.write = Write::Idle { not_before: since + WRITE_INTERVAL };
+                self.tell(uid, Event::Stored { version });
+                self.note_end(uid);
+            }
+            Err(StoreError::Gone { .. }) => self.job_deleted(uid),
+            Err(error) => {
+                tracing::warn!(error = %kit::Chain(&error), "Status was not stored, will try again");
+                job.write = Write::Failed { retry_at: now + RETRY_INTERVAL };
+                self.dirty.insert(uid.clone());
+            }
+        }
+    }
+
+    /// Takes note that a job's end is in the store.
+    fn note_end(&mut self, uid: &JobUid) {
+        let Some(job) = self.jobs.get_mut(uid) else { return };
+        if job.stage != Stage::Active || !job.core.is_stored() {
+            return;
+        }
+        let note = match job.core.outcome() {
+            None => return,
+            Some(Outcome::Succeeded) => Note::normal("Completed", "All instances succeeded"),
+            Some(Outcome::Failed { message, .. }) => Note::warning("Failed", message.clone()),
+        };
+        tracing::info!(job = %job.key, phase = ?job.core.phase(), "Job ended");
+        job.stage = Stage::Ended;
+        self.recorder.note(&job.raw, note);
+        self.ended.insert(uid.clone());
+        self.forget_if_over(uid);
+    }
+
+    /// The object is gone, or going: its workers go with it.
+    fn job_deleted(&mut self, uid: &JobUid) {
+        let Some(job) = self.jobs.get_mut(uid) else { return };
+        if job.stage == Stage::Deleted {
+            return;
+        }
+        tracing::info!(job = %job.key, "Job deleted");
+        job.stage = Stage::Deleted;
+        self.ended.insert(uid.clone());
+        self.by_key.remove(&job.key);
+        self.unbalanced.insert(uid.clone());
+        for worker in self.workers.of_job(uid) {
+            self.stop_worker(worker);
+        }
+        self.forget_if_over(uid);
+    }
+
+    /// Drops a job when neither it nor a worker of it needs anything more.
+    pub(super) fn forget_if_over(&mut self, uid: &JobUid) {
+        let is_over = |job: &JobEntry| job.stage != Stage::Active && job.core.n_workers() == 0;
+        let Some(job) = self.jobs.get(uid).filter(|job| is_over(job)) else { return };
+        let units: Vec<UnitId> = job.tasks.iter().map(|task| task.unit).collect();
+        if self.by_key.get(&job.key) == Some(uid) {
+            self.by_key.remove(&job.key);
+        }
+        self.jobs.remove(uid);
+        self.dirty.remove(uid);
+        for unit in units {
+            self.units.remove(&unit);
+            self.tell_ledger(LedgerEvent::UnitGone { unit });
+        }
+    }
+}
+
+/// The token of a job's workers, made on first use.
+async fn token_of(client: &Client, job: &RawJob) -> Result<String, PrepareError> {
+    let api: Api<Secret> =
+        Api::namespaced(client.clone(), job.metadata.namespace.as_deref().unwrap_or_default());
+    let name = pod::secret_name(job);
+    let mut tries = 1;
+    loop {
+        match secret_of(&api, job, &name).await {
+            Ok(secret) => return pod::token(&secret).ok_or(PrepareError::Empty { name }),
+            Err(source) if tries == PREPARE_TRIES => return Err(PrepareError::Create { name, source }),
+            Err(_) => tokio::time::sleep(Duration::from_millis(u64::from(100 * tries))).await,
+        }
+        tries += 1;
+    }
+}
+
+async fn secret_of(api: &Api<Secret>, job: &RawJob, name: &str) -> kube::Result<Secret> {
+    if let Some(secret) = api.get_opt(name).await? {
+        return Ok(secret);
+    }
+    let token = hex::encode(rand::random::<[u8; 16]>());
+    api.create(&PostParams::default(), &pod::secret(job, &token)).await
+}

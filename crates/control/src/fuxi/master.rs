@@ -1,0 +1,180 @@
+//! The loop: takes inputs, lets the engine decide, and keeps the time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use fuxi::TaskIdx;
+use fuxi::grants::{Ledger, UnitId};
+use fuxi::job::Event;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::jobs::{JobEntry, JobUid};
+use super::machines::Machines;
+use super::workers::Workers;
+use super::{Config, Input, Watched};
+use crate::key::ObjectKey;
+use crate::record::Recorder;
+
+/// How often what depends on time alone is looked at, while there are jobs.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a Node may have less room than was granted. CPU gives way at once, in the agent; memory by eviction.
+const REVOKE_GRACE: Duration = Duration::from_secs(10);
+
+/// All state of the batch edge.
+pub(super) struct Master {
+    pub(super) config: Config,
+    pub(super) watched: Watched,
+    pub(super) recorder: Recorder,
+    pub(super) inputs: mpsc::UnboundedSender<Input>,
+    started: Instant,
+    ticked: Duration,
+    pub(super) ledger: Ledger,
+    pub(super) machines: Machines,
+    pub(super) units: BTreeMap<UnitId, (JobUid, TaskIdx)>,
+    pub(super) next_unit: u64,
+    pub(super) jobs: BTreeMap<JobUid, JobEntry>,
+    pub(super) by_key: BTreeMap<ObjectKey, JobUid>,
+    /// Jobs that are over, though an older state of them may still come by.
+    pub(super) ended: BTreeSet<JobUid>,
+    pub(super) workers: Workers,
+    /// Jobs whose status has changed since it was stored.
+    pub(super) dirty: BTreeSet<JobUid>,
+    /// Jobs whose need for workers may have changed.
+    pub(super) unbalanced: BTreeSet<JobUid>,
+    /// Pods that have ended and are kept until then for their logs.
+    pub(super) kept: BTreeMap<ObjectKey, Duration>,
+}
+
+impl Master {
+    pub(super) fn new(
+        config: Config,
+        watched: Watched,
+        recorder: Recorder,
+        inputs: mpsc::UnboundedSender<Input>,
+    ) -> Self {
+        Self {
+            config,
+            watched,
+            recorder,
+            inputs,
+            started: kit::clock::monotonic(),
+            ticked: Duration::ZERO,
+            ledger: Ledger::new(REVOKE_GRACE),
+            machines: Machines::default(),
+            units: BTreeMap::new(),
+            next_unit: 1,
+            jobs: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            workers: Workers::default(),
+            dirty: BTreeSet::new(),
+            unbalanced: BTreeSet::new(),
+            kept: BTreeMap::new(),
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut received: mpsc::UnboundedReceiver<Input>,
+        token: CancellationToken,
+    ) {
+        self.take_stock();
+        loop {
+            self.balance_all();
+            self.flush();
+            let due = self.due().map(|due| tokio::time::Instant::from_std(self.started + due));
+            let timer = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = token.cancelled() => return,
+                input = received.recv() => {
+                    let Some(input) = input else { return };
+                    self.handle(input);
+                    while let Ok(input) = received.try_recv() {
+                        self.handle(input);
+                    }
+                }
+                () = timer => self.pass_time(),
+            }
+        }
+    }
+
+    /// The time since the loop began, as the engine counts it.
+    pub(super) fn now(&self) -> Duration {
+        kit::clock::monotonic().duration_since(self.started)
+    }
+
+    /// After a start: machines first, then the jobs with the workers that they find, then Pods of nobody.
+    fn take_stock(&mut self) {
+        for node in self.watched.nodes.all() {
+            self.on_node(&ObjectKey::of(&*node));
+        }
+        for job in self.watched.jobs.all() {
+            self.on_job(&ObjectKey::of(&*job));
+        }
+        for pod in self.watched.pods.all() {
+            self.on_pod(&ObjectKey::of(&*pod));
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        match input {
+            Input::Job(key) => self.on_job(&key),
+            Input::Node(key) => self.on_node(&key),
+            Input::Pod(key) => self.on_pod(&key),
+            Input::Hello(connection, hello) => self.on_hello(connection, *hello),
+            Input::Said(connection, result) => self.on_result(connection, result),
+            Input::Closed(connection) => self.on_closed(connection),
+            Input::Prepared(uid, result) => self.on_prepared(&uid, result),
+            Input::Stored(uid, version, result) => self.on_stored(&uid, version, *result),
+            Input::Created(worker, result) => self.on_created(worker, result),
+        }
+        self.balance_all();
+    }
+
+    fn due(&self) -> Option<Duration> {
+        let tick = (!self.jobs.is_empty()).then_some(self.ticked + TICK);
+        let write = self.dirty.iter().filter_map(|uid| self.jobs.get(uid)?.write_due()).min();
+        let kept = self.kept.values().min().copied();
+        [tick, write, kept].into_iter().flatten().min()
+    }
+
+    fn pass_time(&mut self) {
+        let now = self.now();
+        let over: Vec<ObjectKey> =
+            self.kept.iter().filter(|(_, due)| **due <= now).map(|(key, _)| key.clone()).collect();
+        for key in over {
+            self.kept.remove(&key);
+            self.delete_pod(&key);
+        }
+        if now < self.ticked + TICK {
+            return;
+        }
+        self.ticked = now;
+        let jobs: Vec<JobUid> = self.jobs.keys().cloned().collect();
+        for uid in jobs {
+            self.tell(&uid, Event::Tick);
+        }
+        self.tell_ledger(fuxi::grants::Event::Tick);
+        self.give_up_the_silent();
+    }
+
+    /// Lets a job's engine take a step and does what it owes.
+    pub(super) fn tell(&mut self, uid: &JobUid, event: Event) {
+        let now = self.now();
+        let Some(job) = self.jobs.get_mut(uid) else { return };
+        let owed = job.core.step(event, now);
+        if !job.core.is_stored() {
+            self.dirty.insert(uid.clone());
+        }
+        self.unbalanced.insert(uid.clone());
+        for decision in owed {
+            self.owe(uid, decision);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What is created for a job: the worker Pods and the Secret with their token.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use fuxi::grants::Resources;
+use fuxi::protocol;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{
+    Container, EnvVar, EnvVarSource, HostPathVolumeSource, Pod, PodSpec, ResourceRequirements, Secret,
+    SecretKeySelector, Toleration, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use model::dagjob::{DagJobSpec, Task};
+use model::{Bytes, MilliCpu, Quantity, names};
+
+use super::raw::RawJob;
+use crate::owner::controller_reference;
+
+const TOKEN_KEY: &str = "token";
+const WORKER_VOLUME: &str = "crest-worker";
+const PRIORITY_CLASS: &str = "crest-batch";
+/// How long a deleted worker may take to end what it runs.
+pub(super) const GRACE_SECONDS: i64 = 2;
+
+/// What one instance of a task needs. Faulty quantities, which the job's check refuses, read as nothing.
+pub(super) fn shape(task: &Task) -> Resources {
+    Resources {
+        cpu: Quantity::parse(&task.resources.cpu).map(MilliCpu::from).unwrap_or_default(),
+        memory: Quantity::parse(&task.resources.memory).map(Bytes::from).unwrap_or_default(),
+        workers: 1,
+    }
+}
+
+/// A name for a new worker Pod of a task; short enough to be a host name.
+pub(super) fn name(job: &RawJob, task: &Task) -> String {
+    let job = beginning(job.metadata.name.as_deref().unwrap_or_default(), 24);
+    let task = beginning(&task.name, 24);
+    format!("{job}-{task}-{:08x}", rand::random::<u32>())
+}
+
+pub(super) fn secret_name(job: &RawJob) -> String {
+    let uid = job.uid().split('-').next().unwrap_or_default();
+    format!("{}-worker-{uid}", beginning(job.metadata.name.as_deref().unwrap_or_default(), 200))
+}
+
+pub(super) fn secret(job: &RawJob, token: &str) -> Secret {
+    Secret {
+        metadata: metadata(job, secret_name(job)),
+        data: Some(BTreeMap::from([(TOKEN_KEY.to_owned(), ByteString(token.as_bytes().to_vec()))])),
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    }
+}
+
+pub(super) fn token(secret: &Secret) -> Option<String> {
+    let data = secret.data.as_ref()?.get(TOKEN_KEY)?;
+    String::from_utf8(data.0.clone()).ok().filter(|token| !token.is_empty())
+}
+
+/// A worker of `task`, already placed on `node`.
+pub(super) fn worker(
+    job: &RawJob,
+    spec: &DagJobSpec,
+    task: &Task,
+    (name, node): (&str, &str),
+    folder: &Path,
+) -> Pod {
+    let mut metadata = metadata(job, name.to_owned());
+    if let Some(labels) = &mut metadata.labels {
+        labels.insert(names::TASK_LABEL.to_owned(), task.name.clone());
+        labels.insert(names::QOS_LABEL.to_owned(), "BE".to_owned());
+    }
+    let mut volumes = spec.volumes.clone();
+    volumes.push(Volume {
+        name: WORKER_VOLUME.to_owned(),
+        host_path: Some(HostPathVolumeSource {
+            path: folder.to_string_lossy().into_owned(),
+            type_: Some("Directory".to_owned()),
+        }),
+        ..Volume::default()
+    });
+    Pod {
+        spec: Some(PodSpec {
+            containers: vec![container(job, task, &metadata)],
+            volumes: Some(volumes),
+            node_name: Some(node.to_owned()),
+            scheduler_name: Some(names::FUXI_SCHEDULER.to_owned()),
+            priority_class_name: Some(PRIORITY_CLASS.to_owned()),
+            restart_policy: Some("Never".to_owned()),
+            termination_grace_period_seconds: Some(GRACE_SECONDS),
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            tolerations: Some(tolerations()),
+            ..PodSpec::default()
+        }),
+        metadata,
+        status: None,
+    }
+}
+
+fn container(job: &RawJob, task: &Task, metadata: &ObjectMeta) -> Container {
+    let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
+    let worker = format!("{namespace}/{}", metadata.name.as_deref().unwrap_or_default());
+    let token = EnvVarSource {
+        secret_key_ref: Some(SecretKeySelector {
+            name: secret_name(job),
+            key: TOKEN_KEY.to_owned(),
+            optional: Some(false),
+        }),
+        ..EnvVarSource::default()
+    };
+    let mut env = task.env.clone();
+    env.push(EnvVar { name: protocol::env::NAME.to_owned(), value: Some(worker), value_from: None });
+    env.push(EnvVar { name: protocol::env::TOKEN.to_owned(), value: None, value_from: Some(token) });
+    let mut mounts = task.volume_mounts.clone();
+    mounts.push(VolumeMount {
+        name: WORKER_VOLUME.to_owned(),
+        mount_path: protocol::MOUNT.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    });
+    let shape = shape(task);
+    let amounts = BTreeMap::from([
+        (names::BATCH_CPU.to_owned(), Text(shape.cpu.0.to_string())),
+        (names::BATCH_MEMORY.to_owned(), Text(shape.memory.0.to_string())),
+    ]);
+    Container {
+        name: "worker".to_owned(),
+        image: Some(task.image.clone()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        command: Some(vec![format!("{}/{}", protocol::MOUNT, protocol::PROGRAM), "worker".to_owned()]),
+        env: Some(env),
+        volume_mounts: Some(mounts),
+        resources: Some(ResourceRequirements {
+            requests: Some(amounts.clone()),
+            limits: Some(amounts),
+            claims: None,
+        }),
+        ..Container::default()
+    }
+}
+
+/// Workers stay while their Node cannot be heard: they go on, and their results wait.
+fn tolerations() -> Vec<Toleration> {
+    let toleration = |key: &str| Toleration {
+        key: Some(key.to_owned()),
+        operator: Some("Exists".to_owned()),
+        effect: Some("NoExecute".to_owned()),
+        ..Toleration::default()
+    };
+    ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"].map(toleration).to_vec()
+}
+
+fn metadata(job: &RawJob, name: String) -> ObjectMeta {
+    let label = beginning(job.metadata.name.as_deref().unwrap_or_default(), 63);
+    ObjectMeta {
+        name: Some(name),
+        namespace: job.metadata.namespace.clone(),
+        labels: Some(BTreeMap::from([(names::JOB_LABEL.to_owned(), label.to_owned())])),
+        owner_references: Some(vec![controller_reference(job)]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// At most `length` bytes of a name, still ending as a name may.
+fn beginning(name: &str, length: usize) -> &str {
+    name[..name.floor_char_boundary(length)].trim_end_matches(['-', '.'])
+}

@@ -1,0 +1,388 @@
+//! Workers: their Pods, their connections, and what is owed to them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use fuxi::grants::{Event as LedgerEvent, GrantId};
+use fuxi::job::{Decision, Event};
+use fuxi::protocol::{Assign, AttemptResult, FromMaster, Hello};
+use fuxi::{TaskIdx, WorkerId};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use model::names;
+
+use super::jobs::{JobUid, Stage};
+use super::master::Master;
+use super::server::{Connection, ConnectionId};
+use super::{Input, pod, status};
+use crate::key::ObjectKey;
+use crate::owner::controller_uid;
+use crate::record::Note;
+
+/// A worker whose Pod runs but that is silent for so long is replaced.
+const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+/// The longest pause before another worker is made after some that never said hello.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// All workers whose Pods have not ended.
+#[derive(Debug, Default)]
+pub(super) struct Workers {
+    by_id: BTreeMap<WorkerId, Worker>,
+    by_pod: BTreeMap<ObjectKey, WorkerId>,
+    by_grant: BTreeMap<GrantId, WorkerId>,
+    by_connection: HashMap<ConnectionId, WorkerId>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Worker {
+    pod: ObjectKey,
+    job: JobUid,
+    task: TaskIdx,
+    grant: GrantId,
+    node: String,
+    contact: Contact,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+enum Contact {
+    /// Its Pod was just made.
+    Expected,
+    Connected(Connection),
+    Silent {
+        since: Duration,
+    },
+}
+
+impl Workers {
+    fn add(&mut self, worker: Worker) -> WorkerId {
+        self.last += 1;
+        let id = WorkerId(self.last);
+        self.by_pod.insert(worker.pod.clone(), id);
+        self.by_grant.insert(worker.grant, id);
+        self.by_id.insert(id, worker);
+        id
+    }
+
+    fn remove(&mut self, id: WorkerId) -> Option<Worker> {
+        let worker = self.by_id.remove(&id)?;
+        self.by_pod.remove(&worker.pod);
+        self.by_grant.remove(&worker.grant);
+        if let Contact::Connected(connection) = &worker.contact {
+            self.by_connection.remove(&connection.id);
+        }
+        Some(worker)
+    }
+
+    /// Gives a worker a connection in place of the one that it had.
+    fn connect(&mut self, id: WorkerId, connection: Connection) {
+        let Some(worker) = self.by_id.get_mut(&id) else { return };
+        self.by_connection.insert(connection.id, id);
+        if let Contact::Connected(before) =
+            std::mem::replace(&mut worker.contact, Contact::Connected(connection))
+        {
+            self.by_connection.remove(&before.id);
+        }
+    }
+
+    fn send(&self, id: WorkerId, message: FromMaster) {
+        if let Some(Contact::Connected(connection)) = self.by_id.get(&id).map(|worker| &worker.contact) {
+            connection.send(message);
+        }
+    }
+
+    fn select(&self, is_meant: impl Fn(&Worker) -> bool) -> Vec<WorkerId> {
+        self.by_id.iter().filter(|(_, worker)| is_meant(worker)).map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn of_job(&self, uid: &JobUid) -> Vec<WorkerId> {
+        self.select(|worker| worker.job == *uid)
+    }
+
+    pub(super) fn on_node(&self, node: &str) -> Vec<WorkerId> {
+        self.select(|worker| worker.node == node)
+    }
+
+    pub(super) fn with_grant(&self, grant: GrantId) -> Option<(WorkerId, JobUid)> {
+        let id = self.by_grant.get(&grant)?;
+        Some((*id, self.by_id.get(id)?.job.clone()))
+    }
+
+    /// The grants that a task holds, with their Nodes.
+    pub(super) fn grants(&self, uid: &JobUid, task: TaskIdx) -> Vec<(GrantId, String)> {
+        let held = self.by_id.values().filter(|worker| worker.job == *uid && worker.task == task);
+        held.map(|worker| (worker.grant, worker.node.clone())).collect()
+    }
+}
+
+impl Master {
+    /// After a start: the Pods that already work for a job.
+    pub(super) fn find_workers(&mut self, uid: &JobUid) {
+        let since = self.now();
+        let mut next_grant = self.ledger.last_grant().0;
+        for pod in self.watched.pods.controlled_by(&uid.0) {
+            let Some(job) = self.jobs.get(uid) else { return };
+            let name = pod.metadata.labels.as_ref().and_then(|labels| labels.get(names::TASK_LABEL));
+            let task = job.spec.tasks.iter().position(|task| Some(&task.name) == name).map(TaskIdx);
+            let (Some(task), false) = (task, has_ended(&pod)) else { continue };
+            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+            next_grant += 1;
+            let worker = self.workers.add(Worker {
+                pod: ObjectKey::of(&*pod),
+                job: uid.clone(),
+                task,
+                grant: GrantId(next_grant),
+                node,
+                contact: Contact::Silent { since },
+                stopping: false,
+            });
+            self.tell(uid, Event::Found { worker, task });
+        }
+        let units: Vec<_> =
+            self.jobs.get(uid).into_iter().flat_map(|job| job.tasks.iter().map(|task| task.unit)).collect();
+        for unit in units {
+            self.sync(unit);
+        }
+    }
+
+    /// Makes a worker on a granted place.
+    pub(super) fn start_worker(&mut self, uid: &JobUid, task: TaskIdx, (grant, node): (GrantId, String)) {
+        let Some(job) = self.jobs.get(uid).filter(|job| job.stage == Stage::Active) else {
+            self.tell_ledger(LedgerEvent::Return { grant });
+            return;
+        };
+        let definition = &job.spec.tasks[task.0];
+        let name = pod::name(&job.raw, definition);
+        let object = pod::worker(&job.raw, &job.spec, definition, (&name, &node), &self.config.worker_dir);
+        let key = ObjectKey::new(&job.key.namespace, &name);
+        tracing::debug!(worker = %key, node = %node, "Worker is made");
+        let contact = Contact::Expected;
+        let worker =
+            Worker { pod: key.clone(), job: uid.clone(), task, grant, node, contact, stopping: false };
+        let worker = self.workers.add(worker);
+        self.tell(uid, Event::Created { worker, task });
+        let api: Api<Pod> = Api::namespaced(self.config.client.clone(), &key.namespace);
+        let inputs = self.inputs.clone();
+        kit::task::spawn("create-worker", async move {
+            let result = api.create(&PostParams::default(), &object).await.map(drop);
+            // The loop is ending if it does not listen.
+            let _ending = inputs.send(Input::Created(worker, result));
+        });
+    }
+
+    pub(super) fn on_created(&mut self, id: WorkerId, result: Result<(), kube::Error>) {
+        let Some(worker) = self.workers.by_id.get(&id) else { return };
+        match result {
+            Ok(()) if worker.stopping => {
+                let pod = worker.pod.clone();
+                self.delete_pod(&pod);
+            }
+            Ok(()) => {}
+            Err(error) => {
+                let message = match &error {
+                    kube::Error::Api(status) => status.message.clone(),
+                    other => kit::Chain(other).to_string(),
+                };
+                tracing::warn!(worker = %worker.pod, error = %message, "Worker was not created");
+                if let Some(job) = self.jobs.get(&worker.job) {
+                    self.recorder.note(&job.raw, Note::warning("FailedCreate", message.clone()));
+                }
+                self.lose_worker(id, message);
+            }
+        }
+    }
+
+    pub(super) fn on_pod(&mut self, key: &ObjectKey) {
+        let pod = self.watched.pods.get(key);
+        let worker = self.workers.by_pod.get(key).copied();
+        match (pod, worker) {
+            (None, Some(worker)) => self.lose_worker(worker, "its Pod was deleted".to_owned()),
+            (None, None) => drop(self.kept.remove(key)),
+            (Some(pod), Some(worker)) if has_ended(&pod) => {
+                self.keep(key, &pod);
+                self.lose_worker(worker, why_ended(&pod));
+            }
+            (Some(pod), Some(worker)) => {
+                if pod.metadata.deletion_timestamp.is_some()
+                    && let Some(job) = self.workers.by_id.get(&worker).map(|worker| worker.job.clone())
+                {
+                    self.tell(&job, Event::Drain { worker });
+                }
+            }
+            (Some(pod), None) if has_ended(&pod) => self.keep(key, &pod),
+            // Made for a job that is over, or by a master that died before it could say so.
+            (Some(_), None) => self.delete_pod(key),
+        }
+    }
+
+    /// Keeps an ended Pod for its logs as long as its job says.
+    fn keep(&mut self, key: &ObjectKey, pod: &Pod) {
+        let owner = controller_uid(&pod.metadata).unwrap_or_default();
+        let jobs = self.watched.jobs.in_namespace(&key.namespace);
+        let seconds = jobs.iter().find(|job| job.uid() == owner).map_or(0, |job| job.keep_workers_seconds());
+        if pod.metadata.deletion_timestamp.is_none() {
+            let due = self.now() + Duration::from_secs(seconds);
+            self.kept.entry(key.clone()).or_insert(due);
+        }
+    }
+
+    /// A worker that does not exist any more: its place is free, and what it ran is tried again.
+    pub(super) fn lose_worker(&mut self, id: WorkerId, reason: String) {
+        let Some(worker) = self.workers.remove(id) else { return };
+        let now = self.now();
+        if let Some(job) = self.jobs.get_mut(&worker.job)
+            && !worker.stopping
+        {
+            tracing::info!(worker = %worker.pod, reason, "Worker lost");
+            let entry = &mut job.tasks[worker.task.0];
+            if matches!(worker.contact, Contact::Expected) {
+                let pause = Duration::from_secs(1 << entry.failures.min(6)).min(LONGEST_PAUSE);
+                entry.failures += 1;
+                entry.not_before = now + pause;
+            }
+            let message = format!("Worker {} is lost: {reason}", worker.pod.name);
+            self.recorder.note(&job.raw, Note::warning("WorkerLost", message));
+        }
+        self.tell(&worker.job, Event::Gone { worker: id, reason });
+        self.tell_ledger(LedgerEvent::Return { grant: worker.grant });
+        self.forget_if_over(&worker.job);
+    }
+
+    pub(super) fn on_hello(&mut self, connection: Connection, hello: Hello) {
+        let key = hello.worker.split_once('/').map(|(namespace, name)| ObjectKey::new(namespace, name));
+        let Some(id) = key.and_then(|key| self.workers.by_pod.get(&key).copied()) else {
+            connection.send(FromMaster::Stop);
+            return;
+        };
+        let Some(uid) = self.workers.by_id.get(&id).map(|worker| worker.job.clone()) else { return };
+        let Some(job) = self.jobs.get_mut(&uid) else { return };
+        let Some(token) = &job.token else {
+            job.early.push((connection, hello));
+            return;
+        };
+        if !is_same(token, &hello.token) {
+            tracing::warn!(worker = %hello.worker, "Worker was turned away: its token is wrong");
+            return;
+        }
+        if let Some(task) = self.workers.by_id.get(&id).map(|worker| worker.task) {
+            job.tasks[task.0].failures = 0;
+        }
+        if job.core.phase() == model::dagjob::JobPhase::Pending {
+            self.recorder.note(&job.raw, Note::normal("Started", "The first worker has begun"));
+        }
+        self.workers.connect(id, connection);
+        self.tell(&uid, Event::Hello { worker: id, running: hello.running, results: hello.results });
+    }
+
+    pub(super) fn on_result(&mut self, connection: ConnectionId, result: AttemptResult) {
+        let Some(worker) = self.workers.by_connection.get(&connection).copied() else { return };
+        if let Some(uid) = self.workers.by_id.get(&worker).map(|worker| worker.job.clone()) {
+            self.tell(&uid, Event::Result { worker, result });
+        }
+    }
+
+    pub(super) fn on_closed(&mut self, connection: ConnectionId) {
+        // A connection that was replaced is not known any more.
+        let Some(id) = self.workers.by_connection.remove(&connection) else { return };
+        let since = self.now();
+        if let Some(worker) = self.workers.by_id.get_mut(&id) {
+            worker.contact = Contact::Silent { since };
+            let uid = worker.job.clone();
+            self.tell(&uid, Event::Disconnected { worker: id });
+        }
+    }
+
+    /// Does what a job's engine owes a worker.
+    pub(super) fn owe(&mut self, uid: &JobUid, decision: Decision) {
+        match decision {
+            Decision::Assign { worker, task, attempt } => {
+                let Some(job) = self.jobs.get(uid) else { return };
+                let definition = &job.spec.tasks[task.0];
+                let assign = Assign {
+                    attempt,
+                    job: job.key.name.clone(),
+                    task: definition.name.clone(),
+                    count: definition.instances,
+                    command: definition.command.clone(),
+                    timeout_seconds: definition.timeout_seconds,
+                };
+                self.workers.send(worker, FromMaster::Assign(assign));
+            }
+            Decision::Ack { worker, attempts } => self.workers.send(worker, FromMaster::Ack { attempts }),
+            Decision::Stop { worker } => self.stop_worker(worker),
+        }
+    }
+
+    /// Lets a worker go. Its Pod is deleted at once, unless it is to be kept for its logs and can end by itself.
+    pub(super) fn stop_worker(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.by_id.get_mut(&id) else { return };
+        worker.stopping = true;
+        let is_connected = matches!(worker.contact, Contact::Connected(_));
+        let (pod, uid) = (worker.pod.clone(), worker.job.clone());
+        self.workers.send(id, FromMaster::Stop);
+        let job = self.jobs.get(&uid);
+        let is_kept =
+            job.is_some_and(|job| job.stage != Stage::Deleted && job.raw.keep_workers_seconds() > 0);
+        if !(is_kept && is_connected) {
+            self.delete_pod(&pod);
+        }
+    }
+
+    /// Deletes the Pods of workers that were not heard of for long.
+    pub(super) fn give_up_the_silent(&mut self) {
+        let now = self.now();
+        let is_silent = |worker: &Worker| matches!(worker.contact, Contact::Silent { since } if now > since + SILENCE_LIMIT);
+        for id in self.workers.select(is_silent) {
+            if let Some(worker) = self.workers.by_id.get_mut(&id) {
+                tracing::warn!(worker = %worker.pod, "Worker is silent: its Pod is deleted");
+                // Not every second again.
+                worker.contact = Contact::Silent { since: now };
+                let pod = worker.pod.clone();
+                self.delete_pod(&pod);
+            }
+        }
+    }
+
+    pub(super) fn delete_pod(&self, key: &ObjectKey) {
+        let api: Api<Pod> = Api::namespaced(self.config.client.clone(), &key.namespace);
+        let key = key.clone();
+        let parameters = DeleteParams {
+            grace_period_seconds: u32::try_from(pod::GRACE_SECONDS).ok(),
+            ..DeleteParams::background()
+        };
+        kit::task::spawn("delete-worker", async move {
+            match api.delete(&key.name, &parameters).await {
+                Err(error) if !status::is_code(&error, 404) => {
+                    tracing::warn!(worker = %key, error = %kit::Chain(&error), "Worker's Pod was not deleted");
+                }
+                _ => {}
+            }
+        });
+    }
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn why_ended(pod: &Pod) -> String {
+    let status = pod.status.clone().unwrap_or_default();
+    if let Some(reason) = status.reason {
+        return format!("{reason}: {}", status.message.unwrap_or_default());
+    }
+    let containers = status.container_statuses.unwrap_or_default();
+    let ended = containers.into_iter().find_map(|container| container.state?.terminated);
+    ended.map_or_else(
+        || "its Pod ended".to_owned(),
+        |ended| format!("it ended with exit code {} ({})", ended.exit_code, ended.reason.unwrap_or_default()),
+    )
+}
+
+/// Compares two secrets without telling by the time it takes where they differ.
+fn is_same(ours: &str, theirs: &str) -> bool {
+    let differences = ours.bytes().zip(theirs.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
+    ours.len() == theirs.len() && differences == 0
+}
