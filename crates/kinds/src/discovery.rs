@@ -1,37 +1,14 @@
 //! Discovery: which groups, versions and resources are served.
 
-use std::sync::Arc;
+mod document;
 
-/// A document that never changes while the server runs: its bytes and a hash of them for `ETag`s.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document {
-    pub bytes: Arc<[u8]>,
-    /// Upper-case hexadecimal SHA-512 of the bytes, without quotes.
-    pub hash: String,
-}
+use std::sync::LazyLock;
 
-/// `GET /api`; `address` is where clients reach this server, `host:port`.
-pub fn api_versions(address: &str) -> serde_json::Value {
-    serde_json::json!({"kind": "APIVersions", "versions": ["v1"],
-        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})
-}
+use serde_json::{Map, Value, json};
 
-/// `GET /apis`.
-pub fn group_list() -> &'static Document {
-    empty()
-}
+use crate::kind::{self, Kind, Scope, Subresource, join_group_version};
 
-/// `GET /apis/<group>`.
-pub fn group(name: &str) -> Option<&'static Document> {
-    let _used_soon = name;
-    None
-}
-
-/// `GET /api/v1`, `GET /apis/<group>/<version>`.
-pub fn resource_list(group: &str, version: &str) -> Option<&'static Document> {
-    let _used_soon = (group, version);
-    None
-}
+pub use document::Document;
 
 /// The two forms of aggregated discovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,20 +27,198 @@ impl Aggregated {
     }
 }
 
+/// `GET /api`; `address` is where clients reach this server, `host:port`.
+pub fn api_versions(address: &str) -> Value {
+    json!({"kind": "APIVersions", "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})
+}
+
+/// `GET /apis`.
+pub fn group_list() -> &'static Document {
+    static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
+        let groups: Vec<Value> = named_groups().map(group_entry).collect();
+        Document::of(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
+    });
+    &DOCUMENT
+}
+
+/// `GET /apis/<group>`.
+pub fn group(name: &str) -> Option<&'static Document> {
+    static DOCUMENTS: LazyLock<Vec<(&'static str, Document)>> = LazyLock::new(|| {
+        let document = |group: &'static str| {
+            let mut fields = Map::new();
+            fields.insert("kind".into(), "APIGroup".into());
+            fields.insert("apiVersion".into(), "v1".into());
+            if let Value::Object(mut entry) = group_entry(group) {
+                fields.append(&mut entry);
+            }
+            (group, Document::of(&Value::Object(fields)))
+        };
+        named_groups().map(document).collect()
+    });
+    DOCUMENTS.iter().find(|(group, _)| *group == name).map(|(_, document)| document)
+}
+
+/// `GET /api/v1`, `GET /apis/<group>/<version>`.
+pub fn resource_list(group: &str, version: &str) -> Option<&'static Document> {
+    static DOCUMENTS: LazyLock<Vec<((&'static str, &'static str), Document)>> = LazyLock::new(|| {
+        let all = group_versions();
+        all.into_iter().map(|(group, version)| ((group, version), resources(group, version))).collect()
+    });
+    DOCUMENTS.iter().find(|(key, _)| *key == (group, version)).map(|(_, document)| document)
+}
+
 /// `GET /api` of clients that ask for aggregated discovery.
 pub fn aggregated_core(form: Aggregated) -> &'static Document {
-    let _used_soon = form;
-    empty()
+    static V2: LazyLock<Document> = LazyLock::new(|| aggregated(Aggregated::V2, &[""]));
+    static V2_BETA_1: LazyLock<Document> = LazyLock::new(|| aggregated(Aggregated::V2Beta1, &[""]));
+    match form {
+        Aggregated::V2 => &V2,
+        Aggregated::V2Beta1 => &V2_BETA_1,
+    }
 }
 
 /// `GET /apis` of clients that ask for aggregated discovery.
 pub fn aggregated_groups(form: Aggregated) -> &'static Document {
-    let _used_soon = form;
-    empty()
+    static V2: LazyLock<Document> =
+        LazyLock::new(|| aggregated(Aggregated::V2, &named_groups().collect::<Vec<_>>()));
+    static V2_BETA_1: LazyLock<Document> =
+        LazyLock::new(|| aggregated(Aggregated::V2Beta1, &named_groups().collect::<Vec<_>>()));
+    match form {
+        Aggregated::V2 => &V2,
+        Aggregated::V2Beta1 => &V2_BETA_1,
+    }
 }
 
-fn empty() -> &'static Document {
-    static EMPTY: std::sync::LazyLock<Document> =
-        std::sync::LazyLock::new(|| Document { bytes: Arc::from(&b"{}"[..]), hash: String::new() });
-    &EMPTY
+/// Every group with its versions, in the order of the table.
+pub(crate) fn group_versions() -> Vec<(&'static str, &'static str)> {
+    let mut found = Vec::new();
+    for kind in kind::all() {
+        if !found.contains(&(kind.group, kind.version)) {
+            found.push((kind.group, kind.version));
+        }
+    }
+    found
 }
+
+fn named_groups() -> impl Iterator<Item = &'static str> {
+    group_versions().into_iter().map(|(group, _)| group).filter(|group| !group.is_empty())
+}
+
+fn versions_of(group: &str) -> Vec<&'static str> {
+    group_versions().into_iter().filter(|(name, _)| *name == group).map(|(_, version)| version).collect()
+}
+
+fn group_entry(group: &'static str) -> Value {
+    let versions: Vec<Value> = versions_of(group)
+        .into_iter()
+        .map(|version| json!({"groupVersion": join_group_version(group, version), "version": version}))
+        .collect();
+    json!({"name": group, "versions": versions, "preferredVersion": versions.first()})
+}
+
+fn kinds_of(group: &str, version: &str) -> Vec<&'static Kind> {
+    let mut kinds: Vec<&Kind> =
+        kind::all().iter().filter(|kind| kind.group == group && kind.version == version).collect();
+    kinds.sort_by_key(|kind| kind.plural);
+    kinds
+}
+
+fn resources(group: &'static str, version: &'static str) -> Document {
+    let mut list = Vec::new();
+    for kind in kinds_of(group, version) {
+        list.push(resource(kind));
+        list.extend(kind.subresources.iter().map(|subresource| legacy_subresource(kind, subresource)));
+    }
+    let group_version = join_group_version(group, version);
+    Document::of(&json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list,
+    }))
+}
+
+fn resource(kind: &Kind) -> Value {
+    let mut entry = json!({
+        "name": kind.plural, "singularName": kind.singular, "namespaced": kind.is_namespaced(),
+        "kind": kind.kind, "verbs": kind.verbs,
+    });
+    if !kind.short_names.is_empty() {
+        entry["shortNames"] = json!(kind.short_names);
+    }
+    if !kind.categories.is_empty() {
+        entry["categories"] = json!(kind.categories);
+    }
+    entry
+}
+
+fn legacy_subresource(kind: &Kind, subresource: &Subresource) -> Value {
+    let mut entry = json!({
+        "name": format!("{}/{}", kind.plural, subresource.name), "singularName": "",
+        "namespaced": kind.is_namespaced(),
+    });
+    if (subresource.group, subresource.version) != (kind.group, kind.version) {
+        entry["group"] = subresource.group.into();
+        entry["version"] = subresource.version.into();
+    }
+    entry["kind"] = subresource.kind.into();
+    entry["verbs"] = json!(subresource.verbs);
+    entry
+}
+
+fn aggregated(form: Aggregated, groups: &[&'static str]) -> Document {
+    let items: Vec<Value> = groups.iter().map(|group| aggregated_group(group)).collect();
+    // `items` since v2beta1 was a list like any other.
+    Document::of(&json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": format!("apidiscovery.k8s.io/{}", form.version()),
+        "metadata": {},
+        "items": items,
+    }))
+}
+
+fn aggregated_group(group: &'static str) -> Value {
+    let versions: Vec<Value> = versions_of(group)
+        .into_iter()
+        .map(|version| {
+            let resources: Vec<Value> =
+                kinds_of(group, version).into_iter().map(aggregated_resource).collect();
+            json!({"version": version, "resources": resources, "freshness": "Current"})
+        })
+        .collect();
+    json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})
+}
+
+fn aggregated_resource(kind: &'static Kind) -> Value {
+    let scope = match kind.scope {
+        Scope::Cluster => "Cluster",
+        Scope::Namespaced => "Namespaced",
+    };
+    let mut entry = json!({
+        "resource": kind.plural,
+        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "scope": scope,
+        "singularResource": kind.singular,
+        "verbs": kind.verbs,
+    });
+    if !kind.short_names.is_empty() {
+        entry["shortNames"] = json!(kind.short_names);
+    }
+    if !kind.categories.is_empty() {
+        entry["categories"] = json!(kind.categories);
+    }
+    if !kind.subresources.is_empty() {
+        entry["subresources"] = kind.subresources.iter().map(aggregated_subresource).collect();
+    }
+    entry
+}
+
+fn aggregated_subresource(subresource: &Subresource) -> Value {
+    let Subresource { name, group, version, kind, verbs } = subresource;
+    json!({
+        "subresource": name,
+        "responseKind": {"group": group, "version": version, "kind": kind},
+        "verbs": verbs,
+    })
+}
+
+#[cfg(test)]
+mod tests;

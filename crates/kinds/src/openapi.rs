@@ -1,24 +1,78 @@
-//! OpenAPI documents, built when first asked for.
+//! OpenAPI documents, built when first asked for. Only their bytes are kept.
 
-use crate::discovery::Document;
+mod definitions;
+mod gnostic;
+mod paths;
+
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value, json};
+
+use crate::discovery::{Document, group_versions};
+use crate::schema::source;
+use definitions::Dialect;
 
 /// `GET /openapi/v3`: the index of documents with their hashes.
 pub fn v3_index() -> &'static Document {
-    crate::discovery::group_list()
+    static INDEX: LazyLock<Document> = LazyLock::new(|| {
+        let entry = |(path, document): &(String, Document)| {
+            let hash = &document.hash;
+            (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}))
+        };
+        let paths: Map<String, Value> = V3.iter().map(entry).collect();
+        Document::of(&json!({"paths": paths}))
+    });
+    &INDEX
 }
 
 /// `GET /openapi/v3/<path>`, where `path` is `api/v1` or `apis/<group>/<version>`.
 pub fn v3(path: &str) -> Option<&'static Document> {
-    let _used_soon = path;
-    None
+    V3.iter().find(|(known, _)| known == path).map(|(_, document)| document)
 }
 
 /// `GET /openapi/v2` as JSON.
 pub fn v2_json() -> &'static Document {
-    crate::discovery::group_list()
+    static DOCUMENT: LazyLock<Document> = LazyLock::new(|| Document::of(&swagger()));
+    &DOCUMENT
 }
 
-/// `GET /openapi/v2` as `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`.
+/// `GET /openapi/v2` as `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`, for kubectl up to 1.27.
 pub fn v2_protobuf() -> &'static Document {
-    crate::discovery::group_list()
+    static DOCUMENT: LazyLock<Document> = LazyLock::new(|| Document::of_bytes(gnostic::encode(&swagger())));
+    &DOCUMENT
 }
+
+/// All together, since the index needs all hashes and the schemas are the costly part.
+static V3: LazyLock<Vec<(String, Document)>> = LazyLock::new(|| {
+    let all = definitions::published(source::definitions(), Dialect::V3);
+    group_versions().into_iter().map(|(group, version)| v3_document(group, version, &all)).collect()
+});
+
+fn v3_document(group: &str, version: &str, all: &Map<String, Value>) -> (String, Document) {
+    let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+    let kinds: Vec<_> =
+        crate::all().iter().filter(|kind| kind.group == group && kind.version == version).collect();
+    let paths: Map<String, Value> = kinds.iter().flat_map(|kind| paths::of(kind, Dialect::V3)).collect();
+    let roots = definitions::roots(&kinds);
+    let document = json!({
+        "openapi": "3.0.0",
+        "info": info(),
+        "paths": paths,
+        "components": {"schemas": definitions::reachable(&roots, all)},
+    });
+    (path, Document::of(&document))
+}
+
+fn swagger() -> Value {
+    let all = definitions::published(source::definitions(), Dialect::V2);
+    let kinds: Vec<_> = crate::all().iter().collect();
+    let paths: Map<String, Value> = kinds.iter().flat_map(|kind| paths::of(kind, Dialect::V2)).collect();
+    json!({"swagger": "2.0", "info": info(), "paths": paths, "definitions": all})
+}
+
+fn info() -> Value {
+    json!({"title": "Kubernetes", "version": concat!("crest-", env!("CARGO_PKG_VERSION"))})
+}
+
+#[cfg(test)]
+mod tests;

@@ -156,7 +156,7 @@ fn definition(
 }
 
 fn shape(schema: &Value, source: &Map<String, Value>, names: &HashMap<Box<str>, usize>) -> Shape {
-    if let Some(name) = source::reference(schema) {
+    if let Some(name) = schema.as_object().and_then(source::reference) {
         return referenced(name, source, names);
     }
     if schema.get("x-kubernetes-int-or-string").is_some() {

@@ -1,5 +1,13 @@
 //! Tables: the rows and cells that `kubectl get` prints.
 
+mod age;
+mod batch;
+mod cell;
+mod columns;
+mod core;
+mod pod;
+mod workload;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -27,12 +35,54 @@ impl IncludeObject {
 }
 
 /// A `meta.k8s.io/v1` Table of `objects`. The caller fills in the list's metadata.
+///
+/// Watches send a Table of one row per event; clients take the columns from the first.
 pub fn render(kind: &Kind, objects: &[Value], now: Timestamp, include: IncludeObject) -> Value {
-    let _used_soon = (kind, objects, now, include);
-    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "columnDefinitions": [], "rows": []})
+    let rows: Vec<Value> = objects
+        .iter()
+        .map(|object| {
+            let carried = match include {
+                IncludeObject::None => Value::Null,
+                IncludeObject::Metadata => partial_metadata(object),
+                IncludeObject::Object => object.clone(),
+            };
+            json!({"cells": cells(kind, object, now), "object": carried})
+        })
+        .collect();
+    json!({
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": {},
+        "columnDefinitions": columns::of(kind),
+        "rows": rows,
+    })
 }
 
 /// The object reduced to its metadata, as metadata-only clients ask for it.
 pub fn partial_metadata(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
 }
+
+/// One cell for each of the kind's columns.
+fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
+    match (kind.group, kind.kind) {
+        ("", "Pod") => pod::cells(object, now),
+        ("", "Node") => core::node(object, now),
+        ("", "Namespace") => core::namespace(object, now),
+        ("", "Service") => core::service(object, now),
+        ("", "ConfigMap") => core::config_map(object, now),
+        ("", "Secret") => core::secret(object, now),
+        ("", "ServiceAccount") => core::service_account(object, now),
+        ("" | "events.k8s.io", "Event") => core::event(object, now),
+        ("apps", "Deployment") => workload::deployment(object, now),
+        ("apps", "ReplicaSet") => workload::replica_set(object, now),
+        ("batch", "Job") => batch::job(object, now),
+        ("crest.dev", "DagJob") => batch::dag_job(object, now),
+        ("coordination.k8s.io", "Lease") => core::lease(object, now),
+        ("scheduling.k8s.io", "PriorityClass") => core::priority_class(object, now),
+        _ => vec![cell::name(object), cell::created(object, now)],
+    }
+}
+
+#[cfg(test)]
+mod tests;

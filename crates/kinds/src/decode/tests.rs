@@ -198,7 +198,7 @@ fn protobuf_forms_become_json_forms() {
     let requests = field(2, &[field(1, b"cpu"), field(2, &quantity)].concat());
     let secret_volume = field(6, &field(1, b"s")); // VolumeSource.secret.secretName
     let volume = [field(1, b"v"), field(2, &secret_volume)].concat();
-    let port = field(2, &varint(2, 8080)); // IntOrString{intVal}
+    let port = field(1, &varint(2, 8080)); // TCPSocketAction.port: IntOrString{intVal}
     let handler = field(3, &port); // ProbeHandler.tcpSocket{port}
     let probe = field(1, &handler);
     let container = [field(1, b"c"), field(2, b"i"), field(8, &requests), field(10, &probe)].concat();

@@ -31,7 +31,7 @@ pub(crate) fn definitions() -> Map<String, Value> {
 }
 
 /// The name that a schema refers to, directly or by the `allOf` that makes room for a description.
-pub(crate) fn reference(schema: &Value) -> Option<&str> {
+pub(crate) fn reference(schema: &Map<String, Value>) -> Option<&str> {
     let direct = schema.get("$ref").or_else(|| schema.get("allOf")?.get(0)?.get("$ref"));
     direct?.as_str()?.strip_prefix(REFERENCE_PREFIX)
 }

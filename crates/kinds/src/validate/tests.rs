@@ -59,6 +59,23 @@ fn pods() {
             metadata.finalizers[0]: Invalid value: "nodomain": name is neither a standard finalizer name nor is it fully qualified
             spec.containers[0].name: Required value
             spec.containers[0].image: Required value
+            spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive
+            spec.containers[0].ports[1].name: Invalid value: "THIS_IS_BAD": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)
+            spec.containers[0].ports[1].name: Invalid value: "THIS_IS_BAD": must contain at least one letter (a-z)
+            spec.containers[0].ports[1].containerPort: Required value
+            spec.containers[1].name: Invalid value: "B_": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+            spec.containers[1].image: Invalid value: " i": must not have leading or trailing whitespace
+            spec.containers[1].env[0].name: Required value
+            spec.containers[1].resources.limits[a.b/gpu]: Invalid value: "500m": must be an integer
+            spec.containers[1].resources.requests[memory]: Invalid value: "-1": must be greater than or equal to 0
+            spec.containers[1].resources.requests[a.b/gpu]: Invalid value: "500m": must be an integer
+            spec.containers[1].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1
+            spec.containers[1].livenessProbe.successThreshold: Invalid value: 2: must be 1
+            spec.containers[1].volumeMounts[0].name: Not found: "v"
+            spec.containers[1].volumeMounts.subPath: Invalid value: "../x": must not contain '..'
+            spec.restartPolicy: Unsupported value: "X": supported values: "Always", "Never", "OnFailure"
+            spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None
+            spec.tolerations[0].operator: Unsupported value: "Near": supported values: "Equal", "Exists"
         "#]],
     );
 }
@@ -71,7 +88,11 @@ fn dagjobs_are_judged_by_the_model() {
             {"name": "a", "instances": 0, "image": "i", "command": ["x"], "dependsOn": ["b", "c"]},
             {"name": "b", "instances": 1, "image": "i", "command": ["x"], "dependsOn": ["a"]},
         ]}}),
-        expect![[""]],
+        expect![[r#"
+            spec.tasks[0].dependsOn[1]: Not found: "c": no task has this name; the job's tasks are: a, b
+            spec.tasks[0].instances: Invalid value: "0": must be between 1 and 1000000
+            spec.tasks: Invalid value: "a -> b -> a": these tasks wait for each other: a -> b -> a; remove one of the dependencies
+        "#]],
     );
 }
 
@@ -89,12 +110,16 @@ fn what_may_not_change() {
     };
     let pod = |image: &str, node: Value| json!({"spec": {"nodeName": node, "containers": [{"name": "c", "image": image}]}});
     check("Pod", pod("a", Value::Null), pod("b", json!("n1")), expect![[""]]);
-    check("Pod", pod("a", json!("n1")), pod("a", json!("n2")), expect![[""]]);
+    check("Pod", pod("a", json!("n1")), pod("a", json!("n2")), expect![[r#"
+        spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+    "#]]);
     check(
         "ConfigMap",
         json!({"immutable": true, "data": {"a": "b"}}),
         json!({"immutable": true, "data": {"a": "c"}}),
-        expect![[""]],
+        expect![[r#"
+            data: Forbidden: field is immutable when `immutable` is set
+        "#]],
     );
 }
 

@@ -92,6 +92,10 @@ fn job(new: &Value, old: &Value, faults: &mut Faults) {
 /// A Pod's containers run: only what takes effect while they do may change.
 fn pod(new: &Value, old: &Value, faults: &mut Faults) {
     let (mut wanted, spec) = (new["spec"].clone(), &old["spec"]);
+    if !wanted.is_object() {
+        // Decoding refuses it; nothing could be compared.
+        return;
+    }
     for field in ["containers", "initContainers"] {
         if list(&wanted, field).len() != list(spec, field).len() {
             let message = "pod updates may not add or remove containers";

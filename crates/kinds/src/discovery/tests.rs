@@ -1,0 +1,33 @@
+//! What discovery says of the table of kinds.
+
+use expect_test::expect;
+use serde_json::Value;
+
+use super::{Aggregated, aggregated_core, aggregated_groups, group, group_list, resource_list};
+use crate::discovery::Document;
+
+fn json(document: &Document) -> Value {
+    serde_json::from_slice(&document.bytes).unwrap()
+}
+
+#[test]
+fn groups_and_resources() {
+    expect![[r#"{"kind":"APIGroup","apiVersion":"v1","name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}],"preferredVersion":{"groupVersion":"apps/v1","version":"v1"}}"#]]
+        .assert_eq(&json(group("apps").unwrap()).to_string());
+    expect![[r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"crest.dev/v1alpha1","resources":[{"name":"dagjobs","singularName":"dagjob","namespaced":true,"kind":"DagJob","verbs":["create","delete","deletecollection","get","list","patch","update","watch"],"shortNames":["dj"],"categories":["all"]},{"name":"dagjobs/status","singularName":"","namespaced":true,"kind":"DagJob","verbs":["get","patch","update"]}]}"#]]
+        .assert_eq(&json(resource_list("crest.dev", "v1alpha1").unwrap()).to_string());
+    assert!(group("").is_none());
+    assert!(resource_list("apps", "v2").is_none());
+    assert_eq!(json(group_list())["groups"].as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn aggregated_documents_hold_every_kind() {
+    let core = json(aggregated_core(Aggregated::V2));
+    assert_eq!(core["items"][0]["versions"][0]["resources"].as_array().unwrap().len(), 8);
+    let groups = json(aggregated_groups(Aggregated::V2Beta1));
+    assert_eq!(groups["apiVersion"], "apidiscovery.k8s.io/v2beta1");
+    let deployments = &groups["items"][0]["versions"][0]["resources"][0];
+    assert_eq!(deployments["subresources"][0]["responseKind"]["kind"], "Scale");
+    assert_ne!(aggregated_core(Aggregated::V2).hash, aggregated_core(Aggregated::V2Beta1).hash);
+}
