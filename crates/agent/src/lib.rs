@@ -1,3 +1,28 @@
 //! One host: desired to actual, level-triggered; adopts what runs after a restart. Never places.
+//!
+//! ```text
+//!   API server ◄──watch, status──► pods ──CRI──► container engine
+//!                                   │ ▲
+//!              kubelet (logs, exec) ┘ └── colocation (level0) ──► cgroup
+//! ```
 
+mod agent;
+pub mod cgroup;
+pub mod colocation;
+pub mod config;
+pub mod engine;
+pub mod env;
+pub mod events;
+pub mod host;
+pub mod kubelet;
+pub mod node;
+pub mod pods;
+pub mod probes;
+pub mod resources;
+pub mod sources;
+mod sys;
+pub mod volumes;
 pub mod worker;
+
+pub use agent::{Agent, BuildError, TeardownError, remove_traces};
+pub use config::{Arbiter, Config};

@@ -1,0 +1,165 @@
+//! The agent, put together: builds what a host needs, runs it, and takes it away on request.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kit::tls::TlsError;
+use model::MilliCpu;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cgroup::{GroupError, Groups, Mounts};
+use crate::colocation::{Colocation, Report};
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::events::{self, Writer};
+use crate::host::Facts;
+use crate::kubelet;
+use crate::node::{Description, Keeper, Offer};
+use crate::pods::{Context, Registry, Shared, supervise};
+use crate::{config, env, volumes};
+
+/// The agent cannot be built on this host.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("cannot make the directory `{path}`")]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("cannot read which cgroups are mounted")]
+    Mounts { source: io::Error },
+    #[error("cannot prepare the groups of Pods")]
+    Groups(#[from] GroupError),
+    #[error("cannot listen on `{address}` for the API server")]
+    Listen { address: std::net::SocketAddr, source: io::Error },
+    #[error("cannot set up TLS of the kubelet server")]
+    Tls(#[from] TlsError),
+}
+
+/// What the agent made could not be taken away.
+#[derive(Debug, thiserror::Error)]
+pub enum TeardownError {
+    #[error("cannot read which cgroups are mounted")]
+    Mounts { source: io::Error },
+    #[error("cannot remove the groups of Pods")]
+    Groups(#[from] GroupError),
+    #[error("cannot remove volumes in `{path}`")]
+    Volumes { path: PathBuf, source: io::Error },
+}
+
+/// A host's agent, ready to run.
+#[derive(Debug)]
+pub struct Agent {
+    config: Config,
+    context: Shared,
+    writer: Writer,
+    description: Description,
+    listener: TcpListener,
+    options: kit::serve::Options,
+}
+
+impl Agent {
+    /// Prepares directories and groups and binds the kubelet's socket. Nothing runs yet.
+    pub async fn build(config: Config) -> Result<Self, BuildError> {
+        for path in [config.pod_logs(), config.volumes()] {
+            std::fs::create_dir_all(&path).map_err(|source| BuildError::Directory { path, source })?;
+        }
+        let facts = Facts::read(&config.root);
+        let mounts = mounts().map_err(|source| BuildError::Mounts { source })?;
+        let groups = Groups::new(&mounts, &config.cgroup_root);
+        let missing = groups.prepare(MilliCpu(facts.milli_cpu))?;
+        let address = config.kubelet_listen;
+        let listening = TcpListener::bind(address).await;
+        let listener = listening.map_err(|source| BuildError::Listen { address, source })?;
+        let port = listener.local_addr().map_or(address.port(), |bound| bound.port());
+        let tls = kit::tls::server(&config.kubelet_pair, Some(&config.client_authority))?;
+        let (recorder, writer) = events::recorder(config.client.clone(), config.node_name.clone());
+        let ip = config.node_ip.to_string();
+        let description = Description {
+            name: config.node_name.clone(),
+            ip: ip.clone(),
+            kubelet_port: port,
+            max_pods: config.max_pods,
+            labels: config.labels.clone(),
+            facts: facts.clone(),
+            cgroup_version: mounts.version().as_str(),
+            missing,
+        };
+        let context = Arc::new(Context {
+            client: config.client.clone(),
+            engine: Engine::new(&config.cri_socket),
+            recorder,
+            groups,
+            host: env::Host { ip, milli_cpu: facts.milli_cpu, memory: facts.memory },
+            facts,
+            node_name: config.node_name.clone(),
+            pod_logs: config.pod_logs(),
+            volumes: config.volumes(),
+            registry: Registry::default(),
+            lanes: TaskTracker::new(),
+        });
+        let options = kit::serve::Options { tls: Some(tls), ..kit::serve::Options::default() };
+        Ok(Self { config, context, writer, description, listener, options })
+    }
+
+    /// The port on which the kubelet server listens.
+    pub fn kubelet_port(&self) -> u16 {
+        self.description.kubelet_port
+    }
+
+    /// Runs until `token` is cancelled. What runs in containers runs on.
+    pub async fn run(self, token: CancellationToken) {
+        let (offers, offered) = watch::channel(Offer::default());
+        let (reports, reported) = watch::channel(Report::default());
+        let colocation = Colocation {
+            groups: self.context.groups.clone(),
+            registry: self.context.registry.clone(),
+            recorder: self.context.recorder.clone(),
+            milli_cpu: self.context.facts.milli_cpu,
+            memory: self.context.facts.memory,
+            settings: self.config.arbiter.clone(),
+            offers,
+            reports,
+        };
+        let keeper = Keeper {
+            client: self.config.client.clone(),
+            engine: self.context.engine.clone(),
+            description: self.description,
+            offers: offered,
+        };
+        let router = kubelet::router(kubelet::Server { context: self.context.clone(), reports: reported });
+        tokio::join!(
+            supervise(self.context, token.clone()),
+            keeper.run(token.clone()),
+            colocation.run(token.clone()),
+            self.writer.run(token.clone()),
+            kit::serve::serve(self.listener, router, self.options, token.clone()),
+        );
+    }
+}
+
+/// Takes away everything that agents on this host made under these names, once nothing of it runs any more:
+/// groups, volumes and logs. `root` and `cgroup_root` are those of their [`Config`].
+pub fn remove_traces(root: &Path, cgroup_root: &str) -> Result<(), TeardownError> {
+    let mounts = mounts().map_err(|source| TeardownError::Mounts { source })?;
+    Groups::new(&mounts, cgroup_root).remove_all()?;
+    let (volumes, logs) = (config::volumes(root), config::pod_logs(root));
+    for pod in std::fs::read_dir(&volumes).into_iter().flatten().filter_map(Result::ok) {
+        let dir = pod.path();
+        volumes::remove(&dir).map_err(|source| TeardownError::Volumes { path: dir, source })?;
+    }
+    for path in [volumes, logs] {
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(TeardownError::Volumes { path, source: error });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn mounts() -> io::Result<Mounts> {
+    Ok(Mounts::parse(&std::fs::read_to_string("/proc/self/mountinfo")?))
+}

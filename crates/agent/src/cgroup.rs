@@ -1,0 +1,208 @@
+//! The agent's hands: groups of processes with shares, quotas, limits and an idle class, on cgroup v1, v2 or both.
+//!
+//! ```text
+//!   crest/online/pod<uid>/<container>     promised capacity, weighed against each other and against the system
+//!   crest-batch/pod<uid>/<container>      lives on what is left: idle class, quota
+//! ```
+//!
+//! Batch stands beside `crest`, not in it: the idle class counts among siblings only, so below `crest` batch would
+//! yield to online but push the host's own processes aside with the whole weight of `crest`.
+
+pub mod mounts;
+mod v1;
+mod v2;
+
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Bytes, MilliCpu, QosClass};
+
+pub use mounts::{Controller, Mounts, Version};
+
+/// A group could not be made, changed, read or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    #[error("cannot write `{value}` to `{path}`")]
+    Write { path: PathBuf, value: String, source: io::Error },
+    #[error("cannot read `{path}`")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot make the group `{path}`")]
+    Create { path: PathBuf, source: io::Error },
+    #[error("cannot remove the group `{path}`")]
+    Remove { path: PathBuf, source: io::Error },
+    #[error("`{path}` does not say what it should")]
+    Garbled { path: PathBuf },
+    #[error("this host has no cgroup controller `{0}`")]
+    NoController(&'static str),
+}
+
+/// One thing to set on a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knob {
+    /// Weight among siblings, as the cores that the group was promised.
+    Weight(MilliCpu),
+    Idle(bool),
+    /// `None` is no limit.
+    Quota(Option<MilliCpu>),
+    /// `None` is no limit.
+    Memory(Option<Bytes>),
+}
+
+/// How well a knob took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    Fully,
+    /// Something weaker stands in for what the kernel lacks.
+    Instead(&'static str),
+}
+
+/// A way to reach groups; a group is named by its path below the hierarchy's root.
+pub trait Backend: Debug + Send + Sync {
+    fn create(&self, group: &str) -> Result<(), GroupError>;
+    /// Removes the group and all below it. Groups with processes in them are refused by the kernel.
+    fn remove(&self, group: &str) -> Result<(), GroupError>;
+    fn set(&self, group: &str, knob: Knob) -> Result<Applied, GroupError>;
+    /// CPU time used so far.
+    fn cpu_time(&self, group: &str) -> Result<Duration, GroupError>;
+    /// Memory in use that cannot be dropped at once.
+    fn memory(&self, group: &str) -> Result<Bytes, GroupError>;
+    /// Time in which some thread of the group waited for a CPU so far, where the kernel keeps it per group.
+    fn cpu_pressure(&self, group: &str) -> Option<Duration>;
+    /// The threads in the group and all below it.
+    fn threads(&self, group: &str) -> Vec<u32>;
+    fn has_idle_class(&self) -> bool;
+}
+
+/// The groups of one agent.
+#[derive(Clone, Debug)]
+pub struct Groups {
+    backend: Arc<dyn Backend>,
+    root: String,
+}
+
+impl Groups {
+    /// The groups below `root` on this host, by what is mounted.
+    pub fn new(mounts: &Mounts, root: &str) -> Self {
+        let backend: Arc<dyn Backend> = match mounts.version() {
+            Version::V2 => Arc::new(v2::V2::new(mounts.v2.clone().unwrap_or_default())),
+            Version::V1 => Arc::new(v1::V1::new(mounts.v1.clone(), None)),
+            Version::Hybrid => Arc::new(v1::V1::new(mounts.v1.clone(), mounts.v2.clone())),
+        };
+        Self { backend, root: root.to_owned() }
+    }
+
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// The group of all Pods of `class`.
+    pub fn class(&self, class: QosClass) -> String {
+        match class {
+            QosClass::Online => format!("{}/online", self.root),
+            QosClass::Batch => format!("{}-batch", self.root),
+        }
+    }
+
+    pub fn pod(&self, class: QosClass, uid: &str) -> String {
+        format!("{}/pod{uid}", self.class(class))
+    }
+
+    /// Makes the groups of both classes. Says what the kernel lacks.
+    pub fn prepare(&self, capacity: MilliCpu) -> Result<Vec<&'static str>, GroupError> {
+        let mut missing = Vec::new();
+        let online = self.class(QosClass::Online);
+        let batch = self.class(QosClass::Batch);
+        for group in [&self.root, &online, &batch] {
+            self.backend.create(group)?;
+        }
+        // Together, Pods weigh as much as the machine has cores: else all of them share one process's weight.
+        for group in [&self.root, &online] {
+            self.backend.set(group, Knob::Weight(capacity))?;
+        }
+        if let Applied::Instead(what) = self.backend.set(&batch, Knob::Idle(true))? {
+            missing.push(what);
+        }
+        Ok(missing)
+    }
+
+    /// Removes every group of this agent.
+    pub fn remove_all(&self) -> Result<(), GroupError> {
+        let batch = self.backend.remove(&self.class(QosClass::Batch));
+        self.backend.remove(&self.root).and(batch)
+    }
+}
+
+fn write(path: PathBuf, value: &str) -> Result<(), GroupError> {
+    std::fs::write(&path, value).map_err(|source| GroupError::Write { path, value: value.to_owned(), source })
+}
+
+fn read(path: PathBuf) -> Result<String, GroupError> {
+    std::fs::read_to_string(&path).map_err(|source| GroupError::Read { path, source })
+}
+
+fn number(path: PathBuf) -> Result<u64, GroupError> {
+    let text = read(path.clone())?;
+    text.trim().parse().map_err(|_| GroupError::Garbled { path })
+}
+
+/// The value of `key` in a file of `key value` lines.
+fn keyed(path: PathBuf, key: &str) -> Result<u64, GroupError> {
+    let text = read(path.clone())?;
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    let value = lines.find(|(name, _)| *name == key).and_then(|(_, value)| value.trim().parse().ok());
+    value.ok_or(GroupError::Garbled { path })
+}
+
+fn create_dir(path: &Path) -> Result<(), GroupError> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(GroupError::Create { path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a group's directory and those below it: the files in them are the kernel's and go with them.
+fn remove_tree(path: &Path) -> Result<(), GroupError> {
+    let failed = |source| GroupError::Remove { path: path.to_owned(), source };
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in
+        entries.filter_map(Result::ok).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+    {
+        remove_tree(&entry.path())?;
+    }
+    match std::fs::remove_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+        _ => Ok(()),
+    }
+}
+
+/// All groups at and below `path`.
+fn walk(path: &Path, visit: &mut dyn FnMut(&Path)) {
+    visit(path);
+    let entries = std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        walk(&entry.path(), visit);
+    }
+}
+
+fn numbers_in(path: PathBuf) -> Vec<u32> {
+    read(path).map(|text| text.lines().filter_map(|line| line.parse().ok()).collect()).unwrap_or_default()
+}
+
+/// Length of the period that quotas count in.
+const PERIOD_MICROS: u64 = 100_000;
+
+/// The quota in microseconds per period; the kernel refuses less than a millisecond.
+fn quota_micros(quota: MilliCpu) -> u64 {
+    (quota.0.saturating_mul(PERIOD_MICROS) / 1000).max(1000)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Groups on a tree laid out as v2, and on this host's own hierarchies under a name of the test's own.
+
+use expect_test::expect;
+use model::{Bytes, MilliCpu};
+
+use super::*;
+
+#[test]
+fn mounts_are_recognized() {
+    let check = |mountinfo: &str, version: Version| assert_eq!(Mounts::parse(mountinfo).version(), version);
+    let v2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
+    let cpu = "33 32 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n";
+    let unified = "31 32 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+    check(v2, Version::V2);
+    check(cpu, Version::V1);
+    check(&format!("{cpu}{unified}garbage\n"), Version::Hybrid);
+    let mounts = Mounts::parse(cpu);
+    assert_eq!(mounts.v1["cpuacct"], mounts.v1["cpu"]);
+}
+
+/// A directory with the files that the kernel would show.
+fn fake_v2(dir: &Path, groups: &[&str]) {
+    for group in groups {
+        let path = dir.join(group);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("cgroup.controllers"), "cpuset cpu io memory pids\n").unwrap();
+        std::fs::write(path.join("cgroup.subtree_control"), "").unwrap();
+        std::fs::write(path.join("cpu.idle"), "0").unwrap();
+        std::fs::write(path.join("cpu.stat"), "usage_usec 1500000\nuser_usec 1\n").unwrap();
+        std::fs::write(path.join("memory.current"), "5000\n").unwrap();
+        std::fs::write(path.join("memory.stat"), "anon 1\ninactive_file 2000\n").unwrap();
+        std::fs::write(
+            path.join("cpu.pressure"),
+            "some avg10=0.00 avg60=0.00 avg300=0.00 total=42\nfull avg10=0 total=1\n",
+        )
+        .unwrap();
+        std::fs::write(path.join("cgroup.threads"), "7\n8\n").unwrap();
+    }
+}
+
+#[test]
+fn knobs_on_v2() {
+    let dir = tempfile::tempdir().unwrap();
+    fake_v2(dir.path(), &["", "crest", "crest/online", "crest-batch"]);
+    let groups = Groups::new(&Mounts { v1: Default::default(), v2: Some(dir.path().to_owned()) }, "crest");
+    assert_eq!(groups.prepare(MilliCpu(4000)).unwrap(), Vec::<&str>::new());
+    let backend = groups.backend();
+    backend.set("crest-batch", Knob::Quota(Some(MilliCpu(1500)))).unwrap();
+    backend.set("crest/online", Knob::Memory(Some(Bytes(1 << 20)))).unwrap();
+    let file = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    expect![[r#"
+        1
+        150000 100000
+        157
+        1048576"#]]
+    .assert_eq(
+        &[
+            file("crest-batch/cpu.idle"),
+            file("crest-batch/cpu.max"),
+            file("crest/online/cpu.weight"),
+            file("crest/online/memory.max"),
+        ]
+        .join("\n"),
+    );
+    backend.set("crest-batch", Knob::Quota(None)).unwrap();
+    assert_eq!(file("crest-batch/cpu.max"), "max 100000");
+    assert_eq!(backend.cpu_time("crest").unwrap(), Duration::from_millis(1500));
+    assert_eq!(backend.memory("crest").unwrap(), Bytes(3000));
+    assert_eq!(backend.cpu_pressure("crest/online"), Some(Duration::from_micros(42)));
+    assert_eq!(backend.threads("crest/online"), [7, 8]);
+    std::fs::remove_file(dir.path().join("crest-batch/cpu.idle")).unwrap();
+    let applied = backend.set("crest-batch", Knob::Idle(true)).unwrap();
+    assert!(matches!(applied, Applied::Instead(_)));
+    assert_eq!(file("crest-batch/cpu.weight"), "1");
+}
+
+/// The real kernel, v1, v2 or both: whatever this host has. Needs root.
+#[test]
+fn knobs_on_this_host() {
+    let mounts = Mounts::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap());
+    let root = format!("crest-test-{}", std::process::id());
+    let groups = Groups::new(&mounts, &root);
+    let _removed = Removed(groups.clone());
+    groups.prepare(MilliCpu(2000)).unwrap();
+    let backend = groups.backend();
+    let pod = groups.pod(QosClass::Batch, "x");
+    backend.create(&pod).unwrap();
+    for knob in
+        [Knob::Weight(MilliCpu(100)), Knob::Quota(Some(MilliCpu(250))), Knob::Memory(Some(Bytes(64 << 20)))]
+    {
+        assert_eq!(backend.set(&pod, knob).unwrap(), Applied::Fully);
+    }
+    backend.set(&groups.class(QosClass::Batch), Knob::Quota(Some(MilliCpu(500)))).unwrap();
+    backend.set(&groups.class(QosClass::Batch), Knob::Quota(None)).unwrap();
+    assert!(backend.cpu_time("").unwrap() > Duration::ZERO);
+    assert_eq!(backend.cpu_time(&pod).unwrap(), Duration::ZERO);
+    assert_eq!(backend.threads(&pod), Vec::<u32>::new());
+    groups.remove_all().unwrap();
+    groups.remove_all().unwrap();
+    assert!(backend.cpu_time(&pod).is_err());
+}
+
+/// Removes the groups of a test that failed, too.
+struct Removed(Groups);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        self.0.remove_all().unwrap();
+    }
+}

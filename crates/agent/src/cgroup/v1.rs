@@ -1,0 +1,132 @@
+//! cgroup v1: one tree per controller. A group is made in all of them, so that none is left behind by its removal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use model::{Bytes, MilliCpu};
+
+use super::{
+    Applied, Backend, Controller, GroupError, Knob, PERIOD_MICROS, create_dir, keyed, number, numbers_in,
+    quota_micros, read, remove_tree, walk, write,
+};
+
+/// The mounted v1 hierarchies, and the v2 one of a hybrid host, which holds no controller that matters here.
+#[derive(Debug)]
+pub(super) struct V1 {
+    mounts: BTreeMap<Controller, PathBuf>,
+    unified: Option<PathBuf>,
+}
+
+impl V1 {
+    pub(super) fn new(mounts: BTreeMap<Controller, PathBuf>, unified: Option<PathBuf>) -> Self {
+        Self { mounts, unified }
+    }
+
+    fn file(&self, controller: &'static str, group: &str, file: &str) -> Result<PathBuf, GroupError> {
+        let mount = self.mounts.get(controller).ok_or(GroupError::NoController(controller))?;
+        Ok(mount.join(group).join(file))
+    }
+
+    /// Hierarchies to make groups in; several controllers may share one, and systemd's own is left alone.
+    fn roots(&self) -> BTreeSet<&Path> {
+        let named = |controller: &str| controller.starts_with("name=");
+        self.mounts.iter().filter(|(name, _)| !named(name)).map(|(_, path)| path.as_path()).collect()
+    }
+
+    /// Hierarchies in which others, such as an OCI runtime, may have made groups below ours.
+    fn all_roots(&self) -> BTreeSet<&Path> {
+        self.mounts.values().chain(&self.unified).map(PathBuf::as_path).collect()
+    }
+
+    fn set_idle(&self, group: &str, idle: bool) -> Result<Applied, GroupError> {
+        let file = self.file("cpu", group, "cpu.idle")?;
+        if file.exists() {
+            write(file, if idle { "1" } else { "0" })?;
+            return Ok(Applied::Fully);
+        }
+        let shares = if idle { "2" } else { "1024" };
+        write(self.file("cpu", group, "cpu.shares")?, shares)?;
+        Ok(Applied::Instead("cpu.idle is missing: batch has the smallest cpu.shares instead"))
+    }
+
+    fn set_weight(&self, group: &str, weight: MilliCpu) -> Result<(), GroupError> {
+        let shares = (weight.0.saturating_mul(1024) / 1000).clamp(2, 262_144);
+        write(self.file("cpu", group, "cpu.shares")?, &shares.to_string())
+    }
+
+    fn set_quota(&self, group: &str, quota: Option<MilliCpu>) -> Result<(), GroupError> {
+        let value = quota.map_or_else(|| "-1".to_owned(), |quota| quota_micros(quota).to_string());
+        write(self.file("cpu", group, "cpu.cfs_period_us")?, &PERIOD_MICROS.to_string())?;
+        write(self.file("cpu", group, "cpu.cfs_quota_us")?, &value)
+    }
+}
+
+/// A new cpuset has no CPUs and takes no process: it gets its parent's.
+fn inherit_cpuset(group: &Path) {
+    let Some(parent) = group.parent() else { return };
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let empty = read(group.join(file)).is_ok_and(|own| own.trim().is_empty());
+        if let (true, Ok(inherited)) = (empty, read(parent.join(file))) {
+            // Where this fails, the runtime fails with the reason when it adds the process.
+            let _inherited = write(group.join(file), inherited.trim());
+        }
+    }
+}
+
+impl Backend for V1 {
+    fn create(&self, group: &str) -> Result<(), GroupError> {
+        for root in self.roots() {
+            let mut path = root.to_owned();
+            for part in group.split('/') {
+                path.push(part);
+                create_dir(&path)?;
+                inherit_cpuset(&path);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, group: &str) -> Result<(), GroupError> {
+        self.all_roots().into_iter().map(|root| remove_tree(&root.join(group))).fold(Ok(()), Result::and)
+    }
+
+    fn set(&self, group: &str, knob: Knob) -> Result<Applied, GroupError> {
+        match knob {
+            Knob::Idle(idle) => return self.set_idle(group, idle),
+            Knob::Weight(weight) => self.set_weight(group, weight)?,
+            Knob::Quota(quota) => self.set_quota(group, quota)?,
+            Knob::Memory(limit) => {
+                let value = limit.map_or_else(|| "-1".to_owned(), |limit| limit.0.to_string());
+                write(self.file("memory", group, "memory.limit_in_bytes")?, &value)?;
+            }
+        }
+        Ok(Applied::Fully)
+    }
+
+    fn cpu_time(&self, group: &str) -> Result<Duration, GroupError> {
+        number(self.file("cpuacct", group, "cpuacct.usage")?).map(Duration::from_nanos)
+    }
+
+    fn memory(&self, group: &str) -> Result<Bytes, GroupError> {
+        let used = number(self.file("memory", group, "memory.usage_in_bytes")?)?;
+        let droppable = keyed(self.file("memory", group, "memory.stat")?, "total_inactive_file")?;
+        Ok(Bytes(used.saturating_sub(droppable)))
+    }
+
+    fn cpu_pressure(&self, _group: &str) -> Option<Duration> {
+        None
+    }
+
+    fn threads(&self, group: &str) -> Vec<u32> {
+        let mut threads = Vec::new();
+        if let Some(root) = self.mounts.get("cpu") {
+            walk(&root.join(group), &mut |path| threads.extend(numbers_in(path.join("tasks"))));
+        }
+        threads
+    }
+
+    fn has_idle_class(&self) -> bool {
+        self.mounts.get("cpu").is_some_and(|root| root.join("cpu.idle").exists())
+    }
+}

@@ -1,0 +1,120 @@
+//! cgroup v2: one tree; controllers are handed down level by level.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use model::{Bytes, MilliCpu};
+
+use super::{
+    Applied, Backend, GroupError, Knob, PERIOD_MICROS, create_dir, keyed, number, numbers_in, quota_micros,
+    read, remove_tree, walk, write,
+};
+
+#[derive(Debug)]
+pub(super) struct V2 {
+    root: PathBuf,
+}
+
+const WANTED: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
+
+impl V2 {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    fn file(&self, group: &str, file: &str) -> PathBuf {
+        self.root.join(group).join(file)
+    }
+
+    /// Lets the children of `path` use the controllers that `path` has.
+    fn hand_down(&self, path: &std::path::Path) -> Result<(), GroupError> {
+        let available = read(path.join("cgroup.controllers"))?;
+        let enabled = read(path.join("cgroup.subtree_control")).unwrap_or_default();
+        let has = |list: &str, name: &str| list.split_whitespace().any(|controller| controller == name);
+        for controller in WANTED.into_iter().filter(|name| has(&available, name) && !has(&enabled, name)) {
+            // One by one: a controller that the host cannot hand down must not take the others with it.
+            let result = write(path.join("cgroup.subtree_control"), &format!("+{controller}"));
+            if ["cpu", "memory"].contains(&controller) {
+                result?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Weight 100 stands for one core's shares of 1024, by the formula of the OCI runtimes.
+fn weight(promised: MilliCpu) -> u64 {
+    let shares = (promised.0.saturating_mul(1024) / 1000).clamp(2, 262_144);
+    1 + (shares - 2) * 9999 / 262_142
+}
+
+impl Backend for V2 {
+    fn create(&self, group: &str) -> Result<(), GroupError> {
+        let mut path = self.root.clone();
+        self.hand_down(&path)?;
+        for part in group.split('/') {
+            path.push(part);
+            create_dir(&path)?;
+            self.hand_down(&path)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, group: &str) -> Result<(), GroupError> {
+        remove_tree(&self.root.join(group))
+    }
+
+    fn set(&self, group: &str, knob: Knob) -> Result<Applied, GroupError> {
+        match knob {
+            Knob::Idle(idle) => {
+                let file = self.file(group, "cpu.idle");
+                if !file.exists() {
+                    write(self.file(group, "cpu.weight"), if idle { "1" } else { "100" })?;
+                    return Ok(Applied::Instead(
+                        "cpu.idle is missing: batch has the smallest cpu.weight instead",
+                    ));
+                }
+                write(file, if idle { "1" } else { "0" })?;
+            }
+            Knob::Weight(promised) => write(self.file(group, "cpu.weight"), &weight(promised).to_string())?,
+            Knob::Quota(quota) => {
+                let value = quota.map_or_else(|| "max".to_owned(), |quota| quota_micros(quota).to_string());
+                write(self.file(group, "cpu.max"), &format!("{value} {PERIOD_MICROS}"))?;
+            }
+            Knob::Memory(limit) => {
+                let value = limit.map_or_else(|| "max".to_owned(), |limit| limit.0.to_string());
+                write(self.file(group, "memory.max"), &value)?;
+            }
+        }
+        Ok(Applied::Fully)
+    }
+
+    fn cpu_time(&self, group: &str) -> Result<Duration, GroupError> {
+        keyed(self.file(group, "cpu.stat"), "usage_usec").map(Duration::from_micros)
+    }
+
+    fn memory(&self, group: &str) -> Result<Bytes, GroupError> {
+        let used = number(self.file(group, "memory.current"))?;
+        let droppable = keyed(self.file(group, "memory.stat"), "inactive_file")?;
+        Ok(Bytes(used.saturating_sub(droppable)))
+    }
+
+    fn cpu_pressure(&self, group: &str) -> Option<Duration> {
+        let text = read(self.file(group, "cpu.pressure")).ok()?;
+        let some = text.lines().find(|line| line.starts_with("some "))?;
+        let total = some.split("total=").nth(1)?.trim();
+        total.parse().ok().map(Duration::from_micros)
+    }
+
+    fn threads(&self, group: &str) -> Vec<u32> {
+        let mut threads = Vec::new();
+        walk(&self.root.join(group), &mut |path| threads.extend(numbers_in(path.join("cgroup.threads"))));
+        threads
+    }
+
+    fn has_idle_class(&self) -> bool {
+        // The root has no such file; any group that exists shows it.
+        let entries = std::fs::read_dir(&self.root).into_iter().flatten().filter_map(Result::ok);
+        entries.into_iter().any(|entry| entry.path().join("cpu.idle").exists())
+    }
+}

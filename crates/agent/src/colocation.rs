@@ -1,0 +1,217 @@
+//! The host's arbiter at work: measures, lets Level-0 decide, and moves the hands.
+//!
+//! ```text
+//!   100 ms while batch runs, 1 s else:   measure ──► squeeze ──► quota of the batch group
+//!   every second:                        measure ──► offer ───► Node status;   memory short ──► evict
+//! ```
+
+mod measure;
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use level0::capacity::{self, Explanation};
+use level0::evict::{Candidate, Evictor};
+use level0::squeeze::{Class, Sample, Squeeze, Squeezer};
+use model::{MilliCpu, QosClass};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use self::measure::{Meter, Usage};
+use crate::cgroup::{Groups, Knob};
+use crate::config::Arbiter;
+use crate::events::Recorder;
+use crate::host::meminfo;
+use crate::node::Offer;
+use crate::pods::Registry;
+use crate::pods::status::Verdict;
+
+const TICK: Duration = Duration::from_millis(100);
+const CALM_TICK: Duration = Duration::from_secs(1);
+
+/// What the arbiter sees and does, for those who ask.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Milli-cores in use, by class, over the last second.
+    pub online_milli: i64,
+    pub batch_milli: i64,
+    pub system_milli: i64,
+    /// Share of the time in which online wanted to run but waited; `None` while batch is away.
+    pub online_delay: Option<f64>,
+    /// `None` is no limit.
+    pub quota_milli: Option<u64>,
+    pub squeezes: u64,
+    pub evictions: u64,
+    pub cpu: Explanation,
+    pub memory: Explanation,
+}
+
+/// What the arbiter works with.
+#[derive(Debug)]
+pub struct Colocation {
+    pub groups: Groups,
+    pub registry: Registry,
+    pub recorder: Recorder,
+    pub milli_cpu: u64,
+    pub memory: u64,
+    pub settings: Arbiter,
+    pub offers: watch::Sender<Offer>,
+    pub reports: watch::Sender<Report>,
+}
+
+struct State {
+    meter: Meter,
+    /// Measures over whole seconds, whatever the tick is.
+    slow_meter: Meter,
+    squeezer: Squeezer,
+    evictor: Evictor,
+    cpu: capacity::Offer,
+    memory: capacity::Offer,
+    applied: Option<MilliCpu>,
+    report: Report,
+}
+
+impl Colocation {
+    /// Arbitrates until `token` is cancelled, then takes its limits off again.
+    pub async fn run(self, token: CancellationToken) {
+        let class = if self.groups.backend().has_idle_class() { Class::Idle } else { Class::Weight };
+        let mut state = State {
+            meter: Meter::new(self.groups.clone()),
+            slow_meter: Meter::new(self.groups.clone()),
+            squeezer: Squeezer::new(self.settings.squeeze.clone(), class),
+            evictor: Evictor::new(self.settings.evict.clone()),
+            cpu: capacity::Offer::new(self.settings.cpu.clone()),
+            memory: capacity::Offer::new(self.settings.memory.clone()),
+            applied: None,
+            report: Report::default(),
+        };
+        let started = kit::clock::monotonic();
+        let mut seconds = tokio::time::interval(CALM_TICK);
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut batch = self.registry.batch_at_work();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = token.cancelled() => break,
+                _ = seconds.tick() => {
+                    batch = self.registry.batch_at_work();
+                    self.every_second(&mut state, &batch, started.elapsed());
+                }
+                _ = ticks.tick(), if !batch.is_empty() => self.every_tick(&mut state, started.elapsed()),
+            }
+        }
+        self.apply(&mut state, None);
+    }
+
+    fn every_tick(&self, state: &mut State, now: Duration) {
+        let Some(usage) = state.meter.measure(now, true) else { return };
+        let squeeze = state.squeezer.step(self.sample(&usage, now));
+        state.report.online_delay = usage.online_delay;
+        self.apply(state, squeeze.quota);
+        let Squeeze { quota, idle: _ } = squeeze;
+        state.report.quota_milli = quota.map(|quota| quota.0);
+    }
+
+    fn sample(&self, usage: &Usage, now: Duration) -> Sample {
+        Sample {
+            now,
+            capacity: self.milli_cpu as f64,
+            online: usage.online,
+            batch: usage.batch,
+            system: usage.system,
+            online_delay: usage.online_delay,
+        }
+    }
+
+    /// Writes the quota when it changes; this is the only writer of that file.
+    fn apply(&self, state: &mut State, quota: Option<MilliCpu>) {
+        if state.applied == quota {
+            return;
+        }
+        let tighter = quota.is_some_and(|quota| state.applied.is_none_or(|applied| quota < applied));
+        state.report.squeezes += u64::from(tighter);
+        match self.groups.backend().set(&self.groups.class(QosClass::Batch), Knob::Quota(quota)) {
+            Ok(_) => state.applied = quota,
+            Err(error) => tracing::warn!(error = %kit::Chain(&error), "Batch not squeezed"),
+        }
+    }
+
+    fn every_second(&self, state: &mut State, batch: &[std::sync::Arc<Pod>], now: Duration) {
+        let Some(usage) = state.slow_meter.measure(now, false) else { return };
+        if batch.is_empty() {
+            state.meter.forget();
+            state.report.online_delay = None;
+            state.report.quota_milli = None;
+            self.apply(state, None);
+        }
+        let capacity = self.milli_cpu as f64;
+        state.cpu.observe(capacity::Reading { capacity, system: usage.system, online: usage.online }, now);
+        let available = meminfo("MemAvailable").unwrap_or(self.memory);
+        self.read_memory(state, available, now);
+        let short = state.evictor.is_short(available, self.memory);
+        if short {
+            self.evict(state, batch, available, now);
+        }
+        self.tell(state, &usage, short, now);
+    }
+
+    fn read_memory(&self, state: &mut State, available: u64, now: Duration) {
+        let used = |class| {
+            let group = self.groups.class(class);
+            self.groups.backend().memory(&group).map_or(0.0, |bytes| bytes.0 as f64)
+        };
+        let (online, batch) = (used(QosClass::Online), used(QosClass::Batch));
+        let capacity = self.memory as f64;
+        let system = (capacity - available as f64 - online - batch).max(0.0);
+        state.memory.observe(capacity::Reading { capacity, system, online }, now);
+    }
+
+    fn tell(&self, state: &mut State, usage: &Usage, memory_is_short: bool, now: Duration) {
+        let (cpu, memory) = (state.cpu.explain(now), state.memory.explain(now));
+        state.report.online_milli = whole(usage.online);
+        state.report.batch_milli = whole(usage.batch);
+        state.report.system_milli = whole(usage.system);
+        state.report.cpu = cpu;
+        state.report.memory = memory;
+        self.reports.send_replace(state.report.clone());
+        let news = state.cpu.tell(now).is_some() | state.memory.tell(now).is_some();
+        if news || self.offers.borrow().memory_is_short != memory_is_short {
+            self.offers.send_replace(Offer {
+                milli_cpu: cpu.offered,
+                memory: memory.offered,
+                memory_is_short,
+                explanation: format!("CPU in milli-cores: {cpu}. Memory in bytes: {memory}"),
+            });
+        }
+    }
+
+    fn evict(&self, state: &mut State, batch: &[std::sync::Arc<Pod>], available: u64, now: Duration) {
+        let candidates = batch.iter().filter_map(|pod| {
+            let uid = pod.metadata.uid.as_deref()?;
+            let group = self.groups.pod(QosClass::Batch, uid);
+            let memory = self.groups.backend().memory(&group).map_or(0, |bytes| bytes.0);
+            let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
+            Some(Candidate { id: pod.clone(), priority, memory })
+        });
+        for victim in state.evictor.choose(available, self.memory, candidates.collect(), now) {
+            let message = format!(
+                "The node was low on memory: {available} of {} bytes available. This batch Pod used {} bytes.",
+                self.memory, victim.memory
+            );
+            state.report.evictions += 1;
+            tracing::info!(pod = %victim.id.metadata.name.as_deref().unwrap_or_default(), memory = victim.memory, "Evicting");
+            self.recorder.warning(&victim.id, None, "Evicted", message.clone());
+            let verdict = Verdict { reason: "Evicted".to_owned(), message };
+            self.registry.condemn(victim.id.metadata.uid.as_deref().unwrap_or_default(), &verdict);
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a float cast saturates, and amounts are far below 2^63")]
+fn whole(value: f64) -> i64 {
+    value.round() as i64
+}

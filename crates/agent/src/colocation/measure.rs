@@ -1,0 +1,113 @@
+//! What classes use and how long online waits, as differences of the kernel's counters.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use model::QosClass;
+
+use crate::cgroup::Groups;
+
+/// Use between two measurements.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Usage {
+    /// Milli-cores.
+    pub(super) online: f64,
+    pub(super) batch: f64,
+    pub(super) system: f64,
+    pub(super) online_delay: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Counters {
+    at: Duration,
+    host: Duration,
+    online: Duration,
+    batch: Duration,
+    pressure: Option<Duration>,
+}
+
+/// Time on a CPU and time waiting for one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Scheduled {
+    ran: u64,
+    waited: u64,
+}
+
+/// Remembers the last counters.
+#[derive(Debug)]
+pub(super) struct Meter {
+    groups: Groups,
+    last: Option<Counters>,
+    threads: HashMap<u32, Scheduled>,
+}
+
+impl Meter {
+    pub(super) fn new(groups: Groups) -> Self {
+        Self { groups, last: None, threads: HashMap::new() }
+    }
+
+    /// The next measurement starts anew.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
+        self.threads.clear();
+    }
+
+    /// Use since the last call; `None` at the first and when counters cannot be read.
+    pub(super) fn measure(&mut self, now: Duration, with_delay: bool) -> Option<Usage> {
+        let backend = self.groups.backend();
+        let online_group = self.groups.class(QosClass::Online);
+        let counters = Counters {
+            at: now,
+            // The root group counts the whole host, to the nanosecond, where `/proc/stat` counts in hundredths.
+            host: backend.cpu_time("").ok()?,
+            online: backend.cpu_time(&online_group).unwrap_or_default(),
+            batch: backend.cpu_time(&self.groups.class(QosClass::Batch)).unwrap_or_default(),
+            pressure: if with_delay { backend.cpu_pressure(&online_group) } else { None },
+        };
+        let threads = (with_delay && counters.pressure.is_none()).then(|| self.waited(&online_group));
+        let last = self.last.replace(counters)?;
+        let elapsed = now.saturating_sub(last.at).as_secs_f64();
+        if elapsed < 0.01 {
+            return None;
+        }
+        let milli = |new: Duration, old: Duration| new.saturating_sub(old).as_secs_f64() / elapsed * 1000.0;
+        let (online, batch) = (milli(counters.online, last.online), milli(counters.batch, last.batch));
+        let online_delay = match (counters.pressure, last.pressure, threads) {
+            (Some(new), Some(old), _) => Some(new.saturating_sub(old).as_secs_f64() / elapsed),
+            (_, _, Some(scheduled)) => Some(delay(scheduled, elapsed)),
+            _ => None,
+        };
+        let system = (milli(counters.host, last.host) - online - batch).max(0.0);
+        Some(Usage { online, batch, system, online_delay })
+    }
+
+    /// How long online's threads ran and waited since the last call, together.
+    fn waited(&mut self, group: &str) -> Scheduled {
+        let mut now = HashMap::new();
+        let mut sum = Scheduled::default();
+        for thread in self.groups.backend().threads(group) {
+            let Some(scheduled) = scheduled(thread) else { continue };
+            // A thread seen for the first time is only remembered: its past is not this interval's.
+            if let Some(before) = self.threads.get(&thread) {
+                sum.ran += scheduled.ran.saturating_sub(before.ran);
+                sum.waited += scheduled.waited.saturating_sub(before.waited);
+            }
+            now.insert(thread, scheduled);
+        }
+        self.threads = now;
+        sum
+    }
+}
+
+/// Waiting over waiting plus running. A tenth of the interval counts as running on top, so that a service that
+/// hardly runs at all does not raise an alarm over a millisecond.
+fn delay(scheduled: Scheduled, elapsed: f64) -> f64 {
+    let (ran, waited) = (scheduled.ran as f64 / 1e9, scheduled.waited as f64 / 1e9);
+    waited / (waited + ran + 0.1 * elapsed)
+}
+
+fn scheduled(thread: u32) -> Option<Scheduled> {
+    let text = std::fs::read_to_string(format!("/proc/{thread}/schedstat")).ok()?;
+    let mut numbers = text.split_whitespace().map_while(|word| word.parse().ok());
+    Some(Scheduled { ran: numbers.next()?, waited: numbers.next()? })
+}

@@ -1,0 +1,70 @@
+//! What an agent is told at its start.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use kit::tls::PairPaths;
+
+/// One agent on one host.
+#[derive(Clone)]
+pub struct Config {
+    pub node_name: String,
+    /// The address under which the API server and other hosts reach this one.
+    pub node_ip: IpAddr,
+    pub client: kube::Client,
+    /// The container engine's socket.
+    pub cri_socket: PathBuf,
+    pub kubelet_listen: SocketAddr,
+    /// The kubelet server's own certificate.
+    pub kubelet_pair: PairPaths,
+    /// Those with a certificate of this authority may use the kubelet server.
+    pub client_authority: PathBuf,
+    /// What outlives a boot: logs and volumes of Pods.
+    pub root: PathBuf,
+    /// What a boot ends: sockets.
+    pub run_dir: PathBuf,
+    /// The first part of the names of all cgroups.
+    pub cgroup_root: String,
+    pub max_pods: u32,
+    /// Labels of the Node, beside the well-known ones.
+    pub labels: BTreeMap<String, String>,
+    pub arbiter: Arbiter,
+}
+
+/// How the host's arbiter is set.
+#[derive(Clone, Debug, Default)]
+pub struct Arbiter {
+    pub cpu: level0::capacity::Policy,
+    pub memory: level0::capacity::Policy,
+    pub squeeze: level0::squeeze::Policy,
+    pub evict: level0::evict::Policy,
+}
+
+impl Config {
+    pub fn pod_logs(&self) -> PathBuf {
+        pod_logs(&self.root)
+    }
+
+    pub fn volumes(&self) -> PathBuf {
+        volumes(&self.root)
+    }
+}
+
+pub(crate) fn pod_logs(root: &Path) -> PathBuf {
+    root.join("pods")
+}
+
+pub(crate) fn volumes(root: &Path) -> PathBuf {
+    root.join("volumes")
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("node_name", &self.node_name)
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
+}

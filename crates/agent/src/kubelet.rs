@@ -1,0 +1,90 @@
+//! The server that the API server asks for logs, commands and streams; the paths are the kubelet's.
+//!
+//! Everyone but `/healthz` needs a client certificate of the cluster's authority.
+
+mod logs;
+mod stats;
+mod stream;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use http::StatusCode;
+use kit::tls::PeerIdentity;
+use tokio::sync::watch;
+
+use crate::colocation::Report;
+use crate::pods::Shared;
+
+/// What the handlers need.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub context: Shared,
+    pub reports: watch::Receiver<Report>,
+}
+
+/// A refusal, as plain text with a status: the API server passes it on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: StatusCode,
+    pub message: String,
+}
+
+impl Refusal {
+    fn bad_request(message: impl Into<String>) -> Self {
+        Self { code: StatusCode::BAD_REQUEST, message: message.into() }
+    }
+
+    fn not_found(message: impl Into<String>) -> Self {
+        Self { code: StatusCode::NOT_FOUND, message: message.into() }
+    }
+
+    fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self { code: StatusCode::INTERNAL_SERVER_ERROR, message: kit::Chain(error).to_string() }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.code, self.message).into_response()
+    }
+}
+
+/// The routes of the server.
+pub fn router(server: Server) -> Router {
+    let guarded = Router::new()
+        .route("/containerLogs/{namespace}/{pod}/{container}", get(logs::logs))
+        .route("/exec/{namespace}/{pod}/{container}", any(stream::exec))
+        .route("/attach/{namespace}/{pod}/{container}", any(stream::attach))
+        .route("/portForward/{namespace}/{pod}", any(stream::port_forward))
+        .route("/stats/summary", get(stats::summary))
+        .route("/pods", get(pods))
+        .route("/arbiter", get(arbiter))
+        .layer(from_fn(known_only));
+    Router::new().merge(guarded).route("/healthz", get(|| async { "ok" })).with_state(Arc::new(server))
+}
+
+/// Lets in those whom the cluster's authority vouches for.
+async fn known_only(request: Request, next: Next) -> Response {
+    if request.extensions().get::<PeerIdentity>().is_none() {
+        let message = "Unauthorized: present a client certificate of the cluster\n".to_owned();
+        return Refusal { code: StatusCode::UNAUTHORIZED, message }.into_response();
+    }
+    next.run(request).await
+}
+
+async fn pods(State(server): State<Arc<Server>>) -> Response {
+    let items: Vec<_> = server.context.registry.entries().iter().map(|entry| entry.pod()).collect();
+    let list = serde_json::json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items });
+    axum::Json(list).into_response()
+}
+
+/// What the arbiter sees and does.
+async fn arbiter(State(server): State<Arc<Server>>) -> Response {
+    let report = server.reports.borrow().clone();
+    axum::Json(report).into_response()
+}

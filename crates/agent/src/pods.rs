@@ -1,0 +1,61 @@
+//! The Pods of this host: one caretaker ([`lane`]) each, told of changes by a watch and by glances at the engine.
+//!
+//! ```text
+//!   API watch ──orders──► lane (one task per Pod) ──steps──► engine
+//!   engine glance ──poke──►  │ observe ─► plan ─► act ─► status
+//! ```
+
+pub mod backoff;
+mod hooks;
+mod lane;
+pub mod observed;
+pub mod order;
+pub mod plan;
+mod prober;
+pub mod registry;
+mod start;
+pub mod status;
+mod supervise;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kube::Client;
+use tokio_util::task::TaskTracker;
+
+pub use registry::Registry;
+pub use supervise::supervise;
+
+use crate::cgroup::Groups;
+use crate::engine::Engine;
+use crate::env::Host;
+use crate::events::Recorder;
+use crate::host::Facts;
+
+/// What all caretakers share.
+pub struct Context {
+    pub client: Client,
+    pub engine: Engine,
+    pub recorder: Recorder,
+    pub groups: Groups,
+    pub facts: Facts,
+    pub host: Host,
+    pub node_name: String,
+    pub pod_logs: PathBuf,
+    pub volumes: PathBuf,
+    pub registry: Registry,
+    /// Caretakers at work, awaited at the end.
+    pub lanes: TaskTracker,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("node", &self.node_name)
+            .field("pods", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+pub type Shared = Arc<Context>;

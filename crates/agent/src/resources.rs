@@ -1,0 +1,118 @@
+//! What a Pod was promised and may use at most, in the engine's and the kernel's terms. Pure.
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
+use model::{Bytes, MilliCpu, QosClass, Quantity, names};
+use pouch::cri;
+
+use crate::cgroup::Knob;
+
+/// Requests and limits of one container or of a whole Pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    pub cpu: MilliCpu,
+    pub memory: Bytes,
+    /// `None` is no limit.
+    pub cpu_limit: Option<MilliCpu>,
+    pub memory_limit: Option<Bytes>,
+}
+
+/// The share of `container` in a Pod of `class`: batch is counted in its own resources.
+pub fn of_container(container: &Container, class: QosClass) -> Share {
+    let resources = container.resources.clone().unwrap_or_default();
+    let batch_cpu = |limits| quantity(&resources, limits, names::BATCH_CPU).map(whole_milli);
+    let batch_memory = |limits| quantity(&resources, limits, names::BATCH_MEMORY).map(Bytes::from);
+    let cpu = |limits| quantity(&resources, limits, "cpu").map(MilliCpu::from);
+    let memory = |limits| quantity(&resources, limits, "memory").map(Bytes::from);
+    let batch = class == QosClass::Batch;
+    let cpu_limit = cpu(true).or_else(|| batch_cpu(true).filter(|_| batch));
+    let memory_limit = memory(true).or_else(|| batch_memory(true).filter(|_| batch));
+    let cpu_request = cpu(false).or_else(|| batch_cpu(false).filter(|_| batch));
+    let memory_request = memory(false).or_else(|| batch_memory(false).filter(|_| batch));
+    Share {
+        cpu: cpu_request.or(cpu_limit).unwrap_or_default(),
+        memory: memory_request.or(memory_limit).unwrap_or_default(),
+        cpu_limit,
+        memory_limit,
+    }
+}
+
+/// `batch-cpu` counts whole milli-cores.
+fn whole_milli(quantity: Quantity) -> MilliCpu {
+    MilliCpu(u64::try_from(quantity.to_units().max(0)).unwrap_or(u64::MAX))
+}
+
+fn quantity(resources: &ResourceRequirements, limits: bool, name: &str) -> Option<Quantity> {
+    let map = if limits { resources.limits.as_ref() } else { resources.requests.as_ref() };
+    // What validation let through is a quantity; anything else asks for nothing.
+    Quantity::parse(&map?.get(name)?.0).ok()
+}
+
+/// The share of all containers of `pod` together.
+pub fn of_pod(pod: &Pod) -> Share {
+    let class = QosClass::of(pod);
+    let Some(spec) = &pod.spec else { return Share::default() };
+    let shares: Vec<Share> = spec.containers.iter().map(|container| of_container(container, class)).collect();
+    let init = spec.init_containers.iter().flatten().map(|container| of_container(container, class));
+    let init: Vec<Share> = init.collect();
+    // Init containers run one at a time, before the others.
+    let init_cpu = init.iter().map(|share| share.cpu).max().unwrap_or_default();
+    let init_memory = init.iter().map(|share| share.memory).max().unwrap_or_default();
+    let widest =
+        |limit: Option<Bytes>| init.iter().try_fold(limit?, |sum, share| Some(sum.max(share.memory_limit?)));
+    Share {
+        cpu: shares.iter().map(|share| share.cpu).sum::<MilliCpu>().max(init_cpu),
+        memory: shares.iter().map(|share| share.memory).sum::<Bytes>().max(init_memory),
+        cpu_limit: shares.iter().map(|share| share.cpu_limit).sum(),
+        memory_limit: widest(shares.iter().map(|share| share.memory_limit).sum()),
+    }
+}
+
+/// What to set on the group of `pod`.
+pub fn knobs(pod: &Pod) -> [Knob; 3] {
+    let share = of_pod(pod);
+    [Knob::Weight(share.cpu), Knob::Quota(share.cpu_limit), Knob::Memory(share.memory_limit)]
+}
+
+/// What the engine sets on a container's own group.
+pub fn linux(
+    pod: &Pod,
+    container: &Container,
+    memory_capacity: u64,
+    lowest_oom_score: i64,
+) -> cri::LinuxContainerResources {
+    let class = QosClass::of(pod);
+    let share = of_container(container, class);
+    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    cri::LinuxContainerResources {
+        cpu_shares: signed((share.cpu.0.saturating_mul(1024) / 1000).clamp(2, 262_144)),
+        cpu_period: 100_000,
+        cpu_quota: share.cpu_limit.map_or(0, |limit| signed((limit.0.saturating_mul(100)).max(1000))),
+        memory_limit_in_bytes: share.memory_limit.map_or(0, |limit| signed(limit.0)),
+        oom_score_adj: oom_score(pod, share, memory_capacity).max(lowest_oom_score),
+        ..cri::LinuxContainerResources::default()
+    }
+}
+
+/// Whom the kernel ends first when memory runs out: batch, then what asked for little.
+fn oom_score(pod: &Pod, share: Share, memory_capacity: u64) -> i64 {
+    let spec = pod.spec.clone().unwrap_or_default();
+    if QosClass::of(pod) == QosClass::Batch {
+        return 1000;
+    }
+    match crate::pods::status::qos_class(&spec) {
+        "Guaranteed" => -997,
+        "BestEffort" => 1000,
+        _ => {
+            let promised = share.memory.0.saturating_mul(1000) / memory_capacity.max(1);
+            i64::try_from(1000_u64.saturating_sub(promised)).unwrap_or(0).clamp(3, 999)
+        }
+    }
+}
+
+/// Whether the Pod shares a namespace of the host.
+pub fn uses_host_network(spec: &PodSpec) -> bool {
+    spec.host_network == Some(true)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! Shares by table.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn pod(containers: &Value) -> Pod {
+    serde_json::from_value(json!({ "metadata": { "name": "p" }, "spec": { "containers": containers } }))
+        .unwrap()
+}
+
+#[test]
+fn a_pod_is_the_sum_of_its_containers() {
+    let limited =
+        json!({ "requests": { "cpu": "100m", "memory": "1Mi" }, "limits": { "cpu": "1", "memory": "2Mi" } });
+    let share =
+        of_pod(&pod(&json!([{ "name": "a", "resources": limited }, { "name": "b", "resources": limited }])));
+    let expected = Share {
+        cpu: MilliCpu(200),
+        memory: Bytes(2 << 20),
+        cpu_limit: Some(MilliCpu(2000)),
+        memory_limit: Some(Bytes(4 << 20)),
+    };
+    assert_eq!(share, expected);
+    let share = of_pod(&pod(&json!([{ "name": "a", "resources": limited }, { "name": "b" }])));
+    assert_eq!((share.cpu_limit, share.memory_limit), (None, None));
+}
+
+#[test]
+fn batch_counts_in_its_own_resources() {
+    let batch = json!({ "requests": { "kubernetes.io/batch-cpu": "500", "kubernetes.io/batch-memory": "64Mi" },
+        "limits": { "kubernetes.io/batch-memory": "128Mi" } });
+    let pod = pod(&json!([{ "name": "a", "resources": batch }]));
+    let share = of_pod(&pod);
+    assert_eq!((share.cpu, share.cpu_limit), (MilliCpu(500), None));
+    assert_eq!((share.memory, share.memory_limit), (Bytes(64 << 20), Some(Bytes(128 << 20))));
+    let linux = linux(&pod, &pod.spec.as_ref().unwrap().containers[0], 1 << 30, -997);
+    assert_eq!((linux.cpu_shares, linux.cpu_quota, linux.oom_score_adj), (512, 0, 1000));
+}
+
+#[test]
+fn the_kernel_ends_first_what_asked_for_little() {
+    let score = |resources: Value, lowest| {
+        let pod = pod(&json!([{ "name": "a", "resources": resources }]));
+        linux(&pod, &pod.spec.as_ref().unwrap().containers[0], 1 << 30, lowest).oom_score_adj
+    };
+    assert_eq!(score(json!({}), -997), 1000);
+    assert_eq!(score(json!({ "requests": { "memory": "512Mi" } }), -997), 500);
+    assert_eq!(score(json!({ "limits": { "cpu": "1", "memory": "1Mi" } }), -997), -997);
+    assert_eq!(score(json!({ "limits": { "cpu": "1", "memory": "1Mi" } }), 0), 0);
+}

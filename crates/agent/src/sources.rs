@@ -1,0 +1,95 @@
+//! The ConfigMaps, Secrets and Services that a Pod refers to, fetched before they are needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service, Volume};
+use kube::{Api, Client};
+
+/// What a Pod refers to by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    pub config_maps: BTreeSet<String>,
+    pub secrets: BTreeSet<String>,
+    pub services: bool,
+}
+
+/// What stands behind the names. What does not exist is absent.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    pub config_maps: BTreeMap<String, ConfigMap>,
+    pub secrets: BTreeMap<String, Secret>,
+    pub services: Vec<Service>,
+}
+
+/// The API server could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {what} of namespace `{namespace}`")]
+pub struct FetchError {
+    what: String,
+    namespace: String,
+    source: Box<kube::Error>,
+}
+
+impl References {
+    /// What the volumes of `pod` refer to.
+    pub fn of_volumes(pod: &Pod) -> Self {
+        let mut references = Self::default();
+        for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+            references.add_volume(volume);
+        }
+        references
+    }
+
+    fn add_volume(&mut self, volume: &Volume) {
+        self.config_maps.extend(volume.config_map.iter().map(|source| source.name.clone()));
+        self.secrets.extend(volume.secret.iter().filter_map(|source| source.secret_name.clone()));
+        let projections = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        for projection in projections {
+            self.config_maps.extend(projection.config_map.iter().map(|source| source.name.clone()));
+            self.secrets.extend(projection.secret.iter().map(|source| source.name.clone()));
+        }
+    }
+
+    /// What the environment of `container` refers to; services only if `links` asks for them.
+    pub fn of_environment(container: &Container, links: bool) -> Self {
+        let mut references = Self { services: links, ..Self::default() };
+        for source in container.env_from.iter().flatten() {
+            references.config_maps.extend(source.config_map_ref.iter().map(|source| source.name.clone()));
+            references.secrets.extend(source.secret_ref.iter().map(|source| source.name.clone()));
+        }
+        for source in container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()) {
+            references.config_maps.extend(source.config_map_key_ref.iter().map(|key| key.name.clone()));
+            references.secrets.extend(source.secret_key_ref.iter().map(|key| key.name.clone()));
+        }
+        references
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.config_maps.is_empty() && self.secrets.is_empty()
+    }
+}
+
+/// Fetches what `references` names in `namespace`.
+pub async fn fetch(client: &Client, namespace: &str, references: References) -> Result<Sources, FetchError> {
+    let failed = |what: String| {
+        move |source| FetchError { what, namespace: namespace.to_owned(), source: Box::new(source) }
+    };
+    let mut sources = Sources::default();
+    let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    for name in references.config_maps {
+        let found = config_maps.get_opt(&name).await.map_err(failed(format!("ConfigMap `{name}`")))?;
+        sources.config_maps.extend(found.map(|found| (name, found)));
+    }
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    for name in references.secrets {
+        let found = secrets.get_opt(&name).await.map_err(failed(format!("Secret `{name}`")))?;
+        sources.secrets.extend(found.map(|found| (name, found)));
+    }
+    if references.services {
+        let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+        let list =
+            services.list(&kube::api::ListParams::default()).await.map_err(failed("Services".to_owned()))?;
+        sources.services = list.items;
+    }
+    Ok(sources)
+}
