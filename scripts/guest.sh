@@ -46,7 +46,8 @@ done > "$root/etc/modules"
 
 with_libraries() {
     mkdir -p "$root$(dirname "$1")"
-    cp -L "$1" "$root$1"
+    # Debugging symbols only cost memory there. What is no program is copied as it is.
+    strip -o "$root$1" "$1" 2>/dev/null || cp -L "$1" "$root$1"
     ldd "$1" 2>/dev/null | grep -o '/[^ )]*' | while read -r library; do
         mkdir -p "$root$(dirname "$library")"
         [ -e "$root$library" ] || cp -L "$library" "$root$library"

@@ -6,7 +6,10 @@ set -eu
 
 build="gcc libc6-dev libseccomp-dev" # seccomp filters of containers, linked statically
 run="nftables"                      # masquerade and host ports of Pods
-test="busybox-static nginx-light runc crun docker-registry skopeo" # an image, a service, peers to compare with
+# an image; peers to compare with; a virtual machine for cgroup v2
+test="busybox-static runc crun docker-registry skopeo qemu-system-x86 cpio kmod binutils"
+# kubectl in several versions comes from the Python package index
+python3 -m pip --version >/dev/null 2>&1 || test="$test python3-pip"
 demo="mmdebstrap"                   # builds the demo's image from Debian's packages
 
 missing=

@@ -1,3 +1,53 @@
-//! The one binary: every role of Crest and every command that `kubectl` has no word for.
+//! The one binary: every role of Crest, and every command that `kubectl` has no word for.
 
-fn main() {}
+mod cli;
+mod daemon;
+mod demo;
+mod down;
+mod image;
+mod preflight;
+mod run;
+mod settings;
+mod status;
+mod up;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // These two must stay single-threaded and small, so they leave before anything else starts.
+    match arguments.get(1).and_then(|verb| verb.to_str()) {
+        Some("shim") => return pouch::shim::main(arguments.into_iter().skip(2)),
+        Some("worker") => return agent::worker::main(arguments.into_iter().skip(2)),
+        _ => {}
+    }
+    match execute(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("crest: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: Cli) -> anyhow::Result<()> {
+    let settings = cli.settings();
+    match cli.command {
+        Command::Up(options) => up::up(&settings, &options),
+        Command::Run(options) => run::run(&settings, &options),
+        Command::Down(options) => down::down(&settings, &options),
+        Command::Status(options) => status::status(&settings, &options),
+        Command::Kubeconfig => status::kubeconfig(&settings),
+        Command::Image(verb) => image::execute(&settings, verb),
+        Command::Demo(options) => demo::demo(&settings, &options),
+        Command::Completion { shell } => {
+            cli::print_completion(shell);
+            Ok(())
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Logs: one line per event on standard error, filtered by level or by `target=level` directives.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -22,7 +24,10 @@ pub struct FilterError {
 pub fn init(filter: &str, format: Format) -> Result<(), FilterError> {
     let env_filter =
         EnvFilter::try_new(filter).map_err(|source| FilterError { filter: filter.to_owned(), source })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(env_filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(env_filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // An error means that a subscriber is installed already, as in tests: then that one stays.
     let _already_set = match format {
         Format::Text => builder.finish().try_init(),

@@ -1,0 +1,89 @@
+//! `crest run`: every role of a one-machine cluster in this process.
+//!
+//! ```text
+//!   lock ──► store ──► certificates ──► API server ──► engine, agent, controllers, schedulers ──► wait for a signal
+//! ```
+//! Ending it ends none of the containers: they are adopted at the next start. `crest down` ends them.
+
+mod certificates;
+pub(crate) mod roles;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{LogFormat, RunOptions};
+use crate::daemon::InstanceLock;
+use crate::settings::Settings;
+
+pub(crate) fn run(settings: &Settings, options: &RunOptions) -> anyhow::Result<()> {
+    if options.detached {
+        rustix::process::setsid().context("cannot leave the terminal's session")?;
+    }
+    let format = match options.log_format {
+        LogFormat::Text => kit::telemetry::Format::Text,
+        LogFormat::Json => kit::telemetry::Format::Json,
+    };
+    kit::telemetry::init(&options.log, format)?;
+    anyhow::ensure!(rustix::process::geteuid().is_root(), "`crest run` needs root: run it with sudo");
+    prepare_folders(settings)?;
+    let _lock = InstanceLock::take(&settings.run_dir())?;
+    kit::tls::install_default_provider();
+    // Two threads serve a machine well: work that blocks has threads of its own.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: &Settings) -> anyhow::Result<()> {
+    let token = CancellationToken::new();
+    let cluster = roles::Cluster::start(settings, &token).await?;
+    tracing::info!(instance = %settings.instance, api = %settings.api_address(), "Crest runs");
+    tokio::select! {
+        () = until_signalled() => tracing::info!("Stopping: asked by a signal; containers run on"),
+        () = token.cancelled() => {}
+    }
+    token.cancel();
+    cluster.ended().await;
+    Ok(())
+}
+
+async fn until_signalled() {
+    let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
+        // Without handlers the signals end the process at once, which is safe at any moment.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn prepare_folders(settings: &Settings) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    for folder in [settings.state_dir(), settings.run_dir(), settings.worker_dir()] {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder);
+        made.with_context(|| format!("cannot create `{}`", folder.display()))?;
+    }
+    share_binary(&settings.worker_dir())
+}
+
+/// Puts this program where batch containers see it. A copy, not a link: the original may be replaced by an upgrade
+/// while workers run, and they must go on with what they started as.
+fn share_binary(worker_dir: &Path) -> anyhow::Result<()> {
+    let program = fs::read_link("/proc/self/exe").context("cannot find this program's own file")?;
+    let shared = worker_dir.join("crest");
+    let same = || -> Option<bool> {
+        let (ours, theirs) = (fs::metadata(&program).ok()?, fs::metadata(&shared).ok()?);
+        Some(ours.len() == theirs.len() && ours.modified().ok()? <= theirs.modified().ok()?)
+    };
+    if same() == Some(true) {
+        return Ok(());
+    }
+    let part = worker_dir.join(".crest.part");
+    fs::copy(&program, &part).with_context(|| format!("cannot copy this program to `{}`", part.display()))?;
+    fs::rename(&part, &shared).with_context(|| format!("cannot put `{}` in place", shared.display()))
+}

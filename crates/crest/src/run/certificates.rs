@@ -1,0 +1,49 @@
+//! The certificates of a one-machine cluster, all from the cluster's own authority, and the administrator's
+//! kubeconfig.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use api::authority::{Authority, Holder, write_secret};
+use kit::tls::PairPaths;
+
+use crate::settings::Settings;
+
+/// Where each party's certificate lies.
+#[derive(Clone, Debug)]
+pub(super) struct Certificates {
+    pub(super) authority: PathBuf,
+    pub(super) api_server: PairPaths,
+    /// With which the API server calls the agents.
+    pub(super) kubelet_client: PairPaths,
+    pub(super) agent: PairPaths,
+}
+
+pub(super) fn prepare(settings: &Settings, node: &str) -> anyhow::Result<Certificates> {
+    let now = kit::clock::wall();
+    let authority =
+        Authority::build(&settings.pki_dir(), now).context("cannot set up the cluster's authority")?;
+    let address = IpAddr::from(settings.address);
+    let service = first_address(&settings.service_cidr)?;
+    let holder = Holder::api_server([node.to_owned()], [address], service);
+    let api_server = authority.certificate("api-server", &holder, now)?;
+    let holder = Holder::client("kube-apiserver-kubelet-client", "system:masters");
+    let kubelet_client = authority.certificate("kubelet-client", &holder, now)?;
+    let agent = authority.certificate("agent", &Holder::agent(node, [address]), now)?;
+    let admin = authority.certificate("admin", &Holder::client("admin", "system:masters"), now)?;
+    let server = format!("https://{}", settings.api_address());
+    let kubeconfig = authority.kubeconfig(&server, "admin", &admin)?;
+    let path = settings.kubeconfig();
+    write_secret(&path, kubeconfig.as_bytes())
+        .with_context(|| format!("cannot write the kubeconfig `{}`", path.display()))?;
+    Ok(Certificates { authority: authority.certificate_path(), api_server, kubelet_client, agent })
+}
+
+/// The first address of a range such as `10.96.0.0/16`: that of the Service `kubernetes`.
+fn first_address(cidr: &str) -> anyhow::Result<IpAddr> {
+    let network = cidr.split('/').next().unwrap_or_default();
+    let network: std::net::Ipv4Addr =
+        network.parse().with_context(|| format!("`{cidr}` is no range of addresses"))?;
+    Ok(IpAddr::from(std::net::Ipv4Addr::from(u32::from(network).saturating_add(1))))
+}

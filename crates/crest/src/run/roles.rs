@@ -1,0 +1,163 @@
+//! The roles of a one-machine cluster and what each is given. Each could run alone: all that they share is the API.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use anyhow::Context;
+use api::authentication::{Authenticator, User};
+use kit::task::spawn;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::certificates::{self, Certificates};
+use crate::settings::Settings;
+
+/// Everything that runs, by role.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    roles: Vec<JoinHandle<()>>,
+}
+
+impl Cluster {
+    /// Opens the store, binds the sockets, starts all roles. An error here means that nothing was started.
+    pub(super) async fn start(settings: &Settings, token: &CancellationToken) -> anyhow::Result<Self> {
+        let node = node_name()?;
+        let store =
+            store::embedded::Embedded::open(&settings.store_file(), store::embedded::Options::default())?;
+        let certificates = certificates::prepare(settings, &node)?;
+        let server = api::Server::build(api_config(settings, &certificates), store).await?;
+        let clients = Clients {
+            agent: server.client(&User::node(&node)),
+            controllers: server.client(&User::component("controllers")),
+            fuxi: server.client(&User::component("fuxi")),
+        };
+        let engine = pouch::Engine::build(engine_config(settings)?).await?;
+        let agent = agent::Agent::build(agent_config(settings, &certificates, node, clients.agent)).await?;
+        let root_ca_pem = tokio::fs::read_to_string(&certificates.authority).await?;
+        let control = control::Config {
+            client: clients.controllers,
+            root_ca_pem,
+            seed: kit::clock::since_epoch().as_secs(),
+        };
+        let batch = control::fuxi::Config { client: clients.fuxi, worker_dir: settings.worker_dir() };
+
+        let roles = vec![
+            start("api", token, |token| server.run(token)),
+            start_fallible("pouch", token, |token| async move { engine.run(token).await }),
+            start("agent", token, |token| agent.run(token)),
+            start("control", token, |token| control::run(control, token)),
+            start_fallible("fuxi", token, |token| control::fuxi::run(batch, token)),
+        ];
+        Ok(Self { roles })
+    }
+
+    /// Waits until every role has ended after the token was cancelled.
+    pub(super) async fn ended(self) {
+        for role in self.roles {
+            // A role that panicked has logged it; the others are waited for all the same.
+            let _ended = role.await;
+        }
+    }
+}
+
+struct Clients {
+    agent: kube::Client,
+    controllers: kube::Client,
+    fuxi: kube::Client,
+}
+
+/// Runs a role; when it ends, whatever the reason, the process ends: it is started again as a whole.
+fn start<F>(
+    name: &'static str,
+    token: &CancellationToken,
+    role: impl FnOnce(CancellationToken) -> F,
+) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let running = role(token.clone());
+    let everything = token.clone();
+    spawn(name, async move {
+        let ended = everything.drop_guard();
+        running.await;
+        drop(ended);
+    })
+}
+
+fn start_fallible<F, E>(
+    name: &'static str,
+    token: &CancellationToken,
+    role: impl FnOnce(CancellationToken) -> F,
+) -> JoinHandle<()>
+where
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: std::error::Error + Send + 'static,
+{
+    start(name, token, |token| {
+        let running = role(token);
+        async move {
+            if let Err(error) = running.await {
+                tracing::error!(role = name, error = %kit::Chain(&error), "Role failed");
+            }
+        }
+    })
+}
+
+fn node_name() -> anyhow::Result<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    // Kubernetes names nodes by DNS rules; a host may be named otherwise.
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    let name = name.trim_matches(['-', '.']).to_owned();
+    anyhow::ensure!(!name.is_empty(), "this host has no name: set one with `hostname`");
+    Ok(name)
+}
+
+fn api_config(settings: &Settings, certificates: &Certificates) -> api::Config {
+    api::Config {
+        listen: settings.api_address(),
+        advertised: None,
+        service_cidr: settings.service_cidr.clone(),
+        serving: certificates.api_server.clone(),
+        kubelet_client: certificates.kubelet_client.clone(),
+        authority: certificates.authority.clone(),
+        authenticator: Authenticator::default(),
+    }
+}
+
+pub(crate) fn engine_config(settings: &Settings) -> anyhow::Result<pouch::Config> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    Ok(pouch::Config {
+        root: settings.pouch_dir(),
+        run_dir: settings.run_dir().join("pouch"),
+        socket: settings.cri_socket(),
+        bridge: settings.bridge(),
+        pod_cidr: settings.pod_cidr.clone(),
+        nft_table: settings.instance.clone(),
+        shim: vec![program.into_os_string(), "shim".into()],
+        cgroup_root: settings.instance.clone(),
+    })
+}
+
+fn agent_config(
+    settings: &Settings,
+    certificates: &Certificates,
+    node: String,
+    client: kube::Client,
+) -> agent::Config {
+    agent::Config {
+        node_name: node,
+        node_ip: IpAddr::from(settings.address),
+        client,
+        cri_socket: settings.cri_socket(),
+        kubelet_listen: settings.kubelet_address(),
+        kubelet_pair: certificates.agent.clone(),
+        client_authority: certificates.authority.clone(),
+        root: settings.state_dir(),
+        run_dir: settings.run_dir(),
+        cgroup_root: settings.instance.clone(),
+        max_pods: 250,
+        labels: BTreeMap::new(),
+        arbiter: agent::Arbiter::default(),
+    }
+}

@@ -1,0 +1,15 @@
+//! End to end: the real binary, real kubectl, real containers. Needs root, kubectl, nftables and busybox-static;
+//! says so and passes where they are missing.
+
+#[path = "e2e/cluster.rs"]
+mod cluster;
+#[path = "e2e/guest.rs"]
+mod guest;
+#[path = "e2e/kubectl.rs"]
+mod kubectl;
+#[path = "e2e/lifecycle.rs"]
+mod lifecycle;
+#[path = "e2e/refusals.rs"]
+mod refusals;
+#[path = "e2e/survival.rs"]
+mod survival;

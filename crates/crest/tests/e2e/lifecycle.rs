@@ -1,0 +1,66 @@
+//! Starting, asking, stopping: idempotent, and without a trace.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::cluster::{Cluster, run};
+
+/// Everything on this host that carries the instance's name.
+fn traces(instance: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let lines = |program: &str, arguments: &[&str]| run(Command::new(program).args(arguments), "").stdout;
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    found.extend(mounts.lines().filter(|line| line.contains(instance)).map(|line| format!("mount {line}")));
+    let links = fs::read_dir("/sys/class/net").unwrap().flatten();
+    let links = links.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    found.extend(links.filter(|name| name.starts_with(instance)).map(|name| format!("interface {name}")));
+    let tables = lines("nft", &["list", "tables"]);
+    found
+        .extend(tables.lines().filter(|line| line.contains(instance)).map(|line| format!("nftables {line}")));
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let path = hierarchy.path().join(instance);
+        if path.exists() {
+            found.push(format!("cgroup {}", path.display()));
+        }
+    }
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(line) = fs::read(process.path().join("cmdline")) else { continue };
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(&format!("/{instance}/")) || line.contains(&format!(" {instance} ")) {
+            found.push(format!("process {line}"));
+        }
+    }
+    if Path::new("/run").join(instance).exists() {
+        found.push(format!("folder /run/{instance}"));
+    }
+    found
+}
+
+#[test]
+fn up_is_idempotent_and_down_leaves_no_trace() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.with_busybox();
+    let again = cluster.crest(&["up"]);
+    assert!(again.code == 0 && again.stdout.contains("runs already"), "{again:?}");
+    let status = cluster.crest(&["status", "-o", "json"]);
+    assert!(status.stdout.contains("\"state\": \"ready\""), "{status:?}");
+
+    cluster.apply(
+        "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {volumes: [{name: m, emptyDir: {medium: Memory}}], \
+         containers: [{name: c, image: 'busybox:test', command: [sleep, '1000'], \
+         volumeMounts: [{name: m, mountPath: /m}]}]}}",
+    );
+    cluster.ok(&["wait", "--for=condition=Ready", "pod/p", "--timeout=60s"]);
+    assert!(!traces(&cluster.instance).is_empty(), "a running cluster can be seen");
+
+    let down = cluster.crest(&["down", "--grace-seconds", "1"]);
+    assert_eq!(down.code, 0, "{down:?}");
+    assert_eq!(traces(&cluster.instance), Vec::<String>::new());
+    assert_eq!(cluster.crest(&["down"]).code, 0, "down of what is down is fine");
+    assert_ne!(cluster.crest(&["status"]).code, 0);
+
+    // Objects and images stayed: the Pod comes back.
+    assert_eq!(cluster.crest(&["up"]).code, 0);
+    cluster.ok(&["wait", "--for=condition=Ready", "pod/p", "--timeout=60s"]);
+}
