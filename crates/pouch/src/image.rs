@@ -190,4 +190,6 @@ fn find<'a>(index: &'a Index, text: &str) -> Result<Option<(&'a Digest, &'a Reco
 }
 
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod tests;

@@ -53,8 +53,10 @@ impl Layout {
         let n_workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(missing.len());
         let queue = Mutex::new(missing);
         let failure = Mutex::new(None);
+        // A function of its own, so that the lock is not held while the layer is unpacked.
+        let next = || queue.lock().pop_front();
         let work = || {
-            while let Some(layer) = queue.lock().pop_front() {
+            while let Some(layer) = next() {
                 if let Err(error) = self.unpack_layer(layer, progress) {
                     queue.lock().clear();
                     failure.lock().get_or_insert(error);

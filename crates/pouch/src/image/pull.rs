@@ -369,3 +369,6 @@ fn is_passing(error: &PullError) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

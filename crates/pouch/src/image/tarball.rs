@@ -194,8 +194,8 @@ impl<R: Read> Entries<R> {
             kind,
             size,
             mode: header.mode().map_err(|_| bad("mode"))? & 0o7777,
-            uid: extensions.uid.map_or_else(|| header.uid().map_err(|_| bad("uid")), Ok)?,
-            gid: extensions.gid.map_or_else(|| header.gid().map_err(|_| bad("gid")), Ok)?,
+            uid: extensions.uid.map_or_else(|| owner(&header.as_old().uid, header.uid()), Ok).map_err(|_| bad("uid"))?,
+            gid: extensions.gid.map_or_else(|| owner(&header.as_old().gid, header.gid()), Ok).map_err(|_| bad("gid"))?,
             mtime: extensions.mtime.unwrap_or((i64::try_from(seconds).unwrap_or(0), 0)),
             link,
             device,
@@ -215,6 +215,11 @@ impl<R: Read> Read for Entries<R> {
         self.body_left -= n_read as u64;
         Ok(n_read)
     }
+}
+
+/// Some writers leave the owner blank and mean root.
+fn owner(field: &[u8], read: io::Result<u64>) -> io::Result<u64> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(0) } else { read }
 }
 
 fn kind(header: &Header, path: &[u8]) -> Result<Kind, TarError> {

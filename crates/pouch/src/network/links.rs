@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use futures::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
-use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::ipam::{Cidr, mac};
 
@@ -130,7 +130,10 @@ impl Links {
             .controller(bridge)
             .up()
             .build();
-        self.handle.link().add(message).execute().await.map_err(failed("create", pair.host))
+        self.handle.link().add(message).execute().await.map_err(failed("create", pair.host))?;
+        // Where the bridge itself filters (br_netfilter), a pod's packet to its own host port turns round in the bridge.
+        let port = LinkBridgePort::new(self.index(pair.host).await?).hairpin(true).build();
+        self.handle.link().set_port(port).execute().await.map_err(failed("configure", pair.host))
     }
 
     /// Whether the device of this namespace is there and meant for `ip`.

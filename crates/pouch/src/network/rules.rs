@@ -32,6 +32,10 @@ table ip {table} {{
     type filter hook prerouting priority raw; policy accept;
     iifname "{bridge}" ip daddr 127.0.0.0/8 drop
   }}
+  chain redirects {{
+    type filter hook output priority filter; policy accept;
+    oifname "{bridge}" icmp type redirect drop
+  }}
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
 {ports}  }}

@@ -45,6 +45,9 @@ impl<W: Write> TarWriter<W> {
         header.set_entry_type(EntryType::Regular);
         header.set_mode(0o644);
         header.set_size(size);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         self.builder.append_data(&mut header, path, content)
     }
 
@@ -117,6 +120,7 @@ fn header(metadata: &Metadata) -> Header {
     header.set_mode(metadata.mode() & 0o7777);
     header.set_uid(u64::from(metadata.uid()));
     header.set_gid(u64::from(metadata.gid()));
+    header.set_mtime(0);
     header.set_size(if kind.is_file() { metadata.len() } else { 0 });
     header.set_entry_type(if kind.is_dir() {
         EntryType::Directory
