@@ -1,1 +1,30 @@
 //! The edges that wire engines and workload controllers to the API, one module each. Never a second copy of a decision.
+//!
+//! ```text
+//!   one watch per kind ──► World ──► handlers note keys ──► queue ──► decide (pure) ──► act
+//! ```
+
+pub mod act;
+pub mod catalog;
+pub mod deployment;
+pub mod event_ttl;
+pub mod expectations;
+pub mod fuxi;
+pub mod garbage;
+pub mod informer;
+pub mod job;
+pub mod key;
+pub mod namespace;
+pub mod node_lifecycle;
+pub mod owner;
+pub mod pod_gc;
+pub mod pods;
+pub mod queue;
+pub mod record;
+pub mod replica_set;
+pub mod run;
+pub mod service_account;
+pub mod sigma;
+pub mod world;
+
+pub use run::{Config, run};

@@ -1,0 +1,144 @@
+//! Calls to the API as controllers make them, with errors that say what was attempted on what.
+
+use std::error::Error;
+use std::fmt::Debug;
+
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::key::ObjectKey;
+
+/// The API refused an action, or could not be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {verb} {kind} `{key}`")]
+pub struct ActError {
+    pub verb: &'static str,
+    pub kind: String,
+    pub key: ObjectKey,
+    #[source]
+    pub source: Box<kube::Error>,
+}
+
+impl ActError {
+    /// The HTTP status of the refusal.
+    pub fn code(&self) -> Option<u16> {
+        match &*self.source {
+            kube::Error::Api(status) => Some(status.code),
+            _ => None,
+        }
+    }
+}
+
+/// Whether `error` or a cause of it is an update that met a newer version.
+pub fn is_conflict(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<ActError>().is_some_and(|error| error.code() == Some(409)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// A kind of a namespace that controllers act on.
+pub trait Acted:
+    Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+{
+}
+
+impl<K> Acted for K where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+{
+}
+
+/// The actions of one component.
+#[derive(Clone)]
+pub struct Act {
+    client: Client,
+}
+
+impl Debug for Act {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Act").finish_non_exhaustive()
+    }
+}
+
+impl Act {
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn api<K: Acted>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Creates `object`; its name may be left to the server by `generateName`.
+    pub async fn create<K: Acted>(&self, object: &K) -> Result<K, ActError> {
+        let namespace = object.namespace().unwrap_or_default();
+        let api = self.api::<K>(&namespace);
+        let name = object.meta().name.clone().or_else(|| object.meta().generate_name.clone());
+        let key = ObjectKey { namespace, name: name.unwrap_or_default() };
+        api.create(&PostParams::default(), object).await.map_err(failed::<K>("create", &key))
+    }
+
+    /// Merges `patch` into the object.
+    pub async fn patch<K: Acted>(&self, key: &ObjectKey, patch: &serde_json::Value) -> Result<K, ActError> {
+        let api = self.api::<K>(&key.namespace);
+        let patched = api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched.map_err(failed::<K>("patch", key))
+    }
+
+    /// Replaces the status by that of `object`, if nobody changed the object meanwhile.
+    pub async fn replace_status<K: Acted>(&self, object: &K) -> Result<K, ActError> {
+        let key = ObjectKey::of(object);
+        let api = self.api::<K>(&key.namespace);
+        let replaced = api.replace_status(&key.name, &PostParams::default(), object).await;
+        replaced.map_err(failed::<K>("update the status of", &key))
+    }
+
+    /// Deletes the object; one that is gone already is a success.
+    pub async fn delete<K: Acted>(&self, key: &ObjectKey, how: &DeleteParams) -> Result<(), ActError> {
+        let api = self.api::<K>(&key.namespace);
+        unless_gone(api.delete(&key.name, how).await.map(drop).map_err(failed::<K>("delete", key)))
+    }
+}
+
+/// Wraps what the client says about an action on `key`.
+pub fn failed<K: Resource<DynamicType = ()>>(
+    verb: &'static str,
+    key: &ObjectKey,
+) -> impl FnOnce(kube::Error) -> ActError {
+    let (kind, key) = (K::kind(&()).into_owned(), key.clone());
+    move |source| ActError { verb, kind, key, source: Box::new(source) }
+}
+
+/// Takes "not found" as done.
+pub fn unless_gone(result: Result<(), ActError>) -> Result<(), ActError> {
+    match result {
+        Err(error) if error.code() == Some(404) => Ok(()),
+        other => other,
+    }
+}
+
+/// Deletes exactly the object with this uid, so that a namesake made meanwhile stays.
+pub fn only(uid: Option<&str>) -> DeleteParams {
+    let preconditions =
+        uid.map(|uid| kube::api::Preconditions { uid: Some(uid.to_owned()), ..Default::default() });
+    DeleteParams { preconditions, ..DeleteParams::background() }
+}

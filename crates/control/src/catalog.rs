@@ -1,0 +1,66 @@
+//! Which kinds the server has: for controllers that deal with all of them alike.
+
+use kube::core::PartialObjectMeta;
+use kube::core::{ApiResource, DynamicObject};
+use kube::discovery::{ApiCapabilities, Discovery, Scope, verbs};
+use kube::{Api, Client};
+
+/// A kind that can be listed, watched and deleted.
+#[derive(Clone, Debug)]
+pub struct KindEntry {
+    pub resource: ApiResource,
+    pub is_namespaced: bool,
+    pub can_delete_collection: bool,
+}
+
+/// The server does not say which kinds it has.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot discover the server's kinds")]
+pub struct CatalogError {
+    #[source]
+    source: Box<kube::Error>,
+}
+
+/// The metadata of an object of any kind.
+pub type Meta = PartialObjectMeta<DynamicObject>;
+
+impl KindEntry {
+    /// The objects of the kind in `namespace`; everywhere or of the cluster for `None`.
+    pub fn api(&self, client: &Client, namespace: Option<&str>) -> Api<Meta> {
+        match namespace.filter(|_| self.is_namespaced) {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &self.resource),
+            None => Api::all_with(client.clone(), &self.resource),
+        }
+    }
+
+    /// As people name it: `deployments.apps`, `pods`.
+    pub fn name(&self) -> String {
+        if self.resource.group.is_empty() {
+            self.resource.plural.clone()
+        } else {
+            format!("{}.{}", self.resource.plural, self.resource.group)
+        }
+    }
+}
+
+/// All kinds of the server whose objects come and go, in the version that it recommends.
+pub async fn kinds(client: &Client) -> Result<Vec<KindEntry>, CatalogError> {
+    let discovery = Discovery::new(client.clone())
+        .run()
+        .await
+        .map_err(|source| CatalogError { source: Box::new(source) })?;
+    let all = discovery.groups().flat_map(|group| group.recommended_resources());
+    let mut entries: Vec<KindEntry> = all.filter_map(|(resource, able)| entry(resource, &able)).collect();
+    entries.sort_by_key(KindEntry::name);
+    Ok(entries)
+}
+
+fn entry(resource: ApiResource, able: &ApiCapabilities) -> Option<KindEntry> {
+    // Events have two names and are stored once.
+    let is_alias = resource.group == "events.k8s.io";
+    let is_managed =
+        [verbs::LIST, verbs::WATCH, verbs::DELETE].iter().all(|verb| able.supports_operation(verb));
+    let is_namespaced = able.scope == Scope::Namespaced;
+    let can_delete_collection = able.supports_operation(verbs::DELETE_COLLECTION);
+    (is_managed && !is_alias).then_some(KindEntry { resource, is_namespaced, can_delete_collection })
+}

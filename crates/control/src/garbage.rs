@@ -1,0 +1,218 @@
+//! The garbage collector: objects whose owners are gone go too, in the way that their owner's deletion asked for.
+//!
+//! It sees the metadata of every kind, by one watch each.
+
+mod decide;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::core::ApiResource;
+use kube::runtime::watcher;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::{CatalogError, KindEntry, Meta, kinds};
+use crate::informer::{Change, Informer};
+use crate::key::ObjectKey;
+use crate::queue::{Next, Queue, queue};
+use crate::world::World;
+
+use decide::{Graph, Identity, Node, Verdict};
+
+const N_WORKERS: usize = 8;
+
+#[derive(Clone, Debug)]
+struct Garbage {
+    world: World,
+    graph: Arc<Mutex<Graph>>,
+    kinds: Arc<[KindEntry]>,
+}
+
+/// An object could not be collected or let go.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {attempt} {kind} `{key}`")]
+struct CollectError {
+    attempt: &'static str,
+    kind: String,
+    key: ObjectKey,
+    source: Box<kube::Error>,
+}
+
+/// Discovers the kinds, watches them all and collects until `token` is cancelled.
+pub async fn run(world: World, token: CancellationToken) -> Result<(), CatalogError> {
+    let kinds: Arc<[KindEntry]> = kinds(world.act.client()).await?.into();
+    let (keys, work) = queue::<String>();
+    let garbage = Garbage { world, graph: Arc::default(), kinds };
+    let mut synced = Vec::new();
+    for kind in garbage.kinds.iter() {
+        synced.push(garbage.watch(kind, &keys, &token));
+    }
+    let ready = async {
+        for informer in &synced {
+            informer.synced().await;
+        }
+    };
+    // Before all kinds are known, owners look gone that are only not listed yet.
+    if token.run_until_cancelled(ready).await.is_some() {
+        work.run("garbage", N_WORKERS, token, move |uid| garbage.clone().reconcile(uid)).await;
+    }
+    Ok(())
+}
+
+impl Garbage {
+    fn watch(
+        &self,
+        kind: &KindEntry,
+        keys: &Queue<String>,
+        token: &CancellationToken,
+    ) -> Arc<Informer<Meta>> {
+        let informer: Arc<Informer<Meta>> = Arc::default();
+        let (graph, keys, resource) = (Arc::clone(&self.graph), keys.clone(), kind.resource.clone());
+        informer.on_change(move |change| note(&graph, &keys, &resource, change));
+        let api = kind.api(self.world.act.client(), None);
+        let watch = Arc::clone(&informer).run(api, watcher::Config::default(), token.clone());
+        kit::task::spawn("metadata", watch);
+        informer
+    }
+
+    async fn reconcile(self, uid: String) -> Result<Next, CollectError> {
+        let (verdict, node) = {
+            let graph = self.graph.lock();
+            (graph.decide(&uid), graph.get(&uid).cloned())
+        };
+        let Some(node) = node else { return Ok(Next::Rest) };
+        match verdict {
+            Verdict::Keep => {}
+            Verdict::Collect { is_foreground, unknown } => {
+                if self.find_living(&node, &unknown).await?.is_empty() {
+                    self.delete(&node.identity, is_foreground).await?;
+                }
+            }
+            Verdict::Trim { unknown } => {
+                let living = self.find_living(&node, &unknown).await?;
+                let gone = |owner: &OwnerReference| unknown.contains(owner) && !living.contains(owner);
+                self.remove_owners(&node, gone).await?;
+            }
+            Verdict::Await { dependents } => {
+                for dependent in &dependents {
+                    self.delete(&dependent.identity, true).await?;
+                }
+            }
+            Verdict::Orphan { dependents } => {
+                for dependent in &dependents {
+                    self.remove_owners(dependent, |owner| owner.uid == uid).await?;
+                }
+                self.release(&node, decide::ORPHAN).await?;
+            }
+            Verdict::Release { finalizer } => self.release(&node, finalizer).await?,
+        }
+        Ok(Next::Rest)
+    }
+
+    /// The owners that the graph does not know but the server does: watches run beside each other, so a new owner
+    /// may be seen after its dependent.
+    async fn find_living(
+        &self,
+        node: &Node,
+        unknown: &[OwnerReference],
+    ) -> Result<Vec<OwnerReference>, CollectError> {
+        let mut living = Vec::new();
+        for owner in unknown {
+            let Some(kind) = self.kind(&owner.api_version, &owner.kind) else {
+                // A kind that is not served now may be again: nothing is deleted on a guess.
+                living.push(owner.clone());
+                continue;
+            };
+            let api = kind.api(self.world.act.client(), Some(&node.identity.key.namespace));
+            let found =
+                api.get_opt(&owner.name).await.map_err(failed("look for the owner of", &node.identity))?;
+            if found.is_some_and(|found| found.metadata.uid.as_ref() == Some(&owner.uid)) {
+                living.push(owner.clone());
+            }
+        }
+        Ok(living)
+    }
+
+    async fn delete(&self, identity: &Identity, is_foreground: bool) -> Result<(), CollectError> {
+        let policy =
+            if is_foreground { PropagationPolicy::Foreground } else { PropagationPolicy::Background };
+        let how = DeleteParams {
+            propagation_policy: Some(policy),
+            preconditions: Some(Preconditions { uid: Some(identity.uid.clone()), ..Default::default() }),
+            ..DeleteParams::default()
+        };
+        let Some(kind) = self.kind(&identity.api_version, &identity.kind) else { return Ok(()) };
+        let api = kind.api(self.world.act.client(), Some(&identity.key.namespace));
+        match api.delete(&identity.key.name, &how).await {
+            Ok(_) => tracing::debug!(kind = identity.kind, key = %identity.key, "Collected"),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(failed("collect", identity)(error)),
+        }
+        Ok(())
+    }
+
+    async fn remove_owners(
+        &self,
+        node: &Node,
+        is_gone: impl Fn(&OwnerReference) -> bool,
+    ) -> Result<(), CollectError> {
+        let kept: Vec<&OwnerReference> = node.owners.iter().filter(|owner| !is_gone(owner)).collect();
+        self.patch(&node.identity, json!({ "ownerReferences": kept })).await
+    }
+
+    async fn release(&self, node: &Node, finalizer: &str) -> Result<(), CollectError> {
+        let kept: Vec<&String> = node.finalizers.iter().filter(|each| *each != finalizer).collect();
+        self.patch(&node.identity, json!({ "finalizers": kept })).await
+    }
+
+    async fn patch(&self, identity: &Identity, mut metadata: Value) -> Result<(), CollectError> {
+        let Some(kind) = self.kind(&identity.api_version, &identity.kind) else { return Ok(()) };
+        // The uid keeps a namesake from being changed.
+        metadata["uid"] = json!(identity.uid);
+        let api = kind.api(self.world.act.client(), Some(&identity.key.namespace));
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        match api.patch_metadata(&identity.key.name, &PatchParams::default(), &patch).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_gone(&error) => Ok(()),
+            Err(error) => Err(failed("let go of", identity)(error)),
+        }
+    }
+
+    fn kind(&self, api_version: &str, kind: &str) -> Option<&KindEntry> {
+        let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        self.kinds.iter().find(|entry| entry.resource.group == group && entry.resource.kind == kind)
+    }
+}
+
+fn note(graph: &Mutex<Graph>, keys: &Queue<String>, resource: &ApiResource, change: &Change<'_, Meta>) {
+    let object = change.object();
+    let Some(uid) = object.metadata.uid.clone() else { return };
+    let concerned = if change.after.is_some() {
+        let identity = Identity {
+            api_version: resource.api_version.clone(),
+            kind: resource.kind.clone(),
+            key: ObjectKey::of(&**object),
+            uid,
+        };
+        graph.lock().set(Node::of(identity, &object.metadata))
+    } else {
+        graph.lock().remove(&uid)
+    };
+    concerned.into_iter().for_each(|uid| keys.add(uid));
+}
+
+/// Gone, or another object by now.
+fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409))
+}
+
+fn failed(attempt: &'static str, identity: &Identity) -> impl FnOnce(kube::Error) -> CollectError {
+    let (kind, key) = (identity.kind.clone(), identity.key.clone());
+    move |source| CollectError { attempt, kind, key, source: Box::new(source) }
+}

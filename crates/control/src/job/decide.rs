@@ -1,0 +1,247 @@
+//! What a Job owes: pods until enough ended well, an end when too many failed or time is up, and its status.
+
+pub(crate) mod indexes;
+mod status;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::pods;
+
+/// The pause after the first failure; it doubles with each further one in a row.
+const FIRST_PAUSE: i64 = 10;
+const LONGEST_PAUSE: i64 = 360;
+/// As many pods at once as kube-controller-manager makes.
+const BURST: usize = 500;
+
+/// What is owed to the world.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// One entry per pod to make: its index in an indexed Job.
+    pub(crate) create: Vec<Option<u32>>,
+    pub(crate) delete: Vec<Arc<Pod>>,
+    pub(crate) status: JobStatus,
+    /// The Job itself is to go: it ended long enough ago.
+    pub(crate) is_expired: bool,
+    pub(crate) check_after: Option<Duration>,
+    /// Said once, when the Job ends or is suspended.
+    pub(crate) turn: Option<Turn>,
+}
+
+/// What changes the course of a Job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Completed,
+    Failed { reason: &'static str, message: &'static str },
+    Suspended,
+    Resumed,
+}
+
+/// The Job's pods, by what became of them.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) active: Vec<Arc<Pod>>,
+    pub(crate) n_terminating: usize,
+    pub(crate) succeeded: Vec<Arc<Pod>>,
+    pub(crate) failed: Vec<Arc<Pod>>,
+    /// Indexes of which a pod ended well, now or earlier.
+    pub(crate) done: BTreeSet<u32>,
+}
+
+impl Tally {
+    fn of(job: &Job, owned: &[Arc<Pod>], spec: &JobSpec) -> Self {
+        let select =
+            |keep: &dyn Fn(&Pod) -> bool| owned.iter().filter(|pod| keep(pod)).cloned().collect::<Vec<_>>();
+        let succeeded = select(&|pod| pods::phase(pod) == "Succeeded");
+        let completions = spec.completions.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+        let earlier =
+            job.status.as_ref().and_then(|status| status.completed_indexes.as_deref()).unwrap_or("");
+        let mut done = indexes::parse(earlier, completions);
+        done.extend(succeeded.iter().filter_map(|pod| indexes::of(pod)).filter(|&index| index < completions));
+        Self {
+            active: select(&pods::is_active),
+            n_terminating: owned.iter().filter(|pod| pods::is_terminating(pod)).count(),
+            // A pod that was deleted before it ended did not end well.
+            failed: select(&|pod| pods::phase(pod) == "Failed"),
+            succeeded,
+            done,
+        }
+    }
+
+    fn n_succeeded(&self, job: &Job, spec: &JobSpec) -> i32 {
+        if indexes::is_indexed(spec) {
+            return i32::try_from(self.done.len()).unwrap_or(i32::MAX);
+        }
+        // Pods that were cleaned away were counted before.
+        let earlier = job.status.as_ref().and_then(|status| status.succeeded).unwrap_or(0);
+        i32::try_from(self.succeeded.len()).unwrap_or(i32::MAX).max(earlier)
+    }
+
+    fn n_failed(&self, job: &Job) -> i32 {
+        let earlier = job.status.as_ref().and_then(|status| status.failed).unwrap_or(0);
+        i32::try_from(self.failed.len()).unwrap_or(i32::MAX).max(earlier)
+    }
+}
+
+/// Decides on one Job. `owned` are its pods, ended ones included.
+pub(crate) fn decide(job: &Job, owned: &[Arc<Pod>], now: Timestamp) -> Plan {
+    let spec = job.spec.clone().unwrap_or_default();
+    let tally = Tally::of(job, owned, &spec);
+    if let Some(ended) = status::ended_at(job) {
+        return after_the_end(job, &spec, tally, (ended, now));
+    }
+    let turn = turn(job, &spec, &tally, now);
+    let mut plan = Plan { turn, ..Plan::default() };
+    let is_stopped =
+        spec.suspend == Some(true) || matches!(turn, Some(Turn::Completed | Turn::Failed { .. }));
+    if job.metadata.deletion_timestamp.is_some() {
+        // Its pods are the garbage collector's.
+    } else if is_stopped {
+        plan.delete.clone_from(&tally.active);
+    } else {
+        size(job, &spec, &tally, (now, &mut plan));
+        plan.check_after = soonest(plan.check_after, deadline_left(job, &spec, now));
+    }
+    plan.status = status::status(job, &spec, &tally, (turn, now));
+    plan
+}
+
+/// A Job that ended only waits to be cleaned away.
+fn after_the_end(job: &Job, spec: &JobSpec, tally: Tally, (ended, now): (Timestamp, Timestamp)) -> Plan {
+    let mut status = job.status.clone().unwrap_or_default();
+    status.terminating = i32::try_from(tally.n_terminating).ok();
+    status.active = None;
+    let mut plan = Plan { status, delete: tally.active, ..Plan::default() };
+    if let Some(ttl) = spec.ttl_seconds_after_finished {
+        let left = ended.as_second().saturating_add(i64::from(ttl)) - now.as_second();
+        plan.is_expired = left <= 0 && job.metadata.deletion_timestamp.is_none();
+        plan.check_after = u64::try_from(left).ok().filter(|&left| left > 0).map(Duration::from_secs);
+    }
+    plan
+}
+
+fn turn(job: &Job, spec: &JobSpec, tally: &Tally, now: Timestamp) -> Option<Turn> {
+    let limit = spec.backoff_limit.unwrap_or(6);
+    let n_failed = tally.n_failed(job);
+    let is_late = deadline(job, spec).is_some_and(|deadline| now.as_second() >= deadline);
+    if n_failed > limit || exceeds_restarts(spec, tally, limit) {
+        let message = "Job has reached the specified backoff limit";
+        return Some(Turn::Failed { reason: "BackoffLimitExceeded", message });
+    }
+    if is_late {
+        let message = "Job was active longer than specified deadline";
+        return Some(Turn::Failed { reason: "DeadlineExceeded", message });
+    }
+    if is_complete(job, spec, tally) {
+        return Some(Turn::Completed);
+    }
+    match (spec.suspend == Some(true), status::is_suspended(job)) {
+        (true, false) => Some(Turn::Suspended),
+        (false, true) => Some(Turn::Resumed),
+        _ => None,
+    }
+}
+
+/// Pods that restart in place fail by restarting.
+fn exceeds_restarts(spec: &JobSpec, tally: &Tally, limit: i32) -> bool {
+    let policy = spec.template.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
+    let restarts: i32 = tally.active.iter().map(|pod| pods::restarts(pod)).fold(0, i32::saturating_add);
+    policy == Some("OnFailure") && if limit == 0 { restarts > 0 } else { restarts >= limit }
+}
+
+fn is_complete(job: &Job, spec: &JobSpec, tally: &Tally) -> bool {
+    let n_succeeded = tally.n_succeeded(job, spec);
+    match spec.completions {
+        Some(completions) => n_succeeded >= completions,
+        // A work queue: the first that ends well says that the work is done, the others may finish.
+        None => n_succeeded > 0 && tally.active.is_empty(),
+    }
+}
+
+/// Makes or takes away pods so that as many run as may.
+fn size(job: &Job, spec: &JobSpec, tally: &Tally, (now, plan): (Timestamp, &mut Plan)) {
+    let wanted = wanted(job, spec, tally);
+    if tally.active.len() > wanted {
+        let mut surplus = tally.active.clone();
+        // What has run the shortest loses least.
+        surplus.sort_by_key(|pod| {
+            (pods::ready_since(pod).is_some(), std::cmp::Reverse(pod.metadata.creation_timestamp.clone()))
+        });
+        surplus.truncate(tally.active.len() - wanted);
+        plan.delete = surplus;
+        return;
+    }
+    let missing = (wanted - tally.active.len()).min(BURST);
+    let pause = pause_left(tally, now);
+    if missing == 0 || pause.is_some() {
+        plan.check_after = pause.filter(|_| missing > 0);
+        return;
+    }
+    plan.create = if indexes::is_indexed(spec) {
+        let taken: BTreeSet<u32> = tally.active.iter().filter_map(|pod| indexes::of(pod)).collect();
+        let completions = spec.completions.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+        let open = (0..completions).filter(|index| !taken.contains(index) && !tally.done.contains(index));
+        open.take(missing).map(Some).collect()
+    } else {
+        vec![None; missing]
+    };
+}
+
+fn wanted(job: &Job, spec: &JobSpec, tally: &Tally) -> usize {
+    let parallelism = spec.parallelism.unwrap_or(1).max(0);
+    let wanted = match spec.completions {
+        Some(completions) => parallelism.min(completions - tally.n_succeeded(job, spec)),
+        // No pod follows the first that ended well.
+        None if tally.n_succeeded(job, spec) > 0 => {
+            i32::try_from(tally.active.len()).unwrap_or(0).min(parallelism)
+        }
+        None => parallelism,
+    };
+    usize::try_from(wanted).unwrap_or(0)
+}
+
+/// How long the next pod must wait after failures that no success came after.
+fn pause_left(tally: &Tally, now: Timestamp) -> Option<Duration> {
+    let last_success = tally.succeeded.iter().map(|pod| ended_second(pod)).max().unwrap_or(i64::MIN);
+    let in_a_row: Vec<i64> =
+        tally.failed.iter().map(|pod| ended_second(pod)).filter(|&second| second > last_success).collect();
+    let last = in_a_row.iter().max()?;
+    let doublings = u32::try_from(in_a_row.len() - 1).unwrap_or(u32::MAX).min(10);
+    let pause = (FIRST_PAUSE << doublings).min(LONGEST_PAUSE);
+    let left = last.saturating_add(pause) - now.as_second();
+    u64::try_from(left).ok().filter(|&left| left > 0).map(Duration::from_secs)
+}
+
+/// When the last container of an ended pod ended.
+fn ended_second(pod: &Pod) -> i64 {
+    let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    let ends = containers.into_iter().flatten().filter_map(|container| {
+        let end = container.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref()?;
+        Some(end.0.as_second())
+    });
+    let created = || pod.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
+    ends.max().or_else(created).unwrap_or(0)
+}
+
+fn deadline(job: &Job, spec: &JobSpec) -> Option<i64> {
+    let start = job.status.as_ref()?.start_time.as_ref().filter(|_| spec.suspend != Some(true))?;
+    Some(start.0.as_second().saturating_add(spec.active_deadline_seconds?))
+}
+
+fn deadline_left(job: &Job, spec: &JobSpec, now: Timestamp) -> Option<Duration> {
+    let Some(deadline) = deadline(job, spec) else {
+        // Not started yet: the whole time is left.
+        let whole = u64::try_from(spec.active_deadline_seconds?).ok()?;
+        return Some(Duration::from_secs(whole + 1));
+    };
+    Some(Duration::from_secs(u64::try_from(deadline - now.as_second()).unwrap_or(0) + 1))
+}
+
+fn soonest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
+}

@@ -1,0 +1,197 @@
+//! Sigma at the API: pods and nodes in by watch, bindings and reasons out.
+//!
+//! One task owns all state, so nothing is locked; bindings run beside it and report back to it.
+
+mod convert;
+mod decide;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use convert::{taint, toleration};
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use sigma::PodId;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::act::{Act, ActError, failed};
+use crate::informer::Change;
+use crate::key::ObjectKey;
+use crate::record::{Note, Recorder};
+use crate::world::World;
+
+use decide::{Decision, Scheduler};
+
+/// Bindings under way at once. More wait: the server is the bottleneck then.
+const MAX_IN_FLIGHT: usize = 64;
+
+/// News for the scheduler's task.
+#[derive(Debug)]
+enum News {
+    Node(String, Option<Arc<Node>>),
+    Pod(Arc<Pod>),
+    PodGone(PodId),
+}
+
+/// Subscribes to `world` and returns the scheduler's work.
+pub fn start(world: &World, seed: u64, token: CancellationToken) -> impl Future<Output = ()> + use<> {
+    let (news, received) = mpsc::unbounded_channel();
+    let nodes = news.clone();
+    world.nodes.on_change(move |change| {
+        let name = change.object().metadata.name.clone().unwrap_or_default();
+        // Nobody listens any more: the process is going down.
+        let _stopped = nodes.send(News::Node(name, change.after.cloned()));
+    });
+    world.pods.on_change(move |change| {
+        let _stopped = news.send(pod_news(change));
+    });
+    let edge = Edge { act: world.act.clone(), recorder: world.recorder.named(model::names::SIGMA_SCHEDULER) };
+    let (pods, nodes) = (Arc::clone(&world.pods), Arc::clone(&world.nodes));
+    async move {
+        // A half-known cluster would look emptier than it is.
+        let ready = async { tokio::join!(pods.synced(), nodes.synced()) };
+        if token.run_until_cancelled(ready).await.is_some() {
+            edge.run(Scheduler::new(seed), received, token).await;
+        }
+    }
+}
+
+fn pod_news(change: &Change<'_, Pod>) -> News {
+    match (change.after, decide::id_of(change.object())) {
+        (None, Some(id)) => News::PodGone(id),
+        _ => News::Pod(Arc::clone(change.object())),
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Edge {
+    act: Act,
+    recorder: Recorder,
+}
+
+impl Edge {
+    async fn run(
+        self,
+        mut scheduler: Scheduler,
+        mut news: mpsc::UnboundedReceiver<News>,
+        token: CancellationToken,
+    ) {
+        let mut bindings = FuturesUnordered::new();
+        let mut owed = std::collections::VecDeque::new();
+        loop {
+            while bindings.len() < MAX_IN_FLIGHT
+                && let Some(decision) = owed.pop_front()
+            {
+                bindings.push(self.clone().act(decision));
+            }
+            let pause_end = scheduler.next_pause_end();
+            tokio::select! {
+                () = token.cancelled() => return,
+                Some(failed) = bindings.next() => {
+                    if let Some(id) = failed {
+                        scheduler.bind_failed(&id, kit::clock::monotonic());
+                    }
+                }
+                received = news.recv() => match received {
+                    Some(first) => take_all(&mut scheduler, first, &mut news),
+                    None => return,
+                },
+                () = sleep_until(pause_end) => {}
+            }
+            owed.extend(scheduler.decide(kit::clock::monotonic()));
+        }
+    }
+
+    /// Does what was decided; the id when a binding failed.
+    async fn act(self, decision: Decision) -> Option<PodId> {
+        let (result, failed) = match decision {
+            Decision::Bind { id, pod, node } => (self.bind(&pod, &node).await, Some(id)),
+            Decision::Report { pod, reason, message } => {
+                let result = self.report(&pod, reason, &message).await;
+                self.recorder.note(&*pod, Note::warning("FailedScheduling", message));
+                (result, None)
+            }
+        };
+        match result {
+            Ok(()) => None,
+            Err(error) => {
+                tracing::warn!(error = %kit::Chain(&error), "Scheduling was not written");
+                failed
+            }
+        }
+    }
+
+    async fn bind(&self, pod: &Pod, node: &str) -> Result<(), ActError> {
+        let key = decide::key_of(pod);
+        let (kind, name) = (Some("Node".to_owned()), Some(node.to_owned()));
+        let binding = Binding {
+            metadata: ObjectMeta {
+                name: Some(key.name.clone()),
+                namespace: Some(key.namespace.clone()),
+                uid: pod.metadata.uid.clone(),
+                ..ObjectMeta::default()
+            },
+            target: ObjectReference { api_version: Some("v1".to_owned()), kind, name, ..Default::default() },
+        };
+        post_binding(self.act.client(), &key, &binding).await.map_err(failed::<Pod>("bind", &key))?;
+        let message = format!("Successfully assigned {key} to {node}");
+        tracing::debug!(pod = %key, node, "Bound");
+        self.recorder.note(pod, Note::normal("Scheduled", message));
+        Ok(())
+    }
+
+    async fn report(&self, pod: &Pod, reason: &str, message: &str) -> Result<(), ActError> {
+        let key = decide::key_of(pod);
+        let api: Api<Pod> = Api::namespaced(self.act.client().clone(), &key.namespace);
+        let condition = PodCondition {
+            type_: "PodScheduled".to_owned(),
+            status: "False".to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            last_transition_time: Some(Time(kit::clock::wall())),
+            ..PodCondition::default()
+        };
+        let patch = serde_json::json!({ "status": { "conditions": [condition] } });
+        let patched = api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+        crate::act::unless_gone(patched.map(drop).map_err(failed::<Pod>("report on", &key)))
+    }
+}
+
+async fn post_binding(client: &Client, key: &ObjectKey, binding: &Binding) -> kube::Result<()> {
+    let body = serde_json::to_vec(binding).map_err(kube::Error::SerdeError)?;
+    let path = format!("/api/v1/namespaces/{}/pods", key.namespace);
+    let request = kube::core::Request::new(path);
+    let request = request
+        .create_subresource("binding", &key.name, &PostParams::default(), body)
+        .map_err(kube::Error::BuildRequest)?;
+    client.request::<serde_json::Value>(request).await.map(drop)
+}
+
+/// All news at hand, so that pods that come together are placed together.
+fn take_all(scheduler: &mut Scheduler, first: News, more: &mut mpsc::UnboundedReceiver<News>) {
+    let now = kit::clock::monotonic();
+    let mut next = Some(first);
+    while let Some(news) = next {
+        match news {
+            News::Node(name, node) => scheduler.node_changed(&name, node.as_deref(), now),
+            News::Pod(pod) => scheduler.pod_changed(&pod, now),
+            News::PodGone(id) => scheduler.pod_gone(&id, now),
+        }
+        next = more.try_recv().ok();
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

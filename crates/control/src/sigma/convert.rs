@@ -1,0 +1,169 @@
+//! Kubernetes' Pods and Nodes in the engine's words.
+
+use k8s_openapi::api::core::v1 as k8s;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
+use model::Quantity;
+use sigma::label::{NodeTerm, PreferredTerm, Requirement};
+use sigma::node::{Effect, Node, Taint};
+use sigma::pod::{
+    HostPort, InclusionPolicy, Pod, SpreadConstraint, Toleration, TolerationMatch, WhenUnsatisfiable,
+};
+use sigma::resources::{Amounts, CPU, InitContainer, effective_requests};
+
+/// The node as the engine sees it.
+pub(crate) fn node(node: &k8s::Node) -> Node {
+    let spec = node.spec.clone().unwrap_or_default();
+    let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+    Node {
+        name: node.metadata.name.clone().unwrap_or_default(),
+        allocatable: allocatable.map(amounts).unwrap_or_default(),
+        labels: node.metadata.labels.clone().unwrap_or_default(),
+        taints: spec.taints.iter().flatten().filter_map(taint).collect(),
+        unschedulable: spec.unschedulable == Some(true),
+    }
+}
+
+pub(crate) fn taint(taint: &k8s::Taint) -> Option<Taint> {
+    let value = taint.value.clone().unwrap_or_default();
+    Some(Taint { key: taint.key.clone(), value, effect: effect(&taint.effect)? })
+}
+
+/// The pod as the engine sees it.
+pub(crate) fn pod(pod: &k8s::Pod) -> Pod {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let node_affinity =
+        spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.clone()).unwrap_or_default();
+    let required = node_affinity.required_during_scheduling_ignored_during_execution;
+    let preferred = node_affinity.preferred_during_scheduling_ignored_during_execution;
+    let labels = pod.metadata.labels.clone().unwrap_or_default();
+    Pod {
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+        owner: crate::owner::controller_uid(&pod.metadata).map(str::to_owned),
+        requests: requests(&spec),
+        node_selector: spec.node_selector.clone().unwrap_or_default(),
+        required_nodes: required.map(|selector| selector.node_selector_terms.iter().map(term).collect()),
+        preferred_nodes: preferred.iter().flatten().map(preferred_term).collect(),
+        tolerations: spec.tolerations.iter().flatten().map(toleration).collect(),
+        spread: spec
+            .topology_spread_constraints
+            .iter()
+            .flatten()
+            .map(|each| spread_constraint(each, &labels))
+            .collect(),
+        host_ports: spec.containers.iter().flat_map(host_ports).collect(),
+        priority: spec.priority.unwrap_or(0),
+        labels,
+    }
+}
+
+/// What the pod asks of a node in all.
+fn requests(spec: &k8s::PodSpec) -> Amounts {
+    let containers: Vec<Amounts> = spec.containers.iter().map(container_requests).collect();
+    let init = spec.init_containers.iter().flatten().map(|container| InitContainer {
+        requests: container_requests(container),
+        is_sidecar: container.restart_policy.as_deref() == Some("Always"),
+    });
+    let overhead = spec.overhead.as_ref().map(amounts).unwrap_or_default();
+    effective_requests(&containers, &init.collect::<Vec<_>>(), &overhead)
+}
+
+/// A limit without a request stands for both.
+fn container_requests(container: &k8s::Container) -> Amounts {
+    let Some(resources) = &container.resources else { return Amounts::new() };
+    let mut asked = resources.limits.as_ref().map(amounts).unwrap_or_default();
+    asked.extend(resources.requests.iter().flat_map(amounts));
+    asked
+}
+
+fn amounts(quantities: &std::collections::BTreeMap<String, Text>) -> Amounts {
+    quantities.iter().filter_map(|(name, text)| Some((name.clone(), amount(name, text)?))).collect()
+}
+
+/// A quantity that does not parse was refused by the API; one from elsewhere is left out.
+fn amount(name: &str, text: &Text) -> Option<u64> {
+    let quantity = Quantity::parse(&text.0).ok()?;
+    let units = if name == CPU { quantity.to_milli() } else { quantity.to_units() };
+    Some(u64::try_from(units.max(0)).unwrap_or(u64::MAX))
+}
+
+fn term(term: &k8s::NodeSelectorTerm) -> NodeTerm {
+    let requirements = |list: &Option<Vec<k8s::NodeSelectorRequirement>>| {
+        let requirement = |each: &k8s::NodeSelectorRequirement| Requirement {
+            key: each.key.clone(),
+            operator: crate::owner::operator(&each.operator),
+            values: each.values.clone().unwrap_or_default(),
+        };
+        list.iter().flatten().map(requirement).collect()
+    };
+    NodeTerm { labels: requirements(&term.match_expressions), fields: requirements(&term.match_fields) }
+}
+
+fn preferred_term(preferred: &k8s::PreferredSchedulingTerm) -> PreferredTerm {
+    PreferredTerm { weight: u32::try_from(preferred.weight).unwrap_or(0), term: term(&preferred.preference) }
+}
+
+pub(crate) fn toleration(toleration: &k8s::Toleration) -> Toleration {
+    let matches = match toleration.operator.as_deref() {
+        Some("Exists") => TolerationMatch::Exists,
+        _ => TolerationMatch::Equal(toleration.value.clone().unwrap_or_default()),
+    };
+    let effect = toleration.effect.as_deref().and_then(effect);
+    Toleration { key: toleration.key.clone().unwrap_or_default(), matches, effect }
+}
+
+fn effect(name: &str) -> Option<Effect> {
+    match name {
+        "NoSchedule" => Some(Effect::NoSchedule),
+        "PreferNoSchedule" => Some(Effect::PreferNoSchedule),
+        "NoExecute" => Some(Effect::NoExecute),
+        _ => None,
+    }
+}
+
+fn spread_constraint(
+    constraint: &k8s::TopologySpreadConstraint,
+    labels: &sigma::label::Labels,
+) -> SpreadConstraint {
+    let mut selector = constraint.label_selector.as_ref().map(crate::owner::selector);
+    // Only pods with the same values under these keys count: in practice, those of one revision.
+    for key in constraint.match_label_keys.iter().flatten() {
+        if let (Some(selector), Some(value)) = (&mut selector, labels.get(key)) {
+            selector.requirements.push(Requirement::equals(key, value));
+        }
+    }
+    let unsatisfiable = match constraint.when_unsatisfiable.as_str() {
+        "ScheduleAnyway" => WhenUnsatisfiable::ScheduleAnyway,
+        _ => WhenUnsatisfiable::DoNotSchedule,
+    };
+    SpreadConstraint {
+        topology_key: constraint.topology_key.clone(),
+        max_skew: u32::try_from(constraint.max_skew).unwrap_or(1),
+        unsatisfiable,
+        selector,
+        min_domains: constraint.min_domains.and_then(|least| u32::try_from(least).ok()),
+        affinity_policy: policy(constraint.node_affinity_policy.as_deref(), InclusionPolicy::Honor),
+        taints_policy: policy(constraint.node_taints_policy.as_deref(), InclusionPolicy::Ignore),
+    }
+}
+
+fn policy(name: Option<&str>, default: InclusionPolicy) -> InclusionPolicy {
+    match name {
+        Some("Honor") => InclusionPolicy::Honor,
+        Some("Ignore") => InclusionPolicy::Ignore,
+        _ => default,
+    }
+}
+
+fn host_ports(container: &k8s::Container) -> Vec<HostPort> {
+    let ports = container.ports.iter().flatten();
+    let taken = ports.filter_map(|port| {
+        let number =
+            port.host_port.and_then(|number| u16::try_from(number).ok()).filter(|&number| number > 0)?;
+        Some(HostPort {
+            protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
+            address: port.host_ip.clone().unwrap_or_default(),
+            port: number,
+        })
+    });
+    taken.collect()
+}

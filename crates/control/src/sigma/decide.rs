@@ -1,0 +1,278 @@
+//! The scheduler between the watch and the API: which pods wait, which are tried now, which only after a change.
+//!
+//! ```text
+//!              node or pod change that may help          pause over
+//!   Parked ◄──────────────────────────────────► Active ◄──────────── Paused
+//!      ▲                                          │ place               ▲
+//!      │ does not fit                             ▼                     │ bind failed
+//!      └──────────────────────────────────── decision ──► Binding ──────┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1 as k8s;
+use model::names::SIGMA_SCHEDULER;
+use sigma::{Cluster, Outcome, Pending, PodId, Unplaced};
+
+use super::convert;
+use crate::key::ObjectKey;
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What is owed to the API.
+#[derive(Clone, Debug)]
+pub(crate) enum Decision {
+    Bind {
+        id: PodId,
+        pod: Arc<k8s::Pod>,
+        node: String,
+    },
+    /// The pod waits, and its condition must say why.
+    Report {
+        pod: Arc<k8s::Pod>,
+        reason: &'static str,
+        message: String,
+    },
+}
+
+/// All that the scheduler knows.
+#[derive(Debug)]
+pub(crate) struct Scheduler {
+    cluster: Cluster,
+    nodes: BTreeMap<String, sigma::node::Node>,
+    waiting: HashMap<PodId, Waiting>,
+    /// In the order of arrival.
+    active: BTreeSet<(u64, PodId)>,
+    paused: BTreeSet<(Instant, PodId)>,
+    /// Assumed on a node; the API does not say so yet.
+    binding: BTreeSet<PodId>,
+    n_arrivals: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    pod: Arc<k8s::Pod>,
+    arrival: u64,
+    n_failures: u32,
+    place: Place,
+    last_report: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Active,
+    /// Does not fit; a change may help, but not before this time.
+    Parked {
+        not_before: Instant,
+    },
+    Paused {
+        until: Instant,
+    },
+    Binding,
+}
+
+impl Scheduler {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            cluster: Cluster::new(seed),
+            nodes: BTreeMap::new(),
+            waiting: HashMap::new(),
+            active: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            binding: BTreeSet::new(),
+            n_arrivals: 0,
+        }
+    }
+
+    /// A node came, changed, or went (`None`).
+    pub(crate) fn node_changed(&mut self, name: &str, node: Option<&k8s::Node>, now: Instant) {
+        let Some(node) = node.map(convert::node) else {
+            self.nodes.remove(name);
+            return self.cluster.remove_node(name);
+        };
+        // Heartbeats change nothing that placement depends on, and must not wake the parked.
+        if self.nodes.get(name) == Some(&node) {
+            return;
+        }
+        self.cluster.set_node(&node);
+        self.nodes.insert(name.to_owned(), node);
+        self.wake(now);
+    }
+
+    /// A pod came or changed.
+    pub(crate) fn pod_changed(&mut self, pod: &Arc<k8s::Pod>, now: Instant) {
+        let Some(id) = id_of(pod) else { return };
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        match node {
+            _ if has_ended(pod) => self.pod_gone(&id, now),
+            Some(node) => {
+                self.forget(&id);
+                self.cluster.add_pod(&id, &convert::pod(pod), node);
+            }
+            None if !is_ours(pod) => self.pod_gone(&id, now),
+            None => self.arrive(id, pod),
+        }
+    }
+
+    /// A pod went.
+    pub(crate) fn pod_gone(&mut self, id: &PodId, now: Instant) {
+        self.forget(id);
+        if self.cluster.node_of(id).is_some() {
+            self.cluster.remove_pod(id);
+            self.wake(now);
+        }
+    }
+
+    /// The API did not take a binding: the node's room is given back and the pod tried again after a pause.
+    pub(crate) fn bind_failed(&mut self, id: &PodId, now: Instant) {
+        if !self.binding.remove(id) {
+            return; // Gone or bound meanwhile, as the watch told.
+        }
+        self.cluster.remove_pod(id);
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        let until = now + pause(waiting.n_failures);
+        waiting.n_failures += 1;
+        waiting.place = Place::Paused { until };
+        self.paused.insert((until, id.clone()));
+        self.wake(now);
+    }
+
+    /// When [`Scheduler::decide`] has something to do again although nothing changes.
+    pub(crate) fn next_pause_end(&self) -> Option<Instant> {
+        self.paused.first().map(|(until, _)| *until)
+    }
+
+    /// Places every pod that is due.
+    pub(crate) fn decide(&mut self, now: Instant) -> Vec<Decision> {
+        while let Some((until, id)) = self.paused.first().cloned()
+            && until <= now
+        {
+            self.paused.remove(&(until, id.clone()));
+            self.activate(&id);
+        }
+        let due: Vec<PodId> = std::mem::take(&mut self.active).into_iter().map(|(_, id)| id).collect();
+        let pending = |id: &PodId| {
+            let waiting = self.waiting.get(id)?;
+            Some(Pending { id: id.clone(), pod: convert::pod(&waiting.pod) })
+        };
+        let batch: Vec<Pending> = due.iter().filter_map(pending).collect();
+        let outcomes = self.cluster.place(&batch);
+        let decided = batch.into_iter().zip(outcomes);
+        decided.filter_map(|(pending, outcome)| self.decided(pending.id, outcome, now)).collect()
+    }
+
+    fn decided(&mut self, id: PodId, outcome: Outcome, now: Instant) -> Option<Decision> {
+        let waiting = self.waiting.get_mut(&id)?;
+        let pod = Arc::clone(&waiting.pod);
+        match outcome {
+            Outcome::Placed { node, .. } => {
+                waiting.place = Place::Binding;
+                self.binding.insert(id.clone());
+                Some(Decision::Bind { id, pod, node })
+            }
+            Outcome::Unplaced(unplaced) => {
+                waiting.place = Place::Parked { not_before: now + pause(waiting.n_failures) };
+                waiting.n_failures += 1;
+                waiting.report(reason(&unplaced), unplaced.to_string())
+            }
+        }
+    }
+
+    fn arrive(&mut self, id: PodId, pod: &Arc<k8s::Pod>) {
+        if let Some(waiting) = self.waiting.get_mut(&id) {
+            let is_same = waiting.pod.spec == pod.spec && waiting.pod.metadata.labels == pod.metadata.labels;
+            waiting.pod = Arc::clone(pod);
+            // A changed pod may fit now; one whose status alone changed (by our own report) does not.
+            if !is_same && matches!(waiting.place, Place::Parked { .. }) {
+                self.activate(&id);
+            }
+            return;
+        }
+        self.n_arrivals += 1;
+        let arrival = self.n_arrivals;
+        let place = Place::Active;
+        let waiting = Waiting { pod: Arc::clone(pod), arrival, n_failures: 0, place, last_report: None };
+        self.waiting.insert(id.clone(), waiting);
+        self.active.insert((arrival, id));
+    }
+
+    fn activate(&mut self, id: &PodId) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        waiting.place = Place::Active;
+        self.active.insert((waiting.arrival, id.clone()));
+    }
+
+    /// Something changed that may help a parked pod.
+    fn wake(&mut self, now: Instant) {
+        let mut ready = Vec::new();
+        for (id, waiting) in &mut self.waiting {
+            match waiting.place {
+                Place::Parked { not_before } if not_before <= now => ready.push(id.clone()),
+                Place::Parked { not_before } => {
+                    waiting.place = Place::Paused { until: not_before };
+                    self.paused.insert((not_before, id.clone()));
+                }
+                Place::Active | Place::Paused { .. } | Place::Binding => {}
+            }
+        }
+        ready.iter().for_each(|id| self.activate(id));
+    }
+
+    /// The pod waits no more.
+    fn forget(&mut self, id: &PodId) {
+        self.binding.remove(id);
+        let Some(waiting) = self.waiting.remove(id) else { return };
+        match waiting.place {
+            Place::Active => drop(self.active.remove(&(waiting.arrival, id.clone()))),
+            Place::Paused { until } => drop(self.paused.remove(&(until, id.clone()))),
+            Place::Parked { .. } | Place::Binding => {}
+        }
+    }
+}
+
+impl Waiting {
+    /// Says so once per message: nobody gains from reading it again.
+    fn report(&mut self, reason: &'static str, message: String) -> Option<Decision> {
+        if self.last_report.as_ref() == Some(&message) {
+            return None;
+        }
+        self.last_report = Some(message.clone());
+        Some(Decision::Report { pod: Arc::clone(&self.pod), reason, message })
+    }
+}
+
+/// What identifies the pod to the engine.
+pub(crate) fn id_of(pod: &k8s::Pod) -> Option<PodId> {
+    pod.metadata.uid.as_deref().map(PodId::new)
+}
+
+/// The pod's name, for its binding.
+pub(crate) fn key_of(pod: &k8s::Pod) -> ObjectKey {
+    ObjectKey::of(pod)
+}
+
+fn reason(unplaced: &Unplaced) -> &'static str {
+    match unplaced {
+        Unplaced::BatchResource(_) | Unplaced::NoFit(_) => "Unschedulable",
+    }
+}
+
+fn pause(n_failures: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << n_failures.min(10)).min(LONGEST_PAUSE)
+}
+
+/// An ended pod holds no resources.
+fn has_ended(pod: &k8s::Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn is_ours(pod: &k8s::Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let scheduler = spec.scheduler_name.as_deref().unwrap_or(SIGMA_SCHEDULER);
+    let is_gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
+    scheduler == SIGMA_SCHEDULER && !is_gated && pod.metadata.deletion_timestamp.is_none()
+}

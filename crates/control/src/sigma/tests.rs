@@ -1,0 +1,168 @@
+//! The scheduler's queue, told by events and a made-up clock.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use expect_test::{Expect, expect};
+use k8s_openapi::api::core::v1 as k8s;
+use serde_json::json;
+use sigma::PodId;
+
+use super::decide::{Decision, Scheduler};
+
+fn node(name: &str, cpu: &str) -> k8s::Node {
+    serde_json::from_value(json!({
+        "metadata": { "name": name },
+        "status": { "allocatable": { "cpu": cpu, "memory": "1Gi", "pods": "10" } },
+    }))
+    .unwrap()
+}
+
+fn pod(name: &str, cpu: &str) -> serde_json::Value {
+    json!({
+        "metadata": { "name": name, "namespace": "default", "uid": name },
+        "spec": { "containers": [{ "name": "c", "resources": { "requests": { "cpu": cpu } } }] },
+    })
+}
+
+/// Runs a script of one event per line and prints what is decided after each.
+fn check(script: &str, expect: Expect) {
+    let start = kit::clock::monotonic();
+    let mut scheduler = Scheduler::new(1);
+    let mut now = start;
+    let mut lines = Vec::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let words: Vec<&str> = line.split(' ').collect();
+        step(&mut scheduler, &words, &mut now);
+        let decisions: Vec<String> = scheduler.decide(now).iter().map(show).collect();
+        lines.push(format!("{line}: {}", decisions.join("; ")).trim_end().to_owned());
+    }
+    expect.assert_eq(&lines.join("\n"));
+}
+
+fn step(scheduler: &mut Scheduler, words: &[&str], now: &mut Instant) {
+    match *words {
+        ["node", name, cpu] => scheduler.node_changed(name, Some(&node(name, cpu)), *now),
+        ["lost", name] => scheduler.node_changed(name, None, *now),
+        ["pod", name, cpu] => changed(scheduler, &pod(name, cpu), *now),
+        ["gated", name] => {
+            let mut pod = pod(name, "1");
+            pod["spec"]["schedulingGates"] = json!([{ "name": "g" }]);
+            changed(scheduler, &pod, *now);
+        }
+        ["bound", name, cpu, node] => {
+            let mut pod = pod(name, cpu);
+            pod["spec"]["nodeName"] = json!(node);
+            changed(scheduler, &pod, *now);
+        }
+        ["ended", name, cpu, node] => {
+            let mut pod = pod(name, cpu);
+            pod["spec"]["nodeName"] = json!(node);
+            pod["status"] = json!({ "phase": "Succeeded" });
+            changed(scheduler, &pod, *now);
+        }
+        ["gone", name] => scheduler.pod_gone(&PodId::new(name), *now),
+        ["failed", name] => scheduler.bind_failed(&PodId::new(name), *now),
+        ["wait", seconds] => *now += Duration::from_secs(seconds.parse().unwrap()),
+        _ => panic!("no such event: {words:?}"),
+    }
+}
+
+fn changed(scheduler: &mut Scheduler, pod: &serde_json::Value, now: Instant) {
+    scheduler.pod_changed(&Arc::new(serde_json::from_value(pod.clone()).unwrap()), now);
+}
+
+fn show(decision: &Decision) -> String {
+    match decision {
+        Decision::Bind { id, node, .. } => format!("bind {} to {node}", id.as_str()),
+        Decision::Report { pod, reason, message } => {
+            format!("{} {reason}: {message}", pod.metadata.name.as_deref().unwrap())
+        }
+    }
+}
+
+#[test]
+fn a_pod_is_placed_once_and_its_room_is_taken_at_once() {
+    check(
+        "node a 2
+         pod p 2
+         pod p 2
+         pod q 1
+         bound p 2 a
+         wait 20
+         node a 2
+         gone p",
+        expect![[r#"
+            node a 2:
+            pod p 2: bind p to a
+            pod p 2:
+            pod q 1: q Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.
+            bound p 2 a:
+            wait 20:
+            node a 2:
+            gone p: bind q to a"#]],
+    );
+}
+
+#[test]
+fn a_failed_binding_gives_the_room_back_and_is_tried_after_a_pause() {
+    check(
+        "node a 1
+         pod p 1
+         failed p
+         wait 1
+         failed p
+         wait 1
+         wait 1
+         failed unknown",
+        expect![[r#"
+            node a 1:
+            pod p 1: bind p to a
+            failed p:
+            wait 1: bind p to a
+            failed p:
+            wait 1:
+            wait 1: bind p to a
+            failed unknown:"#]],
+    );
+}
+
+#[test]
+fn gates_hold_a_pod_back_and_ended_pods_hold_nothing() {
+    check(
+        "node a 1
+         gated p
+         bound q 1 a
+         pod p 1
+         wait 5
+         ended q 1 a",
+        expect![[r#"
+            node a 1:
+            gated p:
+            bound q 1 a:
+            pod p 1: p Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.
+            wait 5:
+            ended q 1 a: bind p to a"#]],
+    );
+}
+
+#[test]
+fn a_pod_deleted_while_it_is_bound_leaves_nothing_behind() {
+    check(
+        "node a 1
+         pod p 1
+         gone p
+         failed p
+         pod q 1
+         lost a
+         pod r 1",
+        expect![[r#"
+            node a 1:
+            pod p 1: bind p to a
+            gone p:
+            failed p:
+            pod q 1: bind q to a
+            lost a:
+            pod r 1: r Unschedulable: no nodes available to schedule pods"#]],
+    );
+}
