@@ -194,6 +194,13 @@ static KINDS: &[Kind] = &[
         subresources: &[
             connect("attach", "PodAttachOptions"),
             Subresource { name: "binding", group: "", version: "v1", kind: "Binding", verbs: &["create"] },
+            Subresource {
+                name: "eviction",
+                group: "policy",
+                version: "v1",
+                kind: "Eviction",
+                verbs: &["create"],
+            },
             connect("exec", "PodExecOptions"),
             Subresource { name: "log", group: "", version: "v1", kind: "Pod", verbs: &["get"] },
             connect("portforward", "PodPortForwardOptions"),
