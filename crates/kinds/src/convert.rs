@@ -47,3 +47,22 @@ fn rename(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{from_storage, to_storage};
+    use crate::find;
+
+    #[test]
+    fn events_are_stored_in_the_core_form_and_come_back() {
+        let kind = find("events.k8s.io", "v1", "events").unwrap();
+        let served = json!({"apiVersion": "events.k8s.io/v1", "regarding": {"kind": "Pod"}, "note": "n"});
+        let mut object = served.clone();
+        to_storage(kind, &mut object);
+        assert_eq!(object, json!({"apiVersion": "v1", "involvedObject": {"kind": "Pod"}, "message": "n"}));
+        from_storage(kind, &mut object);
+        assert_eq!(object, served);
+    }
+}

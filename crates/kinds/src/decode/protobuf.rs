@@ -121,7 +121,7 @@ fn fields(
 fn convert(field: &FieldDescriptor, wire: &Wire, definition: Option<&'static Definition>) -> Option<Value> {
     let value = json(wire, definition)?;
     let empty_text = value.as_str().is_some_and(str::is_empty);
-    let zero = value == Value::from(0) || value == Value::Bool(false);
+    let zero = value == 0 || value == false;
     let unset = (empty_text && !field.is_list())
         || (zero && ZERO_IS_UNSET.contains(&field.name()))
         || (field.name() == "status" && value.as_object().is_some_and(Map::is_empty));

@@ -243,7 +243,7 @@ fn varint(number: u8, mut value: u32) -> Vec<u8> {
         out.push((value % 128) as u8 | 128);
         value /= 128;
     }
-    out.push(value as u8);
+    out.push(u8::try_from(value).unwrap());
     out
 }
 

@@ -53,6 +53,13 @@ pub(super) fn job(fields: &mut Map<String, Value>) {
     if let (Some(uid), Some(name), Some(false)) = (uid, name, spec["manualSelector"].as_bool()) {
         own_selector(spec, &uid, &name);
     }
+    // A job without labels of its own has its template's.
+    let labels = spec["template"]["metadata"]["labels"].clone();
+    if labels.is_object()
+        && let Some(metadata) = existing(fields, "metadata")
+    {
+        fill(metadata, "labels", labels);
+    }
 }
 
 /// A job's Pods are found by the job's own identity, so that no two jobs ever share Pods.

@@ -110,9 +110,14 @@ fn what_may_not_change() {
     };
     let pod = |image: &str, node: Value| json!({"spec": {"nodeName": node, "containers": [{"name": "c", "image": image}]}});
     check("Pod", pod("a", Value::Null), pod("b", json!("n1")), expect![[""]]);
-    check("Pod", pod("a", json!("n1")), pod("a", json!("n2")), expect![[r#"
+    check(
+        "Pod",
+        pod("a", json!("n1")),
+        pod("a", json!("n2")),
+        expect![[r#"
         spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
-    "#]]);
+    "#]],
+    );
     check(
         "ConfigMap",
         json!({"immutable": true, "data": {"a": "b"}}),

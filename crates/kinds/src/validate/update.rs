@@ -26,15 +26,15 @@ pub(super) fn check(kind: &Kind, new: &Value, old: &Value, faults: &mut Faults) 
                 }
             }
         }
-        ("crest.dev", "DagJob") => {
-            if new["spec"]["tasks"] != old["spec"]["tasks"]
-                || new["spec"]["volumes"] != old["spec"]["volumes"]
-            {
-                let message = "the tasks of a job may not change once it is created; create another job";
-                faults.push(FieldError::forbidden("spec.tasks", message));
-            }
-        }
+        ("crest.dev", "DagJob") => dag_job(&new["spec"], &old["spec"], faults),
         _ => {}
+    }
+}
+
+fn dag_job(new: &Value, old: &Value, faults: &mut Faults) {
+    if new["tasks"] != old["tasks"] || new["volumes"] != old["volumes"] {
+        let message = "the tasks of a job may not change once it is created; create another job";
+        faults.push(FieldError::forbidden("spec.tasks", message));
     }
 }
 
@@ -148,6 +148,13 @@ fn allow_binding(wanted: &mut Value, spec: &Value) {
     }
     if spec["nodeName"].is_null() {
         wanted["nodeName"] = Value::Null;
+    }
+    // A Pod that is held back may be narrowed down: nothing was decided on it yet.
+    let narrowed = spec["nodeSelector"]
+        .as_object()
+        .is_none_or(|old| old.iter().all(|(key, value)| wanted["nodeSelector"].get(key) == Some(value)));
+    if narrowed && !list(spec, "schedulingGates").is_empty() {
+        wanted["nodeSelector"] = spec["nodeSelector"].clone();
     }
 }
 

@@ -7,10 +7,12 @@ use serde_json::Value;
 use super::{Faults, items, names, required, text, unique};
 use crate::status::FieldError;
 
-/// Returns the names of the volumes, for the mounts to be checked against.
+/// Returns the names of the sound volumes, for the mounts to be checked against.
 pub(super) fn check<'a>(path: &str, spec: &'a Value, faults: &mut Faults) -> HashSet<&'a str> {
     let mut seen = HashSet::new();
+    let mut sound = HashSet::new();
     for (path, volume) in items(path, spec, "volumes") {
+        let faults_before = faults.len();
         let name = text(volume, "name");
         if name.is_empty() {
             faults.push(FieldError::required(format!("{path}.name"), ""));
@@ -20,8 +22,11 @@ pub(super) fn check<'a>(path: &str, spec: &'a Value, faults: &mut Faults) -> Has
             unique(&mut seen, name, format!("{path}.name"), faults);
         }
         sources(&path, volume, faults);
+        if faults.len() == faults_before {
+            sound.insert(name);
+        }
     }
-    seen
+    sound
 }
 
 fn sources(path: &str, volume: &Value, faults: &mut Faults) {
