@@ -61,7 +61,8 @@ impl Archive {
         }
         let mut file = plain_file(file, path, scratch)?;
         let tar = |source| ArchiveError::Tar { path: path.to_owned(), source: Box::new(source) };
-        let length = file.seek(SeekFrom::End(0)).and_then(|length| file.rewind().map(|()| length)).map_err(open)?;
+        let length =
+            file.seek(SeekFrom::End(0)).and_then(|length| file.rewind().map(|()| length)).map_err(open)?;
         let mut entries = Entries::new(BufReader::with_capacity(128 * 1024, &file));
         let mut members = BTreeMap::new();
         while let Some(member) = entries.next().map_err(tar)? {
@@ -127,7 +128,11 @@ impl Archive {
                 for _ in 0..8 {
                     match members.get(&name) {
                         Some(Place::Body { offset, size }) => {
-                            return Ok(Found::Section(Section { file: Arc::clone(file), offset: *offset, left: *size }));
+                            return Ok(Found::Section(Section {
+                                file: Arc::clone(file),
+                                offset: *offset,
+                                left: *size,
+                            }));
                         }
                         Some(Place::Link(target)) => name.clone_from(target),
                         None => break,
@@ -173,9 +178,9 @@ fn plain_file(mut file: File, path: &Path, scratch: &Path) -> Result<File, Archi
         return Ok(file);
     }
     file.rewind().map_err(failed)?;
-    let mut plain = decompressed(BufReader::with_capacity(128 * 1024, file)).map_err(failed)?.take(MAX_UNPACKED);
-    let mut output =
-        File::options().create_new(true).read(true).write(true).open(scratch).map_err(failed)?;
+    let mut plain =
+        decompressed(BufReader::with_capacity(128 * 1024, file)).map_err(failed)?.take(MAX_UNPACKED);
+    let mut output = File::options().create_new(true).read(true).write(true).open(scratch).map_err(failed)?;
     // Without a name it is gone with its last user, however that ends.
     std::fs::remove_file(scratch).map_err(failed)?;
     let n_copied = io::copy(&mut plain, &mut output).map_err(failed)?;

@@ -114,7 +114,11 @@ impl Layout {
 }
 
 /// Copies in pieces large enough that reports cost nothing.
-pub(crate) fn copy(reader: &mut impl Read, writer: &mut impl io::Write, report: &dyn Fn(u64)) -> io::Result<u64> {
+pub(crate) fn copy(
+    reader: &mut impl Read,
+    writer: &mut impl io::Write,
+    report: &dyn Fn(u64),
+) -> io::Result<u64> {
     let mut buffer = vec![0; 256 * 1024];
     let mut n_copied = 0;
     loop {

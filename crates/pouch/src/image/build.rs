@@ -63,7 +63,12 @@ pub enum BuildError {
 
 impl ImageStore {
     /// Packs `rootfs` and adds the image to the store. Blocking.
-    pub fn build(&self, rootfs: &Path, recipe: &Recipe, progress: &dyn Progress) -> Result<Image, BuildError> {
+    pub fn build(
+        &self,
+        rootfs: &Path,
+        recipe: &Recipe,
+        progress: &dyn Progress,
+    ) -> Result<Image, BuildError> {
         let scratch = Scratch(self.layout().scratch());
         pack(rootfs, recipe, &scratch.0)?;
         let images = self.load(&scratch.0, progress)?;
@@ -147,7 +152,8 @@ fn documents(
         ("io.containerd.image.name".to_owned(), name.to_owned()),
     ];
     entry.set_annotations(Some(annotations.into()));
-    let index = ImageIndexBuilder::default().schema_version(2u32).manifests(vec![entry]).build()?.to_string()?;
+    let index =
+        ImageIndexBuilder::default().schema_version(2u32).manifests(vec![entry]).build()?.to_string()?;
     let blob = |content: Vec<u8>| (format!("blobs/sha256/{}", Digest::of(&content).hex()), content);
     Ok(vec![
         ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),

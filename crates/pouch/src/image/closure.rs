@@ -55,7 +55,8 @@ pub fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>, ClosureError> {
         let missing = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(ClosureError::Missing { path: program.to_owned(), missing });
     }
-    let missing: Vec<&str> = text.lines().filter(|line| line.ends_with("=> not found")).map(str::trim).collect();
+    let missing: Vec<&str> =
+        text.lines().filter(|line| line.ends_with("=> not found")).map(str::trim).collect();
     if !missing.is_empty() {
         return Err(ClosureError::Missing { path: program.to_owned(), missing: missing.join(", ") });
     }

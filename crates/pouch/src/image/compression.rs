@@ -3,7 +3,9 @@
 use std::io::{self, BufRead, Read};
 
 /// Reads through whatever compression `reader` begins with.
-pub(crate) fn decompressed<'a, R: BufRead + Send + 'a>(mut reader: R) -> io::Result<Box<dyn Read + Send + 'a>> {
+pub(crate) fn decompressed<'a, R: BufRead + Send + 'a>(
+    mut reader: R,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
     let start = reader.fill_buf()?;
     if start.starts_with(&[0x1f, 0x8b]) {
         return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(reader)));

@@ -50,7 +50,8 @@ impl Index {
     pub(crate) fn update<T>(layout: &Layout, change: impl FnOnce(&mut Self) -> T) -> Result<T, IndexError> {
         let path = layout.images().join("index.json");
         let write = |source| IndexError::Write { path: path.clone(), source };
-        let _lock = Lock::take(&layout.images().join("index.lock"), FlockOperation::LockExclusive).map_err(write)?;
+        let _lock =
+            Lock::take(&layout.images().join("index.lock"), FlockOperation::LockExclusive).map_err(write)?;
         let mut index = Self::read(layout)?;
         let result = change(&mut index);
         let bytes = serde_json::to_vec_pretty(&index)

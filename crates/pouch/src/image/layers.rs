@@ -49,7 +49,8 @@ pub(crate) struct Layer {
 impl Layout {
     /// Unpacks every layer that is missing, several at once.
     pub(crate) fn unpack_layers(&self, layers: &[Layer], progress: &dyn Progress) -> Result<(), LayerError> {
-        let missing: VecDeque<&Layer> = layers.iter().filter(|layer| !self.layer(&layer.chain).exists()).collect();
+        let missing: VecDeque<&Layer> =
+            layers.iter().filter(|layer| !self.layer(&layer.chain).exists()).collect();
         let n_workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(missing.len());
         let queue = Mutex::new(missing);
         let failure = Mutex::new(None);
@@ -80,7 +81,8 @@ impl Layout {
         let item = blob.to_string();
         progress.begin(Stage::Unpack, &item, Some(packed_size));
 
-        let reported = Reported { inner: file, report: |bytes| progress.advance(Stage::Unpack, &item, bytes) };
+        let reported =
+            Reported { inner: file, report: |bytes| progress.advance(Stage::Unpack, &item, bytes) };
         let plain = decompressed(BufReader::with_capacity(128 * 1024, reported)).map_err(open)?;
         // Beyond the entries there may be padding, which is bounded as well.
         let plain = Hashing::new(plain.take(limits.bytes.saturating_add(limits.entries * 1024)));
@@ -91,7 +93,8 @@ impl Layout {
         make_layer_root(&content).map_err(place)?;
         let (_, mut plain) = unpack(plain, &content, limits)
             .map_err(|source| LayerError::Unpack { blob: blob.clone(), source: Box::new(source) })?;
-        io::copy(&mut plain, &mut io::sink()).map_err(|source| LayerError::Tail { blob: blob.clone(), source })?;
+        io::copy(&mut plain, &mut io::sink())
+            .map_err(|source| LayerError::Tail { blob: blob.clone(), source })?;
         let (found, _) = plain.finish();
         if found != layer.diff {
             return Err(LayerError::WrongContent { blob: blob.clone(), expected: layer.diff.clone(), found });

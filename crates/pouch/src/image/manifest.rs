@@ -49,7 +49,11 @@ pub(crate) fn parse(digest: &Digest, bytes: &[u8]) -> Result<Document, ManifestE
         "application/octet-stream",
     ]
     .contains(&kind.as_str());
-    if is_image { Ok(Document::Manifest(manifest)) } else { Err(ManifestError::Kind { digest: digest.clone(), found: kind }) }
+    if is_image {
+        Ok(Document::Manifest(manifest))
+    } else {
+        Err(ManifestError::Kind { digest: digest.clone(), found: kind })
+    }
 }
 
 /// This machine, in the words of image indexes.
@@ -111,11 +115,18 @@ pub(crate) fn chains(config: &ImageConfiguration) -> Result<Vec<(Digest, Digest)
 }
 
 /// Brings the blobs of a manifest and the content that the configuration promises together.
-pub(crate) fn layers(manifest: &ImageManifest, config: &ImageConfiguration) -> Result<Vec<Layer>, ManifestError> {
+pub(crate) fn layers(
+    manifest: &ImageManifest,
+    config: &ImageConfiguration,
+) -> Result<Vec<Layer>, ManifestError> {
     let chains = chains(config)?;
     if chains.len() != manifest.layers().len() {
         let digest = Digest::parse(manifest.config().digest().as_ref())?;
-        return Err(ManifestError::LayerCount { digest, diffs: chains.len(), layers: manifest.layers().len() });
+        return Err(ManifestError::LayerCount {
+            digest,
+            diffs: chains.len(),
+            layers: manifest.layers().len(),
+        });
     }
     let pairs = manifest.layers().iter().zip(chains);
     pairs.map(|(blob, (diff, chain))| Ok(Layer { blob: expected(blob)?.digest, diff, chain })).collect()

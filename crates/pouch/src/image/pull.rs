@@ -127,7 +127,8 @@ impl ImageStore {
 fn client(remote: &Remote) -> Client {
     // Fails if the process has chosen already, which is just as well.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let protocol = if is_local(remote.resolve_registry()) { ClientProtocol::Http } else { ClientProtocol::Https };
+    let protocol =
+        if is_local(remote.resolve_registry()) { ClientProtocol::Http } else { ClientProtocol::Https };
     Client::new(ClientConfig {
         protocol,
         connect_timeout: Some(Duration::from_secs(20)),
@@ -174,8 +175,9 @@ struct Pull<'a> {
 impl Pull<'_> {
     async fn run(&self, normal: Reference) -> Result<Digest, PullError> {
         let layout = self.store.layout().clone();
-        let _lock: Lock =
-            blocking(&self.name, move || layout.adding()).await?.map_err(|source| PullError::Lock { source })?;
+        let _lock: Lock = blocking(&self.name, move || layout.adding())
+            .await?
+            .map_err(|source| PullError::Lock { source })?;
         let (top, manifest_digest, parts) = self.manifest().await?;
         stream::iter(parts.into_iter().map(Ok))
             .try_for_each_concurrent(N_PARALLEL, |part| async move { self.blob(&part).await })
@@ -208,7 +210,8 @@ impl Pull<'_> {
                 Document::Manifest(image_manifest) => {
                     self.keep(&bytes)?;
                     let parts = image_manifest.layers().iter().chain([image_manifest.config()]);
-                    let parts = parts.map(manifest::expected).collect::<Result<Vec<_>, _>>().map_err(unusable)?;
+                    let parts =
+                        parts.map(manifest::expected).collect::<Result<Vec<_>, _>>().map_err(unusable)?;
                     return Ok((top, digest, parts));
                 }
             }
@@ -217,7 +220,11 @@ impl Pull<'_> {
     }
 
     /// A manifest or an index, verified by the digest that was asked for, if any.
-    async fn document(&self, remote: &Remote, wanted: Option<&Digest>) -> Result<(Digest, Vec<u8>), PullError> {
+    async fn document(
+        &self,
+        remote: &Remote,
+        wanted: Option<&Digest>,
+    ) -> Result<(Digest, Vec<u8>), PullError> {
         let reference = || remote.to_string();
         let (bytes, _) = self
             .client
@@ -267,9 +274,8 @@ impl Pull<'_> {
         let partial = |source| PullError::Partial { digest: digest.clone(), source };
         let lock_path = path.with_extension("lock");
         // Two pulls of one blob take turns; the second finds it done.
-        let lock = blocking(&self.name, move || {
-            Lock::take(&lock_path, rustix::fs::FlockOperation::LockExclusive)
-        });
+        let lock =
+            blocking(&self.name, move || Lock::take(&lock_path, rustix::fs::FlockOperation::LockExclusive));
         let _lock = lock.await?.map_err(partial)?;
         if layout.blob(digest).exists() {
             return Ok(());

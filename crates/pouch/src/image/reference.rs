@@ -38,9 +38,7 @@ impl Reference {
                 }
                 Ok(Self::Digested(format!("{}@{digest}", repository(&name))))
             }
-            None => {
-                Ok(Self::Tagged(format!("{}:{}", repository(&name), name.tag().unwrap_or("latest"))))
-            }
+            None => Ok(Self::Tagged(format!("{}:{}", repository(&name), name.tag().unwrap_or("latest")))),
         }
     }
 }

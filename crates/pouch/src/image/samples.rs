@@ -61,7 +61,13 @@ impl Tar {
         self.entry(EntryType::XHeader, "pax", "", &body)
     }
 
-    pub(crate) fn raw(mut self, path: &str, link: &str, content: &[u8], set: impl FnOnce(&mut Header)) -> Self {
+    pub(crate) fn raw(
+        mut self,
+        path: &str,
+        link: &str,
+        content: &[u8],
+        set: impl FnOnce(&mut Header),
+    ) -> Self {
         let mut header = Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);

@@ -115,8 +115,11 @@ impl<R: Read> Entries<R> {
             return Err(TarError::Truncated { offset });
         }
         let header = Header::from_byte_slice(&block).clone();
-        let sum: u32 =
-            block.iter().enumerate().map(|(i, byte)| if (148..156).contains(&i) { 32 } else { u32::from(*byte) }).sum();
+        let sum: u32 = block
+            .iter()
+            .enumerate()
+            .map(|(i, byte)| if (148..156).contains(&i) { 32 } else { u32::from(*byte) })
+            .sum();
         if header.cksum().ok() != Some(sum) {
             return Err(TarError::Checksum { offset });
         }
@@ -180,12 +183,17 @@ impl<R: Read> Entries<R> {
         }
         // Only regular files have a body; a size on anything else is a way to hide content.
         let size = if kind == Kind::Regular { extensions.size.unwrap_or(size) } else { 0 };
-        let link = extensions.link.unwrap_or_else(|| header.link_name_bytes().map(Cow::into_owned).unwrap_or_default());
-        let number = |value: io::Result<Option<u32>>, field| value.map(Option::unwrap_or_default).map_err(|_| bad(field));
+        let link = extensions
+            .link
+            .unwrap_or_else(|| header.link_name_bytes().map(Cow::into_owned).unwrap_or_default());
+        let number = |value: io::Result<Option<u32>>, field| {
+            value.map(Option::unwrap_or_default).map_err(|_| bad(field))
+        };
         let device = match kind {
-            Kind::Character | Kind::Block => {
-                (number(header.device_major(), "device number")?, number(header.device_minor(), "device number")?)
-            }
+            Kind::Character | Kind::Block => (
+                number(header.device_major(), "device number")?,
+                number(header.device_minor(), "device number")?,
+            ),
             Kind::Regular | Kind::Directory | Kind::Symlink | Kind::HardLink | Kind::Fifo => (0, 0),
         };
         let seconds = header.mtime().unwrap_or(0);
@@ -194,8 +202,14 @@ impl<R: Read> Entries<R> {
             kind,
             size,
             mode: header.mode().map_err(|_| bad("mode"))? & 0o7777,
-            uid: extensions.uid.map_or_else(|| owner(&header.as_old().uid, header.uid()), Ok).map_err(|_| bad("uid"))?,
-            gid: extensions.gid.map_or_else(|| owner(&header.as_old().gid, header.gid()), Ok).map_err(|_| bad("gid"))?,
+            uid: extensions
+                .uid
+                .map_or_else(|| owner(&header.as_old().uid, header.uid()), Ok)
+                .map_err(|_| bad("uid"))?,
+            gid: extensions
+                .gid
+                .map_or_else(|| owner(&header.as_old().gid, header.gid()), Ok)
+                .map_err(|_| bad("gid"))?,
             mtime: extensions.mtime.unwrap_or((i64::try_from(seconds).unwrap_or(0), 0)),
             link,
             device,
@@ -210,6 +224,10 @@ impl<R: Read> Entries<R> {
 impl<R: Read> Read for Entries<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let want = buffer.len().min(usize::try_from(self.body_left).unwrap_or(usize::MAX));
+        // Some decoders take an empty buffer for a fault.
+        if want == 0 {
+            return Ok(0);
+        }
         let n_read = self.reader.read(&mut buffer[..want])?;
         self.position += n_read as u64;
         self.body_left -= n_read as u64;

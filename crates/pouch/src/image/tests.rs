@@ -84,8 +84,14 @@ fn an_image_is_found_by_all_its_names_until_it_is_removed() {
     let image = place.load(&sample.tar()).unwrap().remove(0);
     place.store.tag("web:1", "registry.example/team/web:stable").unwrap().unwrap();
     let hex = sample.config.hex();
-    for name in ["web:1", "docker.io/library/web:1", &image.id, hex, &hex[..12], "registry.example/team/web:stable"] {
-        assert_eq!(place.store.resolve(name).unwrap().map(|found| found.id).as_ref(), Some(&image.id), "{name}");
+    for name in
+        ["web:1", "docker.io/library/web:1", &image.id, hex, &hex[..12], "registry.example/team/web:stable"]
+    {
+        assert_eq!(
+            place.store.resolve(name).unwrap().map(|found| found.id).as_ref(),
+            Some(&image.id),
+            "{name}"
+        );
     }
     for name in ["web", "web:2", "ffffffffffff", &Digest::of(b"").to_string()] {
         assert!(place.store.resolve(name).unwrap().is_none(), "{name}");
@@ -130,7 +136,8 @@ fn wrong_content_is_refused_whole() {
     let place = Place::new();
     let good = layout(Some("web:1"), &[layer(b"one")]);
     let mut config = good.clone();
-    let mut bytes = config.files.iter().find(|(name, _)| name.ends_with(good.config.hex())).unwrap().1.clone();
+    let mut bytes =
+        config.files.iter().find(|(name, _)| name.ends_with(good.config.hex())).unwrap().1.clone();
     bytes[20] ^= 1;
     tamper(&mut config, &good.config, &bytes);
     assert!(place.refused(&config.tar()).contains("its content was changed or damaged"));
@@ -160,14 +167,16 @@ fn rewrite(sample: &mut Layout, change: &dyn Fn(&str) -> String) {
     let new_config = change(&old_config);
     let config = Digest::of(new_config.as_bytes());
     let mut manifest: Value = serde_json::from_str(&blob(sample, &sample.manifest)).unwrap();
-    manifest["config"] = super::samples::descriptor(manifest["config"]["mediaType"].as_str().unwrap(), new_config.as_bytes());
+    manifest["config"] =
+        super::samples::descriptor(manifest["config"]["mediaType"].as_str().unwrap(), new_config.as_bytes());
     let manifest = manifest.to_string();
     let digest = Digest::of(manifest.as_bytes());
     let mut index: Value = serde_json::from_slice(&sample.files[0].1).unwrap();
     index["manifests"][0]["digest"] = json!(digest.to_string());
     index["manifests"][0]["size"] = json!(manifest.len());
     sample.files[0].1 = index.to_string().into_bytes();
-    for (old, new, content) in [(&sample.config, &config, new_config), (&sample.manifest, &digest, manifest)] {
+    for (old, new, content) in [(&sample.config, &config, new_config), (&sample.manifest, &digest, manifest)]
+    {
         let file = sample.files.iter_mut().find(|(name, _)| name.ends_with(old.hex())).unwrap();
         *file = (format!("blobs/sha256/{}", new.hex()), content.into_bytes());
     }
@@ -201,17 +210,17 @@ fn hostile_and_broken_archives_are_refused_whole() {
         text.push('\n');
     }
     expect![[r#"
-        `/some.archive.tar` is no tar archive: the tar header at byte 512 has a bad uid
-        `/some.archive.tar` is no tar archive: the tar header at byte 512 has a bad uid
-        `/some.archive.tar` is no tar archive: the tar header at byte 512 has a bad uid
+        cannot install an image of the archive: cannot unpack layer DIGEST: layer entry `../../evil` climbs out of the layer by `..`
+        cannot install an image of the archive: cannot unpack layer DIGEST: layer entry `h` is a hard link to `../../../etc/passwd`, which climbs out of the layer by `..`
+        cannot install an image of the archive: cannot unpack layer DIGEST: layer entry `a/.wh...` is a malformed whiteout
         `/some.archive.tar` is no tar archive: the tar stream ends in the middle of an entry at byte 0
         cannot unpack `/some.archive.tar` to a temporary file: bzip2 compression is not supported; recompress with gzip or zstd
-        `/some.archive.tar` is no tar archive: the tar header at byte 512 has a bad uid
-        `/some.archive.tar` is no tar archive: the tar header at byte 512 has a bad uid
-        `/some.archive.tar` is no tar archive: the tar header at byte 512 has a bad uid
-        `/some.archive.tar` is no tar archive: the tar header at byte 512 has a bad uid
-        `/some.archive.tar` is no tar archive: the tar header at byte 512 has a bad uid
-        `/some.archive.tar` is no tar archive: the tar header at byte 512 has a bad uid
+        `/some.archive.tar` is neither an OCI image layout nor a docker archive
+        `index.json` in the archive cannot be read: EOF while parsing an object at line 1 column 1
+        `/some.archive.tar` holds no image
+        the archive holds no file `../../etc/passwd`
+        `/some.archive.tar` is neither an OCI image layout nor a docker archive
+        the archive holds no file `blobs/sha256/3b3a89e7ceb4ca1cb2923515f1de13d6915ad353c00d41363081bc6e5fd33813`
         cannot unpack `/some.archive.tar` to a temporary file: incomplete deflate stream
     "#]].assert_eq(&text);
     assert!(place.store.load(Path::new("/nowhere"), &()).is_err());
@@ -231,7 +240,10 @@ fn an_index_leads_to_the_image_for_this_machine() {
     };
     let here = super::manifest::architecture();
     let index = |entries: Vec<Value>| {
-        let mut files = vec![("index.json".to_owned(), json!({"schemaVersion": 2, "manifests": entries}).to_string().into_bytes())];
+        let mut files = vec![(
+            "index.json".to_owned(),
+            json!({"schemaVersion": 2, "manifests": entries}).to_string().into_bytes(),
+        )];
         files.extend(mine.files[1..].iter().chain(&foreign.files[1..]).cloned());
         Layout { files, ..mine.clone() }.tar()
     };

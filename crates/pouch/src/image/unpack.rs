@@ -304,7 +304,8 @@ impl Unpacker {
     fn set_directory_times(&mut self) {
         for (path, times) in self.directory_times.drain(..).rev() {
             // A later entry may have replaced the directory; then there is nothing to set.
-            let set = self.place.existing(&path).and_then(|directory| rustix::fs::futimens(&directory, &times));
+            let set =
+                self.place.existing(&path).and_then(|directory| rustix::fs::futimens(&directory, &times));
             if let Err(error) = set {
                 tracing::debug!(path = %path.display(), %error, "Time of a directory not set");
             }
@@ -362,7 +363,8 @@ fn times(member: &Member) -> Timestamps {
 }
 
 fn has_overlay_attribute(member: &Member) -> bool {
-    let is_overlay = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+    let is_overlay =
+        |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
     member.xattrs.iter().any(|(name, _)| is_overlay(name))
 }
 

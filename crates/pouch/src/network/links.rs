@@ -8,7 +8,9 @@ use std::os::fd::AsRawFd;
 use futures::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
-use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
 
 use super::ipam::{Cidr, mac};
 
@@ -98,7 +100,11 @@ impl Links {
     }
 
     /// An address of the host inside `cidr`, on another device than `own`.
-    pub(super) async fn overlap(&self, own: &str, cidr: &Cidr) -> Result<Option<(String, Ipv4Addr)>, LinkError> {
+    pub(super) async fn overlap(
+        &self,
+        own: &str,
+        cidr: &Cidr,
+    ) -> Result<Option<(String, Ipv4Addr)>, LinkError> {
         let own_index = self.find(own).await?.map(|link| link.header.index);
         let read = failed("read the addresses of", "any");
         let addresses: Vec<_> = self.handle.address().get().execute().try_collect().await.map_err(read)?;
@@ -184,8 +190,14 @@ impl Links {
         if !is_bridge(&own) {
             return Err(LinkError::NotABridge { device: bridge.to_owned() });
         }
-        let links: Vec<_> =
-            self.handle.link().get().execute().try_collect().await.map_err(failed("list the ports of", bridge))?;
+        let links: Vec<_> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(failed("list the ports of", bridge))?;
         for link in &links {
             let name = name(link);
             let is_port = link.attributes.contains(&LinkAttribute::Controller(own.header.index));

@@ -61,10 +61,12 @@ impl State {
         let path = file(directory);
         let write = |source| StateError::Write { path: path.clone(), source };
         fs::create_dir_all(directory).map_err(write)?;
-        let _lock = Lock::take(&directory.join("network.lock"), FlockOperation::LockExclusive).map_err(write)?;
+        let _lock =
+            Lock::take(&directory.join("network.lock"), FlockOperation::LockExclusive).map_err(write)?;
         let mut state = Self::read(directory)?;
         let result = change(&mut state);
-        let bytes = serde_json::to_vec(&state).map_err(|source| StateError::Parse { path: path.clone(), source })?;
+        let bytes =
+            serde_json::to_vec(&state).map_err(|source| StateError::Parse { path: path.clone(), source })?;
         write_atomically(&path, &bytes).map_err(write)?;
         Ok(result)
     }
@@ -89,7 +91,8 @@ impl State {
         host_ports: &[HostPort],
     ) -> Result<Lease, LeaseError> {
         for (owner, lease) in self.leases.iter().filter(|(owner, _)| *owner != sandbox_id) {
-            let clash = host_ports.iter().find(|wanted| lease.host_ports.iter().any(|held| clashes(held, wanted)));
+            let clash =
+                host_ports.iter().find(|wanted| lease.host_ports.iter().any(|held| clashes(held, wanted)));
             if let Some(port) = clash {
                 return Err(LeaseError::PortTaken { port: port.host_port, owner: owner.clone() });
             }

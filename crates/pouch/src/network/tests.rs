@@ -123,7 +123,12 @@ fn packets_leave_under_the_hosts_address() {
     // An uplink: 192.0.2.1 is the node, 192.0.2.2 the world.
     node.run(|| output("ip", &["link", "add", "up0", "type", "veth", "peer", "name", "world0"]));
     let target = format!("/proc/{}/fd/{}", std::process::id(), outside.0.as_raw_fd());
-    node.run(|| output("nsenter", &["--net=/proc/thread-self/ns/net", "ip", "link", "set", "world0", "netns", &target]));
+    node.run(|| {
+        output(
+            "nsenter",
+            &["--net=/proc/thread-self/ns/net", "ip", "link", "set", "world0", "netns", &target],
+        )
+    });
     node.run(|| {
         output("ip", &["address", "add", "192.0.2.1/24", "dev", "up0"]);
         output("ip", &["link", "set", "up0", "up"]);
@@ -148,6 +153,8 @@ fn packets_leave_under_the_hosts_address() {
 fn a_restart_finds_everything_and_teardown_leaves_nothing() {
     let pod = Netns::new();
     Netns::new().test(async |state| {
+        // A new namespace takes the switch over from the host.
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
         let before = output("ip", &["-brief", "link"]);
         let first = network(&state);
         first.ensure().await.unwrap();
@@ -157,7 +164,11 @@ fn a_restart_finds_everything_and_teardown_leaves_nothing() {
         let again = network(&state);
         again.ensure().await.unwrap();
         assert_eq!(again.attach("pod", &pod.path(), &[port(80)]).await.unwrap(), attachment);
-        assert_eq!(pod.run(|| output("ip", &["-brief", "link", "show", "eth0"])), device, "the device was replaced");
+        assert_eq!(
+            pod.run(|| output("ip", &["-brief", "link", "show", "eth0"])),
+            device,
+            "the device was replaced"
+        );
         assert_eq!(again.attached().unwrap(), ["pod"]);
         assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap(), "1\n");
 

@@ -53,8 +53,8 @@ impl<W: Write> TarWriter<W> {
 
     /// Everything below `root`; `root` itself becomes the root of the layer.
     pub(super) fn tree(&mut self, root: &Path) -> Result<(), WriteError> {
-        let metadata = fs::metadata(root)
-            .map_err(|source| WriteError::Read { path: root.to_owned(), source })?;
+        let metadata =
+            fs::metadata(root).map_err(|source| WriteError::Read { path: root.to_owned(), source })?;
         if !metadata.is_dir() {
             return Err(WriteError::NotADirectory { path: root.to_owned() });
         }
@@ -65,13 +65,15 @@ impl<W: Write> TarWriter<W> {
     fn children(&mut self, directory: &Path, inside: &Path) -> Result<(), WriteError> {
         let read = |source| WriteError::Read { path: directory.to_owned(), source };
         let mut names = fs::read_dir(directory)
-            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>())
+            .and_then(|entries| {
+                entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>()
+            })
             .map_err(read)?;
         names.sort();
         for name in names {
             let (path, inside) = (directory.join(&name), inside.join(&name));
-            let metadata =
-                fs::symlink_metadata(&path).map_err(|source| WriteError::Read { path: path.clone(), source })?;
+            let metadata = fs::symlink_metadata(&path)
+                .map_err(|source| WriteError::Read { path: path.clone(), source })?;
             // Sockets belong to running processes.
             if metadata.file_type().is_socket() {
                 continue;
@@ -85,7 +87,8 @@ impl<W: Write> TarWriter<W> {
     }
 
     fn entry(&mut self, path: &Path, inside: &Path, metadata: &Metadata) -> Result<(), WriteError> {
-        self.append(path, inside, metadata).map_err(|source| WriteError::Append { path: path.to_owned(), source })
+        self.append(path, inside, metadata)
+            .map_err(|source| WriteError::Append { path: path.to_owned(), source })
     }
 
     fn append(&mut self, path: &Path, inside: &Path, metadata: &Metadata) -> io::Result<()> {

@@ -74,7 +74,8 @@ async fn an_image_comes_from_a_registry_and_a_broken_download_goes_on() {
     drop(rustls::crypto::ring::default_provider().install_default());
     let Some(registry) = Registry::start() else { return };
     // Does not compress, so that half of it is half of it.
-    let noise: Vec<u8> = (0..200_000u32).flat_map(|i| Digest::of(&i.to_le_bytes()).hex().as_bytes()[..4].to_vec()).collect();
+    let noise: Vec<u8> =
+        (0..200_000u32).flat_map(|i| Digest::of(&i.to_le_bytes()).hex().as_bytes()[..4].to_vec()).collect();
     let sample = layout(None, &[Tar::default().file("noise", &noise).finish()]);
     registry.push("team/app:1", &sample).await;
 

@@ -24,7 +24,12 @@ fn shown(bytes: &[u8]) -> String {
                 }
                 text += &format!(
                     "{:?} {path} size {} body {} uid {} mtime {:?} xattrs {}\n",
-                    member.kind, member.size, body.len(), member.uid, member.mtime, member.xattrs.len()
+                    member.kind,
+                    member.size,
+                    body.len(),
+                    member.uid,
+                    member.mtime,
+                    member.xattrs.len()
                 );
             }
         }
@@ -47,7 +52,9 @@ fn extended_headers_apply_to_the_next_entry_only() {
         .directory("x")
         .finish();
     expect![[r#"
-        error: the tar header at byte 1536 has a bad gid
+        Regular d/d/d/d/d/... (204) size 3 body 3 uid 3000000 mtime (12, 500000000) xattrs 1
+        Regular next size 0 body 0 uid 0 mtime (1000000000, 0) xattrs 0
+        Directory d/d/d/d/d/... (205) size 0 body 0 uid 0 mtime (1000000000, 0) xattrs 0
     "#]]
     .assert_eq(&shown(&bytes));
 }
@@ -77,7 +84,8 @@ fn damage_is_told() {
         .collect();
     expect![[r#"
         error: the tar header at byte 0 has a wrong checksum
-        error: the tar header at byte 512 has a bad uid
+        Regular a size 3 body 2 uid 0 mtime (1000000000, 0) xattrs 0
+        error: the tar stream ends in the middle of an entry at byte 514
         error: the tar stream ends in the middle of an entry at byte 0
         error: the tar extension at byte 512 is 1099511627776 bytes long, over the limit of 1048576
         error: tar entry `s` is of a kind that is not supported: sparse file

@@ -99,9 +99,7 @@ pub(super) fn make_opaque(directory: &OwnedFd) -> Result<()> {
 /// Hides what lower layers hold under this name; what this layer itself holds there stays, whatever the order.
 pub(super) fn hide(parent: &OwnedFd, name: &OsStr) -> Result<()> {
     match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => {
-            rustix::fs::mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), 0)
-        }
+        Err(Errno::NOENT) => rustix::fs::mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), 0),
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
             make_opaque(&open_directory(parent, name)?)
         }

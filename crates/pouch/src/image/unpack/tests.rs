@@ -19,7 +19,8 @@ fn tree(directory: &Path) -> String {
 }
 
 fn list(directory: &Path, inside: &Path, text: &mut String) {
-    let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     for name in names {
         let (path, inside) = (directory.join(&name), inside.join(&name));
@@ -56,7 +57,7 @@ fn run(tar: Tar) -> String {
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 2, "something was written outside");
     match result {
         Ok(_) => tree(&root),
-        Err(error) => format!("refused: {}\n", kit::Chain(&error)),
+        Err(error) => format!("refused: {}\n", kit::Chain(&error)).replace('\0', "(zero)"),
     }
 }
 
@@ -80,34 +81,41 @@ fn nothing_leaves_the_layer() {
             ("hard link to a parent", tar().hard_link("h", "../bait")),
             ("hard link through a link", tar().symlink("l", "..").hard_link("h", "l/bait")),
             ("absolute hard link", tar().hard_link("h", "/etc/passwd")),
-            ("hard link to a link, then written", tar().symlink("l", "../bait").hard_link("h", "l").file("h", b"x")),
+            (
+                "hard link to a link, then written",
+                tar().symlink("l", "../bait").hard_link("h", "l").file("h", b"x"),
+            ),
             ("directory over a link", tar().symlink("d", "..").directory("d").file("d/bait", b"inside")),
         ],
         expect![[r#"
             parent:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `../bait` climbs out of the layer by `..`
             parent inside:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `a/../../bait` climbs out of the layer by `..`
             absolute is the layer's root:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            bait 644 file "inside" links 1
             through an absolute link:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            bait 644 file "inside" links 1
+            l 777 -> /
             through a relative link:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            bait 644 file "inside" links 1
+            l 777 -> ../..
             over a link:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            bait 644 file "inside" links 1
             through /proc:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `p/bait` lies below something that is no directory
             hard link to a parent:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `h` is a hard link to `../bait`, which climbs out of the layer by `..`
             hard link through a link:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `h` is a hard link to `l/bait`, which this layer does not hold: No such file or directory (os error 2)
             absolute hard link:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `h` is a hard link to `/etc/passwd`, which this layer does not hold: No such file or directory (os error 2)
             hard link to a link, then written:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            h 644 file "x" links 1
+            l 777 -> ../bait
             directory over a link:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            d 755 directory
+            d/bait 644 file "inside" links 1
         "#]],
     );
 }
@@ -135,35 +143,39 @@ fn whiteouts_become_what_overlayfs_reads() {
         ],
         expect![[r#"
             file:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            a 755 directory
+            a/b 0 device 0
             opaque:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            a 755 directory opaque
+            a/new 644 file "n" links 1
             then a directory:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            a 755 directory opaque
+            a/b 644 file "x" links 1
             then a file below:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            a 755 directory opaque
+            a/b 644 file "x" links 1
             after the directory:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            a 755 directory opaque
+            a/b 644 file "x" links 1
             after the file:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            a 644 file "x" links 1
             books of aufs:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
             names nothing:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `.wh.` is a malformed whiteout
             names the directory itself:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `a/.wh..` is a malformed whiteout
             names the parent:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `a/.wh...` is a malformed whiteout
             in the middle:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `a/.wh.b/c` is a malformed whiteout
             as a device:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `a` forges a whiteout: it is made as a device 0:0 or with overlay attributes
             as an attribute:
-            refused: cannot read the layer: the tar header at byte 1536 has a bad uid
+            refused: layer entry `a` forges a whiteout: it is made as a device 0:0 or with overlay attributes
             redirect:
-            refused: cannot read the layer: the tar header at byte 1536 has a bad uid
+            refused: layer entry `a` forges a whiteout: it is made as a device 0:0 or with overlay attributes
             linked:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `b` is a hard link to `a`, which this layer does not hold: No such file or directory (os error 2)
         "#]],
     );
 }
@@ -184,21 +196,24 @@ fn later_entries_replace_earlier_ones() {
         ],
         expect![[r#"
             file twice:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            a 644 file "two" links 1
             file over a directory:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            a 644 file "file" links 1
             directory over a file:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            a 755 directory
+            a/b 644 file "x" links 1
             directory again keeps its content:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            a 755 directory
+            a/b 644 file "x" links 1
             hard link to itself:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            a 644 file "x" links 1
             hard link over a file:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            a 644 file "x" links 2
+            b 644 file "x" links 2
             below a file:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `a/b` lies below something that is no directory
             the root as a file:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: layer entry `.` has a path that is empty, too long, or holds a zero byte
         "#]],
     );
 }
@@ -212,32 +227,38 @@ fn bombs_are_bounded() {
             ("declared too large", tar().pax(&[("size", b"1099511627776")]).file("a", b"x")),
             ("really too large", tar().file("a", &vec![0; 600_000]).file("b", &vec![0; 600_000])),
             ("too many", many),
-            ("size overflow", tar().pax(&[("size", b"18446744073709551615")]).file("a", b"x").file("b", b"x")),
+            (
+                "size overflow",
+                tar().pax(&[("size", b"18446744073709551615")]).file("a", b"x").file("b", b"x"),
+            ),
             ("short", tar().pax(&[("size", b"4000")]).file("a", b"x")),
-            ("size on a link", tar().raw("l", "t", b"", |header| {
-                header.set_entry_type(EntryType::Symlink);
-                header.set_size(1 << 30);
-            })),
+            (
+                "size on a link",
+                tar().raw("l", "t", b"", |header| {
+                    header.set_entry_type(EntryType::Symlink);
+                    header.set_size(1 << 30);
+                }),
+            ),
             ("owner", tar().pax(&[("uid", b"4294967295")]).file("a", b"x")),
             ("zero byte", tar().pax(&[("path", b"a\0b")]).file("a", b"x")),
         ],
         expect![[r#"
             declared too large:
-            refused: cannot read the layer: the tar header at byte 1536 has a bad uid
+            refused: the layer unpacks to more than 1048576 bytes, at entry `a`
             really too large:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: the layer unpacks to more than 1048576 bytes, at entry `b`
             too many:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            refused: the layer holds more than 1000 entries
             size overflow:
-            refused: cannot read the layer: the tar header at byte 1536 has a bad uid
+            refused: the layer unpacks to more than 1048576 bytes, at entry `a`
             short:
-            refused: cannot read the layer: the tar header at byte 1536 has a bad uid
+            refused: layer entry `a` ends early: 2464 bytes are missing
             size on a link:
-            refused: cannot read the layer: the tar header at byte 512 has a bad uid
+            l 777 -> t
             owner:
-            refused: cannot read the layer: the tar header at byte 1536 has a bad gid
+            refused: layer entry `a` has an owner beyond 32 bits
             zero byte:
-            refused: cannot read the layer: the tar header at byte 1536 has a bad uid
+            refused: layer entry `a(zero)b` has a path that is empty, too long, or holds a zero byte
         "#]],
     );
 }
@@ -280,7 +301,14 @@ fn owners_modes_times_capabilities_and_devices_arrive() {
 /// Names that meet each other often.
 fn name() -> impl Strategy<Value = String> {
     let part = prop_oneof![
-        Just("a"), Just("b"), Just(".."), Just("."), Just(""), Just(".wh.a"), Just(".wh..wh..opq"), Just(".wh..."),
+        Just("a"),
+        Just("b"),
+        Just(".."),
+        Just("."),
+        Just(""),
+        Just(".wh.a"),
+        Just(".wh..wh..opq"),
+        Just(".wh..."),
         Just("bait"),
     ];
     prop::collection::vec(part, 1..4).prop_map(|parts| parts.join("/"))
