@@ -63,7 +63,7 @@ impl DeleteOptions {
             propagation,
             uid: text(&body["preconditions"]["uid"]),
             revision: text(&body["preconditions"]["resourceVersion"]),
-            dry_run: dry_run(stage.as_deref().or_else(|| query.get("dryRun")))?,
+            dry_run: dry_run(stage.as_deref().or_else(|| query.get("dryRun")), "DeleteOptions")?,
         })
     }
 }
@@ -89,7 +89,9 @@ pub(crate) fn decide(
     propagate(kind, &mut next, options.propagation);
     mark(kind, &mut next, options.grace_period_seconds, now);
     if object::is_deletion_complete(kind.kind, &next) {
-        return Ok(Next::Remove(next));
+        // Only what is taken down in steps is answered as marked; the rest is answered as it last stood.
+        let is_gradual = matches!(kind.kind, "Pod" | "Namespace");
+        return Ok(Next::Remove(if is_gradual { next } else { current.clone() }));
     }
     if kind.kind == "Namespace" {
         next["status"]["phase"] = json!("Terminating");

@@ -118,7 +118,8 @@ pub(crate) struct WriteOptions {
 }
 
 impl WriteOptions {
-    pub(crate) fn parse(query: &Query) -> Result<Self, Failure> {
+    /// `kind` names the options in refusals: `CreateOptions`, `PatchOptions`.
+    pub(crate) fn parse(query: &Query, kind: &str) -> Result<Self, Failure> {
         let field_validation = match query.get("fieldValidation").unwrap_or_default() {
             "" | "Warn" => FieldValidation::Warn,
             "Strict" => FieldValidation::Strict,
@@ -126,19 +127,19 @@ impl WriteOptions {
             other => {
                 let supported = ["", "Ignore", "Strict", "Warn"];
                 let error = FieldError::not_supported("fieldValidation", other, &supported);
-                return Err(options_invalid("CreateOptions", error));
+                return Err(options_invalid(kind, error));
             }
         };
-        Ok(Self { dry_run: dry_run(query.get("dryRun"))?, field_validation })
+        Ok(Self { dry_run: dry_run(query.get("dryRun"), kind)?, field_validation })
     }
 }
 
 /// Whether the write is only to be tried; `All` is the one stage there is.
-pub(crate) fn dry_run(stage: Option<&str>) -> Result<bool, Failure> {
+pub(crate) fn dry_run(stage: Option<&str>, kind: &str) -> Result<bool, Failure> {
     match stage.unwrap_or_default() {
         "" => Ok(false),
         "All" => Ok(true),
-        other => Err(options_invalid("CreateOptions", FieldError::not_supported("dryRun", other, &["All"]))),
+        other => Err(options_invalid(kind, FieldError::not_supported("dryRun", other, &["All"]))),
     }
 }
 

@@ -87,6 +87,14 @@ impl Registry {
         page.entries.iter().map(|entry| record::decode(kind, entry)).collect()
     }
 
+    /// 409 if there is an object of this name.
+    pub(crate) async fn must_be_free(&self, kind: &Kind, object: &Value) -> Result<(), Failure> {
+        let name = object::name(object);
+        let key = request::key(kind, object::namespace(object), name);
+        let found = self.store.get(&key).await.map_err(read_failure)?;
+        found.map_or(Ok(()), |entry| Err(taken(kind, name, Some(&entry))))
+    }
+
     pub(crate) async fn create(&self, kind: &Kind, object: &Value) -> Result<Value, Failure> {
         let (namespace, name) = (object::namespace(object), object::name(object));
         let value = record::encode(kind, object)?;

@@ -11,7 +11,7 @@ use crate::registry::Next;
 use crate::{object, respond};
 
 pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
-    let options = WriteOptions::parse(&call.query)?;
+    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let body = call.take_body().await?;
     let binding = kinds::decode::raw(call.media_type(), &body)?;
     let node = target(&call, &binding)?.to_owned();

@@ -18,7 +18,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
         return Err(Failure::bad_request("name in URL does not match name in Eviction object"));
     }
     let mut options = DeleteOptions::parse(&eviction["deleteOptions"], &call.query)?;
-    options.dry_run |= dry_run(call.query.get("dryRun"))?;
+    options.dry_run |= dry_run(call.query.get("dryRun"), "CreateOptions")?;
     verbs::delete::delete(&call, &call.path, &options).await?;
     let success =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});

@@ -11,7 +11,7 @@ use crate::registry::Next;
 use crate::{object, respond};
 
 pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
-    let options = WriteOptions::parse(&call.query)?;
+    let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let body = call.take_body().await?;
     let wanted = kinds::decode::body(call.path.kind, call.media_type(), &body)?.object;
     let revision = object::metadata(&wanted, "resourceVersion").to_owned();

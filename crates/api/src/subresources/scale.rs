@@ -36,7 +36,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
 
 /// Changes the workload to what `next` makes of its Scale.
 async fn set(call: &Call, mut next: impl FnMut(&Value) -> Result<Value, Failure>) -> Result<Value, Failure> {
-    let options = WriteOptions::parse(&call.query)?;
+    let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     verbs::update::replace(call, options, Part::Main, |workload| {
         let scale = next(workload)?;
         let replicas = replicas(call, &scale)?;

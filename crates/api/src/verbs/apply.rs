@@ -21,7 +21,7 @@ pub(crate) async fn handle(mut call: Call, part: Part) -> Result<Response<Body>,
         let error = FieldError::required("fieldManager", "is required for apply patch");
         return Err(Failure::invalid_object("meta.k8s.io", "PatchOptions", "", &[error]));
     }
-    let options = WriteOptions::parse(&call.query)?;
+    let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let body = call.take_body().await?;
     let decoded = kinds::decode::body(kind, "application/yaml", &body)?;
     let (mut applied, warnings) = verbs::checked(kind, decoded.clone(), options.field_validation)?;

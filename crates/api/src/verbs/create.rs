@@ -11,7 +11,7 @@ use crate::query::WriteOptions;
 use crate::{access, admission, object, respond, strategy, verbs};
 
 pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
-    let options = WriteOptions::parse(&call.query)?;
+    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let body = call.take_body().await?;
     let decoded = kinds::decode::body(call.path.kind, call.media_type(), &body)?;
     let (stored, warnings) = create(&call, decoded, options).await?;
@@ -34,6 +34,7 @@ pub(crate) async fn create(
     let claim = admission::create(&call.context, kind, &mut new).await?;
     verbs::must_be_valid(kind, &new, kinds::validate::create(kind, &new))?;
     if options.dry_run {
+        call.context.registry.must_be_free(kind, &new).await?;
         return Ok((new, warnings));
     }
     let stored = call.context.registry.create(kind, &new).await?;

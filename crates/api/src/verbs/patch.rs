@@ -30,7 +30,7 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
     }
     let kind = call.path.kind;
     let patch_type = patch_type(&call)?;
-    let options = WriteOptions::parse(&call.query)?;
+    let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let patch = call.take_body().await?;
     let mut warnings = Vec::new();
     let changed = verbs::update::replace(&call, options, part, |current| {

@@ -18,7 +18,7 @@ pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
 /// As [`handle`] for the part of the object that the path is about.
 pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<Body>, Failure> {
     let kind = call.path.kind;
-    let options = WriteOptions::parse(&call.query)?;
+    let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let body = call.take_body().await?;
     let decoded = kinds::decode::body(kind, call.media_type(), &body)?;
     let (mut new, warnings) = verbs::checked(kind, decoded, options.field_validation)?;

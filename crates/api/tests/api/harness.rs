@@ -8,11 +8,14 @@ use std::sync::Arc;
 use api::authority::{Authority, Holder};
 use api::{Config, Server, User};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kit::tls::PairPaths;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use store::embedded::{Embedded, Options};
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -20,9 +23,10 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// A running server. It stops when this is dropped.
 pub(crate) struct Cluster {
     pub(crate) client: Client,
+    pub(crate) authority: Authority,
+    address: SocketAddr,
     directory: TempDir,
     token: CancellationToken,
-    _running: JoinHandle<()>,
 }
 
 impl Cluster {
@@ -45,13 +49,14 @@ impl Cluster {
         };
         let store = Embedded::open(&directory.path().join("store"), Options::default()).unwrap();
         let server = Server::build(config, store as Arc<dyn store::Store>).await.unwrap();
-        let url = format!("https://{}", server.address());
+        let address = server.address();
+        let url = format!("https://{address}");
         let kubeconfig = authority.kubeconfig(&url, "admin", &admin).unwrap();
         std::fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
         let client = server.client(&User::new("admin", ["system:masters"]));
         let token = CancellationToken::new();
-        let _running = tokio::spawn(server.run(token.clone()));
-        Self { client, directory, token, _running }
+        kit::task::spawn("api", server.run(token.clone()));
+        Self { client, authority, address, directory, token }
     }
 
     pub(crate) fn config_maps(&self) -> Api<ConfigMap> {
@@ -81,6 +86,15 @@ impl Cluster {
         let status = response.status().as_u16();
         let bytes = response.into_body().collect_bytes().await.unwrap();
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    /// A connection to the server's socket, as the administrator.
+    pub(crate) async fn connect(&self) -> TlsStream<TcpStream> {
+        let certificate = self.directory.path().join("pki/admin.crt");
+        let pair = PairPaths { key: certificate.with_extension("key"), certificate };
+        let config = kit::tls::client(Some(&pair), &self.authority.certificate_path()).unwrap();
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        TlsConnector::from(config).connect("localhost".try_into().unwrap(), stream).await.unwrap()
     }
 
     /// `kubectl` with the administrator's configuration, or `None` where it is not installed.

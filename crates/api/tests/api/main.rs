@@ -1,5 +1,8 @@
 //! The server as its clients see it: kube-rs in the process, and stock `kubectl` over TLS.
 
+#![expect(clippy::unwrap_used, reason = "what is unexpected here fails the test")]
+
+mod connections;
 mod harness;
 mod kubectl;
 mod lists;

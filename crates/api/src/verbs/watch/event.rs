@@ -33,8 +33,8 @@ impl EventType {
     }
 
     /// An object that comes into the selection is added, one that leaves it is deleted.
-    fn of(was_selected: bool, is_selected: bool) -> Option<Self> {
-        match (was_selected, is_selected) {
+    fn of(was_and_is_selected: (bool, bool)) -> Option<Self> {
+        match was_and_is_selected {
             (false, true) => Some(Self::Added),
             (true, true) => Some(Self::Modified),
             (true, false) => Some(Self::Deleted),
@@ -94,7 +94,7 @@ impl EventWriter {
         }
         let was_selected = previous.map_or(Ok(false), |entry| self.selects(entry))?;
         let is_selected = now.map_or(Ok(false), |entry| self.selects(entry))?;
-        let Some(event_type) = EventType::of(was_selected, is_selected) else { return Ok(()) };
+        let Some(event_type) = EventType::of((was_selected, is_selected)) else { return Ok(()) };
         // What leaves the selection is shown as it last stood in it, but at the revision of the change.
         let shown = if event_type == EventType::Deleted { previous } else { now };
         let Some(shown) = shown else { return Ok(()) };
