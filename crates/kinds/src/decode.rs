@@ -10,8 +10,6 @@ use serde_json::Value;
 use crate::status::Failure;
 use crate::{Kind, kind, schema};
 
-pub use text::DuplicateKeys;
-
 /// The media type of Kubernetes' protobuf.
 pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// The media types that `body` reads.
@@ -91,7 +89,7 @@ fn check_type(kind: &Kind, object: &Value) -> Result<(), Failure> {
 fn parse(content_type: &str, bytes: &[u8], kind: Option<&Kind>) -> Result<Decoded, Failure> {
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     match media_type {
-        // Clients that name no type send JSON or, with --raw, YAML: YAML reads both.
+        // Clients that name no type send JSON.
         "" | "application/json" | "text/json" => text::json(bytes),
         "application/yaml" | "text/yaml" | "application/x-yaml" => text::yaml(bytes),
         PROTOBUF if kind.is_none_or(Kind::is_builtin) => {

@@ -2,6 +2,8 @@
 //!
 //! The recordings lie beside the repository or where `CREST_GOLDEN` says; without them the test says so and ends.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "the helpers of a test are a test")]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -226,27 +228,35 @@ fn is_empty(value: &Value) -> bool {
 
 #[test]
 fn minimal_objects_are_filled_in_as_there() {
-    check("create-minimal", expect![[r#"
+    check(
+        "create-minimal",
+        expect![[r#"
         services-nodeport "POST": .spec.clusterIPs ["<clusterIP>"] there, null here
         services-loadbalancer "POST": .spec.clusterIPs ["<clusterIP>"] there, null here
         nodes "POST": .spec.taints [{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule"}] there, null here, .status.daemonEndpoints {"kubeletEndpoint":{"Port":0}} there, null here, .status.nodeInfo {"machineID":"","systemUUID":"","bootID":"","kernelVersion":"","osImage":"","containerRuntimeVersion":"","kubeletVersion":"","kubeProxyVersion":"","operatingSystem":"","architecture":""} there, null here
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn invalid_objects_are_refused_for_the_same_causes() {
-    check("create-invalid", expect![[r#"
+    check(
+        "create-invalid",
+        expect![[r#"
         pods-ns-mismatch "POST": 400 there, 200 here 
         pods-priority-mismatch "POST": 403 there, 200 here 
         pods-runtimeclass-missing "POST": 403 there, 200 here 
         pods-overhead-norc "POST": 403 there, 200 here 
         pods-os-windows-linux-fields "POST": 422 there, 200 here 
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn patches_have_the_same_outcome() {
-    check("patch", expect![[r#"
+    check(
+        "patch",
+        expect![[r#"
         merge-patch "PATCH": 409 there, 200 here 
         merge-patch "PATCH": causes there {"patch FieldValueInvalid"}, here {}
         merge-patch "PATCH": causes there {"patch FieldValueInvalid"}, here {}
@@ -255,5 +265,6 @@ fn patches_have_the_same_outcome() {
         patch-media-types "PATCH": 422 there, 200 here 
         patch-media-types "PATCH": 422 there, 200 here 
         patch-media-types "PATCH": 422 there, 200 here 
-    "#]]);
+    "#]],
+    );
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 use super::Decoded;
 
 /// The paths of keys that stood twice; the last one counted.
-pub type DuplicateKeys = Vec<String>;
+type DuplicateKeys = Vec<String>;
 
 /// Reads JSON; the error is the message for the client.
 pub(super) fn json(bytes: &[u8]) -> Result<Decoded, String> {
