@@ -194,7 +194,8 @@ impl Network {
         has_ports: bool,
     ) -> Result<(), NetworkError> {
         let inside = namespace::open(netns)?;
-        let is_connected = namespace::run_in(netns, async move || Links::open()?.has_pod_device(ip).await).await?;
+        let is_connected =
+            namespace::run_in(netns, async move || Links::open()?.has_pod_device(ip).await).await?;
         if !is_connected {
             let pair = Pair {
                 bridge: &self.config.bridge,
@@ -222,7 +223,8 @@ impl Network {
 
     /// Device names have 15 letters, ids of sandboxes 64. The bridge is part of it: two nodes may share a host.
     fn host_device(&self, sandbox_id: &str) -> String {
-        let digest = crate::image::digest::Digest::of(format!("{}/{sandbox_id}", self.config.bridge).as_bytes());
+        let digest =
+            crate::image::digest::Digest::of(format!("{}/{sandbox_id}", self.config.bridge).as_bytes());
         format!("{}{}", links::HOST_DEVICE_PREFIX, &digest.hex()[..11])
     }
 }
@@ -231,7 +233,8 @@ fn check_name(what: &'static str, name: &str, longest: usize) -> Result<(), Netw
     let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic());
     let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     // Bridges may have a dash; nft takes it in quotes only, which the rules use.
-    let is_dashed = what == "a bridge" && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let is_dashed =
+        what == "a bridge" && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     if starts_well && (is_plain || is_dashed) && name.len() <= longest {
         Ok(())
     } else {

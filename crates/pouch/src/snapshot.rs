@@ -116,7 +116,8 @@ impl Snapshots {
 
     /// Unmounts everything of ours; the writable directories stay.
     pub fn cleanup(&self) -> Result<(), SnapshotError> {
-        let below = mounts::below(&self.layout.snapshots()).map_err(|source| SnapshotError::Mounts { source })?;
+        let below =
+            mounts::below(&self.layout.snapshots()).map_err(|source| SnapshotError::Mounts { source })?;
         // The last mounted first: one may lie on another.
         for path in below.iter().rev() {
             unmount(path)?;
@@ -172,8 +173,11 @@ impl Snapshots {
 
     fn mount_at(&self, container_id: &str, directory: &Path) -> Result<Rootfs, SnapshotError> {
         let path = directory.join("merged");
-        let failed =
-            |source| SnapshotError::Mount { container_id: container_id.to_owned(), path: path.clone(), source };
+        let failed = |source| SnapshotError::Mount {
+            container_id: container_id.to_owned(),
+            path: path.clone(),
+            source,
+        };
         if !mounts::is_mounted(&path).map_err(failed)? {
             let n_layers = fs::read_dir(directory.join("l")).map_err(failed)?.count();
             mounts::mount_overlay(directory, n_layers).map_err(failed)?;

@@ -30,8 +30,8 @@ pub enum ManifestError {
 /// Either of what a name can lead to.
 #[derive(Debug)]
 pub(crate) enum Document {
-    Index(ImageIndex),
-    Manifest(ImageManifest),
+    Index(Box<ImageIndex>),
+    Manifest(Box<ImageManifest>),
 }
 
 /// Reads a document by what it holds: its media type is optional, and some writers get it wrong.
@@ -39,7 +39,7 @@ pub(crate) fn parse(digest: &Digest, bytes: &[u8]) -> Result<Document, ManifestE
     let parse = |source| ManifestError::Parse { digest: digest.clone(), source };
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(parse)?;
     if value.get("manifests").is_some() {
-        return serde_json::from_value(value).map(Document::Index).map_err(parse);
+        return serde_json::from_value(value).map(Box::new).map(Document::Index).map_err(parse);
     }
     let manifest: ImageManifest = serde_json::from_value(value).map_err(parse)?;
     let kind = manifest.config().media_type().to_string();
@@ -50,7 +50,7 @@ pub(crate) fn parse(digest: &Digest, bytes: &[u8]) -> Result<Document, ManifestE
     ]
     .contains(&kind.as_str());
     if is_image {
-        Ok(Document::Manifest(manifest))
+        Ok(Document::Manifest(Box::new(manifest)))
     } else {
         Err(ManifestError::Kind { digest: digest.clone(), found: kind })
     }

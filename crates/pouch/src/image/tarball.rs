@@ -7,7 +7,8 @@ use std::io::{self, Read};
 
 use tar::{EntryType, Header};
 
-const BLOCK: u64 = 512;
+const HEADER_LENGTH: usize = 512;
+const BLOCK: u64 = HEADER_LENGTH as u64;
 /// Long names and extended headers; attributes are bounded by the kernel at 64 KiB each.
 const MAX_EXTENSION: u64 = 1 << 20;
 
@@ -105,7 +106,7 @@ impl<R: Read> Entries<R> {
     /// A checked header; `None` at the end of the archive.
     fn header(&mut self) -> Result<Option<Header>, TarError> {
         let offset = self.position;
-        let mut block = [0; BLOCK as usize];
+        let mut block = [0; HEADER_LENGTH];
         let n_read = self.fill(&mut block)?;
         // Some writers leave out the two blocks of zeros at the end.
         if n_read == 0 || block.iter().all(|byte| *byte == 0) {

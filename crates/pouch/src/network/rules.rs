@@ -1,6 +1,5 @@
 //! The packet filter: one table of ours, always written whole and in one transaction.
 
-use std::fmt::Write as _;
 use std::io;
 use std::process::{Output, Stdio};
 
@@ -72,12 +71,8 @@ fn host_ports(state: &State) -> String {
                 Some(ip) if !ip.is_unspecified() => format!("ip daddr {ip}"),
                 _ => "fib daddr type local".to_owned(),
             };
-            // Writing to a String cannot fail.
-            let _ = writeln!(
-                text,
-                "    {address} {protocol} dport {host_port} dnat to {}:{container_port}",
-                lease.ip
-            );
+            let ip = lease.ip;
+            text += &format!("    {address} {protocol} dport {host_port} dnat to {ip}:{container_port}\n");
         }
     }
     text

@@ -18,7 +18,13 @@ pub(super) fn mount_overlay(directory: &Path, n_layers: usize) -> io::Result<()>
         nix::sched::unshare(CloneFlags::CLONE_FS)?;
         rustix::process::chdir(&directory)?;
         let options = std::ffi::CString::new(options)?;
-        rustix::mount::mount("overlay", "../merged", "overlay", MountFlags::empty(), Some(options.as_c_str()))?;
+        rustix::mount::mount(
+            "overlay",
+            "../merged",
+            "overlay",
+            MountFlags::empty(),
+            Some(options.as_c_str()),
+        )?;
         Ok(())
     };
     let thread = std::thread::Builder::new().name("mount-overlay".to_owned()).spawn(mount)?;

@@ -42,9 +42,23 @@ fn names(directory: &Path) -> Vec<String> {
 #[test]
 fn upper_layers_hide_and_replace_lower_ones() {
     let sample = Sample::new(&[
-        Tar::default().file("etc/a", b"low").file("etc/gone", b"x").file("old/one", b"1").file("dir/x", b"x").finish(),
-        Tar::default().file("etc/a", b"high").file("etc/.wh.gone", b"").file("old/.wh..wh..opq", b"").finish(),
-        Tar::default().file("old/two", b"2").file(".wh.dir", b"").directory("dir").file("dir/y", b"y").finish(),
+        Tar::default()
+            .file("etc/a", b"low")
+            .file("etc/gone", b"x")
+            .file("old/one", b"1")
+            .file("dir/x", b"x")
+            .finish(),
+        Tar::default()
+            .file("etc/a", b"high")
+            .file("etc/.wh.gone", b"")
+            .file("old/.wh..wh..opq", b"")
+            .finish(),
+        Tar::default()
+            .file("old/two", b"2")
+            .file(".wh.dir", b"")
+            .directory("dir")
+            .file("dir/y", b"y")
+            .finish(),
     ]);
     let rootfs = sample.snapshots().prepare(&sample.image, "c1").unwrap();
     assert_eq!(fs::read_to_string(rootfs.path.join("etc/a")).unwrap(), "high");
@@ -98,8 +112,9 @@ fn a_snapshot_goes_though_a_file_in_it_is_open() {
 
 #[test]
 fn many_layers_fit() {
-    let layers: Vec<Vec<u8>> =
-        (0..150).map(|i| Tar::default().file(&format!("f{i}"), b"").file("top", i.to_string().as_bytes()).finish()).collect();
+    let layers: Vec<Vec<u8>> = (0..150)
+        .map(|i| Tar::default().file(&format!("f{i}"), b"").file("top", i.to_string().as_bytes()).finish())
+        .collect();
     let sample = Sample::new(&layers);
     let rootfs = sample.snapshots().prepare(&sample.image, "c1").unwrap();
     assert_eq!(names(&rootfs.path).len(), 151);

@@ -87,9 +87,9 @@ async fn an_image_comes_from_a_registry_and_a_broken_download_goes_on() {
     let reference = format!("{}/team/app:1", registry.address);
     let image = store.pull(&reference, None, &()).await.unwrap();
     assert_eq!(image.id, sample.config.to_string());
-    assert_eq!(image.references, [reference.clone()]);
+    assert_eq!(image.references, std::slice::from_ref(&reference));
     let by_digest = format!("{}/team/app@{}", registry.address, sample.manifest);
-    assert_eq!(image.repo_digests, [by_digest.clone()]);
+    assert_eq!(image.repo_digests, std::slice::from_ref(&by_digest));
     assert_eq!(store.resolve(&by_digest).unwrap().unwrap().id, image.id);
     assert!(!partial.exists());
 
