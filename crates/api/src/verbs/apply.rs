@@ -28,6 +28,7 @@ pub(crate) async fn handle(mut call: Call, part: Part) -> Result<Response<Body>,
     if object::name(&applied).is_empty() {
         object::set_metadata(&mut applied, "name", call.path.name());
     }
+    verbs::update::must_match_path(&call, &applied)?;
     verbs::create::place(&call, &mut applied)?;
     let merged = verbs::update::replace(&call, options, part, |current| merge(kind, current, &applied)).await;
     let (status, value) = match merged {

@@ -72,7 +72,8 @@ fn faults(call: &Call, new: &Value, current: &Value) -> Vec<kinds::status::Field
     faults
 }
 
-fn must_match_path(call: &Call, new: &Value) -> Result<(), Failure> {
+/// 400 if the body names another object than the path.
+pub(crate) fn must_match_path(call: &Call, new: &Value) -> Result<(), Failure> {
     let (said, meant) = (object::name(new), call.path.name());
     if said.is_empty() {
         let message = format!(

@@ -133,6 +133,21 @@ async fn a_namespace_takes_nothing_new_while_it_goes() {
 }
 
 #[tokio::test]
+async fn an_apply_creates_and_then_merges() {
+    let cluster = Cluster::start().await;
+    let path = format!("{MAPS}/a?fieldManager=test");
+    let apply = async |body: &str| {
+        let headers = [("content-type", "application/apply-patch+yaml")];
+        cluster.send("PATCH", &path, &headers, body.as_bytes().to_vec()).await
+    };
+    let head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+    assert_eq!(apply(&format!("{head}data: {{k: v}}\n")).await.0, 201);
+    let (status, merged) = apply(&format!("{head}data: {{l: w}}\n")).await;
+    assert_eq!((status, &merged["data"]), (200, &json!({"k": "v", "l": "w"})));
+    assert_eq!(apply(&head.replace("name: a", "name: b")).await.0, 400);
+}
+
+#[tokio::test]
 async fn a_dry_run_leaves_no_trace() {
     let cluster = Cluster::start().await;
     let tried = format!("{MAPS}?dryRun=All");
