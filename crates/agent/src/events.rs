@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone, Debug)]
 pub struct Happening {
     about: ObjectReference,
-    warning: bool,
+    type_: &'static str,
     reason: &'static str,
     message: String,
     at: Timestamp,
@@ -43,21 +43,20 @@ pub fn recorder(client: Client, node: String) -> (Recorder, Writer) {
 impl Recorder {
     /// Something normal happened to `container` of `pod`.
     pub fn normal(&self, pod: &Pod, container: Option<&str>, reason: &'static str, message: String) {
-        self.record(pod, container, false, reason, message);
+        self.record(pod, container, "Normal", (reason, message));
     }
 
     /// Something went wrong with `container` of `pod`.
     pub fn warning(&self, pod: &Pod, container: Option<&str>, reason: &'static str, message: String) {
-        self.record(pod, container, true, reason, message);
+        self.record(pod, container, "Warning", (reason, message));
     }
 
     fn record(
         &self,
         pod: &Pod,
         container: Option<&str>,
-        warning: bool,
-        reason: &'static str,
-        message: String,
+        type_: &'static str,
+        (reason, message): (&'static str, String),
     ) {
         let inits = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
         let init = inits.into_iter().any(|init| Some(init.name.as_str()) == container);
@@ -71,7 +70,7 @@ impl Recorder {
             resource_version: pod.metadata.resource_version.clone(),
             field_path: container.map(|name| format!("spec.{list}{{{name}}}")),
         };
-        let happening = Happening { about, warning, reason, message, at: kit::clock::wall() };
+        let happening = Happening { about, type_, reason, message, at: kit::clock::wall() };
         if self.queue.try_send(happening).is_err() {
             tracing::debug!(reason, "Event dropped: the queue is full");
         }
@@ -156,7 +155,7 @@ impl Writer {
             involved_object: happening.about,
             reason: Some(happening.reason.to_owned()),
             message: Some(happening.message),
-            type_: Some(if happening.warning { "Warning" } else { "Normal" }.to_owned()),
+            type_: Some(happening.type_.to_owned()),
             count: Some(1),
             first_timestamp: Some(Time(happening.at)),
             last_timestamp: Some(Time(happening.at)),

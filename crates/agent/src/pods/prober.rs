@@ -79,12 +79,12 @@ impl Probers {
             }
             let target =
                 Target { container_id: instance.id.clone(), container: container.clone(), ip: ip.clone() };
-            let task = self.probe(pod, key.1, probe.clone(), target, since);
+            let task = self.probe(pod, (key.1, probe.clone()), target, since);
             self.tasks.insert(key, task);
         }
     }
 
-    fn probe(&self, pod: &Pod, kind: Kind, probe: Probe, target: Target, age: Duration) -> Task {
+    fn probe(&self, pod: &Pod, (kind, probe): (Kind, Probe), target: Target, age: Duration) -> Task {
         let (context, reports, pod) = (self.context.clone(), self.reports.clone(), pod.clone());
         Task(kit::task::spawn("probe", async move {
             let mut counter = Counter::new(&probe);

@@ -39,7 +39,7 @@ pub fn status(pod: &Pod, facts: &Facts<'_>) -> PodStatus {
         spec.containers.iter().map(|container| container_status(pod, container, facts)).collect();
     let phase = phase(&spec, &statuses, initialized, facts);
     let ips = pod_ips(&spec, facts);
-    let conditions = conditions(pod, &spec, &statuses, &phase, initialized, facts);
+    let conditions = conditions(pod, &statuses, &phase, initialized, facts);
     PodStatus {
         phase: Some(phase),
         reason: facts.verdict.map(|verdict| verdict.reason.clone()),
@@ -209,7 +209,6 @@ fn phase(spec: &PodSpec, statuses: &[ContainerStatus], initialized: bool, facts:
 
 fn conditions(
     pod: &Pod,
-    spec: &PodSpec,
     statuses: &[ContainerStatus],
     phase: &str,
     initialized: bool,
@@ -229,7 +228,8 @@ fn conditions(
             Err(("ContainersNotReady", Some(message)))
         }
     };
-    let gates_met = spec.readiness_gates.iter().flatten().all(|gate| {
+    let gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
+    let gates_met = gates.into_iter().all(|gate| {
         before.iter().any(|condition| condition.type_ == gate.condition_type && condition.status == "True")
     });
     let ready = match &all_ready {

@@ -78,7 +78,7 @@ impl Maker<'_> {
         };
         let text = found.data.iter().flatten().map(|(key, text)| (key.clone(), text.clone().into_bytes()));
         let bytes = found.binary_data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
-        self.select("ConfigMap", name, text.chain(bytes).collect(), items, optional)
+        self.select(("ConfigMap", name), text.chain(bytes).collect(), items, optional)
     }
 
     fn secret(
@@ -91,13 +91,12 @@ impl Maker<'_> {
             return self.unless_optional(EnvError::NoSecret(name.to_owned()), optional);
         };
         let data = found.data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
-        self.select("Secret", name, data.collect(), items, optional)
+        self.select(("Secret", name), data.collect(), items, optional)
     }
 
     fn select(
         &mut self,
-        kind: &'static str,
-        name: &str,
+        (kind, name): (&'static str, &str),
         mut data: BTreeMap<String, Vec<u8>>,
         items: Option<&[KeyToPath]>,
         optional: Option<bool>,

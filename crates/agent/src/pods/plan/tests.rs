@@ -26,8 +26,8 @@ fn observed(text: &str) -> Observed {
     let mut observed = Observed::default();
     for word in text.split_whitespace() {
         let (name, rest) = word.split_once('=').unwrap();
-        if name.starts_with("sandbox") {
-            let attempt = name["sandbox".len()..].parse().unwrap();
+        if let Some(attempt) = name.strip_prefix("sandbox") {
+            let attempt = attempt.parse().unwrap();
             let ips = vec!["10.0.0.9".to_owned()];
             let ready = rest == "ready";
             observed.sandboxes.push(Sandbox { id: name.to_owned(), attempt, ready, created: at(0), ips });
