@@ -34,12 +34,23 @@ pub struct Config {
 }
 
 /// How the host's arbiter is set.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Arbiter {
     pub cpu: level0::capacity::Policy,
     pub memory: level0::capacity::Policy,
     pub squeeze: level0::squeeze::Policy,
     pub evict: level0::evict::Policy,
+}
+
+impl Default for Arbiter {
+    fn default() -> Self {
+        Self {
+            cpu: level0::capacity::Policy { floor: 0.1, ..level0::capacity::Policy::default() },
+            memory: level0::capacity::Policy::default(),
+            squeeze: level0::squeeze::Policy::default(),
+            evict: level0::evict::Policy::default(),
+        }
+    }
 }
 
 impl Config {

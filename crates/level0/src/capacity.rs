@@ -1,7 +1,7 @@
 //! What one resource of a host offers to batch, and the sum that says why.
 //!
 //! ```text
-//!   offered = capacity - margin - system - max(measured, predicted) online use      never below zero
+//!   offered = capacity - margin - system - max(measured, predicted) online use      never below the floor
 //! ```
 //!
 //! The offer shrinks at once and grows slowly, so that it neither jitters nor lies. Without fresh readings it
@@ -21,6 +21,10 @@ pub struct Policy {
     pub margin: f64,
     /// Most that may be offered, as a share of the capacity.
     pub ceiling: f64,
+    /// Least that is offered while readings are fresh, as a share of the capacity. For CPU a little can always be
+    /// lent, since batch yields it at once, and a job on a busy host must not wait for ever. Memory that was lent
+    /// cannot be taken back without killing: there it is zero.
+    pub floor: f64,
     /// Half-life of the remembered peak of online use.
     pub half_life: Duration,
     /// Time in which the offer grows by two thirds of the way to a higher value.
@@ -38,6 +42,7 @@ impl Default for Policy {
         Self {
             margin: 0.05,
             ceiling: 1.0,
+            floor: 0.0,
             half_life: Duration::from_secs(20),
             growth: Duration::from_secs(5),
             stale_after: Duration::from_secs(15),
@@ -65,7 +70,7 @@ pub struct Explanation {
     pub system: i64,
     pub online_measured: i64,
     pub online_predicted: i64,
-    /// What the sum gives at this moment, floored at zero and capped by the ceiling.
+    /// What the sum gives at this moment, between the floor and the ceiling.
     pub possible: i64,
     /// What is offered: `possible`, or less while the offer still grows or readings are stale.
     pub offered: i64,
@@ -131,7 +136,7 @@ impl Offer {
     fn possible(&self) -> f64 {
         let Reading { capacity, system, online } = self.reading;
         let sum = capacity - capacity * self.policy.margin - system - online.max(self.peak.value());
-        sum.min(capacity * self.policy.ceiling).max(0.0)
+        sum.min(capacity * self.policy.ceiling).max(capacity * self.policy.floor.clamp(0.0, 1.0))
     }
 
     /// The offer at `now`, with its terms.

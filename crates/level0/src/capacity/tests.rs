@@ -46,6 +46,19 @@ fn memory_by_use() {
 }
 
 #[test]
+fn a_floor_is_offered_however_busy_the_host_is() {
+    check(
+        Policy { floor: 0.1, ..policy(0.05) },
+        2000.0,
+        1900.0,
+        500.0,
+        expect![
+            "2000 capacity - 100 margin - 1900 system - max(500 measured, 500 predicted) online = 200 possible, 200 offered"
+        ],
+    );
+}
+
+#[test]
 fn what_is_reserved_counts_as_system_when_it_is_more() {
     check(
         policy(0.35),
