@@ -15,12 +15,11 @@ use crate::disk::{self, DiskError};
 use crate::engine::lifecycle::LifecycleError;
 use crate::engine::shim_client::{self, ShimError};
 use crate::engine::{Engine, new_id};
+use crate::stream::session::ended;
 use crate::shim::job::{EXEC_REPORT, ExecJob, ExecReport, JOB, PROCESS};
 
 /// More output than that of a command without a stream is dropped, as kubelet does.
 const LARGEST_OUTPUT: usize = 16 << 20;
-/// How long output may stay open past the command's end: it may have left children.
-const DRAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExecError {
@@ -76,17 +75,8 @@ impl Engine {
         let (stdout, stderr) = (running.child.stdout.take(), running.child.stderr.take());
         let work = async {
             let (mut out, mut err) = (Vec::new(), Vec::new());
-            let code = {
-                let both = async { tokio::join!(collect(stdout, &mut out), collect(stderr, &mut err)) };
-                tokio::pin!(both);
-                tokio::select! {
-                    _ = &mut both => running.finish().await?,
-                    code = running.finish() => {
-                        let _children_hold_it = timeout(DRAIN, &mut both).await.is_err();
-                        code?
-                    }
-                }
-            };
+            let outputs = async { tokio::join!(collect(stdout, &mut out), collect(stderr, &mut err)) };
+            let code = ended(running.finish(), outputs).await?;
             Ok(Done { code, stdout: out, stderr: err })
         };
         let Some(limit) = limit else { return work.await };

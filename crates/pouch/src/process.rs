@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::shim::job::Process;
@@ -32,7 +33,7 @@ impl Handle {
     /// `None` if the process is gone.
     pub(crate) fn open(process: Process) -> io::Result<Option<Self>> {
         let Some(pidfd) = open(process)? else { return Ok(None) };
-        Ok(Some(Self { pidfd: sys::await_readable(pidfd)? }))
+        Ok(Some(Self { pidfd: sys::await_ready(pidfd, Interest::READABLE)? }))
     }
 
     /// Returns when the process has ended.

@@ -22,7 +22,7 @@ pub(crate) mod job;
 mod linked;
 mod log;
 mod named;
-mod output;
+pub(crate) mod output;
 pub(crate) mod run;
 mod runtime;
 

@@ -1,5 +1,13 @@
 //! Streams to commands, containers and ports: an HTTP server on loopback whose addresses are single-use secrets.
 
+mod forward;
+mod remote;
+mod server;
+pub(crate) mod session;
+mod spdy;
+mod terminal;
+mod websocket;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -74,8 +82,10 @@ pub(crate) async fn serve(engine: Engine, token: CancellationToken) -> io::Resul
     let address = listener.local_addr()?;
     let _first_server = engine.inner.streams.address.set(address).is_ok();
     kit::task::spawn("streams", async move {
-        let _held = (engine, listener);
-        token.cancelled().await;
+        tokio::select! {
+            () = server::accept(listener, engine) => {}
+            () = token.cancelled() => {}
+        }
     });
     Ok(())
 }

@@ -3,10 +3,12 @@
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use crate::engine::sandbox::blocking;
 
 /// The socket at which a runtime delivers one terminal.
 #[derive(Debug)]
@@ -27,17 +29,31 @@ impl ConsoleSocket {
 
     /// Waits for the terminal's controlling side.
     pub(crate) fn receive(self) -> io::Result<OwnedFd> {
-        let (stream, _) = self.listener.accept()?;
-        let mut name = [0_u8; 4096];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        recvmsg(&stream, &mut [IoSliceMut::new(&mut name)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-        let received = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
-        });
-        received.ok_or_else(|| io::Error::other("the runtime sent no terminal"))
+        receive_from(&self.listener.accept()?.0)
     }
+
+    /// As [`receive`](Self::receive), for tasks.
+    pub(crate) async fn receive_async(&self) -> io::Result<OwnedFd> {
+        self.listener.set_nonblocking(true)?;
+        let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
+        let (stream, _) = listener.accept().await?;
+        let stream = stream.into_std()?;
+        stream.set_nonblocking(false)?;
+        // The runtime connects when it has the terminal ready to send.
+        blocking(move || receive_from(&stream)).await
+    }
+}
+
+fn receive_from(stream: &UnixStream) -> io::Result<OwnedFd> {
+    let mut name = [0_u8; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(stream, &mut [IoSliceMut::new(&mut name)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let received = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    received.ok_or_else(|| io::Error::other("the runtime sent no terminal"))
 }
 
 /// A socket's path that fits an address however deep the directory lies.

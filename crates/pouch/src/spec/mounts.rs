@@ -112,11 +112,11 @@ fn source(path: &Path) -> io::Result<PathBuf> {
 pub(super) fn root_propagation(config: &ContainerConfig) -> &'static str {
     let any = |wanted| config.mounts.iter().any(|mount| mount.propagation() == wanted);
     if any(MountPropagation::PropagationBidirectional) {
-        "rshared"
+        "shared"
     } else if any(MountPropagation::PropagationHostToContainer) {
-        "rslave"
+        "slave"
     } else {
-        "rprivate"
+        "private"
     }
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use pouch::cri;
 use pouch::cri::runtime_service_client::RuntimeServiceClient;
-use pouch::image::{ImageStore, Recipe};
+use pouch::image::ImageStore;
+use pouch::image::build::Recipe;
 use tonic::transport::Channel;
 
 pub const IMAGE: &str = "busybox:test";
@@ -34,6 +35,9 @@ impl Daemon {
         fs::File::create(&netns).unwrap();
         let pinned = Command::new("unshare").arg(format!("--net={}", netns.display())).arg("true").status();
         assert!(pinned.unwrap().success());
+        let mut loopback = Command::new("nsenter");
+        loopback.arg(format!("--net={}", netns.display())).args(["busybox", "ip", "link", "set", "lo", "up"]);
+        assert!(loopback.status().unwrap().success());
         let process = launch(home.path(), &netns, &cgroup, &[]);
         let client = connect(home.path()).await;
         Self { client, home, cgroup, process, netns }
