@@ -10,10 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 pub use generated::*;
 
 mod generated {
-    #![expect(
-        clippy::allow_attributes_without_reason,
-        reason = "generated code carries its own allowances"
-    )]
+    #![expect(clippy::allow_attributes_without_reason, reason = "generated code carries its own allowances")]
     tonic::include_proto!("runtime.v1");
 }
 
@@ -27,10 +24,10 @@ pub struct ConnectError {
 
 /// A connection to the engine that listens on `socket`; both clients of [`generated`] take it.
 pub async fn connect(socket: &Path) -> Result<Channel, ConnectError> {
-    endpoint().connect_with_connector(connector(socket)).await.map_err(|source| ConnectError {
-        socket: socket.display().to_string(),
-        source,
-    })
+    endpoint()
+        .connect_with_connector(connector(socket))
+        .await
+        .map_err(|source| ConnectError { socket: socket.display().to_string(), source })
 }
 
 /// As [`connect`], but the connection is made at the first call and again after each loss.

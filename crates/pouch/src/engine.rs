@@ -119,7 +119,8 @@ impl Engine {
     /// Serves CRI on the configured socket until `token` is cancelled. Containers run on.
     pub async fn run(&self, token: CancellationToken) -> Result<(), RunError> {
         let socket = &self.inner.config.socket;
-        let listener = listen(socket).map_err(|source| RunError::Listen { socket: socket.clone(), source })?;
+        let listener =
+            listen(socket).map_err(|source| RunError::Listen { socket: socket.clone(), source })?;
         crate::stream::serve(self.clone(), token.clone()).await.map_err(RunError::Stream)?;
         let service = Service::new(self.clone());
         let runtime = RuntimeServiceServer::new(service.clone())

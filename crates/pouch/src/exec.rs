@@ -15,8 +15,8 @@ use crate::disk::{self, DiskError};
 use crate::engine::lifecycle::LifecycleError;
 use crate::engine::shim_client::{self, ShimError};
 use crate::engine::{Engine, new_id};
-use crate::stream::session::ended;
 use crate::shim::job::{EXEC_REPORT, ExecJob, ExecReport, JOB, PROCESS};
+use crate::stream::session::ended;
 
 /// More output than that of a command without a stream is dropped, as kubelet does.
 const LARGEST_OUTPUT: usize = 16 << 20;

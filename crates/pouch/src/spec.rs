@@ -98,8 +98,10 @@ pub(crate) fn build(inputs: &Inputs<'_>) -> Result<Built, SpecError> {
     let identity = user::resolve(&security, &image_user.unwrap_or_default(), inputs.rootfs)?;
     let (capabilities, missing) =
         capabilities::choose(security.capabilities.as_ref(), security.privileged, inputs.host)?;
-    let mut adjustments: Vec<String> =
-        missing.iter().map(|name| format!("{name} is not given: this host's root does not have it")).collect();
+    let mut adjustments: Vec<String> = missing
+        .iter()
+        .map(|name| format!("{name} is not given: this host's root does not have it"))
+        .collect();
     let oom_score_adj = clamp_score(resources.oom_score_adj, inputs.host, &mut adjustments);
     let process = json!({
         "terminal": inputs.config.tty,
@@ -152,8 +154,8 @@ fn filter(
         ProfileType::RuntimeDefault => Ok(Some(seccomp::default_profile(capabilities))),
         ProfileType::Unconfined => Ok(None),
         ProfileType::Localhost => {
-            let profile: Value =
-                disk::read(Path::new(&wanted.localhost_ref)).map_err(|source| SpecError::Seccomp { source })?;
+            let profile: Value = disk::read(Path::new(&wanted.localhost_ref))
+                .map_err(|source| SpecError::Seccomp { source })?;
             Ok(Some(seccomp::from_file(&profile)))
         }
     }
@@ -213,10 +215,7 @@ pub(crate) fn working_dir(inputs: &Inputs<'_>) -> Result<String, SpecError> {
     if directory.starts_with('/') { Ok(directory) } else { Err(SpecError::WorkingDir(directory)) }
 }
 
-fn namespaces(
-    inputs: &Inputs<'_>,
-    options: Option<&cri::NamespaceOption>,
-) -> Result<Vec<Value>, SpecError> {
+fn namespaces(inputs: &Inputs<'_>, options: Option<&cri::NamespaceOption>) -> Result<Vec<Value>, SpecError> {
     let mut namespaces = vec![json!({"type": "mount"}), json!({"type": "cgroup"})];
     for (kind, path) in inputs.sandbox.namespaces {
         namespaces.push(json!({"type": kind, "path": path}));

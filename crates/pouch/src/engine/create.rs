@@ -48,7 +48,8 @@ impl Engine {
         sandbox_id: &str,
         config: Option<ContainerConfig>,
     ) -> Result<String, CreateError> {
-        let sandbox = self.sandbox(sandbox_id).ok_or_else(|| CreateError::NoSandbox(sandbox_id.to_owned()))?;
+        let sandbox =
+            self.sandbox(sandbox_id).ok_or_else(|| CreateError::NoSandbox(sandbox_id.to_owned()))?;
         // A sandbox must not go while a container is being made in it; containers do not wait for each other.
         let sandbox = {
             let _gate = sandbox.gate.lock().await;
@@ -99,7 +100,8 @@ impl Engine {
                 .and_then(|()| std::fs::set_permissions(directory, PermissionsExt::from_mode(0o700)))
                 .map_err(|source| CreateError::Directory { path: directory.clone(), source })?;
         }
-        let cgroup = cgroup(sandbox.config.linux.as_ref().map(|linux| linux.cgroup_parent.as_str()), self, id);
+        let cgroup =
+            cgroup(sandbox.config.linux.as_ref().map(|linux| linux.cgroup_parent.as_str()), self, id);
         // Recorded before anything is made, so that after a crash in between it is found and removed.
         let mut record = new_record(id, sandbox, &image, config);
         record.cgroup.clone_from(&cgroup);

@@ -10,10 +10,10 @@ use libcgroups::common::{CgroupConfig, CgroupManager, ControllerOpt, create_cgro
 use rustix::process::Signal;
 use tokio::time::timeout;
 
+use super::Engine;
 use super::record::{CONTAINER, Container, EXIT, Phase};
 use super::sandbox::blocking;
 use super::shim_client::{self, ShimError};
-use super::Engine;
 use crate::cri::LinuxContainerResources;
 use crate::disk::{self, DiskError};
 use crate::process::{self, Handle};
@@ -74,8 +74,7 @@ impl Engine {
             return Err(LifecycleError::AlreadyStarted(id.to_owned()));
         }
         let run = self.inner.config.container_run(&container.record().id);
-        let (started_at, _) =
-            shim_client::ask(&run, Request::Start).await.map_err(LifecycleError::Start)?;
+        let (started_at, _) = shim_client::ask(&run, Request::Start).await.map_err(LifecycleError::Start)?;
         let started_at = started_at.unwrap_or_else(|| disk::nanoseconds(kit::clock::wall()));
         // The end may have been seen already: then it stays.
         container.phase.send_modify(|phase| *phase = phase.clone().started(started_at));
@@ -235,7 +234,11 @@ fn merge(old: LinuxContainerResources, new: LinuxContainerResources) -> LinuxCon
         oom_score_adj: number(new.oom_score_adj, old.oom_score_adj),
         cpuset_cpus: text(new.cpuset_cpus, old.cpuset_cpus),
         cpuset_mems: text(new.cpuset_mems, old.cpuset_mems),
-        hugepage_limits: if new.hugepage_limits.is_empty() { old.hugepage_limits } else { new.hugepage_limits },
+        hugepage_limits: if new.hugepage_limits.is_empty() {
+            old.hugepage_limits
+        } else {
+            new.hugepage_limits
+        },
         unified,
     }
 }

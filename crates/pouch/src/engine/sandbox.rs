@@ -184,8 +184,7 @@ fn hostname(config: &PodSandboxConfig) -> String {
 
 fn wanted_namespaces(record: &SandboxRecord) -> Wanted {
     let linux = record.config.linux.clone().unwrap_or_default();
-    let options =
-        linux.security_context.and_then(|context| context.namespace_options).unwrap_or_default();
+    let options = linux.security_context.and_then(|context| context.namespace_options).unwrap_or_default();
     Wanted {
         network: options.network() != NamespaceMode::Node,
         ipc: options.ipc() != NamespaceMode::Node,

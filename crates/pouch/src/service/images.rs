@@ -117,7 +117,8 @@ fn auth(config: cri::AuthConfig) -> Result<Option<Auth>, Status> {
         return Ok(None);
     }
     // As in a Docker configuration file: `user:password`.
-    let unreadable = || Status::invalid_argument("the registry credentials are not `user:password` in base64");
+    let unreadable =
+        || Status::invalid_argument("the registry credentials are not `user:password` in base64");
     let decoded =
         base64::engine::general_purpose::STANDARD.decode(config.auth.trim()).map_err(|_| unreadable())?;
     let text = String::from_utf8(decoded).map_err(|_| unreadable())?;

@@ -88,8 +88,10 @@ impl RuntimeService for Service {
     ) -> Answer<cri::PodSandboxStatusResponse> {
         let request = request.into_inner();
         let id = request.pod_sandbox_id;
-        let sandbox =
-            self.engine.sandbox(&id).ok_or_else(|| Status::not_found(format!("there is no sandbox `{id}`")))?;
+        let sandbox = self
+            .engine
+            .sandbox(&id)
+            .ok_or_else(|| Status::not_found(format!("there is no sandbox `{id}`")))?;
         let record = sandbox.record();
         let containers = self.engine.containers_of(&record.id);
         answer(cri::PodSandboxStatusResponse {
@@ -224,11 +226,15 @@ impl RuntimeService for Service {
         answer(cri::AttachResponse { url })
     }
 
-    async fn port_forward(&self, request: Request<cri::PortForwardRequest>) -> Answer<cri::PortForwardResponse> {
+    async fn port_forward(
+        &self,
+        request: Request<cri::PortForwardRequest>,
+    ) -> Answer<cri::PortForwardResponse> {
         let request = request.into_inner();
         let id = request.pod_sandbox_id;
         let sandbox = self.engine.sandbox(&id).filter(|sandbox| sandbox.record.lock().ready);
-        let sandbox = sandbox.ok_or_else(|| Status::not_found(format!("there is no sandbox `{id}` that is ready")))?;
+        let sandbox =
+            sandbox.ok_or_else(|| Status::not_found(format!("there is no sandbox `{id}` that is ready")))?;
         let url = self.offer(Wish::PortForward { sandbox: sandbox.record().id })?;
         answer(cri::PortForwardResponse { url })
     }

@@ -82,7 +82,8 @@ struct Workload {
 
 impl Executor for Workload {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        sys::reset_signals().map_err(|errno| ExecutorError::Other(format!("cannot reset signals: {errno}")))?;
+        sys::reset_signals()
+            .map_err(|errno| ExecutorError::Other(format!("cannot reset signals: {errno}")))?;
         if let Some(seccomp) = &self.seccomp {
             libcontainer::seccomp::initialize_seccomp(seccomp)
                 .map_err(|error| ExecutorError::Other(format!("cannot filter system calls: {error}")))?;

@@ -108,7 +108,8 @@ impl Container {
 
     fn last_words(&self) -> Option<String> {
         let log = std::fs::read_to_string(&self.log).ok()?;
-        let entries = log.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let entries =
+            log.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let error = entries.into_iter().find(|entry| entry["level"] == "error")?;
         error["msg"].as_str().map(str::to_owned)
     }

@@ -40,8 +40,7 @@ impl Streams {
                 (reader, Input::open(writer)?)
             }
         };
-        let outputs =
-            vec![Output::new(Stream::Stdout, stdout)?, Output::new(Stream::Stderr, stderr)?];
+        let outputs = vec![Output::new(Stream::Stdout, stdout)?, Output::new(Stream::Stderr, stderr)?];
         let given = Stdio::Streams { stdin: given_stdin, stdout: given_stdout, stderr: given_stderr };
         Ok((Self { outputs, input, console: None }, given))
     }

@@ -338,10 +338,7 @@ impl Shim {
 }
 
 /// The container with the streams that it was given.
-fn create(
-    job: &RunJob,
-    directory: &Path,
-) -> Result<(Created, Pid, Streams), Box<dyn std::error::Error>> {
+fn create(job: &RunJob, directory: &Path) -> Result<(Created, Pid, Streams), Box<dyn std::error::Error>> {
     if job.tty {
         let socket = ConsoleSocket::bind(directory, "console.sock")?;
         let (created, init) = runtime::create(job, Stdio::Console(socket.path()))?;

@@ -28,7 +28,11 @@ pub(super) fn build(
     security: &LinuxContainerSecurityContext,
 ) -> Result<Vec<Value>, MountError> {
     let mut mounts = kernel_mounts(security.privileged);
-    mounts.push(bind(inputs.sandbox.shm, "/dev/shm", &["rbind", "rprivate", "rw", "nosuid", "noexec", "nodev"]));
+    mounts.push(bind(
+        inputs.sandbox.shm,
+        "/dev/shm",
+        &["rbind", "rprivate", "rw", "nosuid", "noexec", "nodev"],
+    ));
     let mode = if security.readonly_rootfs { "ro" } else { "rw" };
     for name in ["hosts", "hostname", "resolv.conf"] {
         let target = format!("/etc/{name}");
@@ -49,9 +53,7 @@ pub(super) fn build(
 
 fn kernel_mounts(privileged: bool) -> Vec<Value> {
     let mode = if privileged { "rw" } else { "ro" };
-    let mount = |target: &str, kind: &str, options: &[&str]| {
-        json!({"destination": target, "type": kind, "source": kind, "options": options})
-    };
+    let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
     vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),

@@ -58,7 +58,9 @@ fn the_last_word_on_a_variable_holds() {
     check(
         &config,
         |built| built.spec["process"]["env"].to_string(),
-        &expect![[r#"["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","HOSTNAME=web","A=image","B=own=1"]"#]],
+        &expect![[
+            r#"["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","HOSTNAME=web","A=image","B=own=1"]"#
+        ]],
     );
 }
 
@@ -101,8 +103,7 @@ fn refusals() {
     );
     check(
         &config(&|config| {
-            config.mounts =
-                vec![cri::Mount { container_path: "/a/../b".to_owned(), ..Default::default() }];
+            config.mounts = vec![cri::Mount { container_path: "/a/../b".to_owned(), ..Default::default() }];
         }),
         words,
         &expect!["cannot set the container's mounts: `/a/../b` is no absolute path in the container"],

@@ -53,8 +53,7 @@ async fn pair(mut streams: mpsc::Receiver<Stream>, netns: Option<Option<PathBuf>
     while let Some(stream) = streams.recv().await {
         while forwarding.try_join_next().is_some() {}
         // The oldest clients have one pair per port and give no number.
-        let request =
-            stream.header("requestid").or(stream.header("port")).unwrap_or_default().to_owned();
+        let request = stream.header("requestid").or(stream.header("port")).unwrap_or_default().to_owned();
         match stream.header("streamtype") {
             Some("error") => drop(errors.insert(request, stream)),
             Some("data") => {

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::header::SEC_WEBSOCKET_PROTOCOL;
+use http::header::{CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -68,7 +68,10 @@ fn answer(mut request: Request<Incoming>, engine: &Engine) -> Response<Full<Byte
     };
     let forwards = matches!(wish, Wish::PortForward { .. });
     let Some(agreed) = agree(request.headers(), forwards) else {
-        return refuse(StatusCode::BAD_REQUEST, "ask for an upgrade to WebSocket or SPDY/3.1 with a known protocol");
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "ask for an upgrade to WebSocket or SPDY/3.1 with a known protocol",
+        );
     };
     let response = switch(request.headers(), agreed);
     let (engine, upgrade) = (engine.clone(), hyper::upgrade::on(&mut request));

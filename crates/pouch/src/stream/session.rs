@@ -12,9 +12,9 @@ use tokio::time::timeout;
 
 use super::terminal::Terminal;
 use super::{Wanted, Wish};
+use crate::engine::Engine;
 use crate::engine::lifecycle::LifecycleError;
 use crate::engine::shim_client::{self, ShimError};
-use crate::engine::Engine;
 use crate::exec::{ExecError, Io, Running};
 use crate::shim::console::ConsoleSocket;
 use crate::shim::frame::{self, Kind};
@@ -115,8 +115,7 @@ async fn exec(
         return exec_pipes(running, caller).await;
     }
     let socket = ConsoleSocket::bind(&directory, CONSOLE)?;
-    let mut running =
-        engine.exec(container, command, directory, Io::Console(socket.path().to_owned()))?;
+    let mut running = engine.exec(container, command, directory, Io::Console(socket.path().to_owned()))?;
     let console = tokio::select! {
         console = socket.receive_async() => console?,
         // It failed before it came to a terminal.
@@ -130,10 +129,7 @@ async fn exec_pipes(mut running: Running, caller: &mut Caller) -> Result<i32, Se
     let stdin = running.child.stdin.take();
     let outgoing = caller.outgoing.clone();
     let outputs = async {
-        tokio::join!(
-            show(stdout, &outgoing, Outgoing::Stdout),
-            show(stderr, &outgoing, Outgoing::Stderr)
-        )
+        tokio::join!(show(stdout, &outgoing, Outgoing::Stdout), show(stderr, &outgoing, Outgoing::Stderr))
     };
     tokio::select! {
         code = ended(running.finish(), outputs) => Ok(code?),

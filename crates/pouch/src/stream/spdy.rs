@@ -72,7 +72,10 @@ pub(super) async fn serve(
     Ok(())
 }
 
-async fn write(mut writer: impl AsyncWrite + Unpin, mut answers: mpsc::Receiver<Answer>) -> Result<(), SpdyError> {
+async fn write(
+    mut writer: impl AsyncWrite + Unpin,
+    mut answers: mpsc::Receiver<Answer>,
+) -> Result<(), SpdyError> {
     let mut encoder = Encoder::new()?;
     while let Some(answer) = answers.recv().await {
         let mut wire = Vec::new();
@@ -102,8 +105,8 @@ async fn read(
                     };
                     let welcome = open.len() < MOST_STREAMS;
                     let answer = if welcome { Answer::Reply { stream } } else { Answer::Refuse { stream } };
-                    let is_over = answers.send(answer).await.is_err()
-                        || welcome && streams.send(opened).await.is_err();
+                    let is_over =
+                        answers.send(answer).await.is_err() || welcome && streams.send(opened).await.is_err();
                     if is_over {
                         return Ok(());
                     }

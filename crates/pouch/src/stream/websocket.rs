@@ -39,7 +39,11 @@ pub(super) struct TerminalSize {
     pub height: u16,
 }
 
-pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, engine: &Engine, wish: Wish) {
+pub(super) async fn serve(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    engine: &Engine,
+    wish: Wish,
+) {
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
     let (mut sender, mut receiver) = socket.split();
     let (to_session, incoming) = mpsc::channel(BACKLOG);

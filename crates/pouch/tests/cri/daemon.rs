@@ -14,19 +14,19 @@ use pouch::image::ImageStore;
 use pouch::image::build::Recipe;
 use tonic::transport::Channel;
 
-pub const IMAGE: &str = "busybox:test";
+pub(crate) const IMAGE: &str = "busybox:test";
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-pub struct Daemon {
-    pub client: RuntimeServiceClient<Channel>,
-    pub home: tempfile::TempDir,
-    pub cgroup: String,
+pub(crate) struct Daemon {
+    pub(crate) client: RuntimeServiceClient<Channel>,
+    pub(crate) home: tempfile::TempDir,
+    pub(crate) cgroup: String,
     process: Child,
     netns: PathBuf,
 }
 
 impl Daemon {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let home = tempfile::tempdir().unwrap();
         build_image(home.path());
@@ -44,18 +44,18 @@ impl Daemon {
     }
 
     /// As a power cut of the process, then a new one.
-    pub async fn crash_and_restart(&mut self) {
+    pub(crate) async fn crash_and_restart(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         self.process = launch(self.home.path(), &self.netns, &self.cgroup, &[]);
         self.client = connect(self.home.path()).await;
     }
 
-    pub async fn sandbox(&mut self) -> String {
+    pub(crate) async fn sandbox(&mut self) -> String {
         self.sandbox_of("", cri::LinuxPodSandboxConfig::default()).await
     }
 
-    pub async fn sandbox_of(&mut self, runtime: &str, linux: cri::LinuxPodSandboxConfig) -> String {
+    pub(crate) async fn sandbox_of(&mut self, runtime: &str, linux: cri::LinuxPodSandboxConfig) -> String {
         let config = cri::PodSandboxConfig {
             metadata: Some(cri::PodSandboxMetadata {
                 name: "pod".to_owned(),
@@ -72,11 +72,11 @@ impl Daemon {
         self.client.run_pod_sandbox(request).await.unwrap().into_inner().pod_sandbox_id
     }
 
-    pub async fn create(&mut self, sandbox: &str, config: cri::ContainerConfig) -> String {
+    pub(crate) async fn create(&mut self, sandbox: &str, config: cri::ContainerConfig) -> String {
         self.try_create(sandbox, config).await.unwrap()
     }
 
-    pub async fn try_create(
+    pub(crate) async fn try_create(
         &mut self,
         sandbox: &str,
         config: cri::ContainerConfig,
@@ -89,28 +89,25 @@ impl Daemon {
         Ok(self.client.create_container(request).await?.into_inner().container_id)
     }
 
-    pub async fn launch(&mut self, sandbox: &str, config: cri::ContainerConfig) -> String {
+    pub(crate) async fn launch(&mut self, sandbox: &str, config: cri::ContainerConfig) -> String {
         let id = self.create(sandbox, config).await;
-        self.client
-            .start_container(cri::StartContainerRequest { container_id: id.clone() })
-            .await
-            .unwrap();
+        self.client.start_container(cri::StartContainerRequest { container_id: id.clone() }).await.unwrap();
         id
     }
 
-    pub async fn status(&mut self, id: &str) -> cri::ContainerStatus {
+    pub(crate) async fn status(&mut self, id: &str) -> cri::ContainerStatus {
         let request = cri::ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
         self.client.container_status(request).await.unwrap().into_inner().status.unwrap()
     }
 
     /// What the engine tells of a container beyond the interface.
-    pub async fn info(&mut self, id: &str) -> serde_json::Value {
+    pub(crate) async fn info(&mut self, id: &str) -> serde_json::Value {
         let request = cri::ContainerStatusRequest { container_id: id.to_owned(), verbose: true };
         let info = self.client.container_status(request).await.unwrap().into_inner().info;
         serde_json::from_str(&info["info"]).unwrap()
     }
 
-    pub async fn exited(&mut self, id: &str) -> cri::ContainerStatus {
+    pub(crate) async fn exited(&mut self, id: &str) -> cri::ContainerStatus {
         self.until(id, cri::ContainerState::ContainerExited).await
     }
 
@@ -127,11 +124,11 @@ impl Daemon {
         panic!("{id} does not become {state:?}");
     }
 
-    pub async fn exec(&mut self, id: &str, command: &[&str]) -> cri::ExecSyncResponse {
+    pub(crate) async fn exec(&mut self, id: &str, command: &[&str]) -> cri::ExecSyncResponse {
         self.try_exec(id, command, 20).await.unwrap()
     }
 
-    pub async fn try_exec(
+    pub(crate) async fn try_exec(
         &mut self,
         id: &str,
         command: &[&str],
@@ -141,33 +138,64 @@ impl Daemon {
         Ok(self.client.exec_sync(request).await?.into_inner())
     }
 
-    pub async fn stop(&mut self, id: &str, timeout: i64) {
+    pub(crate) async fn stop(&mut self, id: &str, timeout: i64) {
         let request = cri::StopContainerRequest { container_id: id.to_owned(), timeout };
         self.client.stop_container(request).await.unwrap();
     }
 
-    pub async fn remove_sandbox(&mut self, id: &str) {
+    pub(crate) async fn remove_sandbox(&mut self, id: &str) {
         let request = cri::RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() };
         self.client.remove_pod_sandbox(request).await.unwrap();
     }
 
     /// The log without times.
-    pub fn log(&self, name: &str) -> Vec<String> {
+    pub(crate) fn log(&self, name: &str) -> Vec<String> {
         let text = fs::read_to_string(self.home.path().join("logs").join(name)).unwrap_or_default();
         text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
     }
 
-    pub fn mounts(&self) -> Vec<String> {
+    /// Returns when the log has that many lines.
+    pub(crate) async fn logged(&self, name: &str, n_lines: usize) {
+        let mut pause = tokio::time::interval(Duration::from_millis(10));
+        for _ in 0..2000 {
+            if self.log(name).len() >= n_lines {
+                return;
+            }
+            pause.tick().await;
+        }
+        panic!("the log `{name}` stays short");
+    }
+
+    pub(crate) async fn is_gone(&self, pid: nix::unistd::Pid) -> bool {
+        let mut pause = tokio::time::interval(Duration::from_millis(10));
+        for _ in 0..500 {
+            if nix::sys::signal::kill(pid, None).is_err() {
+                return true;
+            }
+            pause.tick().await;
+        }
+        false
+    }
+
+    /// For good: the test's only thread goes where the engine's loopback is.
+    pub(crate) fn enter_netns(&self) {
+        let netns = fs::File::open(&self.netns).unwrap();
+        nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    }
+
+    pub(crate) fn mounts(&self) -> Vec<String> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let home = self.home.path().to_str().unwrap();
         let ours = mounts.lines().filter(|line| line.contains(home) && !line.contains("/netns "));
         ours.map(str::to_owned).collect()
     }
 
-    /// Directories of control groups of this engine, relative to their mount points.
-    pub fn cgroups(&self) -> Vec<PathBuf> {
+    /// Control groups of this engine's containers, in every hierarchy.
+    pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
         let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
-        hierarchies.map(|path| path.join(&self.cgroup)).filter(|path| path.exists()).collect()
+        let roots = hierarchies.map(|path| path.join(&self.cgroup));
+        let entries = roots.flat_map(|root| fs::read_dir(root).into_iter().flatten().flatten());
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
     }
 }
 
@@ -215,7 +243,9 @@ fn build_image(home: &Path) {
         fs::create_dir_all(rootfs.join(directory)).unwrap();
     }
     fs::copy("/usr/bin/busybox", rootfs.join("bin/busybox")).unwrap();
-    for name in ["sh", "echo", "sleep", "cat", "id", "true", "hostname", "ls", "stty", "tail", "dd", "nc", "kill"] {
+    for name in
+        ["sh", "echo", "sleep", "cat", "id", "true", "hostname", "ls", "stty", "tail", "dd", "nc", "kill"]
+    {
         symlink("busybox", rootfs.join("bin").join(name)).unwrap();
     }
     fs::write(rootfs.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:33:33::/tmp:/bin/sh\n").unwrap();
@@ -226,12 +256,12 @@ fn build_image(home: &Path) {
     fs::remove_dir_all(&rootfs).unwrap();
 }
 
-pub fn words(words: &[&str]) -> Vec<String> {
+pub(crate) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// A container that runs `command`, with its log at `name`.
-pub fn container(name: &str, command: &[&str]) -> cri::ContainerConfig {
+pub(crate) fn container(name: &str, command: &[&str]) -> cri::ContainerConfig {
     cri::ContainerConfig {
         metadata: Some(cri::ContainerMetadata { name: name.to_owned(), attempt: 0 }),
         image: Some(cri::ImageSpec { image: IMAGE.to_owned(), ..Default::default() }),
@@ -242,6 +272,6 @@ pub fn container(name: &str, command: &[&str]) -> cri::ContainerConfig {
     }
 }
 
-pub fn shell(name: &str, script: &str) -> cri::ContainerConfig {
+pub(crate) fn shell(name: &str, script: &str) -> cri::ContainerConfig {
     container(name, &["sh", "-c", script])
 }

@@ -40,10 +40,22 @@ pub(in crate::stream) enum FrameError {
 /// What a peer sends.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame {
-    Open { stream: u32, headers: Headers, ended: bool },
-    Data { stream: u32, bytes: Bytes, ended: bool },
-    Reset { stream: u32 },
-    Ping { id: u32 },
+    Open {
+        stream: u32,
+        headers: Headers,
+        ended: bool,
+    },
+    Data {
+        stream: u32,
+        bytes: Bytes,
+        ended: bool,
+    },
+    Reset {
+        stream: u32,
+    },
+    Ping {
+        id: u32,
+    },
     GoAway,
     /// Settings, windows, replies: nothing that changes what is done here.
     Ignored,
@@ -103,10 +115,20 @@ impl Decoder {
 #[derive(Debug)]
 pub(super) enum Answer {
     /// The stream is welcome.
-    Reply { stream: u32 },
-    Data { stream: u32, bytes: Bytes, ended: bool },
-    Refuse { stream: u32 },
-    Pong { id: u32 },
+    Reply {
+        stream: u32,
+    },
+    Data {
+        stream: u32,
+        bytes: Bytes,
+        ended: bool,
+    },
+    Refuse {
+        stream: u32,
+    },
+    Pong {
+        id: u32,
+    },
 }
 
 #[derive(Debug)]

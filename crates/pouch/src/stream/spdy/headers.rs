@@ -108,9 +108,7 @@ impl Deflater {
         }
         // Ours are short: what they become, with the stream's own marks, fits.
         let mut block = Vec::with_capacity(plain.len() * 2 + 128);
-        self.0
-            .compress_vec(&plain, &mut block, FlushCompress::Sync)
-            .map_err(|_| HeaderError::Compression)?;
+        self.0.compress_vec(&plain, &mut block, FlushCompress::Sync).map_err(|_| HeaderError::Compression)?;
         Ok(block)
     }
 }
