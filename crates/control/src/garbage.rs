@@ -94,9 +94,11 @@ impl Garbage {
                     self.delete(&node.identity, is_foreground).await?;
                 }
             }
-            Verdict::Trim { unknown } => {
+            Verdict::Trim { waiting, unknown } => {
                 let living = self.find_living(&node, &unknown).await?;
-                let gone = |owner: &OwnerReference| unknown.contains(owner) && !living.contains(owner);
+                let gone = |owner: &OwnerReference| {
+                    waiting.contains(owner) || unknown.contains(owner) && !living.contains(owner)
+                };
                 self.remove_owners(&node, gone).await?;
             }
             Verdict::Await { dependents } => {

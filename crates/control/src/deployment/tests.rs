@@ -101,42 +101,85 @@ fn rolling(replicas: i32, surge: impl Into<Value>, unavailable: impl Into<Value>
 
 #[test]
 fn the_first_set_is_made_at_full_size() {
-    check(rolling(3, "25%", "25%"), "", expect![[r#""#]]);
+    check(rolling(3, "25%", "25%"), "", expect!["create 3 replicas, revision 1"]);
 }
 
 #[test]
 fn surge_rounds_up_and_unavailability_down() {
     // 25% of 10: up to 13 pods, at least 8 available.
-    check(rolling(10, "25%", "25%"), "v1=10/10", expect![[r#""#]]);
-    check(rolling(10, "25%", "25%"), "v1=10/10 new=3/0", expect![[r#""#]]);
-    check(rolling(10, "25%", "25%"), "v1=8/8 new=5/2", expect![[r#""#]]);
-    check(rolling(10, 0, 0), "v1=10/10 new=0/0", expect![[r#""#]]);
-    check(rolling(1, 1, 0), "v1=1/1 new=1/0", expect![[r#""#]]);
-    check(rolling(1, 1, 0), "v1=1/1 new=1/1", expect![[r#""#]]);
+    check(rolling(10, "25%", "25%"), "v1=10/10", expect!["create 3 replicas, revision 2"]);
+    check(
+        rolling(10, "25%", "25%"),
+        "v1=10/10 new=3/0",
+        expect![[r#"
+        revision 2
+        v1 10 -> 8"#]],
+    );
+    check(
+        rolling(10, "25%", "25%"),
+        "v1=8/8 new=5/2",
+        expect![[r#"
+        revision 2
+        v1 8 -> 6"#]],
+    );
+    check(
+        rolling(10, 0, 0),
+        "v1=10/10 new=0/0",
+        expect![[r#"
+        revision 2
+        v1 10 -> 9"#]],
+    );
+    check(rolling(1, 1, 0), "v1=1/1 new=1/0", expect!["revision 2"]);
+    check(
+        rolling(1, 1, 0),
+        "v1=1/1 new=1/1",
+        expect![[r#"
+        revision 2
+        v1 1 -> 0"#]],
+    );
 }
 
 #[test]
 fn pods_that_serve_nobody_go_first() {
-    check(rolling(4, 1, 1), "v1=2/0 v2=2/2 new=1/1", expect![[r#""#]]);
+    check(
+        rolling(4, 1, 1),
+        "v1=2/0 v2=2/2 new=1/1",
+        expect![[r#"
+        revision 3
+        v1 2 -> 0"#]],
+    );
 }
 
 #[test]
 fn recreate_takes_all_old_pods_away_first() {
     let recreate = json!({ "replicas": 2, "strategy": { "type": "Recreate" } });
-    check(recreate.clone(), "v1=2/2", expect![[r#""#]]);
-    check(recreate, "v1=0/0", expect![[r#""#]]);
+    check(recreate.clone(), "v1=2/2", expect!["v1 2 -> 0"]);
+    check(recreate, "v1=0/0", expect!["create 2 replicas, revision 2"]);
 }
 
 #[test]
 fn undo_uses_the_old_set_again_with_a_new_revision() {
-    check(rolling(2, 1, 0), "new=0/0 v2=2/2", expect![[r#""#]]);
+    check(
+        rolling(2, 1, 0),
+        "new=0/0 v2=2/2",
+        expect![[r#"
+        new 0 -> 1 revision=3 revision-history=1
+        revision 3"#]],
+    );
 }
 
 #[test]
 fn history_beyond_the_limit_is_deleted() {
     let mut spec = rolling(1, 1, 0);
     spec["revisionHistoryLimit"] = json!(1);
-    check(spec, "v1=0/0 v2=0/0 v3=0/0 new=1/1", expect![[r#""#]]);
+    check(
+        spec,
+        "v1=0/0 v2=0/0 v3=0/0 new=1/1",
+        expect![[r#"
+        revision 4
+        delete v1
+        delete v2"#]],
+    );
 }
 
 #[test]
@@ -146,7 +189,11 @@ fn a_paused_rollout_is_scaled_in_proportion() {
     let mut paused = deployment(spec);
     paused["spec"]["replicas"] = json!(20);
     let steps = plan(&paused, &sets("v1=8/8 new=5/0", 10, 13), 0).steps;
-    expect![[r#""#]].assert_eq(&steps.iter().map(show).collect::<Vec<_>>().join("\n"));
+    expect![[r#"
+        revision 2
+        v1 8 -> 15
+        new 5 -> 10"#]]
+    .assert_eq(&steps.iter().map(show).collect::<Vec<_>>().join("\n"));
 }
 
 /// Runs a Deployment through states and prints its conditions after each.
@@ -166,7 +213,14 @@ fn conditions_over_a_rollout() {
         deployment["status"] = serde_json::to_value(&plan.status).unwrap();
     }
     lines.push(deployment["status"]["conditions"][1].to_string());
-    expect![[r#""#]].assert_eq(&lines.join("\n"));
+    expect![[r#"
+        0 s: Available=False MinimumReplicasUnavailable, Progressing=True NewReplicaSetCreated
+        10 s: Available=False MinimumReplicasUnavailable, Progressing=True ReplicaSetUpdated
+        20 s: Available=False MinimumReplicasUnavailable, Progressing=True ReplicaSetUpdated
+        700 s: Available=False MinimumReplicasUnavailable, Progressing=False ProgressDeadlineExceeded
+        710 s: Available=True MinimumReplicasAvailable, Progressing=True NewReplicaSetAvailable
+        2000 s: Available=True MinimumReplicasAvailable, Progressing=True NewReplicaSetAvailable
+        {"lastTransitionTime":"1970-01-01T00:11:50Z","lastUpdateTime":"1970-01-01T00:11:50Z","message":"ReplicaSet \"new\" has successfully progressed.","reason":"NewReplicaSetAvailable","status":"True","type":"Progressing"}"#]].assert_eq(&lines.join("\n"));
 }
 
 proptest::proptest! {

@@ -64,8 +64,10 @@ pub(crate) enum Verdict {
         is_foreground: bool,
         unknown: Vec<OwnerReference>,
     },
-    /// Take references to owners that are gone off it, if they are.
+    /// Another owner stays: take references off it to those that wait for it to go, and to those that are gone, if
+    /// they are.
     Trim {
+        waiting: Vec<OwnerReference>,
         unknown: Vec<OwnerReference>,
     },
     /// Delete these dependents first.
@@ -86,11 +88,12 @@ impl Graph {
     /// An object came or changed. Returns the uids that may owe something now.
     pub(crate) fn set(&mut self, node: Node) -> Vec<String> {
         let uid = node.identity.uid.clone();
-        self.unlink(&uid);
+        let mut concerned = vec![uid.clone()];
+        // An owner that this one left may wait for nothing else.
+        concerned.extend(self.unlink(&uid));
         for owner in &node.owners {
             self.dependents.entry(owner.uid.clone()).or_default().insert(uid.clone());
         }
-        let mut concerned = vec![uid.clone()];
         if node.is_going {
             // An owner that waits for this one, and dependents that this one waits for.
             concerned.extend(node.owners.iter().map(|owner| owner.uid.clone()));
@@ -103,9 +106,7 @@ impl Graph {
     /// An object went. Returns the uids that may owe something now.
     pub(crate) fn remove(&mut self, uid: &str) -> Vec<String> {
         let mut concerned: Vec<String> = self.dependents.get(uid).into_iter().flatten().cloned().collect();
-        let owners = self.nodes.get(uid).map(|node| node.owners.clone()).unwrap_or_default();
-        concerned.extend(owners.into_iter().map(|owner| owner.uid));
-        self.unlink(uid);
+        concerned.extend(self.unlink(uid));
         self.nodes.remove(uid);
         concerned
     }
@@ -148,22 +149,24 @@ impl Graph {
         let unknown: Vec<OwnerReference> =
             node.owners.iter().filter(|owner| !self.is_owner(node, owner)).cloned().collect();
         if self.has_standing_owner(node) {
-            return if unknown.is_empty() { Verdict::Keep } else { Verdict::Trim { unknown } };
+            let waiting: Vec<OwnerReference> =
+                node.owners.iter().filter(|owner| self.is_waiting(owner)).cloned().collect();
+            let is_clean = unknown.is_empty() && waiting.is_empty();
+            return if is_clean { Verdict::Keep } else { Verdict::Trim { waiting, unknown } };
         }
-        let waits = node
-            .owners
-            .iter()
-            .any(|owner| self.nodes.get(&owner.uid).is_some_and(|known| known.waits(FOREGROUND)));
+        let waits = node.owners.iter().any(|owner| self.is_waiting(owner));
         let is_foreground = waits && self.dependents_of(&node.identity.uid).next().is_some();
         Verdict::Collect { is_foreground, unknown }
     }
 
     /// Whether an owner is there that is not waiting for this very object to go.
     fn has_standing_owner(&self, node: &Node) -> bool {
-        node.owners.iter().any(|owner| {
-            self.is_owner(node, owner)
-                && self.nodes.get(&owner.uid).is_some_and(|known| !known.waits(FOREGROUND))
-        })
+        node.owners.iter().any(|owner| self.is_owner(node, owner) && !self.is_waiting(owner))
+    }
+
+    /// Whether the owner waits for its dependents to go first.
+    fn is_waiting(&self, owner: &OwnerReference) -> bool {
+        self.nodes.get(&owner.uid).is_some_and(|known| known.waits(FOREGROUND))
     }
 
     /// Whether the reference is to an object that is there: in the same namespace, or of the cluster.
@@ -178,14 +181,17 @@ impl Graph {
         self.dependents.get(uid).into_iter().flatten().filter_map(|uid| self.nodes.get(uid))
     }
 
-    fn unlink(&mut self, uid: &str) {
-        let owners = self.nodes.get(uid).map(|node| node.owners.clone()).unwrap_or_default();
-        for owner in owners {
-            let Some(dependents) = self.dependents.get_mut(&owner.uid) else { continue };
+    /// Takes the object off its owners' lists, and names them.
+    fn unlink(&mut self, uid: &str) -> Vec<String> {
+        let owners = self.nodes.get(uid).map(|node| node.owners.as_slice()).unwrap_or_default();
+        let owners: Vec<String> = owners.iter().map(|owner| owner.uid.clone()).collect();
+        for owner in &owners {
+            let Some(dependents) = self.dependents.get_mut(owner) else { continue };
             dependents.remove(uid);
             if dependents.is_empty() {
-                self.dependents.remove(&owner.uid);
+                self.dependents.remove(owner);
             }
         }
+        owners
     }
 }

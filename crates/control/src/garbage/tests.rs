@@ -45,7 +45,9 @@ fn show(verdict: &Verdict) -> String {
         Verdict::Collect { is_foreground, unknown } => {
             format!("collect foreground={is_foreground} unknown={}", unknown.len())
         }
-        Verdict::Trim { unknown } => format!("trim {}", unknown.len()),
+        Verdict::Trim { waiting, unknown } => {
+            format!("trim {} waiting, {} unknown", waiting.len(), unknown.len())
+        }
         Verdict::Await { dependents } => format!("await {}", names(dependents)),
         Verdict::Orphan { dependents } => format!("orphan {}", names(dependents)),
         Verdict::Release { finalizer } => format!("release {finalizer}"),
@@ -69,21 +71,46 @@ fn check(family: &str, expect: Expect) {
 
 #[test]
 fn dependents_go_when_their_last_owner_is_gone() {
-    check("a\n b <a\n c <a <b\n -a", expect![[r#""#]]);
-    check("b <never", expect![[r#""#]]);
-    check("a in:other\n b <a", expect![[r#""#]]);
+    check(
+        "a\n b <a\n c <a <b\n -a",
+        expect![[r#"
+            b: collect foreground=false unknown=1
+            c: trim 0 waiting, 1 unknown"#]],
+    );
+    check("b <never", expect!["b: collect foreground=false unknown=1"]);
+    check("a in:other\n b <a", expect!["b: collect foreground=false unknown=1"]);
 }
 
 #[test]
 fn an_owner_in_the_foreground_waits_for_its_dependents() {
-    check("a\n b <a\n c <b\n a going foreground", expect![[r#""#]]);
-    check("a going foreground\n b <a going", expect![[r#""#]]);
-    check("a going foreground\n b <a going\n -b", expect![[r#""#]]);
-    check("x\n b <a <x\n a going foreground", expect![[r#""#]]);
+    check(
+        "a\n b <a\n c <b\n a going foreground",
+        expect![[r#"
+        a: await b
+        b: collect foreground=true unknown=0"#]],
+    );
+    check(
+        "a going foreground\n b <a going",
+        expect![[r#"
+        b: keep
+        a: keep"#]],
+    );
+    check("a going foreground\n b <a going\n -b", expect!["a: release foregroundDeletion"]);
+    check(
+        "x\n b <a <x\n a going foreground",
+        expect![[r#"
+            a: keep
+            b: trim 1 waiting, 0 unknown"#]],
+    );
 }
 
 #[test]
 fn an_orphaning_owner_leaves_its_dependents_behind() {
-    check("a\n b <a\n a going orphan", expect![[r#""#]]);
-    check("a going orphan", expect![[r#""#]]);
+    check(
+        "a\n b <a\n a going orphan",
+        expect![[r#"
+        a: orphan b
+        b: keep"#]],
+    );
+    check("a going orphan", expect!["a: release orphan"]);
 }

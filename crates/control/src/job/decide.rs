@@ -170,7 +170,8 @@ fn size(job: &Job, spec: &JobSpec, tally: &Tally, (now, plan): (Timestamp, &mut 
         let mut surplus = tally.active.clone();
         // What has run the shortest loses least.
         surplus.sort_by_key(|pod| {
-            (pods::ready_since(pod).is_some(), std::cmp::Reverse(pod.metadata.creation_timestamp.clone()))
+            let created = pod.metadata.creation_timestamp.clone();
+            (pods::phase(pod) == "Running", pods::ready_since(pod).is_some(), std::cmp::Reverse(created))
         });
         surplus.truncate(tally.active.len() - wanted);
         plan.delete = surplus;

@@ -60,20 +60,83 @@ fn check((spec, status): (Value, Value), pods: &str, expect: Expect) {
 #[test]
 fn as_many_pods_as_parallelism_and_the_rest_of_the_work_allow() {
     let spec = || (json!({ "parallelism": 3, "completions": 5 }), json!({}));
-    check(spec(), "", expect![[r#""#]]);
-    check(spec(), "a=Succeeded b=Succeeded c=Succeeded d=Running", expect![[r#""#]]);
-    check(spec(), "a=Running b=Running c=Running d=Pending", expect![[r#""#]]);
-    check((json!({ "parallelism": 1, "completions": 1 }), json!({})), "a=Succeeded", expect![[r#""#]]);
+    check(
+        spec(),
+        "",
+        expect![[r#"
+        create 3 [], delete [], turn None
+        active None succeeded None failed None indexes None
+        again None, expired false"#]],
+    );
+    check(
+        spec(),
+        "a=Succeeded b=Succeeded c=Succeeded d=Running",
+        expect![[r#"
+        create 1 [], delete [], turn None
+        active Some(1) succeeded Some(3) failed None indexes None
+        again None, expired false"#]],
+    );
+    check(
+        spec(),
+        "a=Running b=Running c=Running d=Pending",
+        expect![[r#"
+            create 0 [], delete ["d"], turn None
+            active Some(4) succeeded None failed None indexes None
+            again None, expired false"#]],
+    );
+    check(
+        (json!({ "parallelism": 1, "completions": 1 }), json!({})),
+        "a=Succeeded",
+        expect![[r#"
+        create 0 [], delete [], turn Some(Completed)
+        active None succeeded Some(1) failed None indexes None
+        again None, expired false"#]],
+    );
 }
 
 #[test]
 fn failures_pause_the_job_and_too_many_end_it() {
     let spec = |limit: i32| (json!({ "completions": 1, "backoffLimit": limit }), json!({}));
-    check(spec(6), "a=Failed@95", expect![[r#""#]]);
-    check(spec(6), "a=Failed@70 b=Failed@85", expect![[r#""#]]);
-    check(spec(6), "a=Failed@10", expect![[r#""#]]);
-    check(spec(1), "a=Failed@10 b=Failed@20 c=Running", expect![[r#""#]]);
-    check(spec(0), "a=Failed@10", expect![[r#""#]]);
+    check(
+        spec(6),
+        "a=Failed@95",
+        expect![[r#"
+        create 0 [], delete [], turn None
+        active None succeeded None failed Some(1) indexes None
+        again Some(5s), expired false"#]],
+    );
+    check(
+        spec(6),
+        "a=Failed@70 b=Failed@85",
+        expect![[r#"
+        create 0 [], delete [], turn None
+        active None succeeded None failed Some(2) indexes None
+        again Some(5s), expired false"#]],
+    );
+    check(
+        spec(6),
+        "a=Failed@10",
+        expect![[r#"
+        create 1 [], delete [], turn None
+        active None succeeded None failed Some(1) indexes None
+        again None, expired false"#]],
+    );
+    check(
+        spec(1),
+        "a=Failed@10 b=Failed@20 c=Running",
+        expect![[r#"
+        create 0 [], delete ["c"], turn Some(Failed { reason: "BackoffLimitExceeded", message: "Job has reached the specified backoff limit" })
+        active None succeeded None failed Some(2) indexes None
+        again None, expired false"#]],
+    );
+    check(
+        spec(0),
+        "a=Failed@10",
+        expect![[r#"
+        create 0 [], delete [], turn Some(Failed { reason: "BackoffLimitExceeded", message: "Job has reached the specified backoff limit" })
+        active None succeeded None failed Some(1) indexes None
+        again None, expired false"#]],
+    );
 }
 
 #[test]
@@ -82,16 +145,36 @@ fn a_deadline_ends_the_job_and_suspension_takes_its_pods_away() {
     check(
         (json!({ "completions": 1, "activeDeadlineSeconds": 60 }), late.clone()),
         "a=Running",
-        expect![[r#""#]],
+        expect![[r#"
+            create 0 [], delete ["a"], turn Some(Failed { reason: "DeadlineExceeded", message: "Job was active longer than specified deadline" })
+            active None succeeded None failed None indexes None
+            again None, expired false"#]],
     );
     check(
         (json!({ "completions": 1, "activeDeadlineSeconds": 600 }), late.clone()),
         "a=Running",
-        expect![[r#""#]],
+        expect![[r#"
+            create 0 [], delete [], turn None
+            active Some(1) succeeded None failed None indexes None
+            again Some(511s), expired false"#]],
     );
-    check((json!({ "completions": 1, "suspend": true }), late), "a=Running", expect![[r#""#]]);
+    check(
+        (json!({ "completions": 1, "suspend": true }), late),
+        "a=Running",
+        expect![[r#"
+        create 0 [], delete ["a"], turn Some(Suspended)
+        active None succeeded None failed None indexes None
+        again None, expired false"#]],
+    );
     let suspended = json!({ "conditions": [{ "type": "Suspended", "status": "True" }] });
-    check((json!({ "completions": 1, "suspend": false }), suspended), "", expect![[r#""#]]);
+    check(
+        (json!({ "completions": 1, "suspend": false }), suspended),
+        "",
+        expect![[r#"
+        create 1 [], delete [], turn Some(Resumed)
+        active None succeeded None failed None indexes None
+        again None, expired false"#]],
+    );
 }
 
 #[test]
@@ -102,26 +185,71 @@ fn an_ended_job_is_cleaned_away_in_time() {
             { "type": "Complete", "status": "True", "lastTransitionTime": time },
         ]})
     };
-    check((json!({ "ttlSecondsAfterFinished": 30 }), ended(90)), "a=Succeeded", expect![[r#""#]]);
-    check((json!({ "ttlSecondsAfterFinished": 30 }), ended(60)), "a=Succeeded", expect![[r#""#]]);
-    check((json!({}), ended(60)), "", expect![[r#""#]]);
+    check(
+        (json!({ "ttlSecondsAfterFinished": 30 }), ended(90)),
+        "a=Succeeded",
+        expect![[r#"
+        create 0 [], delete [], turn None
+        active None succeeded Some(1) failed None indexes None
+        again Some(20s), expired false"#]],
+    );
+    check(
+        (json!({ "ttlSecondsAfterFinished": 30 }), ended(60)),
+        "a=Succeeded",
+        expect![[r#"
+        create 0 [], delete [], turn None
+        active None succeeded Some(1) failed None indexes None
+        again None, expired true"#]],
+    );
+    check(
+        (json!({}), ended(60)),
+        "",
+        expect![[r#"
+        create 0 [], delete [], turn None
+        active None succeeded Some(1) failed None indexes None
+        again None, expired false"#]],
+    );
 }
 
 #[test]
 fn indexed_jobs_fill_the_open_indexes() {
     let spec = json!({ "completionMode": "Indexed", "completions": 5, "parallelism": 3 });
-    check((spec.clone(), json!({})), "", expect![[r#""#]]);
+    check(
+        (spec.clone(), json!({})),
+        "",
+        expect![[r#"
+        create 3 [0, 1, 2], delete [], turn None
+        active None succeeded None failed None indexes None
+        again None, expired false"#]],
+    );
     check(
         (spec, json!({ "completedIndexes": "0,2" })),
         "a:1=Running b:3=Succeeded c:4=Failed@10",
-        expect![[r#""#]],
+        expect![[r#"
+            create 1 [4], delete [], turn None
+            active Some(1) succeeded Some(3) failed Some(1) indexes Some("0,2,3")
+            again None, expired false"#]],
     );
 }
 
 #[test]
 fn a_work_queue_is_done_when_one_ended_well_and_the_others_are_out() {
-    check((json!({ "parallelism": 2 }), json!({})), "a=Succeeded b=Running", expect![[r#""#]]);
-    check((json!({ "parallelism": 2 }), json!({})), "a=Succeeded b=Succeeded", expect![[r#""#]]);
+    check(
+        (json!({ "parallelism": 2 }), json!({})),
+        "a=Succeeded b=Running",
+        expect![[r#"
+        create 0 [], delete [], turn None
+        active Some(1) succeeded Some(1) failed None indexes None
+        again None, expired false"#]],
+    );
+    check(
+        (json!({ "parallelism": 2 }), json!({})),
+        "a=Succeeded b=Succeeded",
+        expect![[r#"
+        create 0 [], delete [], turn Some(Completed)
+        active None succeeded Some(2) failed None indexes None
+        again None, expired false"#]],
+    );
 }
 
 proptest! {

@@ -17,5 +17,10 @@ fn it_names_what_remains_and_what_holds_it() {
     let lines = status.conditions.iter().flatten().map(|each| {
         format!("{}={} {}", each.type_, each.status, each.message.as_deref().unwrap_or_default())
     });
-    expect![[r#""#]].assert_eq(&lines.collect::<Vec<_>>().join("\n"));
+    expect![[r#"
+        NamespaceDeletionDiscoveryFailure=False All resources successfully discovered
+        NamespaceDeletionGroupVersionParsingFailure=False All legacy kube types successfully parsed
+        NamespaceDeletionContentFailure=False All content successfully deleted, may be waiting on finalization
+        NamespaceContentRemaining=True Some resources are remaining: configmaps. has 1 resource instances, deployments.apps has 2 resource instances
+        NamespaceFinalizersRemaining=True Some content in the namespace has finalizers remaining: x.io/h in 1 resource instances"#]].assert_eq(&lines.collect::<Vec<_>>().join("\n"));
 }

@@ -32,18 +32,32 @@ fn check(ready: Option<&str>, taints: Value, silence: u64, expect: Expect) {
 
 #[test]
 fn a_silent_node_is_unreachable_and_one_that_speaks_again_is_clean() {
-    check(Some("True"), json!([]), 10, expect![[r#""#]]);
-    check(Some("True"), json!([]), 40, expect![[r#""#]]);
-    check(None, json!([]), 10, expect![[r#""#]]);
-    check(Some("False"), json!([]), 10, expect![[r#""#]]);
+    check(Some("True"), json!([]), 10, expect!["[] None"]);
+    check(
+        Some("True"),
+        json!([]),
+        40,
+        expect![[
+            r#"["Ready=Unknown"] Some(["node.kubernetes.io/unreachable:NoSchedule", "node.kubernetes.io/unreachable:NoExecute"])"#
+        ]],
+    );
+    check(None, json!([]), 10, expect![[r#"[] Some(["node.kubernetes.io/not-ready:NoSchedule"])"#]]);
+    check(
+        Some("False"),
+        json!([]),
+        10,
+        expect![[
+            r#"[] Some(["node.kubernetes.io/not-ready:NoSchedule", "node.kubernetes.io/not-ready:NoExecute"])"#
+        ]],
+    );
     let foreign = json!({ "key": "mine", "effect": "NoSchedule" });
     let unreachable = json!({ "key": "node.kubernetes.io/unreachable", "effect": "NoExecute" });
-    check(Some("True"), json!([foreign, unreachable]), 1, expect![[r#""#]]);
+    check(Some("True"), json!([foreign, unreachable]), 1, expect![[r#"[] Some(["mine:NoSchedule"])"#]]);
     let both = json!([
         { "key": "node.kubernetes.io/unreachable", "effect": "NoSchedule" },
         { "key": "node.kubernetes.io/unreachable", "effect": "NoExecute" },
     ]);
-    check(Some("Unknown"), both, 100, expect![[r#""#]]);
+    check(Some("Unknown"), both, 100, expect!["[] None"]);
 }
 
 /// When a pod with these tolerations leaves a node that is unreachable since second 0.

@@ -78,13 +78,34 @@ fn check(replicas: i32, pods: &str, expect: Expect) {
 
 #[test]
 fn missing_pods_are_made_and_ended_or_going_ones_replaced() {
-    check(3, "a Running on=x ready=1\nb Failed\nc going", expect![[r#""#]]);
-    check(0, "", expect![[r#""#]]);
+    check(
+        3,
+        "a Running on=x ready=1\nb Failed\nc going",
+        expect![[r#"
+        create 2
+        {"availableReplicas":1,"fullyLabeledReplicas":1,"observedGeneration":3,"readyReplicas":1,"replicas":1,"terminatingReplicas":1}
+        None"#]],
+    );
+    check(
+        0,
+        "",
+        expect![[r#"
+        rest
+        {"observedGeneration":3,"replicas":0,"terminatingReplicas":0}
+        None"#]],
+    );
 }
 
 #[test]
 fn a_ready_pod_becomes_available_after_its_time() {
-    check(2, "a on=x ready=95\nb on=x ready=90", expect![[r#""#]]);
+    check(
+        2,
+        "a on=x ready=95\nb on=x ready=90",
+        expect![[r#"
+        rest
+        {"availableReplicas":1,"fullyLabeledReplicas":2,"observedGeneration":3,"readyReplicas":2,"replicas":2,"terminatingReplicas":0}
+        Some(5s)"#]],
+    );
 }
 
 #[test]
@@ -101,6 +122,9 @@ fn what_serves_least_goes_first() {
          unready on=t
          pending on=s Pending
          unassigned Pending",
-        expect![[r#""#]],
+        expect![[r#"
+            delete unassigned pending unready cheap crowded-2 crowded-1 ready-young restarted ready-old dear
+            {"availableReplicas":7,"fullyLabeledReplicas":10,"observedGeneration":3,"readyReplicas":7,"replicas":10,"terminatingReplicas":0}
+            None"#]],
     );
 }

@@ -1,0 +1,168 @@
+//! A whole control plane over a store in a temporary directory, and a node that runs whatever is bound to it.
+
+use std::fmt::Debug;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::authority::{Authority, Holder};
+use api::{Config, Server, User};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::runtime::wait::{Condition, await_condition};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use store::embedded::{Embedded, Options};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Long enough for a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const ROOT_CA: &str = "-----BEGIN CERTIFICATE-----";
+
+/// A running control plane. It stops when this is dropped.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    token: CancellationToken,
+    _directory: TempDir,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.token.cancel();
+    }
+}
+
+impl Cluster {
+    pub(crate) async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let now = jiff::Timestamp::now();
+        let authority = Authority::build(&directory.path().join("pki"), now).unwrap();
+        let service = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
+        let certificate = |name: &str, holder: &Holder| authority.certificate(name, holder, now).unwrap();
+        let config = Config {
+            listen: SocketAddr::new(LOOPBACK, 0),
+            advertised: None,
+            service_cidr: "10.96.0.0/16".to_owned(),
+            serving: certificate("server", &Holder::api_server([], [LOOPBACK], service)),
+            kubelet_client: certificate("admin", &Holder::client("admin", "system:masters")),
+            authority: authority.certificate_path(),
+            authenticator: api::authentication::Authenticator::default(),
+        };
+        let store = Embedded::open(&directory.path().join("store"), Options::default()).unwrap();
+        let server = Server::build(config, store as Arc<dyn store::Store>).await.unwrap();
+        let client = server.client(&User::new("admin", ["system:masters"]));
+        let token = CancellationToken::new();
+        kit::task::spawn("server", server.run(token.clone()));
+        let config = control::Config { client: client.clone(), root_ca_pem: ROOT_CA.to_owned(), seed: 7 };
+        kit::task::spawn("controllers", control::run(config, token.clone()));
+        Self { client, token, _directory: directory }
+    }
+
+    pub(crate) fn all<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        Api::all(self.client.clone())
+    }
+
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    /// Creates an object in the `default` namespace.
+    pub(crate) async fn create<K>(&self, object: Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + serde::Serialize
+            + DeserializeOwned,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// A ready node that runs what is bound to it: pods of Jobs end well, all others become ready.
+    pub(crate) async fn add_node(&self, name: &str, cpu: &str) {
+        let nodes: Api<Node> = self.all();
+        let node = json!({ "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name } } });
+        nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+        let resources = json!({ "cpu": cpu, "memory": "4Gi", "pods": "110" });
+        let ready = json!({ "type": "Ready", "status": "True", "reason": "KubeletReady" });
+        let status = json!({ "status": {
+            "capacity": resources, "allocatable": resources, "conditions": [ready],
+        }});
+        nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        let (client, node, token) = (self.client.clone(), name.to_owned(), self.token.clone());
+        kit::task::spawn("kubelet", async move {
+            let _stopped = token.run_until_cancelled(play_kubelet(client, node)).await;
+        });
+    }
+
+    /// Waits until `condition` holds for the object of the `default` namespace.
+    pub(crate) async fn until<K>(&self, name: &str, condition: impl Condition<K>) -> Option<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Send
+            + DeserializeOwned
+            + 'static,
+    {
+        until(self.api::<K>(), name, condition).await
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn until<K>(api: Api<K>, name: &str, condition: impl Condition<K>) -> Option<K>
+where
+    K: Resource + Clone + Debug + Send + DeserializeOwned + 'static,
+{
+    let waiting = await_condition(api.clone(), name, condition);
+    match tokio::time::timeout(PATIENCE, waiting).await {
+        Ok(found) => found.unwrap(),
+        Err(_) => panic!("waited in vain for {name}: {:?}", api.get_opt(name).await),
+    }
+}
+
+async fn play_kubelet(client: Client, node: String) {
+    let pods: Api<Pod> = Api::all(client.clone());
+    let mine = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
+    let mut events = std::pin::pin!(watcher(pods, mine).default_backoff().applied_objects());
+    while let Some(pod) = events.next().await {
+        let Ok(pod) = pod else { continue };
+        let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap());
+        let name = pod.name_any();
+        if pod.metadata.deletion_timestamp.is_some() {
+            let _gone = api.delete(&name, &DeleteParams::default().grace_period(0)).await;
+        } else if control::pods::phase(&pod) == "Pending" {
+            let is_batch = control::owner::controller(&pod.metadata).is_some_and(|owner| owner.kind == "Job");
+            let status = if is_batch {
+                json!({ "phase": "Succeeded" })
+            } else {
+                let time = jiff::Timestamp::now().to_string();
+                let ready = json!({ "type": "Ready", "status": "True", "lastTransitionTime": time });
+                json!({ "phase": "Running", "conditions": [ready] })
+            };
+            let patch = Patch::Strategic(json!({ "status": status }));
+            let _gone = api.patch_status(&name, &PatchParams::default(), &patch).await;
+        }
+    }
+}
+
+pub(crate) fn pod(name: &str, cpu: &str) -> Value {
+    let resources = json!({ "requests": { "cpu": cpu } });
+    json!({
+        "metadata": { "name": name },
+        "spec": { "containers": [{ "name": "c", "image": "nginx:1.25", "resources": resources }] },
+    })
+}

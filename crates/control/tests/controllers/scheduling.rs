@@ -1,0 +1,69 @@
+//! Sigma at the API: pods are bound at once, and say why they are not.
+
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use kube::api::{DeleteParams, ListParams};
+
+use crate::harness::{Cluster, pod, until};
+
+fn is_bound(pod: Option<&Pod>) -> bool {
+    pod.is_some_and(|pod| control::pods::node_name(pod).is_some())
+}
+
+fn is_unschedulable(pod: Option<&Pod>) -> bool {
+    let conditions = pod.and_then(|pod| pod.status.as_ref()?.conditions.as_ref()).into_iter().flatten();
+    conditions
+        .into_iter()
+        .any(|each| each.type_ == "PodScheduled" && each.reason.as_deref() == Some("Unschedulable"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_is_bound_within_milliseconds() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("a", "4").await;
+    // The first pod waits for the node's taint to go and for all watches to stand.
+    cluster.create::<Pod>(pod("first", "100m")).await;
+    cluster.until("first", is_bound).await;
+    let start = std::time::Instant::now();
+    cluster.create::<Pod>(pod("second", "100m")).await;
+    cluster.until("second", is_bound).await;
+    println!("created to bound as seen by a watch: {:?}", start.elapsed());
+    let scheduled = |pod: Option<&Pod>| {
+        let conditions = pod.and_then(|pod| pod.status.as_ref()?.conditions.as_ref()).into_iter().flatten();
+        conditions.into_iter().any(|each| each.type_ == "PodScheduled" && each.status == "True")
+    };
+    cluster.until("second", scheduled).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_does_not_fit_says_why_and_is_bound_once_it_does() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("small", "1").await;
+    cluster.create::<Pod>(pod("big", "2")).await;
+    let big = cluster.until("big", is_unschedulable).await.unwrap();
+    let condition = big.status.unwrap().conditions.unwrap().remove(0);
+    println!("{:?}", condition.message);
+    let told = |pod: Option<&Pod>| {
+        let conditions = pod.and_then(|pod| pod.status.as_ref()?.conditions.as_ref()).into_iter().flatten();
+        let mut messages = conditions.into_iter().filter_map(|each| each.message.as_deref());
+        messages.any(|message| message == "0/1 nodes are available: 1 Insufficient cpu.")
+    };
+    cluster.until("big", told).await;
+    cluster.add_node("large", "4").await;
+    let bound = cluster.until("big", is_bound).await.unwrap();
+    assert_eq!(control::pods::node_name(&bound), Some("large"));
+    let failed = |event: &Event| event.reason.as_deref() == Some("FailedScheduling");
+    let events = cluster.api::<Event>().list(&ListParams::default()).await.unwrap();
+    assert!(events.items.iter().any(failed), "{:?}", events.items);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_of_a_node_that_is_deleted_go_too() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("a", "4").await;
+    cluster.create::<Pod>(pod("p", "100m")).await;
+    cluster.until("p", is_bound).await;
+    cluster.all::<Node>().delete("a", &DeleteParams::default()).await.unwrap();
+    until(cluster.all::<Node>(), "a", |node: Option<&Node>| node.is_none()).await;
+    cluster.create::<Pod>(pod("q", "100m")).await;
+    cluster.until("q", is_unschedulable).await;
+}
