@@ -277,15 +277,32 @@ impl Master {
     }
 
     pub(super) fn on_result(&mut self, connection: ConnectionId, result: AttemptResult) {
-        let Some(worker) = self.workers.by_connection.get(&connection).copied() else { return };
+        let Some(worker) = self.workers.by_connection.get(&connection).copied() else {
+            self.add_to_early(connection, result);
+            return;
+        };
         if let Some(uid) = self.workers.by_id.get(&worker).map(|worker| worker.job.clone()) {
             self.tell(&uid, Event::Result { worker, result });
         }
     }
 
+    /// A worker whose hello waits for the job's token has ended what it ran: its hello will tell that, too.
+    fn add_to_early(&mut self, connection: ConnectionId, result: AttemptResult) {
+        let mut early = self.jobs.values_mut().flat_map(|job| &mut job.early);
+        if let Some((_, hello)) = early.find(|(waiting, _)| waiting.id == connection) {
+            hello.running = hello.running.filter(|running| *running != result.attempt);
+            hello.results.push(result);
+        }
+    }
+
     pub(super) fn on_closed(&mut self, connection: ConnectionId) {
-        // A connection that was replaced is not known any more.
-        let Some(id) = self.workers.by_connection.remove(&connection) else { return };
+        let Some(id) = self.workers.by_connection.remove(&connection) else {
+            // It was replaced, or its hello still waits for the job's token.
+            for job in self.jobs.values_mut() {
+                job.early.retain(|(waiting, _)| waiting.id != connection);
+            }
+            return;
+        };
         let since = self.now();
         if let Some(worker) = self.workers.by_id.get_mut(&id) {
             worker.contact = Contact::Silent { since };

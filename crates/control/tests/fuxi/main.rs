@@ -24,6 +24,10 @@ fn main() -> ExitCode {
     }
     let wanted =
         args.next().and_then(|argument| argument.into_string().ok()).filter(|word| !word.starts_with('-'));
+    // `CREST_LOG=control=debug` shows what the master does.
+    #[expect(clippy::disallowed_methods, reason = "this is the program's main")]
+    let filter = std::env::var("CREST_LOG").unwrap_or_else(|_| "error".to_owned());
+    kit::telemetry::init(&filter, kit::telemetry::Format::Text).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     macro_rules! run {
         ($($name:ident),*) => {$(
