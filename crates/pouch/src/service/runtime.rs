@@ -10,7 +10,7 @@ use crate::cri;
 use crate::cri::runtime_service_server::RuntimeService;
 use crate::disk;
 use crate::engine::record::{Container, Phase};
-use crate::stream::Wish;
+use crate::stream::{Wanted, Wish};
 
 /// CRI's own version, and that of its older greeting.
 const API_VERSION: &str = "v1";
@@ -213,7 +213,8 @@ impl RuntimeService for Service {
             return Err(Status::invalid_argument("no command is given"));
         }
         let container = self.engine.running(&request.container_id)?.record().id;
-        let streams = streams(request.stdin, request.stdout, request.stderr, request.tty)?;
+        let cri::ExecRequest { stdin, stdout, stderr, tty, .. } = request;
+        let streams = checked(Wanted { stdin, stdout, stderr, tty })?;
         let url = self.offer(Wish::Exec { container, command: request.cmd, streams })?;
         answer(cri::ExecResponse { url })
     }
@@ -221,7 +222,8 @@ impl RuntimeService for Service {
     async fn attach(&self, request: Request<cri::AttachRequest>) -> Answer<cri::AttachResponse> {
         let request = request.into_inner();
         let container = self.engine.running(&request.container_id)?.record().id;
-        let streams = streams(request.stdin, request.stdout, request.stderr, request.tty)?;
+        let cri::AttachRequest { stdin, stdout, stderr, tty, .. } = request;
+        let streams = checked(Wanted { stdin, stdout, stderr, tty })?;
         let url = self.offer(Wish::Attach { container, streams })?;
         answer(cri::AttachResponse { url })
     }
@@ -323,12 +325,12 @@ fn seconds(number: i64) -> Duration {
     Duration::from_secs(u64::try_from(number).unwrap_or(0))
 }
 
-fn streams(stdin: bool, stdout: bool, stderr: bool, tty: bool) -> Result<crate::stream::Wanted, Status> {
-    if tty && stderr {
+fn checked(streams: Wanted) -> Result<Wanted, Status> {
+    if streams.tty && streams.stderr {
         return Err(Status::invalid_argument("a terminal has no standard error of its own"));
     }
-    if !(stdin || stdout || stderr) {
+    if !(streams.stdin || streams.stdout || streams.stderr) {
         return Err(Status::invalid_argument("none of stdin, stdout and stderr is wanted"));
     }
-    Ok(crate::stream::Wanted { stdin, stdout, stderr, tty })
+    Ok(streams)
 }

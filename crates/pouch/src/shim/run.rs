@@ -25,6 +25,8 @@ use crate::{disk, process, sys};
 
 /// The name of the control socket in the shim's directory.
 pub(crate) const SOCKET: &str = "shim.sock";
+/// What went wrong inside the container's processes before its program ran.
+const RUNTIME_LOG: &str = "linked.log";
 /// How long a stream may stay open past the container's end: something outside its pid namespace may hold it.
 const DRAIN: Duration = Duration::from_secs(1);
 const BUFFER: usize = 64 * 1024;
@@ -33,19 +35,33 @@ pub(super) fn main(directory: &Path) -> ExitCode {
     match sys::split() {
         Ok(sys::Side::Parent) => return ExitCode::SUCCESS,
         Ok(sys::Side::Child) => {}
-        Err(error) => return fail(&error),
+        Err(error) => return fail(directory, &error),
     }
+    log_runtime_errors(directory);
     match Shim::build(directory) {
         Ok(shim) => match shim.announce().and_then(|()| shim.run()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         },
-        Err(error) => fail(error.as_ref()),
+        Err(error) => fail(directory, error.as_ref()),
     }
 }
 
-fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
-    let message = kit::Chain(error).to_string();
+/// The library reports what fails inside the container's processes to the log only, and that first of all.
+fn log_runtime_errors(directory: &Path) {
+    if let Ok(file) = std::fs::File::create(directory.join(RUNTIME_LOG)) {
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).without_time();
+        let log = log.with_target(false).with_level(false).with_ansi(false);
+        let _it_is_the_first = log.with_writer(std::sync::Mutex::new(file)).try_init().is_ok();
+    }
+}
+
+fn fail(directory: &Path, error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    let mut message = kit::Chain(error).to_string();
+    let log = std::fs::read_to_string(directory.join(RUNTIME_LOG)).unwrap_or_default();
+    if let Some(cause) = log.lines().next().filter(|line| !line.trim().is_empty()) {
+        message.push_str(&format!(": {}", cause.trim()));
+    }
     let _nobody_listens = say(&RunReport::Failed { message });
     ExitCode::FAILURE
 }

@@ -24,8 +24,9 @@ pub(super) struct Devices {
     pub rules: Vec<Value>,
 }
 
-/// Kept out of a privileged container's copy of the host's devices: it has its own of these.
-const OWN: [&str; 6] = ["pts", "shm", "mqueue", "fd", "console", "ptmx"];
+/// Kept out of a privileged container's copy of the host's devices: every container has its own of these.
+const OWN: [&str; 12] =
+    ["pts", "shm", "mqueue", "fd", "console", "ptmx", "null", "zero", "full", "random", "urandom", "tty"];
 
 pub(super) fn choose(wanted: &[cri::Device], privileged: bool) -> Result<Devices, DeviceError> {
     let mut devices = Devices::default();
@@ -48,7 +49,8 @@ fn collect(directory: &Path, nodes: &mut Vec<Value>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let Ok(kind) = entry.file_type() else { continue };
         let path = entry.path();
-        if OWN.iter().any(|name| entry.file_name() == *name) {
+        // A link leads to a device that is met elsewhere, or to this process's own streams.
+        if kind.is_symlink() || OWN.iter().any(|name| entry.file_name() == *name) {
             continue;
         }
         if kind.is_dir() {

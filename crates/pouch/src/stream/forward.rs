@@ -46,7 +46,6 @@ pub(super) async fn serve(
 }
 
 /// Brings the two streams of each request together; ends with the connection, and the forwarding with it.
-#[expect(clippy::disallowed_methods, reason = "the set ends its tasks when the connection ends")]
 async fn pair(mut streams: mpsc::Receiver<Stream>, netns: Option<Option<PathBuf>>) {
     let mut errors: HashMap<String, Stream> = HashMap::new();
     let mut forwarding = JoinSet::new();

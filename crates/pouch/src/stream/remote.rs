@@ -158,9 +158,8 @@ async fn show(
             return;
         }
     }
-    for writer in [stdout, stderr, error] {
-        if let Some(writer) = writer {
-            writer.end().await;
-        }
+    let writers: Vec<Writer> = [stdout, stderr, error].into_iter().flatten().collect();
+    for writer in writers {
+        writer.end().await;
     }
 }

@@ -141,3 +141,35 @@ async fn the_log_goes_on_in_a_new_file() {
     daemon.exited(&id).await;
     assert_eq!(daemon.log("turn"), ["stdout F two"]);
 }
+
+#[tokio::test]
+async fn many_at_once() {
+    let mut daemon = Daemon::start().await;
+    let begin = kit::clock::monotonic();
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        let sandbox = daemon.sandbox().await;
+        ids.push(daemon.launch(&sandbox, shell("many", "exit 0")).await);
+    }
+    let each = begin.elapsed() / 20;
+    for id in &ids {
+        assert_eq!(daemon.exited(id).await.exit_code, 0);
+    }
+    println!("sandbox, create and start take {each:?} each");
+}
+
+#[tokio::test]
+async fn the_shim_is_small() {
+    let mut daemon = Daemon::start().await;
+    let sandbox = daemon.sandbox().await;
+    let id = daemon.launch(&sandbox, shell("idle", "while :; do sleep 1; done")).await;
+    let shim = daemon.info(&id).await["shimPid"].clone();
+    let rollup = std::fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
+    let private: u64 = rollup
+        .lines()
+        .filter(|line| line.starts_with("Private_"))
+        .map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap())
+        .sum();
+    println!("the shim has {private} KiB of its own");
+    assert!(private < 4096, "{rollup}");
+}
