@@ -8,6 +8,7 @@ mod decide;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
@@ -17,7 +18,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::{CatalogError, KindEntry, Meta, kinds};
+use crate::catalog::{KindEntry, Meta, kinds};
 use crate::informer::{Change, Informer};
 use crate::key::ObjectKey;
 use crate::queue::{Next, Queue, queue};
@@ -26,6 +27,7 @@ use crate::world::World;
 use decide::{Graph, Identity, Node, Verdict};
 
 const N_WORKERS: usize = 8;
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
 struct Garbage {
@@ -45,8 +47,9 @@ struct CollectError {
 }
 
 /// Discovers the kinds, watches them all and collects until `token` is cancelled.
-pub async fn run(world: World, token: CancellationToken) -> Result<(), CatalogError> {
-    let kinds: Arc<[KindEntry]> = kinds(world.act.client()).await?.into();
+pub async fn run(world: World, token: CancellationToken) {
+    let discovery = discover(&world);
+    let Some(kinds) = token.run_until_cancelled(discovery).await else { return };
     let (keys, work) = queue::<String>();
     let garbage = Garbage { world, graph: Arc::default(), kinds };
     let mut synced = Vec::new();
@@ -62,7 +65,19 @@ pub async fn run(world: World, token: CancellationToken) -> Result<(), CatalogEr
     if token.run_until_cancelled(ready).await.is_some() {
         work.run("garbage", N_WORKERS, token, move |uid| garbage.clone().reconcile(uid)).await;
     }
-    Ok(())
+}
+
+/// The server's kinds; asked again, after a pause, until the server answers.
+async fn discover(world: &World) -> Arc<[KindEntry]> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match kinds(world.act.client()).await {
+            Ok(kinds) => return kinds.into(),
+            Err(error) => tracing::warn!(error = %kit::Chain(&error), "Garbage collection waits"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 impl Garbage {

@@ -174,7 +174,7 @@ where
     {
         let mut board = Board::<T>::new();
         let mut workers: FuturesUnordered<BoxFuture<'static, (T, Option<Next>)>> = FuturesUnordered::new();
-        loop {
+        while !token.is_cancelled() {
             while workers.len() < n_workers
                 && let Some(key) = board.take()
             {

@@ -39,7 +39,7 @@ pub async fn run(config: Config, token: CancellationToken) {
         kit::task::spawn("node-lifecycle", node_lifecycle::start(&world, token.clone())),
         kit::task::spawn("pod-gc", pod_gc::start(&world, token.clone())),
         kit::task::spawn("event-ttl", event_ttl::start(&world, token.clone())),
-        kit::task::spawn_fallible("garbage", garbage::run(world.clone(), token.clone())),
+        kit::task::spawn("garbage", garbage::run(world.clone(), token.clone())),
     ];
     world.watch(&token);
     for task in tasks {

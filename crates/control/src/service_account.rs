@@ -72,7 +72,7 @@ impl ServiceAccounts {
             unless_there(world.act.create(account).await.map(drop))?;
         }
         match &missing.certificate {
-            Some(Certificate::Create(map)) => unless_there(world.act.create(map).await.map(drop))?,
+            Some(Certificate::Create(map)) => unless_there(world.act.create(&**map).await.map(drop))?,
             Some(Certificate::Correct(data)) => {
                 let patch = json!({ "data": data });
                 world.act.patch::<ConfigMap>(&certificate_key, &patch).await?;

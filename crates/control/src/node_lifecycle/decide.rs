@@ -35,7 +35,7 @@ pub(crate) fn decide(node: &Node, silence: Duration, now: Timestamp) -> Plan {
     let status = node.status.clone().unwrap_or_default();
     let mut conditions = status.conditions.unwrap_or_default();
     let is_silent = silence >= GRACE;
-    let unvouched = is_silent.then(|| unvouched(&mut conditions, now)).unwrap_or(false);
+    let unvouched = is_silent && unvouched(&mut conditions, now);
     let old = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let new = taints(&conditions, &old, now);
     Plan { conditions: unvouched.then_some(conditions), taints: (new != old).then_some(new) }

@@ -20,7 +20,7 @@ pub(crate) struct Missing {
 /// The namespace's copy of the CA certificate.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Certificate {
-    Create(ConfigMap),
+    Create(Box<ConfigMap>),
     /// It says something else.
     Correct(BTreeMap<String, String>),
 }
@@ -46,7 +46,8 @@ pub(crate) fn decide(
         Some(_) => Some(Certificate::Correct(data)),
         None => {
             let metadata = meta(ROOT_CERTIFICATE);
-            Some(Certificate::Create(ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }))
+            let map = ConfigMap { metadata, data: Some(data), ..ConfigMap::default() };
+            Some(Certificate::Create(Box::new(map)))
         }
     };
     Missing { account: account.is_none().then(new_account), certificate }
