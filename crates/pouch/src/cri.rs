@@ -10,7 +10,12 @@ use tonic::transport::{Channel, Endpoint};
 pub use generated::*;
 
 mod generated {
-    #![expect(clippy::allow_attributes_without_reason, reason = "generated code carries its own allowances")]
+    #![expect(
+        clippy::allow_attributes_without_reason,
+        clippy::struct_excessive_bools,
+        clippy::too_many_lines,
+        reason = "generated code has a shape of its own"
+    )]
     tonic::include_proto!("runtime.v1");
 }
 

@@ -55,3 +55,33 @@ async fn privileged_is_what_the_host_can_give() {
             .await;
     assert_eq!(told, ["other", "sysctl"]);
 }
+
+#[tokio::test]
+async fn namespaces_of_the_host() {
+    let node = i32::from(cri::NamespaceMode::Node);
+    let options = cri::NamespaceOption { network: node, pid: node, ipc: node, ..Default::default() };
+    let mut daemon = Daemon::start().await;
+    let sandbox = cri::LinuxPodSandboxConfig {
+        security_context: Some(cri::LinuxSandboxSecurityContext {
+            namespace_options: Some(options.clone()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let sandbox = daemon.sandbox_of("", sandbox).await;
+    let mut config = shell(
+        "host",
+        "[ $$ != 1 ] && echo pid; [ -e /sys/class/net/pouchtest0 ] && echo net; [ -t 0 ] && echo tty",
+    );
+    config.tty = true;
+    config.linux = Some(cri::LinuxContainerConfig {
+        security_context: Some(cri::LinuxContainerSecurityContext {
+            namespace_options: Some(options),
+            ..Default::default()
+        }),
+        resources: None,
+    });
+    let id = daemon.launch(&sandbox, config).await;
+    daemon.exited(&id).await;
+    assert_eq!(daemon.log("host"), ["stdout F pid", "stdout F net", "stdout F tty"]);
+}
