@@ -1,6 +1,8 @@
 //! Streams over WebSocket, as Kubernetes has them: the first byte of each message says which stream it belongs to.
 
 use std::io;
+use std::pin::pin;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
@@ -8,8 +10,9 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::Wish;
 use super::session::{self, Caller, Incoming, Outgoing};
@@ -30,6 +33,8 @@ pub(super) const FORWARD_PROTOCOLS: [&str; 1] = ["SPDY/3.1+portforward.k8s.io"];
 
 /// Messages on their way in each direction.
 const BACKLOG: usize = 16;
+/// How long a caller may take to answer a goodbye.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// The size of a terminal as clients send it.
 #[derive(Deserialize)]
@@ -55,10 +60,9 @@ pub(super) async fn serve(
                 Message::Close(_) => return,
                 _ => None,
             };
-            if let Some(incoming) = incoming
-                && to_session.send(incoming).await.is_err()
-            {
-                return;
+            if let Some(incoming) = incoming {
+                // After the session's end only the caller's goodbye is of interest.
+                let _the_session_ended = to_session.send(incoming).await.is_err();
             }
         }
     };
@@ -76,18 +80,21 @@ pub(super) async fn serve(
                 return;
             }
         }
-        let _the_caller_left = sender.close().await.is_err();
+        let _the_caller_left = sender.send(goodbye()).await.is_err();
     };
-    // The receiving half ends with the caller, and thereby the session; its end closes the sending half.
     let session = session::run(engine, wish, Caller { incoming, outgoing });
-    let receive = async {
-        receive.await;
-        std::future::pending::<()>().await
-    };
+    let (mut receive, mut finish) = (pin!(receive), pin!(async { tokio::join!(session, send) }));
     tokio::select! {
-        _ = async { tokio::join!(session, send) } => {}
-        () = receive => {}
+        // Closing before the caller has read the goodbye could cost it the last bytes.
+        _ = &mut finish => { let _in_time = tokio::time::timeout(LINGER, receive).await.is_ok(); }
+        // The receiving half ends with the caller, and thereby the session.
+        () = &mut receive => { finish.await; }
     }
+}
+
+/// Clients take an end without this code for a broken connection.
+fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }))
 }
 
 /// Messages that make no sense are passed over.
@@ -136,7 +143,7 @@ async fn copy(
         loop {
             let mut buffer = BytesMut::with_capacity(32 * 1024);
             if reader.read_buf(&mut buffer).await? == 0 {
-                return sender.close().await.map_err(io::Error::other);
+                return sender.send(goodbye()).await.map_err(io::Error::other);
             }
             sender.send(Message::Binary(buffer.freeze())).await.map_err(io::Error::other)?;
         }
