@@ -1,6 +1,7 @@
 //! The server that the API server asks for logs, commands and streams; the paths are the kubelet's.
 //!
-//! Everyone but `/healthz` needs a client certificate of the cluster's authority.
+//! All but `/healthz` is for the API server alone, which has judged its callers already: a client certificate of the
+//! cluster's authority that names the group of its masters.
 
 mod logs;
 mod stats;
@@ -64,15 +65,23 @@ pub fn router(server: Server) -> Router {
         .route("/stats/summary", get(stats::summary))
         .route("/pods", get(pods))
         .route("/arbiter", get(arbiter))
-        .layer(from_fn(known_only));
+        .layer(from_fn(masters_only));
     Router::new().merge(guarded).route("/healthz", get(|| async { "ok" })).with_state(Arc::new(server))
 }
 
-/// Lets in those whom the cluster's authority vouches for.
-async fn known_only(request: Request, next: Next) -> Response {
-    if request.extensions().get::<PeerIdentity>().is_none() {
+/// The group that the API server's certificate for this server names.
+const MASTERS: &str = "system:masters";
+
+/// Lets in the API server. Nodes and components have certificates of the same authority, and could otherwise run
+/// commands in Pods that the API server would not let them see.
+async fn masters_only(request: Request, next: Next) -> Response {
+    let Some(peer) = request.extensions().get::<PeerIdentity>() else {
         let message = "Unauthorized: present a client certificate of the cluster\n".to_owned();
         return Refusal { code: StatusCode::UNAUTHORIZED, message }.into_response();
+    };
+    if !peer.organizations.iter().any(|group| group == MASTERS) {
+        let message = format!("Forbidden: user \"{}\" is not in group \"{MASTERS}\"\n", peer.common_name);
+        return Refusal { code: StatusCode::FORBIDDEN, message }.into_response();
     }
     next.run(request).await
 }
@@ -88,3 +97,6 @@ async fn arbiter(State(server): State<Arc<Server>>) -> Response {
     let report = server.reports.borrow().clone();
     axum::Json(report).into_response()
 }
+
+#[cfg(test)]
+mod tests;
