@@ -67,6 +67,11 @@ impl Settings {
         SocketAddr::from((self.address, self.kubelet_port))
     }
 
+    /// nftables knows no `-` in names.
+    pub(crate) fn nft_table(&self) -> String {
+        self.instance.replace('-', "_")
+    }
+
     /// Interface names hold at most 15 bytes.
     pub(crate) fn bridge(&self) -> String {
         let name: String = self.instance.chars().take(14).collect();

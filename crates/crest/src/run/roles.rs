@@ -133,7 +133,7 @@ pub(crate) fn engine_config(settings: &Settings) -> anyhow::Result<pouch::Config
         socket: settings.cri_socket(),
         bridge: settings.bridge(),
         pod_cidr: settings.pod_cidr.clone(),
-        nft_table: settings.instance.clone(),
+        nft_table: settings.nft_table(),
         shim: vec![program.into_os_string(), "shim".into()],
         cgroup_root: settings.instance.clone(),
     })

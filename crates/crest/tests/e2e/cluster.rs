@@ -90,7 +90,7 @@ impl Cluster {
     }
 
     pub(crate) fn apply(&self, manifest: &str) -> String {
-        let said = self.kubectl_fed(&["apply", "-f", "-"], manifest);
+        let said = self.kubectl_fed(&["apply", "-f", "-"], &yaml(manifest));
         assert_eq!(said.code, 0, "kubectl apply: {}{}\n{}", said.stdout, said.stderr, self.log());
         said.stdout
     }
@@ -186,6 +186,11 @@ pub(crate) fn fetch_kubectl(version: &str) -> Option<PathBuf> {
         return None;
     }
     Some(folder.join(format!("kubectl-{version}")))
+}
+
+/// kubectl takes a document that begins with a brace for JSON; behind a separator it is YAML.
+pub(crate) fn yaml(manifest: &str) -> String {
+    format!("---\n{manifest}")
 }
 
 fn is_root() -> bool {

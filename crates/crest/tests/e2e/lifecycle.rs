@@ -1,7 +1,7 @@
 //! Starting, asking, stopping: idempotent, and without a trace.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::cluster::{Cluster, run};
@@ -16,13 +16,19 @@ fn traces(instance: &str) -> Vec<String> {
     let links = links.map(|entry| entry.file_name().to_string_lossy().into_owned());
     found.extend(links.filter(|name| name.starts_with(instance)).map(|name| format!("interface {name}")));
     let tables = lines("nft", &["list", "tables"]);
-    found
-        .extend(tables.lines().filter(|line| line.contains(instance)).map(|line| format!("nftables {line}")));
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-        let path = hierarchy.path().join(instance);
-        if path.exists() {
-            found.push(format!("cgroup {}", path.display()));
-        }
+    found.extend(
+        tables
+            .lines()
+            .filter(|line| line.contains(&instance.replace('-', "_")))
+            .map(|line| format!("nftables {line}")),
+    );
+    // On v1 each controller has its own tree; on v2 the first folder is the only tree.
+    let trees = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
+    for tree in trees.chain([PathBuf::from("/sys/fs/cgroup")]) {
+        let groups = [instance.to_owned(), format!("{instance}-batch")].map(|name| tree.join(name));
+        found.extend(
+            groups.iter().filter(|group| group.exists()).map(|group| format!("cgroup {}", group.display())),
+        );
     }
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(line) = fs::read(process.path().join("cmdline")) else { continue };

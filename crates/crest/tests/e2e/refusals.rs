@@ -5,11 +5,11 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use super::cluster::{Cluster, free_port, run};
+use super::cluster::{Cluster, free_port, run, yaml};
 
 /// A manifest that must be refused with a message that contains all of these.
 fn check(cluster: &Cluster, manifest: &str, parts: &[&str]) {
-    let said = cluster.kubectl_fed(&["apply", "-f", "-"], manifest);
+    let said = cluster.kubectl_fed(&["apply", "-f", "-"], &yaml(manifest));
     assert_ne!(said.code, 0, "accepted: {manifest}");
     for part in parts {
         assert!(said.stderr.contains(part), "`{part}` in: {}", said.stderr);
@@ -74,8 +74,8 @@ fn garbage_on_the_port() {
         "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: big}}, data: {{k: {}}}}}",
         "x".repeat(5 << 20)
     );
-    let said = cluster.kubectl_fed(&["create", "-f", "-"], &big);
-    assert!(said.code != 0 && said.stderr.to_lowercase().contains("too large"), "{}", said.stderr);
+    let said = cluster.kubectl_fed(&["create", "-f", "-"], &yaml(&big));
+    assert!(said.code != 0 && said.stderr.contains("RequestEntityTooLarge"), "{}", said.stderr);
     assert!(cluster.ok(&["get", "nodes"]).contains("Ready"), "the cluster goes on");
 }
 

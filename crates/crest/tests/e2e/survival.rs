@@ -39,7 +39,6 @@ spec:
 
 /// The process of the sleeper's container, by its command line.
 fn sleeper_pid(cluster: &Cluster) -> String {
-    let _only_for_the_log = cluster;
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let mut found = processes.filter(|process| {
         let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
