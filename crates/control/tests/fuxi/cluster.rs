@@ -61,10 +61,10 @@ impl Cluster {
         self.master = Some(runtime);
     }
 
-    /// Ends the master between two instructions.
+    /// Ends the master wherever it waits, and returns when no thread of it is left: two would fight for the socket.
     pub(crate) fn kill_master(&mut self) {
         if let Some(runtime) = self.master.take() {
-            runtime.shutdown_background();
+            tokio::task::block_in_place(|| runtime.shutdown_timeout(Duration::from_secs(10)));
         }
     }
 
