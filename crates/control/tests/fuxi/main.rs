@@ -1,7 +1,12 @@
 //! DagJobs from end to end: the real API server and store, the real batch master, real worker processes. Only the node
 //! is played by the test: it starts a process for each worker Pod.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test program with a main of its own")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test program with a main of its own"
+)]
 
 mod cluster;
 mod node;

@@ -52,7 +52,9 @@ impl PlayedNode {
         nodes.patch_status("here", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
         let played = Self { client, worker_dir, output, processes: Arc::default() };
         let node = played.clone();
-        kit::task::spawn("played-node", async move { drop(token.run_until_cancelled(node.serve()).await) });
+        kit::task::spawn("played-node", async move {
+            token.run_until_cancelled(node.serve()).await;
+        });
         played
     }
 
