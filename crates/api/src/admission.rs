@@ -9,6 +9,7 @@ use kinds::status::Failure;
 use serde_json::Value;
 
 use crate::context::Context;
+use crate::object;
 use addresses::Claim;
 
 /// Completes `object` from the cluster's state, or refuses it. The claim must be kept once the object is stored.
@@ -18,10 +19,26 @@ pub(crate) async fn create(context: &Context, kind: &Kind, object: &mut Value) -
     }
     match kind.kind {
         "Pod" => pod::complete(context, kind, object).await?,
+        "PriorityClass" => must_be_only_default(context, kind, object).await?,
         "Service" => return context.addresses.claim(kind, object),
         _ => {}
     }
     Ok(Claim::default())
+}
+
+/// One class at most is that of Pods which name none.
+async fn must_be_only_default(context: &Context, kind: &Kind, class: &Value) -> Result<(), Failure> {
+    if class["globalDefault"] != true {
+        return Ok(());
+    }
+    let classes = context.registry.all(kind).await?;
+    let Some(default) = classes.iter().find(|class| class["globalDefault"] == true) else { return Ok(()) };
+    let name = object::name(default);
+    if name == object::name(class) {
+        return Ok(());
+    }
+    let why = format!("PriorityClass {name} is already marked as default. Only one default can exist");
+    Err(Failure::forbidden(kind, object::name(class), &why))
 }
 
 /// As [`create`] for an object that changes.

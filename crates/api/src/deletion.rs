@@ -105,7 +105,7 @@ fn check_preconditions(kind: &Kind, current: &Value, options: &DeleteOptions) ->
             "the {what} in the precondition ({asked}) does not match the {what} in record ({found}). \
              The object might have been {then}"
         );
-        Err(Failure::conflict(kind, object::name(current), &why))
+        Err(Failure::precondition(kind, object::name(current), &why))
     };
     let (uid, revision) = (object::metadata(current, "uid"), object::metadata(current, "resourceVersion"));
     match (&options.uid, &options.revision) {

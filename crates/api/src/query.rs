@@ -130,8 +130,23 @@ impl WriteOptions {
                 return Err(options_invalid(kind, error));
             }
         };
+        check_manager(query.get("fieldManager").unwrap_or_default(), kind)?;
         Ok(Self { dry_run: dry_run(query.get("dryRun"), kind)?, field_validation })
     }
+}
+
+/// The longest name of a field manager.
+const MAX_MANAGER_BYTES: usize = 128;
+
+fn check_manager(name: &str, kind: &str) -> Result<(), Failure> {
+    let error = if name.len() > MAX_MANAGER_BYTES {
+        FieldError::too_long("fieldManager", MAX_MANAGER_BYTES)
+    } else if name.chars().any(char::is_control) {
+        FieldError::invalid("fieldManager", name, "should only contain printable characters")
+    } else {
+        return Ok(());
+    };
+    Err(options_invalid(kind, error))
 }
 
 /// Whether the write is only to be tried; `All` is the one stage there is.

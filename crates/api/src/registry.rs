@@ -140,9 +140,17 @@ impl Registry {
         let object = match next {
             Next::Keep(object) => return Ok(Ok(Changed::Stands(object))),
             Next::Remove(object) => {
-                if !dry_run {
-                    self.store.delete(&entry.key, entry.modified).await?;
+                if dry_run {
+                    return Ok(Ok(Changed::Gone(object)));
                 }
+                let marked = match last_state(kind, entry, &object) {
+                    None => entry.modified,
+                    Some(Ok(value)) => {
+                        self.store.put(&entry.key, value, Expect::At(entry.modified)).await?.modified
+                    }
+                    Some(Err(failure)) => return Ok(Err(failure)),
+                };
+                self.store.delete(&entry.key, marked).await?;
                 return Ok(Ok(Changed::Gone(object)));
             }
             Next::Replace(object) => object,
@@ -158,6 +166,17 @@ impl Registry {
         let written = self.store.put(&entry.key, value, Expect::At(entry.modified)).await?;
         Ok(record::decode(kind, &written).map(Changed::Stands))
     }
+}
+
+/// What watchers are told of a Pod on a node before it is gone: that its grace is over. The node's agent deletes it
+/// again if the server dies between the two.
+fn last_state(kind: &Kind, entry: &Entry, object: &Value) -> Option<Result<bytes::Bytes, Failure>> {
+    let on_node = object["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty());
+    if kind.kind != "Pod" || !on_node || !object::is_being_deleted(object) {
+        return None;
+    }
+    let value = record::encode(kind, object);
+    (value.as_ref().ok() != Some(&entry.value)).then_some(value)
 }
 
 fn taken(kind: &Kind, name: &str, current: Option<&Entry>) -> Failure {
@@ -183,7 +202,9 @@ fn read_failure(error: ReadError) -> Failure {
 /// 504: the client has seen a revision that this server has not.
 pub(crate) fn too_large_revision(asked: u64, current: Revision) -> Failure {
     let message = format!("Timeout: Too large resource version: {asked}, current: {}", current.0);
-    Failure::timeout(message).with_cause("ResourceVersionTooLarge", "Too large resource version", "")
+    Failure::timeout(message)
+        .with_cause("ResourceVersionTooLarge", "Too large resource version", "")
+        .with_retry_after(1)
 }
 
 fn write_failure(error: &WriteError) -> Failure {

@@ -71,20 +71,31 @@ pub(crate) fn bytes_of(
     response
 }
 
-/// A refusal, always as a JSON `Status`.
-pub(crate) fn failure(failure: &Failure) -> Response<Body> {
+/// A refusal: a `Status`.
+pub(crate) fn failure(failure: &Failure, encoding: Encoding) -> Response<Body> {
     let (code, status) = failure.to_response();
     let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = bytes_of(code, "application/json", status.to_string());
+    let mut response = encoded(code, encoding, &status)
+        .unwrap_or_else(|_| bytes_of(code, Encoding::Json.media_type(), status.to_string()));
     if let Some(seconds) = status["details"]["retryAfterSeconds"].as_u64() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
 
+/// One warning at most, and all of a response together: clients refuse long headers.
+const MAX_WARNING: usize = 256;
+const MAX_WARNING_BYTES: usize = 4096;
+
 /// Adds `Warning` headers, which kubectl prints. Characters that a header cannot carry are replaced.
 pub(crate) fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+    let mut left = MAX_WARNING_BYTES;
     for warning in warnings {
+        let warning: String = warning.chars().take(MAX_WARNING).collect();
+        left = match left.checked_sub(warning.len()) {
+            Some(left) => left,
+            None => break,
+        };
         let escaped = warning.replace('\\', "\\\\").replace('"', "\\\"");
         let clean: String =
             escaped.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();

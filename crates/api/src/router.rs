@@ -7,11 +7,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use http::Response;
-use http::header::UPGRADE;
+use http::header::{ACCEPT, CONTENT_LENGTH, UPGRADE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kinds::status::Failure;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::accept::{Accept, Encoding};
 use crate::call::Call;
 use crate::context::Context;
 use crate::{access, documents, respond, verbs};
@@ -25,9 +26,11 @@ pub(crate) fn build(context: Arc<Context>) -> Router {
 }
 
 async fn answer(State(context): State<Arc<Context>>, request: Request) -> Response<Body> {
+    let header = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    let encoding = Accept::parse(header).unwrap_or_default().encoding;
     match dispatch(context, request).await {
         Ok(response) => response,
-        Err(failure) => respond::failure(&failure),
+        Err(failure) => respond::failure(&failure, encoding),
     }
 }
 
@@ -49,11 +52,28 @@ async fn read_whole(request: Request) -> Result<Request, Failure> {
     if request.headers().contains_key(UPGRADE) {
         return Ok(request);
     }
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
+    let said = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if said.is_some_and(|length: usize| length > MAX_BODY) {
+        discard(&mut body).await;
+        return Err(Failure::too_large(MAX_BODY));
+    }
     match Limited::new(body, MAX_BODY).collect().await {
         Ok(collected) => Ok(Request::from_parts(parts, collected.to_bytes().into())),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(Failure::too_large(MAX_BODY)),
         Err(error) => Err(Failure::bad_request(format!("the body of the request broke off: {error}"))),
+    }
+}
+
+/// Reads on for a while, keeping nothing, so that a client that sends before it listens hears the refusal.
+async fn discard(body: &mut Body) {
+    let mut left = 8 * MAX_BODY;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, bytes::Bytes::len);
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => return,
+        }
     }
 }
 
@@ -62,5 +82,6 @@ fn panicked(cause: Box<dyn Any + Send>) -> Response<Body> {
     let text = cause.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("no message");
     tracing::error!(panic = text, "Request handler panicked");
-    respond::failure(&Failure::internal("the request made the server panic; this is a bug"))
+    let failure = Failure::internal("the request made the server panic; this is a bug");
+    respond::failure(&failure, Encoding::Json)
 }

@@ -5,7 +5,7 @@ mod protobuf;
 mod quantity;
 mod text;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::status::Failure;
 use crate::{Kind, kind, schema};
@@ -27,7 +27,11 @@ pub struct Decoded {
 
 /// Reads a body that should be an object of `kind`.
 pub fn body(kind: &Kind, content_type: &str, bytes: &[u8]) -> Result<Decoded, Failure> {
-    let parsed = parse(content_type, bytes, Some(kind))?;
+    let mut parsed = parse(content_type, bytes, Some(kind))?;
+    if parsed.object.is_null() {
+        // Nothing said: what is missing is for validation to tell.
+        parsed.object = Value::Object(Map::new());
+    }
     let Value::Object(_) = parsed.object else {
         let message = format!("the object provided is unrecognized: it is no {} object", kind.kind);
         return Err(Failure::bad_request(message));
@@ -41,6 +45,11 @@ pub fn body(kind: &Kind, content_type: &str, bytes: &[u8]) -> Result<Decoded, Fa
 /// Reads a body of any shape (`DeleteOptions`, `Scale`, `Binding`) without checking it against a schema.
 pub fn raw(content_type: &str, bytes: &[u8]) -> Result<Value, Failure> {
     parse(content_type, bytes, None).map(|decoded| decoded.object)
+}
+
+/// The problems of a body of any shape: its duplicate fields.
+pub fn duplicates(content_type: &str, bytes: &[u8]) -> Result<Vec<String>, Failure> {
+    parse(content_type, bytes, None).map(|decoded| decoded.problems)
 }
 
 /// Drops unknown fields and refuses wrong types in an object that was put together here, after a patch for example.

@@ -1,5 +1,6 @@
 //! Patches: JSON, merge and strategic merge.
 
+mod bounds;
 mod strategic;
 
 use serde_json::Value;
@@ -59,12 +60,25 @@ pub fn apply(kind: &Kind, patch_type: PatchType, current: &Value, patch: &[u8]) 
     }
 }
 
+/// The fields that stand twice in a patch, in the words of Kubernetes.
+pub fn duplicates(patch_type: PatchType, patch: &[u8]) -> Vec<String> {
+    let problems = decode::duplicates("application/json", patch).unwrap_or_default();
+    match patch_type {
+        PatchType::Json => problems.into_iter().map(|problem| format!("json patch {problem}")).collect(),
+        PatchType::Merge | PatchType::StrategicMerge => problems,
+    }
+}
+
 /// The most operations of one JSON patch: a bound for the work of one request, as in Kubernetes.
 const MAX_OPERATIONS: usize = 10_000;
 
 fn json(current: &Value, patch: &[u8]) -> Result<Value, Failure> {
-    let patch: json_patch::Patch = serde_json::from_slice(patch)
-        .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
+    let refused = |error: String| Failure::bad_request(format!("error decoding patch: {error}"));
+    // Of a field that stands twice the last one counts, which the type itself would refuse.
+    let operations =
+        decode::raw("application/json", patch).map_err(|failure| refused(failure.to_string()))?;
+    let patch: json_patch::Patch =
+        serde_json::from_value(operations).map_err(|error| refused(error.to_string()))?;
     if patch.0.len() > MAX_OPERATIONS {
         let message = format!(
             "the allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
@@ -73,8 +87,12 @@ fn json(current: &Value, patch: &[u8]) -> Result<Value, Failure> {
         return Err(Failure::new(413, "RequestEntityTooLarge", message));
     }
     let mut patched = current.clone();
-    json_patch::patch(&mut patched, &patch)
-        .map_err(|error| Failure::unprocessable(format!("the JSON patch cannot be applied: {error}")))?;
+    let mut growth = bounds::Growth::default();
+    for operation in &patch.0 {
+        growth.admit(&patched, operation)?;
+        json_patch::patch(&mut patched, std::slice::from_ref(operation))
+            .map_err(|error| Failure::unprocessable(format!("the JSON patch cannot be applied: {error}")))?;
+    }
     Ok(patched)
 }
 

@@ -61,6 +61,16 @@ impl Failure {
         Self::conflict(kind, name, why)
     }
 
+    /// 409: a precondition of the request does not hold.
+    pub fn precondition(kind: &Kind, name: &str, why: &str) -> Self {
+        let dot = if kind.group.is_empty() { "" } else { "." };
+        let subject = format!("{}{dot}{}", kind.kind, kind.group);
+        let message = format!("Operation cannot be fulfilled on {subject} \"{name}\": {why}");
+        let mut failure = Self::new(409, "Conflict", message);
+        failure.details = details(name, kind.group, kind.kind);
+        failure
+    }
+
     /// 422: the object breaks the kind's rules; all faults are told at once.
     pub fn invalid(kind: &Kind, name: &str, errors: Vec<FieldError>) -> Self {
         Self::invalid_object(kind.group, kind.kind, name, &errors)
@@ -139,9 +149,7 @@ impl Failure {
 
     /// 429: try again in a while.
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {
-        let mut failure = Self::new(429, "TooManyRequests", message);
-        failure.details.insert("retryAfterSeconds".into(), retry_after_seconds.into());
-        failure
+        Self::new(429, "TooManyRequests", message).with_retry_after(retry_after_seconds)
     }
 
     /// 500.
@@ -165,6 +173,13 @@ impl Failure {
     #[must_use]
     pub fn with_message(mut self, message: impl Into<String>) -> Self {
         self.message = message.into();
+        self
+    }
+
+    /// Tells the client when to try again.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u32) -> Self {
+        self.details.insert("retryAfterSeconds".into(), seconds.into());
         self
     }
 
@@ -205,7 +220,9 @@ impl Failure {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason,
         });
-        if !self.details.is_empty() {
+        // Refusals of a form, not of an object, say that they have no details.
+        let is_of_form = matches!(self.code, 405 | 406 | 415 | 422);
+        if !self.details.is_empty() || is_of_form {
             status["details"] = Value::Object(self.details.clone());
         }
         status["code"] = self.code.into();

@@ -140,12 +140,11 @@ impl Addresses {
     /// `None` when the Service that names it holds it already.
     fn take(&self, kind: &Kind, service: &Value, wanted: &str) -> Result<Option<Ipv4Addr>, Failure> {
         let is_stored = !object::metadata(service, "resourceVersion").is_empty();
-        let refuse = |why: &str| {
-            let error = FieldError::invalid("spec.clusterIPs", json!([wanted]), why);
-            Err(Failure::invalid(kind, object::name(service), vec![error]))
-        };
+        let invalid = |error| Err(Failure::invalid(kind, object::name(service), vec![error]));
+        let refuse = |why: &str| invalid(FieldError::invalid("spec.clusterIPs", json!([wanted]), why));
         let Ok(address) = wanted.parse::<Ipv4Addr>() else {
-            return refuse("must be a valid IPv4 address");
+            let why = "must be a valid IPv4 address";
+            return invalid(FieldError::invalid("spec.clusterIPs[0]", wanted, why));
         };
         if is_stored && self.held.lock().contains(&address) {
             return Ok(None);

@@ -124,7 +124,7 @@ fn preconditions_name_what_differs() {
         &object,
         &other,
         expect![[
-            r#"refuse: Operation cannot be fulfilled on configmaps "c": the UID in the precondition (v) does not match the UID in record (u). The object might have been deleted and then recreated"#
+            r#"refuse: Operation cannot be fulfilled on ConfigMap "c": the UID in the precondition (v) does not match the UID in record (u). The object might have been deleted and then recreated"#
         ]],
     );
 }

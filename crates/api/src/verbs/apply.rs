@@ -30,7 +30,12 @@ pub(crate) async fn handle(mut call: Call, part: Part) -> Result<Response<Body>,
     }
     verbs::update::must_match_path(&call, &applied)?;
     verbs::create::place(&call, &mut applied)?;
-    let merged = verbs::update::replace(&call, options, part, |current| merge(kind, current, &applied)).await;
+    let merged = verbs::update::replace(&call, options, part, |current| {
+        let merged = merge(kind, current, &applied)?;
+        verbs::patch::must_stay(kind, &merged, current)?;
+        Ok(merged)
+    })
+    .await;
     let (status, value) = match merged {
         Err(failure) if failure.code() == 404 && part == Part::Main => {
             let decoded = kinds::decode::Decoded { object: applied, ..decoded };

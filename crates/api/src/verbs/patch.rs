@@ -2,8 +2,10 @@
 
 use axum::body::Body;
 use http::{Response, StatusCode};
+use kinds::Kind;
 use kinds::patch::PatchType;
-use kinds::status::Failure;
+use kinds::status::{Failure, FieldError};
+use serde_json::Value;
 
 use crate::call::Call;
 use crate::query::WriteOptions;
@@ -31,26 +33,52 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
     let kind = call.path.kind;
     let patch_type = patch_type(&call)?;
     let options = WriteOptions::parse(&call.query, "PatchOptions")?;
+    if call.query.get("force").is_some() {
+        let error = FieldError::forbidden("force", "may not be specified for non-apply patch");
+        return Err(Failure::invalid_object("meta.k8s.io", "PatchOptions", "", &[error]));
+    }
     let patch = call.take_body().await?;
+    let duplicates = kinds::patch::duplicates(patch_type, &patch);
     let mut warnings = Vec::new();
     let changed = verbs::update::replace(&call, options, part, |current| {
         let patched = kinds::patch::apply(kind, patch_type, current, &patch)?;
-        let decoded = kinds::decode::object(kind, patched)?;
+        let mut decoded = kinds::decode::object(kind, patched)
+            .map_err(|failure| no_object(object::name(current), &failure))?;
+        decoded.problems.splice(0..0, duplicates.iter().cloned());
         let (new, problems) = verbs::checked(kind, decoded, options.field_validation)?;
         warnings = problems;
-        if object::name(&new) != object::name(current) {
-            let message = format!(
-                "the name of the object ({}) does not match the name on the URL ({})",
-                object::name(&new),
-                object::name(current)
-            );
-            return Err(Failure::bad_request(message));
-        }
+        must_stay(kind, &new, current)?;
         Ok(new)
     })
     .await?;
     let response = respond::object(StatusCode::OK, call.accept, kind, changed)?;
     Ok(respond::with_warnings(response, &warnings))
+}
+
+/// 422: what the patch makes of the object is no object of its kind.
+fn no_object(name: &str, failure: &Failure) -> Failure {
+    let error = FieldError::invalid("patch", name, failure.message());
+    Failure::invalid_object("", "", "", &[error])
+}
+
+/// A patch leaves an object where and what it is.
+pub(crate) fn must_stay(kind: &Kind, new: &Value, current: &Value) -> Result<(), Failure> {
+    let (name, was) = (object::name(new), object::name(current));
+    if name != was {
+        let message = format!("the name of the object ({name}) does not match the name on the URL ({was})");
+        return Err(Failure::bad_request(message));
+    }
+    if kind.is_namespaced() && object::namespace(new) != object::namespace(current) {
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Failure::bad_request(message));
+    }
+    let uid = object::metadata(new, "uid");
+    if !uid.is_empty() && uid != object::metadata(current, "uid") {
+        // Told once by the rules of all objects and once by those of the kind, as Kubernetes does.
+        let error = FieldError::invalid("metadata.uid", uid, "field is immutable");
+        return Err(Failure::invalid(kind, was, vec![error.clone(), error]));
+    }
+    Ok(())
 }
 
 pub(crate) fn patch_type(call: &Call) -> Result<PatchType, Failure> {

@@ -57,7 +57,7 @@ impl Walk {
     fn drop_unknown(&mut self, definition: &Definition, fields: &mut Map<String, Value>) {
         fields.retain(|name, value| {
             let known = definition.field(name).is_some();
-            if !known {
+            if !known && !is_enough(&self.problems) {
                 let separator = if self.path.is_empty() { "" } else { "." };
                 self.problems.push(format!("unknown field \"{}{separator}{name}\"", self.path));
             }
@@ -157,6 +157,13 @@ impl Walk {
             expected: shape.type_name(),
         }
     }
+}
+
+/// Whether so much is wrong already that more would only cost memory: every problem names its whole path.
+pub(super) fn is_enough(problems: &[String]) -> bool {
+    const MAX_PROBLEMS: usize = 1_000;
+    const MAX_BYTES: usize = 64 * 1024;
+    problems.len() >= MAX_PROBLEMS || problems.iter().map(String::len).sum::<usize>() > MAX_BYTES
 }
 
 /// What `null` stands for where it cannot be left out: in a list or map.

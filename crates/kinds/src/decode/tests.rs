@@ -265,3 +265,73 @@ proptest! {
         assert_eq!(quantity::canonical(&canonical), Some(canonical));
     }
 }
+
+/// Bodies that were made to hurt: each is answered, soon, and without the stack or the memory running out.
+#[test]
+fn hostile_bodies_are_refused_in_time() {
+    const YAML: &str = "application/yaml";
+    let n = 1_000_000;
+    let bomb: String = (1..30)
+        .map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 9].join(",")))
+        .fold("a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned(), |text, line| text + &line);
+    let envelope = |tail: &[u8]| [b"k8s\0".as_slice(), b"\x0a\x0f\x0a\x02v1\x12\x09ConfigMap", tail].concat();
+    let unknown: Vec<String> = (0..100_000).map(|i| format!("\"u{i}\":1")).collect();
+    let digits = "9".repeat(n);
+    let rows: Vec<(&str, &str, Vec<u8>)> = vec![
+        ("deep lists", JSON, "[".repeat(n).into()),
+        ("deep objects", JSON, "{\"data\":".repeat(n).into()),
+        ("deep yaml flow", YAML, "[".repeat(n).into()),
+        ("deep yaml maps", YAML, "{a: ".repeat(n).into()),
+        ("deep yaml blocks", YAML, "- ".repeat(n).into()),
+        ("aliases", YAML, bomb.into()),
+        ("alias of itself", YAML, b"data: &a {x: *a}".to_vec()),
+        ("long number", JSON, format!("{{\"data\":{{\"a\":{digits}}}}}").into()),
+        ("large exponent", JSON, b"{\"data\":{\"a\":1e999999999}}".to_vec()),
+        ("unknown fields", JSON, format!("{{{}}}", unknown.join(",")).into()),
+        ("text that is none", JSON, b"{\"data\":{\"a\":\"\xff\xfe\"}}".to_vec()),
+        ("no envelope", PROTOBUF, b"k8s\0".to_vec()),
+        ("length beyond the end", PROTOBUF, envelope(b"\x12\xff\xff\xff\xff\x0f")),
+        ("length beyond all", PROTOBUF, envelope(b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\x7f")),
+        ("groups in groups", PROTOBUF, envelope(&[0x2b].repeat(100_000))),
+    ];
+    let mut said = String::new();
+    for (name, content_type, bytes) in rows {
+        let answer = match body(kind("ConfigMap"), content_type, &bytes) {
+            Ok(decoded) => format!("ok, {} problems", decoded.problems.len()),
+            Err(failure) => format!("{} {:.60}", failure.code(), failure.message()),
+        };
+        said.push_str(&format!("{name}: {answer}\n"));
+    }
+    expect![[r#"
+        deep lists: 400 couldn't get version/kind; json parse error: recursion limit
+        deep objects: 400 couldn't get version/kind; json parse error: recursion limit
+        deep yaml flow: 400 error converting YAML to JSON: 1000000 brackets are too many
+        deep yaml maps: 400 error converting YAML to JSON: 1000000 brackets are too many
+        deep yaml blocks: 400 error converting YAML to JSON: yaml: recursion limit exceede
+        aliases: 400 error converting YAML to JSON: yaml: repetition limit exceed
+        alias of itself: 400 error converting YAML to JSON: yaml: recursion limit exceede
+        long number: 400 couldn't get version/kind; json parse error: number out of r
+        large exponent: 400 couldn't get version/kind; json parse error: number out of r
+        unknown fields: ok, 1000 problems
+        text that is none: 400 couldn't get version/kind; json parse error: invalid unicode
+        no envelope: 400 the envelope names no apiVersion and kind
+        length beyond the end: 400 bad envelope: failed to decode Protobuf message: buffer unde
+        length beyond all: 400 bad envelope: failed to decode Protobuf message: buffer unde
+        groups in groups: 400 bad envelope: failed to decode Protobuf message: recursion l
+    "#]]
+    .assert_eq(&said);
+}
+
+#[test]
+fn hostile_quantities_are_judged_in_time() {
+    for text in [
+        "1e999999999",
+        "1e-999999999",
+        "-1e9999",
+        &"9".repeat(1_000_000),
+        &format!("0.{}1", "0".repeat(100_000)),
+    ] {
+        let pod = json!({"spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": text}}}]}});
+        let _answer = body(kind("Pod"), JSON, pod.to_string().as_bytes());
+    }
+}

@@ -6,6 +6,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Se
 use serde_json::{Map, Number, Value};
 
 use super::Decoded;
+use super::conform::is_enough;
 
 /// The paths of keys that stood twice; the last one counted.
 type DuplicateKeys = Vec<String>;
@@ -21,13 +22,29 @@ pub(super) fn json(bytes: &[u8]) -> Result<Decoded, String> {
     Ok(reader.finish(object))
 }
 
-/// Reads YAML: one document.
+/// The work that a YAML body may make, as [`yaml`] reckons it: about a second.
+const MAX_YAML_WORK: usize = 1 << 31;
+
+/// Reads YAML: the first document, as Kubernetes does.
+///
+/// JSON is YAML, and most of what clients send as YAML is JSON. Of the rest, each token costs the parser a step for
+/// every bracket that stands open, so that a body of brackets could keep it busy for hours.
 pub(super) fn yaml(bytes: &[u8]) -> Result<Decoded, String> {
+    if let Ok(decoded) = json(bytes) {
+        return Ok(decoded);
+    }
+    let n_brackets = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    if n_brackets.saturating_mul(bytes.len()) > MAX_YAML_WORK {
+        return Err(format!("error converting YAML to JSON: {n_brackets} brackets are too many: send JSON"));
+    }
     let text =
         std::str::from_utf8(bytes).map_err(|error| format!("error converting YAML to JSON: {error}"))?;
     let mut reader = Reader::default();
+    let Some(document) = serde_yaml_ng::Deserializer::from_str(text).next() else {
+        return Ok(reader.finish(Value::Null));
+    };
     let object = Seed(&mut reader)
-        .deserialize(serde_yaml_ng::Deserializer::from_str(text))
+        .deserialize(document)
         .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
     Ok(reader.finish(object))
 }
@@ -129,7 +146,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             let separator = if reader.path.is_empty() { "" } else { "." };
             let length = reader.enter(format_args!("{separator}{key}"));
             let value = entries.next_value_seed(Seed(reader))?;
-            if map.insert(key, value).is_some() {
+            if map.insert(key, value).is_some() && !is_enough(&reader.duplicates) {
                 reader.duplicates.push(reader.path.clone());
             }
             reader.path.truncate(length);

@@ -229,3 +229,20 @@ proptest! {
         }
     }
 }
+
+/// Patches that double what is there, in size or in depth, until nothing is left of the memory or the stack.
+#[test]
+fn patches_that_grow_without_bound_are_refused() {
+    let map = json!({"data": {"a": "x".repeat(1000)}});
+    let doubling: Vec<Value> =
+        (0..60).map(|i| json!({"op": "copy", "from": "/data", "path": format!("/data/c{i}")})).collect();
+    let mut deepening = Vec::new();
+    let mut path = String::new();
+    for _ in 0..200 {
+        path.push_str("/a");
+        deepening.push(json!({"op": "add", "path": path, "value": {}}));
+    }
+    let said = |patch: Vec<Value>| patched("ConfigMap", Json, &map, &Value::Array(patch));
+    expect!["413 the copies of a JSON patch may not exceed 3145728 bytes"].assert_eq(&said(doubling));
+    expect!["422 the JSON patch nests values more than 128 deep"].assert_eq(&said(deepening));
+}

@@ -23,7 +23,7 @@ pub(super) fn config_map(object: &Value, faults: &mut Faults) {
             faults.push(FieldError::invalid(format!("data[{key}]"), key.as_str(), message));
         }
     }
-    size(object, &["data", "binaryData"], faults);
+    size(object, &["data", "binaryData"], "[]", faults);
 }
 
 fn keys(object: &Value, field: &str, faults: &mut Faults) {
@@ -34,17 +34,18 @@ fn keys(object: &Value, field: &str, faults: &mut Faults) {
     }
 }
 
-fn size(object: &Value, fields: &[&str], faults: &mut Faults) {
+/// `path` names all the values together, as clients know it.
+fn size(object: &Value, fields: &[&str], path: &str, faults: &mut Faults) {
     let texts = fields.iter().filter_map(|field| object[*field].as_object()).flatten();
     let bytes: usize = texts.filter_map(|(_, value)| value.as_str()).map(str::len).sum();
     if bytes > MAX_BYTES {
-        faults.push(FieldError::too_long("", MAX_BYTES));
+        faults.push(FieldError::too_long(path, MAX_BYTES));
     }
 }
 
 pub(super) fn secret(object: &Value, faults: &mut Faults) {
     keys(object, "data", faults);
-    size(object, &["data"], faults);
+    size(object, &["data"], "data", faults);
     let needed: &[&str] = match text(object, "type") {
         "kubernetes.io/tls" => &["tls.crt", "tls.key"],
         "kubernetes.io/basic-auth"

@@ -109,7 +109,7 @@ fn what_may_not_change() {
         expected.assert_eq(&lines.concat());
     };
     let pod = |image: &str, node: Value| json!({"spec": {"nodeName": node, "containers": [{"name": "c", "image": image}]}});
-    check("Pod", pod("a", Value::Null), pod("b", json!("n1")), expect![[""]]);
+    check("Pod", pod("a", json!("n1")), pod("b", json!("n1")), expect![[""]]);
     check(
         "Pod",
         pod("a", json!("n1")),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Faults, list};
+use super::{Faults, items, list, not_negative};
 use crate::Kind;
 use crate::status::FieldError;
 
@@ -17,7 +17,14 @@ pub(super) fn check(kind: &Kind, new: &Value, old: &Value, faults: &mut Faults) 
             frozen(new, old, &["data"], faults);
         }
         ("", "Service") => service(&new["spec"], &old["spec"], faults),
-        ("apps", "Deployment" | "ReplicaSet") => same(new, old, "spec.selector", faults),
+        ("apps", "Deployment") => {
+            same(new, old, "spec.selector", faults);
+            replica_counts(new, old, &["updatedReplicas", "readyReplicas", "availableReplicas"], faults);
+        }
+        ("apps", "ReplicaSet") => {
+            same(new, old, "spec.selector", faults);
+            replica_counts(new, old, &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"], faults);
+        }
         ("batch", "Job") => job(new, old, faults),
         ("scheduling.k8s.io", "PriorityClass") => {
             for field in ["value", "preemptionPolicy"] {
@@ -106,9 +113,17 @@ fn pod(new: &Value, old: &Value, faults: &mut Faults) {
             wanted[field][index]["image"] = container["image"].clone();
         }
     }
-    allow_deadline(&mut wanted, spec);
-    allow_added_tolerations(&mut wanted, spec);
-    allow_binding(&mut wanted, spec);
+    let before = faults.len();
+    deadline(&wanted, spec, faults);
+    tolerations(&wanted, spec, faults);
+    gates(&wanted, spec, faults);
+    if faults.len() > before {
+        return;
+    }
+    node_selector(&mut wanted, spec, faults);
+    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        wanted[field] = spec[field].clone();
+    }
     if without_nulls(&wanted) != without_nulls(spec) {
         let message = "pod updates may not change fields other than `spec.containers[*].image`,\
                        `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` \
@@ -119,42 +134,73 @@ fn pod(new: &Value, old: &Value, faults: &mut Faults) {
 }
 
 /// A deadline may come, and may come nearer.
-fn allow_deadline(wanted: &mut Value, spec: &Value) {
-    let field = "activeDeadlineSeconds";
-    let nearer = match (wanted[field].as_i64(), spec[field].as_i64()) {
-        (Some(new), Some(old)) => new <= old,
-        (Some(_), None) => true,
-        (None, _) => false,
+fn deadline(wanted: &Value, spec: &Value, faults: &mut Faults) {
+    const FIELD: &str = "activeDeadlineSeconds";
+    let Some(old) = spec[FIELD].as_i64() else { return };
+    let message = match wanted[FIELD].as_i64() {
+        Some(new) if new <= old => return,
+        Some(_) => "must be less than or equal to previous value",
+        None => "must not update from a positive integer to nil value",
     };
-    if nearer {
-        wanted[field] = spec[field].clone();
+    faults.push(FieldError::invalid(format!("spec.{FIELD}"), wanted[FIELD].clone(), message));
+}
+
+/// Tolerations may come; one that is there may change how long it lasts.
+fn tolerations(wanted: &Value, spec: &Value, faults: &mut Faults) {
+    let same = |left: &Value, right: &Value| {
+        ["key", "operator", "value", "effect"].iter().all(|field| left[*field] == right[*field])
+    };
+    let kept = list(spec, "tolerations")
+        .iter()
+        .all(|old| list(wanted, "tolerations").iter().any(|new| same(old, new)));
+    if !kept {
+        let message = "existing toleration can not be modified except its tolerationSeconds";
+        faults.push(FieldError::forbidden("spec.tolerations", message));
     }
 }
 
-fn allow_added_tolerations(wanted: &mut Value, spec: &Value) {
-    let kept =
-        list(spec, "tolerations").iter().all(|toleration| list(wanted, "tolerations").contains(toleration));
-    if kept {
-        wanted["tolerations"] = spec["tolerations"].clone();
+/// Gates are lifted, never put up.
+fn gates(wanted: &Value, spec: &Value, faults: &mut Faults) {
+    for (path, gate) in items("spec", wanted, "schedulingGates") {
+        if !list(spec, "schedulingGates").contains(gate) {
+            let message = format!("only deletion is allowed, but found new scheduling gate {}", gate["name"]);
+            faults.push(FieldError::forbidden(format!("{path}.name"), message));
+        }
     }
 }
 
-/// The scheduler's own writes: gates are lifted, and a Pod that has no node gets one.
-fn allow_binding(wanted: &mut Value, spec: &Value) {
-    let lifted =
-        list(wanted, "schedulingGates").iter().all(|gate| list(spec, "schedulingGates").contains(gate));
-    if lifted {
-        wanted["schedulingGates"] = spec["schedulingGates"].clone();
+/// A Pod that is held back may be narrowed down: nothing was decided on it yet.
+fn node_selector(wanted: &mut Value, spec: &Value, faults: &mut Faults) {
+    if list(spec, "schedulingGates").is_empty() || wanted["nodeSelector"] == spec["nodeSelector"] {
+        return;
     }
-    if spec["nodeName"].is_null() {
-        wanted["nodeName"] = Value::Null;
-    }
-    // A Pod that is held back may be narrowed down: nothing was decided on it yet.
     let narrowed = spec["nodeSelector"]
         .as_object()
         .is_none_or(|old| old.iter().all(|(key, value)| wanted["nodeSelector"].get(key) == Some(value)));
-    if narrowed && !list(spec, "schedulingGates").is_empty() {
-        wanted["nodeSelector"] = spec["nodeSelector"].clone();
+    if !narrowed {
+        let message = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        faults.push(FieldError::invalid("spec.nodeSelector", wanted["nodeSelector"].clone(), message));
+    }
+    wanted["nodeSelector"] = spec["nodeSelector"].clone();
+}
+
+/// How many replicas are in which state: never less than none, never more than there are.
+fn replica_counts(new: &Value, old: &Value, parts: &[&str], faults: &mut Faults) {
+    let (status, before) = (&new["status"], &old["status"]);
+    if status == before {
+        return;
+    }
+    not_negative("status", status, "replicas", faults);
+    let count = |field: &str| status[field].as_i64().unwrap_or_default();
+    for field in parts {
+        not_negative("status", status, field, faults);
+        let path = || format!("status.{field}");
+        if count(field) > count("replicas") {
+            faults.push(FieldError::invalid(path(), count(field), "cannot be greater than status.replicas"));
+        }
+        if *field == "availableReplicas" && count(field) > count("readyReplicas") {
+            faults.push(FieldError::invalid(path(), count(field), "cannot be greater than readyReplicas"));
+        }
     }
 }
 
