@@ -1,7 +1,7 @@
 //! A whole server on a free port of the loopback, over a store in a temporary directory.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
@@ -108,6 +108,16 @@ impl Cluster {
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
         Some(child.wait_with_output().await.unwrap())
+    }
+
+    /// A Python program that speaks to the server as the administrator.
+    pub(crate) async fn python(&self, program: &Path, arguments: &[&str], files: &[PathBuf]) -> Output {
+        let pki = self.directory.path().join("pki");
+        let mut command = tokio::process::Command::new("python3");
+        command.arg(program).arg("--url").arg(format!("https://localhost:{}", self.address.port()));
+        command.arg("--ca").arg(self.authority.certificate_path());
+        command.arg("--cert").arg(pki.join("admin.crt")).arg("--key").arg(pki.join("admin.key"));
+        command.args(arguments).args(files).kill_on_drop(true).output().await.unwrap()
     }
 }
 

@@ -1,8 +1,9 @@
 //! The server as its clients see it: kube-rs in the process, and stock `kubectl` over TLS.
 
-#![expect(clippy::unwrap_used, reason = "what is unexpected here fails the test")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "what is unexpected here fails the test")]
 
 mod connections;
+mod golden;
 mod harness;
 mod kubectl;
 mod lists;
