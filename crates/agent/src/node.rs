@@ -5,7 +5,7 @@ mod describe;
 use std::fmt;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
@@ -92,15 +92,21 @@ impl Keeper {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told: Option<(Health, std::time::Instant)> = None;
+        let mut beat = kit::clock::wall();
         loop {
             tokio::select! {
                 () = token.cancelled() => return,
                 _ = heartbeat.tick() => {
-                    self.renew(&node).await;
+                    let before = std::mem::replace(&mut beat, kit::clock::wall());
+                    let was_silent = beat.duration_since(before) >= SignedDuration::from_secs(LEASE_SECONDS.into());
+                    // Others may have judged a silent node, and a missing lease may mean that the Node was deleted.
+                    if !self.renew(&node).await || was_silent {
+                        told = None;
+                    }
                     let health = self.health().await;
                     let due = told.as_ref().is_none_or(|(old, at)| *old != health || at.elapsed() >= STATUS_INTERVAL);
-                    if due && self.tell(&mut node, &health).await {
-                        told = Some((health, kit::clock::monotonic()));
+                    if due {
+                        told = self.tell(&mut node, &health).await.then(|| (health, kit::clock::monotonic()));
                     }
                 }
                 changed = self.offers.changed() => {
@@ -108,9 +114,7 @@ impl Keeper {
                         return;
                     }
                     let health = self.health().await;
-                    if self.tell(&mut node, &health).await {
-                        told = Some((health, kit::clock::monotonic()));
-                    }
+                    told = self.tell(&mut node, &health).await.then(|| (health, kit::clock::monotonic()));
                     if token.run_until_cancelled(tokio::time::sleep(STATUS_PAUSE)).await.is_none() {
                         return;
                     }
@@ -155,20 +159,23 @@ impl Keeper {
         }
     }
 
-    async fn renew(&self, node: &Node) {
+    /// True when there was a lease and it was renewed.
+    async fn renew(&self, node: &Node) -> bool {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), LEASE_NAMESPACE);
         let name = &self.description.name;
         let now = kit::clock::wall();
         let patch = json!({ "spec": { "renewTime": MicroTime(now) } });
         let renewed = match leases.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Err(kube::Error::Api(refusal)) if refusal.code == 404 => {
-                leases.create(&PostParams::default(), &lease(node, now)).await
+                leases.create(&PostParams::default(), &lease(node, now)).await.map(|_| false)
             }
-            other => other,
+            other => other.map(|_| true),
         };
-        if let Err(error) = renewed {
-            tracing::warn!(node = %name, error = %kit::Chain(&error), "Lease not renewed");
-        }
+        renewed
+            .inspect_err(
+                |error| tracing::warn!(node = %name, error = %kit::Chain(error), "Lease not renewed"),
+            )
+            .unwrap_or(false)
     }
 }
 

@@ -4,7 +4,9 @@ mod atomic;
 mod files;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -134,14 +136,44 @@ pub fn sub_path(volume: &str, place: &Path, sub_path: &str) -> Result<PathBuf, V
 
 /// Removes the directory of a Pod with its volumes in `volumes`. Host paths are not below it and stay.
 pub fn remove(pod_dir: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(pod_dir.join("volumes")).into_iter().flatten().filter_map(Result::ok) {
-        // Only mounts can be unmounted: for the others this fails, as it should.
-        let _mounted = nix::mount::umount2(&entry.path(), nix::mount::MntFlags::MNT_DETACH);
+    // A container that may mount can have left mounts of anything on any level: to remove the directory before they
+    // are gone would be to empty what is mounted there.
+    for place in mounted_below(pod_dir)? {
+        nix::mount::umount2(&place, nix::mount::MntFlags::MNT_DETACH)?;
     }
     match std::fs::remove_dir_all(pod_dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// The mounts in `dir`, last mounted first.
+fn mounted_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let dir = match dir.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        dir => dir?,
+    };
+    let mounts = std::fs::read("/proc/self/mountinfo")?;
+    let place = |line: &[u8]| {
+        let escaped = line.split(|byte| *byte == b' ').nth(4)?;
+        let path = PathBuf::from(OsString::from_vec(unescaped(escaped)));
+        (path.starts_with(&dir) && path != dir).then_some(path)
+    };
+    Ok(mounts.split(|byte| *byte == b'\n').rev().filter_map(place).collect())
+}
+
+/// The kernel writes blanks and backslashes as `\ooo`.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        let octal = text.get(at + 1..at + 4).filter(|_| byte == b'\\');
+        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        at += if code.is_some() { 4 } else { 1 };
+        plain.push(code.unwrap_or(byte));
+    }
+    plain
 }
 
 #[cfg(test)]

@@ -122,3 +122,17 @@ fn sub_paths_stay_inside() {
     std::os::unix::fs::symlink("/etc", dir.path().join("out")).unwrap();
     assert!(sub_path("v", dir.path(), "out").is_err());
 }
+
+#[test]
+fn mounts_left_in_a_volume_are_not_emptied() {
+    let (home, precious) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(precious.path().join("kept"), "").unwrap();
+    let place = home.path().join("pod/volumes/v/a b");
+    std::fs::create_dir_all(&place).unwrap();
+    let flags = nix::mount::MsFlags::MS_BIND;
+    nix::mount::mount(Some(precious.path()), &place, None::<&str>, flags, None::<&str>).unwrap();
+    assert!(place.join("kept").exists());
+    remove(&home.path().join("pod")).unwrap();
+    assert!(!home.path().join("pod").exists());
+    assert!(precious.path().join("kept").exists());
+}
