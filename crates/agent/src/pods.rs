@@ -8,6 +8,9 @@
 pub mod backoff;
 mod hooks;
 mod lane;
+mod last_words;
+mod leftovers;
+pub mod log_files;
 pub mod observed;
 pub mod order;
 pub mod plan;

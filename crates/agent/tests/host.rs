@@ -113,10 +113,12 @@ impl Host {
         let mut agent = self.agent().await;
         self.registers().await;
         self.ends_as_it_exits().await;
+        self.replaces_a_namesake().await;
         self.runs_logs_and_executes().await;
         self.shows_what_is_wrong().await;
         agent = self.adopts(agent).await;
         self.batch_has_its_own_group().await;
+        self.rotates_logs().await;
         self.deletes().await;
         agent.stop().await;
     }
@@ -235,11 +237,12 @@ impl Host {
     }
 
     async fn ends_as_it_exits(&self) {
-        self.create("bad", &json!({ "restartPolicy": "Never", "containers": [shell("exit 3")] })).await;
+        self.create("bad", &json!({ "restartPolicy": "Never", "containers": [shell("echo -n farewell > /dev/termination-log; exit 3")] })).await;
         self.create("good", &json!({ "restartPolicy": "OnFailure", "containers": [shell("true")], "initContainers": [init()] })).await;
         let failed = self.until("bad", "failed", phase("Failed")).await.unwrap();
         let state = failed.status.unwrap().container_statuses.unwrap().remove(0).state.unwrap();
-        assert_eq!(state.terminated.unwrap().exit_code, 3);
+        let terminated = state.terminated.unwrap();
+        assert_eq!((terminated.exit_code, terminated.message.as_deref()), (3, Some("farewell")));
         self.until("good", "succeeded", phase("Succeeded")).await;
         passed("ends_as_it_exits");
     }
@@ -266,6 +269,48 @@ impl Host {
             assert!(events.contains(word), "{word} in\n{events}");
         }
         passed("shows_what_is_wrong");
+    }
+
+    /// Pods are deleted while they come up, and others of their name take their place at once.
+    async fn replaces_a_namesake(&self) {
+        let spec = json!({ "containers": [shell("sleep 1000")], "terminationGracePeriodSeconds": 1 });
+        let mut uids = Vec::new();
+        for _ in 0..4 {
+            let pod = self.create("again", &spec).await;
+            uids.push(pod.metadata.uid.unwrap());
+            self.pods().delete("again", &DeleteParams::default().grace_period(0)).await.unwrap();
+        }
+        let last = self.create("again", &spec).await.metadata.uid;
+        assert_eq!(self.ready("again").await.metadata.uid, last);
+        let gone = |directory: &str| {
+            let entries = fs::read_dir(self.directory.path().join("agent").join(directory)).unwrap();
+            let names: Vec<_> =
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            uids.iter().all(|uid| names.iter().all(|name| !name.ends_with(uid.as_str())))
+        };
+        self.eventually("the traces of the first are gone", || gone("pods") && gone("volumes")).await;
+        passed("replaces_a_namesake");
+    }
+
+    /// For what only the host's files tell.
+    async fn eventually(&self, what: &str, condition: impl Fn() -> bool) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        let holds = async {
+            while !condition() {
+                ticks.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), holds).await.expect(what);
+    }
+
+    async fn rotates_logs(&self) {
+        let script = "busybox yes | busybox head -c 600000; sleep 1000";
+        let uid =
+            self.create("chatty", &json!({ "containers": [shell(script)] })).await.metadata.uid.unwrap();
+        let logs = self.directory.path().join(format!("agent/pods/default_chatty_{uid}/main"));
+        self.eventually("a second file", || fs::read_dir(&logs).is_ok_and(|files| files.count() == 2)).await;
+        self.ready("chatty").await;
+        passed("rotates_logs");
     }
 
     /// The agent dies and comes back; the container ran on and is the same.
@@ -316,7 +361,7 @@ impl Host {
         self.token.cancel();
         self.engine.closed().await;
         let engine = pouch::Engine::build(engine_config(self.directory.path(), &self.cgroup)).await.unwrap();
-        engine.purge().await.unwrap();
+        engine.purge(Duration::ZERO).await.unwrap();
         agent::remove_traces(&self.directory.path().join("agent"), &self.cgroup).unwrap();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(self.directory.path().to_str().unwrap()), "{mounts}");

@@ -5,7 +5,6 @@ mod line;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -13,6 +12,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -20,6 +20,7 @@ use follow::{Alive, Follower};
 use line::Options;
 
 use super::{Refusal, Server, stream};
+use crate::pods::log_files;
 use crate::pods::order::PodId;
 use crate::pods::registry::Entry;
 
@@ -37,12 +38,14 @@ pub(super) async fn logs(
         return Err(Refusal::not_found(format!("container {container} is not valid for pod {pod}")));
     }
     let dir = server.context.pod_logs.join(PodId::of(&known).log_dir_name()).join(&container);
-    let attempts = attempts(&dir);
-    let attempt = if asked.previous { attempts.iter().rev().nth(1) } else { attempts.last() };
-    let Some(&attempt) = attempt else {
-        let what = if asked.previous { "previous terminated container" } else { "container" };
-        return Err(Refusal::bad_request(format!("{what} \"{container}\" in pod \"{pod}\" has no log yet")));
+    let attempts = log_files::attempts(&dir);
+    let runs = entry.live.borrow().running(&container).is_some();
+    let attempt = if asked.previous {
+        previous(&attempts, shown(&known, &container), runs)
+    } else {
+        attempts.last().copied()
     };
+    let attempt = attempt.ok_or_else(|| absent(&known, &container, asked.previous))?;
     let follower = Follower::open(&dir, attempt, asked.options).map_err(|error| Refusal::internal(&error))?;
     let (sender, receiver) = mpsc::channel::<Result<Bytes, io::Error>>(8);
     let alive = asked.follow.then(|| Alive { live: entry_live(&entry), container, attempt });
@@ -57,7 +60,7 @@ fn entry_live(entry: &Entry) -> tokio::sync::watch::Receiver<crate::pods::regist
     entry.live.clone()
 }
 
-fn spec_lacks(pod: &k8s_openapi::api::core::v1::Pod, container: &str) -> bool {
+fn spec_lacks(pod: &Pod, container: &str) -> bool {
     let mut names = pod.spec.iter().flat_map(|spec| {
         spec.containers.iter().chain(spec.init_containers.iter().flatten()).map(|container| &container.name)
     });
@@ -94,14 +97,37 @@ fn asked(query: &str, now: Timestamp) -> Result<Asked, Refusal> {
     Ok(asked)
 }
 
-/// The restarts that have a log, lowest first.
-fn attempts(dir: &FsPath) -> BTreeSet<u32> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
-    entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok()).collect()
+/// What users see of `container`.
+fn shown<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let mut all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+    all.find(|status| status.name == container)
 }
 
-fn log_path(dir: &FsPath, attempt: u32) -> PathBuf {
-    dir.join(format!("{attempt}.log"))
+/// The run before the one that users see: of a container that waits to be restarted, that is the last.
+fn previous(attempts: &BTreeSet<u32>, shown: Option<&ContainerStatus>, runs: bool) -> Option<u32> {
+    let waits = shown.and_then(|status| status.state.as_ref()).is_some_and(|state| state.waiting.is_some());
+    let has_ended = shown.is_some_and(|status| status.last_state.is_some());
+    let n_after = if waits && has_ended && !runs { 0 } else { 1 };
+    attempts.iter().rev().nth(n_after).copied()
+}
+
+/// Why there is no log, in the words of kubelets.
+fn absent(pod: &Pod, container: &str, previous: bool) -> Refusal {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    if previous {
+        return Refusal::bad_request(format!(
+            "previous terminated container \"{container}\" in pod \"{name}\" not found"
+        ));
+    }
+    let waiting = shown(pod, container).and_then(|status| status.state.as_ref()?.waiting.as_ref());
+    let why = match waiting.and_then(|waiting| waiting.reason.as_deref()) {
+        Some("ErrImagePull") => "image can't be pulled",
+        Some("ImagePullBackOff") => "trying and failing to pull image",
+        Some(reason) => reason,
+        None => "ContainerCreating",
+    };
+    Refusal::bad_request(format!("container \"{container}\" in pod \"{name}\" is waiting to start: {why}"))
 }
 
 #[cfg(test)]

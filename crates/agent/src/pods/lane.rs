@@ -7,22 +7,22 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Retry;
 use super::hooks;
+use super::last_words;
 use super::observed::{Observed, Sandbox};
 use super::order::PodId;
 use super::plan::{Memory, Plan, Step, Wish, grace_seconds, plan};
 use super::prober::{Probers, Report};
 use super::registry::{Live, Order};
 use super::start::{self, Starter};
-use super::status::{Facts, status};
-use super::{Context, Shared};
+use super::status::{Facts, OWN_CONDITIONS, status};
+use super::{Context, Shared, leftovers};
 use crate::probes::{Kind, Outcome};
-use crate::volumes;
 
 /// The caretaker of one Pod.
 pub(super) struct Lane {
@@ -36,8 +36,14 @@ pub(super) struct Lane {
     reports: mpsc::Receiver<Report>,
     writer: Writer,
     starter: Starter,
+    /// How often the host could not be cleared of the ended Pod.
+    n_clearings: u32,
 }
 
+/// What cannot be cleared away after so many tries is left to the next start of the agent.
+const CLEARINGS: u32 = 10;
+/// A status that was not taken is told again after this time.
+const RETELL: Duration = Duration::from_secs(2);
 /// Pause before asking an engine again that did not answer.
 const ENGINE_PAUSE: Duration = Duration::from_secs(1);
 /// ConfigMaps and Secrets reach running containers within this time.
@@ -54,10 +60,12 @@ impl Lane {
         let id = PodId::of(&pod);
         let (sender, reports) = mpsc::channel(16);
         let probers = Probers::new(context.clone(), sender);
-        let writer = Writer { client: context.client.clone(), id: id.clone(), written: None };
+        let client = context.client.clone();
+        let writer = Writer { client, id: id.clone(), written: None, is_behind: false };
         let starter = Starter::new(context.clone(), id.clone());
         let memory = remembered(&pod);
-        Self { context, id, orders, poke, live, memory, probers, reports, writer, starter }
+        let n_clearings = 0;
+        Self { context, id, orders, poke, live, memory, probers, reports, writer, starter, n_clearings }
     }
 
     /// Takes care until nothing of the Pod is left, or until `token` is cancelled.
@@ -65,7 +73,12 @@ impl Lane {
         while !token.is_cancelled() {
             let order = self.orders.borrow_and_update().clone();
             let observed = match self.context.engine.observe(&self.id.uid).await {
-                Ok(observed) => observed,
+                Ok(mut observed) => {
+                    let logs = self.context.pod_logs.join(self.id.log_dir_name());
+                    let pod_dir = self.context.pod_dir(&self.id.uid);
+                    last_words::hear(&order.pod, &mut observed, &pod_dir, &logs);
+                    observed
+                }
                 Err(error) => {
                     tracing::debug!(pod = %self.id.name, error = %kit::Chain(&error), "Engine not reached");
                     self.wait(ENGINE_PAUSE, &token).await;
@@ -114,6 +127,7 @@ impl Lane {
         let now = kit::clock::wall();
         let due = plan.wake.map(|wake| Duration::try_from(wake.duration_since(now)).unwrap_or_default());
         let refresh = if start::has_changing_volumes(pod) { REFRESH } else { REFRESH * 10 };
+        let refresh = if self.writer.is_behind { RETELL } else { refresh };
         // A little late rather than a little early: early would mean to plan the same pause again.
         due.map_or(refresh, |due| due.min(refresh) + Duration::from_millis(5))
     }
@@ -126,8 +140,10 @@ impl Lane {
             changed = self.orders.changed() => if changed.is_err() { token.cancelled().await },
             Some(report) = self.reports.recv() => self.learn(report),
             () = tokio::time::sleep(pause) => {
-                let pod = self.orders.borrow().pod.clone();
-                self.starter.refresh(&pod).await;
+                let order = self.orders.borrow().clone();
+                if wish(&order) == Wish::Run {
+                    self.starter.refresh(&order.pod).await;
+                }
             }
         }
     }
@@ -161,13 +177,21 @@ impl Lane {
         let Work { pod, order, plan, sandbox } = work;
         let mut orders = self.orders.clone();
         let wish = wish(order);
-        let overruled = async {
+        let changed = async {
             while orders.changed().await.is_ok() {
                 if self::wish(&orders.borrow_and_update()) != wish {
                     return;
                 }
             }
             std::future::pending::<()>().await;
+        };
+        let making = self.starter.making();
+        let overruled = async {
+            tokio::select! {
+                () = changed => {}
+                () = token.cancelled() => {}
+            }
+            making.lock_owned().await
         };
         let report = self.writer.write(report);
         let mut acting = Acting {
@@ -181,32 +205,28 @@ impl Lane {
             tokio::select! {
                 done = acting.steps(&plan.steps) => done,
                 // A new wish, such as an end while an image is pulled, makes the rest of the plan void.
-                () = overruled => false,
-                () = token.cancelled() => false,
+                _whole = overruled => false,
             }
         };
         let (finished, ()) = tokio::join!(steps, report);
-        if finished {
-            self.finish(order).await;
-        }
-        finished
+        finished && self.finish(order).await
     }
 
-    /// Nothing of the Pod runs any more: its traces on the host go, then its object.
-    async fn finish(&mut self, order: &Order) {
-        let group = self.context.groups.pod(model::QosClass::of(&order.pod), &self.id.uid);
-        if let Err(error) = self.context.groups.backend().remove(&group) {
-            tracing::warn!(pod = %self.id.name, error = %kit::Chain(&error), "Group of an ended Pod stays");
-        }
-        let dir = self.context.pod_dir(&self.id.uid);
-        if let Err(error) = volumes::remove(&dir) {
-            tracing::warn!(pod = %self.id.name, error = %kit::Chain(&error), "Volumes of an ended Pod stay");
+    /// Nothing of the Pod runs any more: its traces on the host go, then its object. False when that is to be tried
+    /// again.
+    async fn finish(&mut self, order: &Order) -> bool {
+        if !leftovers::clear(&self.context, &self.id.uid) && self.n_clearings < CLEARINGS {
+            self.n_clearings += 1;
+            tokio::time::sleep(ENGINE_PAUSE).await;
+            return false;
         }
         // Without their Pod no one can ask for its logs.
         let _logs = std::fs::remove_dir_all(self.context.pod_logs.join(self.id.log_dir_name()));
-        if !order.gone {
-            self.writer.delete().await;
+        let done = order.gone || self.writer.delete().await;
+        if !done {
+            tokio::time::sleep(ENGINE_PAUSE).await;
         }
+        done
     }
 }
 
@@ -338,6 +358,8 @@ struct Writer {
     client: Client,
     id: PodId,
     written: Option<PodStatus>,
+    /// The last status could not be written.
+    is_behind: bool,
 }
 
 impl Writer {
@@ -362,28 +384,50 @@ impl Writer {
 
     async fn write(&mut self, status: Option<PodStatus>) {
         let Some(status) = status.filter(|status| self.written.as_ref() != Some(status)) else { return };
-        let patch = json!({ "metadata": { "uid": self.id.uid }, "status": status });
-        match self.api().patch_status(&self.id.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        let patch = json!({ "metadata": { "uid": self.id.uid }, "status": change(&status) });
+        let told =
+            self.api().patch_status(&self.id.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+        self.is_behind = false;
+        match told {
             Ok(_) => self.written = Some(status),
-            Err(kube::Error::Api(refusal)) if refusal.code == 404 => {}
+            // Gone, or another Pod of that name: the watch is about to say so.
+            Err(kube::Error::Api(refusal)) if matches!(refusal.code, 404 | 409) => {}
             Err(error) => {
-                tracing::warn!(pod = %self.id.name, error = %kit::Chain(&error), "Status not written")
+                tracing::warn!(pod = %self.id.name, error = %kit::Chain(&error), "Status not written; trying again");
+                self.is_behind = true;
             }
         }
     }
 
-    /// Removes the object of a Pod that has ended as it was asked to.
-    async fn delete(&self) {
+    /// Removes the object of a Pod that has ended as it was asked to. False when the API did not do it.
+    async fn delete(&self) -> bool {
         let preconditions = Preconditions { uid: Some(self.id.uid.clone()), resource_version: None };
         let params =
             DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }.grace_period(0);
         match self.api().delete(&self.id.name, &params).await {
-            Ok(_) => {}
+            Ok(_) => true,
             // Gone already, or another Pod of that name: both are as wanted.
-            Err(kube::Error::Api(refusal)) if matches!(refusal.code, 404 | 409) => {}
+            Err(kube::Error::Api(refusal)) if matches!(refusal.code, 404 | 409) => true,
             Err(error) => {
-                tracing::warn!(pod = %self.id.name, error = %kit::Chain(&error), "Ended Pod not deleted")
+                tracing::warn!(pod = %self.id.name, error = %kit::Chain(&error), "Ended Pod not deleted; trying again");
+                false
             }
         }
     }
+}
+
+/// The strategic merge patch that makes `status` so. Conditions of others are left out: they may have changed since
+/// they were read.
+fn change(status: &PodStatus) -> Value {
+    let mut change = json!(status);
+    if let Some(Value::Array(conditions)) = change.get_mut("conditions") {
+        conditions.retain(|condition| OWN_CONDITIONS.iter().any(|own| condition["type"] == *own));
+    }
+    for list in ["podIPs", "hostIPs"] {
+        if let Some(Value::Array(items)) = change.get_mut(list) {
+            // Addresses of an earlier sandbox go.
+            items.insert(0, json!({ "$patch": "replace" }));
+        }
+    }
+    change
 }

@@ -1,14 +1,16 @@
 //! Starts the sandbox and the containers of one Pod.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use model::QosClass;
 use pouch::cri;
+use tokio::sync::Mutex;
 
 use super::observed::Sandbox;
 use super::order::{self, Ground, PodId};
-use super::{Shared, hooks};
+use super::{Shared, hooks, last_words, log_files};
 use crate::engine::EngineError;
 use crate::env::{Environment, Scope, environment};
 use crate::resources;
@@ -36,6 +38,8 @@ pub(super) struct Starter {
     /// Volumes that are in place.
     places: Option<Places>,
     ips: Vec<String>,
+    /// Held while the engine makes something: to give up then would leave half of it behind.
+    making: Arc<Mutex<()>>,
 }
 
 /// Whether volumes of `pod` follow objects that may change while it runs.
@@ -45,12 +49,22 @@ pub(super) fn has_changing_volumes(pod: &Pod) -> bool {
 
 impl Starter {
     pub(super) fn new(context: Shared, id: PodId) -> Self {
-        Self { context, id, places: None, ips: Vec::new() }
+        Self { context, id, places: None, ips: Vec::new(), making: Arc::default() }
+    }
+
+    /// What to lock before giving up on something that is being started.
+    pub(super) fn making(&self) -> Arc<Mutex<()>> {
+        self.making.clone()
     }
 
     /// Brings volumes of a running Pod up to date.
     pub(super) async fn refresh(&mut self, pod: &Pod) {
-        if self.places.is_some()
+        if self.ips.is_empty() {
+            // Adopted after a restart of the agent: the status tells what the sandbox told then.
+            let ips = pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten());
+            self.ips = ips.map(|ip| ip.ip.clone()).collect();
+        }
+        if !self.ips.is_empty()
             && has_changing_volumes(pod)
             && let Err(failure) = self.prepare_volumes(pod).await
         {
@@ -67,6 +81,7 @@ impl Starter {
         let log_dir = self.log_dir();
         std::fs::create_dir_all(&log_dir).map_err(Failure::because("CreatePodSandboxError"))?;
         let config = order::sandbox(pod, attempt, &log_dir, &group, &self.context.facts.dns);
+        let _whole = self.making.lock().await;
         let result = self.context.engine.run_sandbox(config).await;
         let failed = result.map_err(Failure::because("CreatePodSandboxError"));
         failed.inspect_err(|failure| self.warn(pod, None, "FailedCreatePodSandBox", failure))?;
@@ -109,8 +124,10 @@ impl Starter {
         let created = self.create(pod, container, attempt, (sandbox, &image)).await;
         let id = created.inspect_err(|failure| self.warn(pod, Some(name), "Failed", failure))?;
         self.context.recorder.normal(pod, Some(name), "Created", format!("Created container: {name}"));
+        let whole = self.making.lock().await;
         let started =
             self.context.engine.start_container(&id).await.map_err(Failure::because("RunContainerError"));
+        drop(whole);
         if let Err(failure) = started {
             self.warn(pod, Some(name), "Failed", &failure);
             // What did not start must not be mistaken for something that is about to.
@@ -209,7 +226,13 @@ impl Starter {
         let scope = Scope { pod, pod_ips: &self.ips, host: &self.context.host, sources: &sources };
         let environment =
             environment(container, &scope).map_err(Failure::because("CreateContainerConfigError"))?;
-        let mounts = self.mounts(pod, container, &environment)?;
+        let mut mounts = self.mounts(pod, container, &environment)?;
+        let last_words = last_words::mount(&self.context.pod_dir(&self.id.uid), container, attempt);
+        let last_words = last_words.map_err(Failure::because("CreateContainerConfigError"))?;
+        let is_free =
+            |words: &cri::Mount| mounts.iter().all(|mount| mount.container_path != words.container_path);
+        mounts.extend(last_words.filter(is_free));
+        log_files::trim(&self.log_dir().join(&container.name), attempt);
         let facts = &self.context.facts;
         let resources = resources::linux(pod, container, facts.memory, facts.lowest_oom_score);
         let ground = Ground { environment: &environment, image, mounts, resources };
@@ -219,10 +242,11 @@ impl Starter {
             config: Some(order::container(pod, container, attempt, ground)),
             sandbox_config: Some(order::sandbox(pod, sandbox.attempt, &self.log_dir(), &group, &facts.dns)),
         };
+        let _whole = self.making.lock().await;
         self.context.engine.create_container(request).await.map_err(Failure::because("CreateContainerError"))
     }
 
-    /// The container's own mounts, `/etc/hosts` and the file for its last words.
+    /// The container's own mounts and `/etc/hosts`.
     fn mounts(
         &self,
         pod: &Pod,

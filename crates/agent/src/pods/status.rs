@@ -17,6 +17,10 @@ pub struct Verdict {
     pub message: String,
 }
 
+/// The conditions that this agent tells; all others are others'.
+pub const OWN_CONDITIONS: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
 /// What the status is made from, besides the Pod.
 #[derive(Debug)]
 pub struct Facts<'a> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
@@ -17,12 +17,17 @@ use super::lane::Lane;
 use super::observed::label;
 use super::plan::policy;
 use super::registry::{Entry, Live, Order};
-use super::{Context, Shared};
+use super::{Context, Shared, leftovers, log_files};
 use crate::engine::Glance;
 
-/// How often to glance at the engine while something may end any moment, and else.
+/// How often to glance at the engine while something may end any moment, while Pods run on, and without any.
 const BUSY: Duration = Duration::from_millis(200);
 const CALM: Duration = Duration::from_secs(1);
+const EMPTY: Duration = Duration::from_secs(5);
+/// What has not ended this long after the last change is not expected to end any moment.
+const SETTLED: Duration = Duration::from_secs(30);
+/// How often logs are looked at for their size.
+const ROTATION: Duration = Duration::from_secs(10);
 
 /// Takes care of all Pods of this host until `token` is cancelled. Containers run on after that.
 pub async fn supervise(context: Shared, token: CancellationToken) {
@@ -30,8 +35,16 @@ pub async fn supervise(context: Shared, token: CancellationToken) {
     let selector = format!("spec.nodeName={}", context.node_name);
     let events = watch_objects(pods, watcher::Config::default().fields(&selector)).default_backoff();
     let mut events = std::pin::pin!(events.into_stream());
-    let mut supervisor =
-        Supervisor { context, token: token.clone(), synced: false, listed: HashSet::new(), seen: Vec::new() };
+    let now = kit::clock::monotonic();
+    let mut supervisor = Supervisor {
+        context,
+        token: token.clone(),
+        synced: false,
+        swept: false,
+        listed: HashSet::new(),
+        seen: Vec::new(),
+        times: Times { glance: now, change: now, rotation: now },
+    };
     loop {
         let pause = supervisor.pause();
         tokio::select! {
@@ -55,6 +68,16 @@ struct Supervisor {
     synced: bool,
     listed: HashSet<String>,
     seen: Vec<Glance>,
+    /// Whether leftovers of Pods that ended while no agent was there are gone.
+    swept: bool,
+    times: Times,
+}
+
+/// When something was last done or seen.
+struct Times {
+    glance: Instant,
+    change: Instant,
+    rotation: Instant,
 }
 
 impl Supervisor {
@@ -80,6 +103,7 @@ impl Supervisor {
 
     fn apply(&mut self, pod: Pod) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
+        self.times.change = kit::clock::monotonic();
         let pod = Arc::new(pod);
         self.retire_namesakes(&pod, &uid);
         match self.context.registry.get(&uid) {
@@ -129,6 +153,7 @@ impl Supervisor {
 
     /// Looks at the engine and pokes the caretakers of what changed.
     async fn glance(&mut self) {
+        self.times.glance = kit::clock::monotonic();
         let glances = match self.context.engine.glance().await {
             Ok(glances) => glances,
             Err(error) => {
@@ -136,17 +161,38 @@ impl Supervisor {
                 return;
             }
         };
-        if glances == self.seen {
-            return;
-        }
-        let uids: HashSet<String> = changed_uids(&self.seen, &glances);
-        self.seen = glances;
-        for uid in uids {
-            match self.context.registry.get(&uid) {
-                Some(entry) => entry.poke.notify_one(),
-                None if self.synced => self.adopt_orphan(uid).await,
-                None => {}
+        if glances != self.seen {
+            self.times.change = self.times.glance;
+            for uid in changed_uids(&self.seen, &glances) {
+                if let Some(entry) = self.context.registry.get(&uid) {
+                    entry.poke.notify_one();
+                }
             }
+            self.seen = glances;
+        }
+        if self.synced {
+            self.end_orphans().await;
+        }
+        if self.times.rotation.elapsed() >= ROTATION {
+            self.times.rotation = kit::clock::monotonic();
+            log_files::rotate(&self.context).await;
+        }
+    }
+
+    /// Ends what the engine has of Pods in no one's care. That can appear at any time: an engine may finish what it
+    /// was asked for after the Pod's caretaker has seen the end of all else and left.
+    async fn end_orphans(&mut self) {
+        let seen: HashSet<&str> = self.seen.iter().map(|glance| glance.pod_uid.as_str()).collect();
+        let cared_for = self.context.registry.uids();
+        if !self.swept {
+            self.swept = true;
+            let known = seen.iter().copied().chain(cared_for.iter().map(String::as_str)).collect();
+            leftovers::sweep(&self.context, &known);
+        }
+        let orphans =
+            seen.into_iter().filter(|uid| !uid.is_empty() && cared_for.iter().all(|own| own != uid));
+        for uid in orphans {
+            self.adopt_orphan(uid.to_owned()).await;
         }
     }
 
@@ -170,8 +216,16 @@ impl Supervisor {
         self.adopt(uid, Order { pod: Arc::new(pod), gone: true, verdict: None });
     }
 
+    /// The time left until the next glance. It counts from the last one: events must not put it off for ever.
     fn pause(&self) -> Duration {
-        if self.context.registry.entries().iter().any(may_end_soon) { BUSY } else { CALM }
+        let entries = self.context.registry.entries();
+        let moves = self.times.change.elapsed() < SETTLED;
+        let interval = match () {
+            () if entries.is_empty() && self.seen.is_empty() => EMPTY,
+            () if moves && entries.iter().any(may_end_soon) => BUSY,
+            () => CALM,
+        };
+        interval.saturating_sub(self.times.glance.elapsed())
     }
 }
 

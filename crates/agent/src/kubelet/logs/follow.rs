@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use super::line::{Filter, Options};
-use super::log_path;
+use crate::pods::log_files;
 use crate::pods::registry::Live;
 
 const CHUNK: usize = 64 * 1024;
@@ -54,7 +54,7 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn open(dir: &Path, attempt: u32, options: Options) -> Result<Self, LogError> {
-        let path = log_path(dir, attempt);
+        let path = log_files::path(dir, attempt);
         let failed = |source| LogError { path: path.clone(), source };
         let mut file = File::open(&path).map_err(failed)?;
         if let Some(lines) = options.tail_lines {
@@ -88,9 +88,15 @@ impl Follower {
             if !self.drain(sender).await? {
                 return Ok(());
             }
-            if self.reopen_if_rotated()? {
+            if self.is_rotated()? {
+                // What was written to the old file before the new one was there comes first.
+                if !self.drain(sender).await? {
+                    return Ok(());
+                }
+                self.file = File::open(&self.path)?;
                 continue;
             }
+            self.rewind_if_cut()?;
             if !running {
                 return Ok(());
             }
@@ -137,23 +143,22 @@ impl Follower {
         out
     }
 
-    /// Goes on with the new file when the log was rotated. The old one has been read to its end.
-    fn reopen_if_rotated(&mut self) -> io::Result<bool> {
+    /// Whether the log goes on in a new file.
+    fn is_rotated(&self) -> io::Result<bool> {
         let new = match std::fs::metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             metadata => metadata?,
         };
         let old = self.file.metadata()?;
-        if (new.ino(), new.dev()) != (old.ino(), old.dev()) {
-            self.file = File::open(&self.path)?;
-            return Ok(true);
-        }
-        // Cut off in place: all that is in it is new.
-        if new.len() < self.file.stream_position()? {
+        Ok((new.ino(), new.dev()) != (old.ino(), old.dev()))
+    }
+
+    /// Of a file that was cut off in place, all that is in it is new.
+    fn rewind_if_cut(&mut self) -> io::Result<()> {
+        if self.file.metadata()?.len() < self.file.stream_position()? {
             self.file.seek(SeekFrom::Start(0))?;
-            return Ok(true);
         }
-        Ok(false)
+        Ok(())
     }
 }
 

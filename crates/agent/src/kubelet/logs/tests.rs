@@ -1,9 +1,11 @@
 //! Logs in real files.
 
-use std::fs::{OpenOptions, create_dir_all, rename, write};
+use std::fs::{OpenOptions, rename, write};
 use std::io::Write;
+use std::path::Path as FsPath;
 
 use expect_test::{Expect, expect};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::*;
@@ -104,13 +106,45 @@ async fn followers_see_what_comes_past_a_rotation_until_the_end() {
 }
 
 #[test]
-fn the_newest_attempt_is_the_current() {
-    let dir = tempfile::tempdir().unwrap();
-    create_dir_all(dir.path()).unwrap();
-    for name in ["0.log", "2.log", "10.log", "2.log.old", "x.log"] {
-        write(dir.path().join(name), "").unwrap();
-    }
-    assert_eq!(attempts(dir.path()), BTreeSet::from([0, 2, 10]));
+fn what_makes_no_sense_is_refused() {
     let error = asked("tailLines=-1", Timestamp::UNIX_EPOCH).unwrap_err();
     assert_eq!(error.message, "tailLines: `-1` is not valid");
+}
+
+#[test]
+fn the_previous_run_is_the_one_before_the_one_that_users_see() {
+    let check = |status: Value, runs: bool, expected: Option<u32>| {
+        let status: ContainerStatus = serde_json::from_value(status).unwrap();
+        assert_eq!(previous(&BTreeSet::from([3, 4]), Some(&status), runs), expected);
+    };
+    let ended = json!({ "terminated": { "exitCode": 1 } });
+    let waiting = json!({ "name": "c", "state": { "waiting": {} }, "lastState": ended });
+    check(waiting.clone(), false, Some(4));
+    // The status lags behind a restart.
+    check(waiting, true, Some(3));
+    check(json!({ "name": "c", "state": { "running": {} }, "lastState": ended }), true, Some(3));
+    check(json!({ "name": "c", "state": ended }), false, Some(3));
+    assert_eq!(previous(&BTreeSet::from([0]), None, true), None);
+}
+
+#[test]
+fn what_has_no_log_says_why() {
+    let pod = |waiting: &Value| {
+        let status = json!({ "containerStatuses": [{ "name": "c", "state": { "waiting": waiting } }] });
+        serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": status })).unwrap()
+    };
+    let check = |waiting: Value, previous: bool, expected: Expect| {
+        expected.assert_eq(&absent(&pod(&waiting), "c", previous).message);
+    };
+    check(
+        json!({ "reason": "ImagePullBackOff" }),
+        false,
+        expect![[r#"container "c" in pod "p" is waiting to start: trying and failing to pull image"#]],
+    );
+    check(
+        json!({ "reason": "PodInitializing" }),
+        false,
+        expect![[r#"container "c" in pod "p" is waiting to start: PodInitializing"#]],
+    );
+    check(json!({}), true, expect![[r#"previous terminated container "c" in pod "p" not found"#]]);
 }
