@@ -36,7 +36,7 @@ async fn take_apart(settings: &Settings, grace: Duration) -> anyhow::Result<()> 
         return Ok(());
     }
     let engine = pouch::Engine::build(run::roles::engine_config(settings)?).await?;
-    engine.purge().await.context("cannot stop all containers")?;
+    engine.purge(grace).await.context("cannot stop all containers")?;
     agent::remove_traces(&settings.state_dir(), &settings.instance)
         .context("cannot remove what the agent made")
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rand::RngCore;
@@ -135,7 +136,16 @@ impl Engine {
     }
 
     /// Stops and removes every sandbox and container, and all that the engine made on this machine but the images.
-    pub async fn purge(&self) -> Result<(), PurgeError> {
+    /// Containers are asked to end, all at once, and killed after `grace`; at once if that is zero.
+    pub async fn purge(&self, grace: Duration) -> Result<(), PurgeError> {
+        let containers: Vec<String> = self.inner.containers.lock().keys().cloned().collect();
+        let stops = containers.iter().map(|id| self.stop_container(id, grace));
+        for (id, stopped) in containers.iter().zip(futures::future::join_all(stops).await) {
+            if let Err(error) = stopped {
+                // Removing it below tries again, by force, and that error counts.
+                tracing::warn!(container = %id, error = %kit::Chain(&error), "Container does not stop");
+            }
+        }
         let ids: Vec<String> = self.inner.sandboxes.lock().keys().cloned().collect();
         for id in ids {
             self.remove_sandbox(&id)

@@ -122,10 +122,8 @@ fn container(job: &RawJob, task: &Task, metadata: &ObjectMeta) -> Container {
         ..VolumeMount::default()
     });
     let shape = shape(task);
-    let amounts = BTreeMap::from([
-        (names::BATCH_CPU.to_owned(), Text(shape.cpu.0.to_string())),
-        (names::BATCH_MEMORY.to_owned(), Text(shape.memory.0.to_string())),
-    ]);
+    let cpu = (names::BATCH_CPU.to_owned(), Text(shape.cpu.0.to_string()));
+    let memory = (names::BATCH_MEMORY.to_owned(), Text(shape.memory.0.to_string()));
     Container {
         name: "worker".to_owned(),
         image: Some(task.image.clone()),
@@ -134,8 +132,10 @@ fn container(job: &RawJob, task: &Task, metadata: &ObjectMeta) -> Container {
         env: Some(env),
         volume_mounts: Some(mounts),
         resources: Some(ResourceRequirements {
-            requests: Some(amounts.clone()),
-            limits: Some(amounts),
+            // Memory is bounded by what was granted. CPU is not: batch as a whole yields to every service, and what
+            // nobody else wants at this moment would only idle.
+            limits: Some(BTreeMap::from([memory.clone()])),
+            requests: Some(BTreeMap::from([cpu, memory])),
             claims: None,
         }),
         ..Container::default()

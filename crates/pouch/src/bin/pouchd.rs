@@ -67,7 +67,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let engine = Engine::build(config).await?;
         if arguments.purge {
-            return Ok(engine.purge().await?);
+            return Ok(engine.purge(std::time::Duration::ZERO).await?);
         }
         let token = CancellationToken::new();
         let signalled = token.clone();
