@@ -42,8 +42,14 @@ async fn must_be_only_default(context: &Context, kind: &Kind, class: &Value) -> 
 }
 
 /// As [`create`] for an object that changes.
-pub(crate) fn update(context: &Context, kind: &Kind, object: &mut Value) -> Result<Claim, Failure> {
-    if kind.kind == "Service" { context.addresses.claim(kind, object) } else { Ok(Claim::default()) }
+pub(crate) fn update(
+    context: &Context,
+    kind: &Kind,
+    object: &mut Value,
+    current: &Value,
+) -> Result<Claim, Failure> {
+    let is_service = kind.kind == "Service";
+    if is_service { context.addresses.claim_next(kind, object, current) } else { Ok(Claim::default()) }
 }
 
 /// Takes back what a deleted object held.

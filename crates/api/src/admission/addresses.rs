@@ -70,12 +70,17 @@ pub(crate) struct Addresses {
 #[derive(Debug, Default)]
 pub(crate) struct Claim {
     taken: Option<(Addresses, Ipv4Addr)>,
+    /// What the Service held before; free once the claim is kept.
+    freed: Option<(Addresses, Ipv4Addr)>,
 }
 
 impl Claim {
     /// The Service is stored: the address is its own now.
     pub(crate) fn keep(mut self) {
         self.taken = None;
+        if let Some((addresses, address)) = self.freed.take() {
+            addresses.held.lock().remove(&address);
+        }
     }
 }
 
@@ -107,14 +112,22 @@ impl Addresses {
             }
             return Ok(Claim::default());
         }
-        let taken =
-            if wanted.is_empty() { Some(self.take_free()?) } else { self.take(kind, service, &wanted)? };
-        if let Some(address) = taken {
-            let spec = object::entry_object(service, "spec");
-            spec.insert("clusterIP".into(), address.to_string().into());
-            spec.insert("clusterIPs".into(), json!([address.to_string()]));
+        let address = if wanted.is_empty() { self.take_free()? } else { self.take(kind, service, &wanted)? };
+        let spec = object::entry_object(service, "spec");
+        spec.insert("clusterIP".into(), address.to_string().into());
+        spec.insert("clusterIPs".into(), json!([address.to_string()]));
+        Ok(Claim { taken: Some((self.clone(), address)), freed: None })
+    }
+
+    /// As [`Addresses::claim`] for the next state of `old`, whose address it keeps or, in the end, gives back.
+    pub(crate) fn claim_next(&self, kind: &Kind, new: &mut Value, old: &Value) -> Result<Claim, Failure> {
+        let had = address(old);
+        if had.is_some() && address(new) == had {
+            return Ok(Claim::default());
         }
-        Ok(Claim { taken: taken.map(|address| (self.clone(), address)) })
+        let mut claim = self.claim(kind, new)?;
+        claim.freed = had.map(|address| (self.clone(), address));
+        Ok(claim)
     }
 
     /// The deleted `service` needs its address no longer.
@@ -137,23 +150,19 @@ impl Addresses {
         Ok(free)
     }
 
-    /// `None` when the Service that names it holds it already.
-    fn take(&self, kind: &Kind, service: &Value, wanted: &str) -> Result<Option<Ipv4Addr>, Failure> {
-        let is_stored = !object::metadata(service, "resourceVersion").is_empty();
+    /// The address that the Service names.
+    fn take(&self, kind: &Kind, service: &Value, wanted: &str) -> Result<Ipv4Addr, Failure> {
         let invalid = |error| Err(Failure::invalid(kind, object::name(service), vec![error]));
         let refuse = |why: &str| invalid(FieldError::invalid("spec.clusterIPs", json!([wanted]), why));
         let Ok(address) = wanted.parse::<Ipv4Addr>() else {
             let why = "must be a valid IPv4 address";
             return invalid(FieldError::invalid("spec.clusterIPs[0]", wanted, why));
         };
-        if is_stored && self.held.lock().contains(&address) {
-            return Ok(None);
-        }
         if !self.range.contains(address) {
             return refuse("failed to allocate IP: the provided IP is not in the valid range");
         }
         if self.held.lock().insert(address) {
-            Ok(Some(address))
+            Ok(address)
         } else {
             refuse("failed to allocate IP: provided IP is already allocated")
         }

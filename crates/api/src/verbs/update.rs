@@ -45,7 +45,9 @@ pub(crate) async fn replace(
             let mut new = next(current)?;
             kinds::defaults::apply(kind, &mut new);
             strategy::prepare_update(kind, &mut new, current, part)?;
-            claim = Some(admission::update(&call.context, kind, &mut new)?);
+            // What an attempt that came too late had claimed is free again.
+            claim = None;
+            claim = Some(admission::update(&call.context, kind, &mut new, current)?);
             verbs::must_be_valid(kind, &new, faults(call, &new, current))?;
             Ok(Next::Replace(new))
         })

@@ -45,6 +45,21 @@ fn a_named_address_is_taken_once_and_freed_if_the_write_fails() {
 }
 
 #[test]
+fn a_service_that_changes_keeps_its_address_or_gives_it_back() {
+    let addresses = addresses();
+    let (first, second, headless) = (service("10.96.0.4"), service("10.96.0.5"), service("None"));
+    addresses.claim(services(), &mut first.clone()).unwrap().keep();
+    addresses.claim(services(), &mut second.clone()).unwrap().keep();
+    let next = |mut new: Value, old: &Value| addresses.claim_next(services(), &mut new, old);
+    next(first.clone(), &first).unwrap().keep();
+    assert!(next(second.clone(), &headless).is_err(), "the address of another");
+    drop(next(headless.clone(), &first).unwrap());
+    assert!(next(first.clone(), &headless).is_err(), "the write failed, so that it is still held");
+    next(headless.clone(), &first).unwrap().keep();
+    assert!(next(first, &headless).is_ok());
+}
+
+#[test]
 fn a_headless_service_takes_none() {
     let mut object = service("None");
     addresses().claim(services(), &mut object).unwrap().keep();
