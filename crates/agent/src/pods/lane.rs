@@ -392,6 +392,8 @@ impl Writer {
             Ok(_) => self.written = Some(status),
             // Gone, or another Pod of that name: the watch is about to say so.
             Err(kube::Error::Api(refusal)) if matches!(refusal.code, 404 | 409) => {}
+            Err(kube::Error::Api(refusal))
+                if refusal.code == 422 && refusal.message.contains("metadata.uid") => {}
             Err(error) => {
                 tracing::warn!(pod = %self.id.name, error = %kit::Chain(&error), "Status not written; trying again");
                 self.is_behind = true;
