@@ -18,25 +18,52 @@ pub struct ActError {
     pub verb: &'static str,
     pub kind: String,
     pub key: ObjectKey,
-    #[source]
-    pub source: Box<kube::Error>,
+    pub source: Cause,
+}
+
+/// Why an action failed, in as many words as a person needs.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The server's own words, without the client's rendering of the whole answer around them.
+    #[error("{} ({})", .0.message, .0.reason)]
+    Refused(Box<kube::core::Status>),
+    #[error("the API cannot be reached")]
+    Client(#[source] Box<kube::Error>),
+}
+
+impl From<kube::Error> for Cause {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::Refused(status),
+            other => Self::Client(Box::new(other)),
+        }
+    }
 }
 
 impl ActError {
     /// The HTTP status of the refusal.
     pub fn code(&self) -> Option<u16> {
-        match &*self.source {
-            kube::Error::Api(status) => Some(status.code),
-            _ => None,
+        match &self.source {
+            Cause::Refused(status) => Some(status.code),
+            Cause::Client(_) => None,
         }
+    }
+
+    /// Whether it was refused because the namespace is on its way out, and the object with it.
+    fn is_for_a_dying_namespace(&self) -> bool {
+        let Cause::Refused(status) = &self.source else { return false };
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
     }
 }
 
-/// Whether `error` or a cause of it is an update that met a newer version.
-pub fn is_conflict(error: &(dyn Error + 'static)) -> bool {
+/// Whether `error` or a cause of it is nobody's fault: an update that met a newer version, or an object for a
+/// namespace that is being emptied.
+pub fn is_passing(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<ActError>().is_some_and(|error| error.code() == Some(409)) {
+        let act = error.downcast_ref::<ActError>();
+        if act.is_some_and(|error| error.code() == Some(409) || error.is_for_a_dying_namespace()) {
             return true;
         }
         cause = error.source();
@@ -125,7 +152,7 @@ pub fn failed<K: Resource<DynamicType = ()>>(
     key: &ObjectKey,
 ) -> impl FnOnce(kube::Error) -> ActError {
     let (kind, key) = (K::kind(&()).into_owned(), key.clone());
-    move |source| ActError { verb, kind, key, source: Box::new(source) }
+    move |source| ActError { verb, kind, key, source: source.into() }
 }
 
 /// Takes "not found" as done.

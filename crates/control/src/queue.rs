@@ -204,7 +204,7 @@ where
 
 fn report<T: Display>(controller: &'static str, key: &T, error: &(dyn Error + 'static)) {
     // A conflict only says that the copy in memory was old; the next try has the new one.
-    if crate::act::is_conflict(error) {
+    if crate::act::is_passing(error) {
         tracing::debug!(controller, %key, error = %kit::Chain(error), "Will try again");
     } else {
         tracing::warn!(controller, %key, error = %kit::Chain(error), "Could not reconcile, will try again");

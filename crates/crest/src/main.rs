@@ -1,4 +1,5 @@
 //! The one binary: every role of Crest, and every command that `kubectl` has no word for.
+#![expect(clippy::print_stdout, reason = "the answer of a command goes to standard output")]
 
 mod cli;
 mod daemon;

@@ -1,5 +1,11 @@
 //! End to end: the real binary, real kubectl, real containers. Needs root, kubectl, nftables and busybox-static;
 //! says so and passes where they are missing.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "helpers of tests, which clippy knows only inside the test functions themselves"
+)]
 
 #[path = "e2e/cluster.rs"]
 mod cluster;

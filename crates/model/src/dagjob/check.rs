@@ -126,7 +126,8 @@ fn is_label(name: &str) -> bool {
 fn cycle(tasks: &[Task]) -> Option<Vec<String>> {
     let parents: BTreeMap<&str, &[String]> =
         tasks.iter().map(|task| (task.name.as_str(), task.depends_on.as_slice())).collect();
-    let mut walk = Walk { parents: &parents, done: BTreeSet::new(), open: BTreeSet::new(), trail: Vec::new() };
+    let mut walk =
+        Walk { parents: &parents, done: BTreeSet::new(), open: BTreeSet::new(), trail: Vec::new() };
     tasks.iter().find_map(|task| walk.from(&task.name))
 }
 

@@ -7,8 +7,10 @@ use crate::dagjob::{DagJobSpec, Task};
 
 fn check(tasks: Vec<Task>, expected: Expect) {
     let spec = DagJobSpec { tasks, volumes: Vec::new(), priority: 0, keep_workers_seconds: None };
-    let lines: Vec<String> =
-        faults(&spec).iter().map(|fault| format!("{:?} {} [{}]\n", fault.kind, fault.field, fault.value)).collect();
+    let lines: Vec<String> = faults(&spec)
+        .iter()
+        .map(|fault| format!("{:?} {} [{}]\n", fault.kind, fault.field, fault.value))
+        .collect();
     expected.assert_eq(&lines.concat());
 }
 
@@ -79,7 +81,9 @@ fn everything_wrong_is_said_at_once() {
 #[test]
 fn a_very_long_chain_is_walked_without_recursion() {
     let tasks = (0..50_000)
-        .map(|index| task(&format!("t{index}"), &[format!("t{}", index + 1).as_str()][..usize::from(index < 49_999)]))
+        .map(|index| {
+            task(&format!("t{index}"), &[format!("t{}", index + 1).as_str()][..usize::from(index < 49_999)])
+        })
         .collect();
     check(tasks, expect![[""]]);
 }
