@@ -3,9 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use parking_lot::Mutex;
 
+use crate::informer::Change;
 use crate::key::ObjectKey;
+use crate::owner;
+use crate::queue::Queue;
 
 /// An event that did not come within this time will not come: a watch was interrupted.
 const FORGET_AFTER: Duration = Duration::from_secs(300);
@@ -73,5 +78,22 @@ impl Expectations {
         let outstanding = owners.entry(owner.clone()).or_insert_with(fresh);
         outstanding.since = now;
         change(outstanding);
+    }
+}
+/// A pod changed: its controller of this kind may have work, and may have waited for just this.
+pub fn note_pod(kind: &str, change: &Change<'_, Pod>, expectations: &Expectations, keys: &Queue<ObjectKey>) {
+    // When the controller changes, the old and the new one both have work.
+    for pod in [change.before, change.after].into_iter().flatten() {
+        let Some(reference) = owner::controller(&pod.metadata).filter(|owner| owner.kind == kind) else {
+            continue;
+        };
+        let key = ObjectKey::new(&pod.namespace().unwrap_or_default(), &reference.name);
+        if change.before.is_none() {
+            expectations.created(&key);
+        }
+        if change.after.is_none() || pod.metadata.deletion_timestamp.is_some() {
+            expectations.deleted(&key, &pod.uid().unwrap_or_default());
+        }
+        keys.add(key);
     }
 }

@@ -13,7 +13,7 @@ use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{ActError, only};
-use crate::expectations::Expectations;
+use crate::expectations::{self, Expectations};
 use crate::key::ObjectKey;
 use crate::owner;
 use crate::pods;
@@ -46,18 +46,7 @@ pub fn start(world: &World, token: CancellationToken) -> impl Future<Output = ()
         own.add(key);
     });
     let seen = Arc::clone(&expectations);
-    world.pods.on_change(move |change| {
-        let pod = change.object();
-        let Some(job) = owner::controller(&pod.metadata).filter(|owner| owner.kind == "Job") else { return };
-        let key = ObjectKey::new(&pod.namespace().unwrap_or_default(), &job.name);
-        if change.before.is_none() {
-            seen.created(&key);
-        }
-        if change.after.is_none() || pod.metadata.deletion_timestamp.is_some() {
-            seen.deleted(&key, &pod.uid().unwrap_or_default());
-        }
-        keys.add(key);
-    });
+    world.pods.on_change(move |change| expectations::note_pod("Job", change, &seen, &keys));
     let recorder = world.recorder.named("job-controller");
     let controller = Jobs { world: world.clone(), recorder, expectations };
     async move {

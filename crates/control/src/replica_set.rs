@@ -15,12 +15,11 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{ActError, only};
-use crate::expectations::Expectations;
-use crate::informer::Change;
+use crate::expectations::{self, Expectations};
 use crate::key::ObjectKey;
 use crate::owner::{self, Claim};
 use crate::pods;
-use crate::queue::{Next, Queue, queue};
+use crate::queue::{Next, queue};
 use crate::record::{Note, Recorder};
 use crate::world::World;
 
@@ -49,7 +48,7 @@ pub fn start(world: &World, token: CancellationToken) -> impl Future<Output = ()
     });
     let (seen, sets) = (Arc::clone(&expectations), Arc::clone(&world.replica_sets));
     world.pods.on_change(move |change| {
-        note_pod(change, &seen, &keys);
+        expectations::note_pod("ReplicaSet", change, &seen, &keys);
         if let Some(orphan) = change.after.filter(|pod| owner::controller(&pod.metadata).is_none()) {
             let namespace = orphan.namespace().unwrap_or_default();
             sets.in_namespace(&namespace).iter().for_each(|set| keys.add(ObjectKey::of(&**set)));
@@ -63,25 +62,6 @@ pub fn start(world: &World, token: CancellationToken) -> impl Future<Output = ()
         if token.run_until_cancelled(ready).await.is_some() {
             work.run("replicaset", N_WORKERS, token, move |key| controller.clone().reconcile(key)).await;
         }
-    }
-}
-
-/// A pod changed: its set may have work, and may have waited for just this.
-fn note_pod(change: &Change<'_, Pod>, expectations: &Expectations, keys: &Queue<ObjectKey>) {
-    // When the controller changes, the old and the new one both have work.
-    for pod in [change.before, change.after].into_iter().flatten() {
-        let Some(reference) = owner::controller(&pod.metadata).filter(|each| each.kind == "ReplicaSet")
-        else {
-            continue;
-        };
-        let key = ObjectKey::new(&pod.namespace().unwrap_or_default(), &reference.name);
-        if change.before.is_none() {
-            expectations.created(&key);
-        }
-        if change.after.is_none() || pod.metadata.deletion_timestamp.is_some() {
-            expectations.deleted(&key, &pod.uid().unwrap_or_default());
-        }
-        keys.add(key);
     }
 }
 
