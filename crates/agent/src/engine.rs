@@ -147,9 +147,14 @@ impl Engine {
         }
     }
 
-    pub async fn run_sandbox(&self, config: cri::PodSandboxConfig) -> Result<String, EngineError> {
+    /// Runs a sandbox whose containers the runtime of this name makes; an empty name is the engine's own choice.
+    pub async fn run_sandbox(
+        &self,
+        config: cri::PodSandboxConfig,
+        runtime: String,
+    ) -> Result<String, EngineError> {
         let name = config.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default();
-        let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
+        let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: runtime };
         let response = self.runtime.clone().run_pod_sandbox(request).await;
         Ok(response.map_err(failed("run the sandbox of", &name))?.into_inner().pod_sandbox_id)
     }

@@ -82,7 +82,9 @@ impl Starter {
         std::fs::create_dir_all(&log_dir).map_err(Failure::because("CreatePodSandboxError"))?;
         let config = order::sandbox(pod, attempt, &log_dir, &group, &self.context.facts.dns);
         let _whole = self.making.lock().await;
-        let result = self.context.engine.run_sandbox(config).await;
+        // Until RuntimeClass objects are served, a class names the engine's runtime itself.
+        let runtime = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.clone()).unwrap_or_default();
+        let result = self.context.engine.run_sandbox(config, runtime).await;
         let failed = result.map_err(Failure::because("CreatePodSandboxError"));
         failed.inspect_err(|failure| self.warn(pod, None, "FailedCreatePodSandBox", failure))?;
         Ok(())
