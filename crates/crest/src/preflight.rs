@@ -20,14 +20,12 @@ impl fmt::Display for Obstacle {
     }
 }
 
+/// Said to whoever starts a cluster as anyone but root.
+pub(crate) const NEEDS_ROOT: &str =
+    "containers, cgroups, network interfaces and mounts need root: run the command again with sudo";
+
 /// All obstacles at once; none means that the cluster can start.
 pub(crate) fn obstacles(settings: &Settings) -> Vec<Obstacle> {
-    if !rustix::process::geteuid().is_root() {
-        return vec![obstacle(
-            "not running as root",
-            "containers, cgroups, network interfaces and mounts need it: run the command again with sudo",
-        )];
-    }
     let host = [missing_overlay(), missing_cgroups(), missing_program("nft", "nftables")];
     let ports = [
         taken_port(settings.api_address(), "--api-port"),

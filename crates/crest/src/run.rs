@@ -8,7 +8,8 @@
 mod certificates;
 pub(crate) mod roles;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -63,9 +64,12 @@ async fn until_signalled() {
 }
 
 fn prepare_folders(settings: &Settings) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    for folder in [settings.state_dir(), settings.run_dir(), settings.worker_dir()] {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder);
+    // State holds every Secret, so it is root's alone; sockets guard themselves.
+    for (folder, mode) in
+        [(settings.state_dir(), 0o700), (settings.run_dir(), 0o755), (settings.worker_dir(), 0o755)]
+    {
+        let made = fs::create_dir_all(&folder);
+        let made = made.and_then(|()| fs::set_permissions(&folder, Permissions::from_mode(mode)));
         made.with_context(|| format!("cannot create `{}`", folder.display()))?;
     }
     share_binary(&settings.worker_dir())

@@ -25,7 +25,7 @@ pub(crate) enum Health {
 pub(crate) async fn client(settings: &Settings) -> anyhow::Result<kube::Client> {
     let path = settings.kubeconfig();
     let kubeconfig = Kubeconfig::read_from(&path).with_context(|| {
-        format!("cannot read `{}`; start the cluster with `crest up`, and run this as root", path.display())
+        format!("cannot use `{}`; it is root's alone, and `crest up` writes it", path.display())
     })?;
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.connect_timeout = Some(Duration::from_secs(2));

@@ -16,6 +16,7 @@ use crate::status::{self, Health};
 use crate::{daemon, preflight};
 
 pub(crate) fn up(settings: &Settings, options: &UpOptions) -> anyhow::Result<()> {
+    anyhow::ensure!(rustix::process::geteuid().is_root(), "{}", preflight::NEEDS_ROOT);
     if daemon::running(&settings.run_dir()).is_some() {
         wait_until_ready(settings, options, None)?;
         println!("Crest runs already.\n");
