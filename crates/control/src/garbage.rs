@@ -10,8 +10,8 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::core::ApiResource;
 use kube::runtime::watcher;
 use parking_lot::Mutex;
@@ -121,9 +121,9 @@ impl Garbage {
                     self.delete(&dependent.identity, true).await?;
                 }
             }
-            Verdict::Orphan { dependents } => {
-                for dependent in &dependents {
-                    self.remove_owners(dependent, |owner| owner.uid == uid).await?;
+            Verdict::Orphan => {
+                for dependent in self.find_dependents(&node).await? {
+                    self.remove_owners(&dependent, |owner| owner.uid == uid).await?;
                 }
                 self.release(&node, decide::ORPHAN).await?;
             }
@@ -154,6 +154,20 @@ impl Garbage {
             }
         }
         Ok(living)
+    }
+
+    /// The dependents of `owner` as the server knows them at this moment.
+    async fn find_dependents(&self, owner: &Node) -> Result<Vec<Node>, CollectError> {
+        let namespace = Some(owner.identity.key.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+        let mut found = Vec::new();
+        for kind in self.kinds.iter().filter(|kind| kind.is_namespaced || namespace.is_none()) {
+            let api = kind.api(self.world.act.client(), namespace);
+            let listed = api.list_metadata(&ListParams::default()).await;
+            let objects = listed.map_err(failed("look for the dependents of", &owner.identity))?;
+            let nodes = objects.items.iter().filter_map(|object| node_of(&kind.resource, &object.metadata));
+            found.extend(nodes.filter(|node| node.owners.iter().any(|each| each.uid == owner.identity.uid)));
+        }
+        Ok(found)
     }
 
     async fn delete(&self, identity: &Identity, is_foreground: bool) -> Result<(), CollectError> {
@@ -208,20 +222,23 @@ impl Garbage {
 }
 
 fn note(graph: &Mutex<Graph>, keys: &Queue<String>, resource: &ApiResource, change: &Change<'_, Meta>) {
-    let object = change.object();
-    let Some(uid) = object.metadata.uid.clone() else { return };
-    let concerned = if change.after.is_some() {
-        let identity = Identity {
-            api_version: resource.api_version.clone(),
-            kind: resource.kind.clone(),
-            key: ObjectKey::of(&**object),
-            uid,
-        };
-        graph.lock().set(Node::of(identity, &object.metadata))
-    } else {
-        graph.lock().remove(&uid)
+    let metadata = &change.object().metadata;
+    let Some(node) = node_of(resource, metadata) else { return };
+    let concerned = match change.after {
+        Some(_) => graph.lock().set(node),
+        None => graph.lock().remove(&node.identity.uid),
     };
     concerned.into_iter().for_each(|uid| keys.add(uid));
+}
+
+fn node_of(resource: &ApiResource, metadata: &ObjectMeta) -> Option<Node> {
+    let identity = Identity {
+        api_version: resource.api_version.clone(),
+        kind: resource.kind.clone(),
+        key: ObjectKey::new(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref()?),
+        uid: metadata.uid.clone()?,
+    };
+    Some(Node::of(identity, metadata))
 }
 
 /// Gone, or another object by now.

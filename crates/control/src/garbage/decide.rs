@@ -74,10 +74,9 @@ pub(crate) enum Verdict {
     Await {
         dependents: Vec<Node>,
     },
-    /// Take its reference off these dependents, then its finalizer off it.
-    Orphan {
-        dependents: Vec<Node>,
-    },
+    /// Take its reference off all dependents, then its finalizer off it. Which they are must be asked of the server:
+    /// one that the graph does not know yet would be taken for garbage once its owner is gone.
+    Orphan,
     /// Nothing holds it any more.
     Release {
         finalizer: &'static str,
@@ -119,12 +118,7 @@ impl Graph {
     pub(crate) fn decide(&self, uid: &str) -> Verdict {
         let Some(node) = self.nodes.get(uid) else { return Verdict::Keep };
         if node.waits(ORPHAN) {
-            let dependents: Vec<Node> = self.dependents_of(uid).cloned().collect();
-            return if dependents.is_empty() {
-                Verdict::Release { finalizer: ORPHAN }
-            } else {
-                Verdict::Orphan { dependents }
-            };
+            return Verdict::Orphan;
         }
         if node.waits(FOREGROUND) {
             return self.awaited(uid);

@@ -11,8 +11,11 @@ use crate::schema::{Bits, Definition, Field, Format, Shape};
 pub(super) enum Mismatch {
     #[error("json: cannot unmarshal {found} into Go {place} of type {expected}")]
     Type { found: String, place: String, expected: String },
-    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
-    Quantity,
+    #[error(
+        "{place}: {found:?} is no quantity: quantities must match the regular expression \
+         '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+    )]
+    Quantity { place: String, found: String },
     #[error("parsing time \"{0}\" as \"2006-01-02T15:04:05Z07:00\": cannot parse it")]
     Time(String),
     #[error("illegal base64 data at input byte {0}")]
@@ -114,17 +117,22 @@ impl Walk {
         Ok(())
     }
 
+    fn quantity(&self, text: &str) -> Result<Value, Mismatch> {
+        let canonical = quantity::canonical(text).map(Value::from);
+        canonical.ok_or_else(|| Mismatch::Quantity { place: self.path.clone(), found: text.to_owned() })
+    }
+
     fn text(&self, format: Format, value: &mut Value) -> Result<(), Mismatch> {
         match (format, &*value) {
             (Format::Plain, Value::String(_)) => Ok(()),
             (Format::IntOrString, Value::String(_)) => Ok(()),
             (Format::IntOrString, Value::Number(number)) if fits(number, Bits::Signed32) => Ok(()),
             (Format::Quantity, Value::String(text)) => {
-                *value = quantity::canonical(text).ok_or(Mismatch::Quantity)?.into();
+                *value = self.quantity(text)?;
                 Ok(())
             }
             (Format::Quantity, Value::Number(number)) => {
-                *value = quantity::canonical(&number.to_string()).ok_or(Mismatch::Quantity)?.into();
+                *value = self.quantity(&number.to_string())?;
                 Ok(())
             }
             (Format::Base64, Value::String(text)) => check_base64(text),

@@ -100,7 +100,7 @@ fn wrong_types_are_refused_in_the_words_that_clients_know() {
         JSON,
         r#"{"spec":{"containers":[{"resources":{"requests":{"cpu":"1z"}}}]}}"#,
         expect![[
-            r#"400 Pod in version "v1" cannot be handled as a Pod: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"#
+            r#"400 Pod in version "v1" cannot be handled as a Pod: spec.containers[0].resources.requests.cpu: "1z" is no quantity: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"#
         ]],
     );
     check(
