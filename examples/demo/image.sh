@@ -2,10 +2,12 @@
 # Builds the demo's root filesystem from Debian's packages, without a registry: nginx, busybox, compressors,
 # and some 43 MB of real text. `crest image build-rootfs` makes an image of it.
 #
-# usage: image.sh FOLDER     (as root; needs mmdebstrap)
+# usage: image.sh FOLDER     (as root; needs mmdebstrap)     Says "built" unless the folder was up to date.
 set -eu
 folder=${1:?usage: image.sh FOLDER}
-[ -e "$folder/etc/crest-demo" ] && exit 0
+here=$(dirname "$0")
+recipe=$(cat "$here/image.sh" "$here/nginx.conf" "$here/measure.sh" "$here/merge.sh" | cksum)
+[ "$(cat "$folder/etc/crest-demo" 2>/dev/null)" = "$recipe" ] && exit 0
 
 . /etc/os-release
 suite=${VERSION_CODENAME:-bookworm}
@@ -21,11 +23,11 @@ done
 printf 'root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/sh\n' > "$folder/etc/passwd"
 printf 'root:x:0:\nwww-data:x:33:\n' > "$folder/etc/group"
 mkdir -p "$folder/demo" "$folder/run" "$folder/proc" "$folder/sys" "$folder/var/log/nginx" "$folder/var/lib/nginx"
-here=$(dirname "$0")
 cp "$here/nginx.conf" "$here/measure.sh" "$here/merge.sh" "$folder/demo/"
 
 # The list of texts that the batch job works on.
 ( cd "$folder" && find usr/share/doc usr/share/debian-reference -type f \
     \( -name '*.gz' -o -name '*.html' -o -name '*.txt' -o -name copyright -o -name 'changelog*' \) | sort |
     sed 's|^|/|' ) > "$folder/demo/texts"
-touch "$folder/etc/crest-demo"
+echo "$recipe" > "$folder/etc/crest-demo"
+echo built

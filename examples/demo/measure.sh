@@ -16,7 +16,7 @@ done > "$work/text"
 {
     printf '%s\n' "$(sha256sum < "$work/text" | cut -d' ' -f1)"
     printf 'gzip %s\n' "$(gzip < "$work/text" | wc -c)"
-    for level in 1 6 9; do
+    for level in 1 2 3 4 5 6 7 8 9; do
         printf 'xz-%s %s\n' "$level" "$(xz -$level < "$work/text" | wc -c)"
     done
     printf 'bzip2-9 %s\n' "$(bzip2 -9 < "$work/text" | wc -c)"

@@ -112,8 +112,13 @@ impl Registry {
         dry_run: bool,
         mut decide: impl FnMut(&Value) -> Result<Next, Failure>,
     ) -> Result<Changed, Failure> {
+        let mut removing = None;
         for _ in 0..MAX_ATTEMPTS {
-            let entry = self.entry(path).await?;
+            let entry = match (self.entry(path).await, removing.take()) {
+                // Another deleted it while this one was about to: its purpose is fulfilled.
+                (Err(failure), Some(object)) if failure.code() == 404 => return Ok(Changed::Gone(object)),
+                (entry, _) => entry?,
+            };
             let current = record::decode(path.kind, &entry)?;
             let next = match decide(&current)? {
                 Next::Replace(object) if object::is_deletion_complete(path.kind.kind, &object) => {
@@ -121,6 +126,9 @@ impl Registry {
                 }
                 next => next,
             };
+            if let Next::Remove(object) = &next {
+                removing = Some(object.clone());
+            }
             match self.take(path.kind, &entry, next, dry_run).await {
                 Err(WriteError::Conflict { .. }) => {}
                 Err(error) => return Err(write_failure(&error)),

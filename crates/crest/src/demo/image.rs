@@ -38,7 +38,8 @@ pub(super) fn ensure(settings: &Settings) -> anyhow::Result<PathBuf> {
         String::from_utf8_lossy(&built.stderr).trim()
     );
     let images = crate::image::open(settings)?;
-    if images.resolve(TAG)?.is_none() {
+    let is_new = String::from_utf8_lossy(&built.stdout).contains("built");
+    if is_new || images.resolve(TAG)?.is_none() {
         crate::image::build_from(&images, &rootfs, TAG)?;
     }
     Ok(rootfs)
