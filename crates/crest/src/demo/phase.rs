@@ -36,12 +36,13 @@ impl Load {
         }
     }
 
-    /// The rate that keeps about `share` of the machine busy: tried low, scaled up, tried again.
+    /// The rate that keeps about `share` of the machine busy: tried low, then scaled in bounded steps, so that one
+    /// odd reading does not send it off.
     pub(super) fn rate_for(&self, share: f64) -> anyhow::Result<u32> {
         let mut rate: u32 = 100;
-        for _ in 0..2 {
+        for _ in 0..4 {
             let busy = self.busy_at(rate)?;
-            let factor = (share / busy.max(0.01)).clamp(0.2, 20.0);
+            let factor = (share / busy.max(0.01)).clamp(0.4, 2.5);
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
