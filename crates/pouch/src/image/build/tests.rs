@@ -31,18 +31,19 @@ fn recipe() -> Recipe {
 #[test]
 fn the_same_directory_packs_to_the_same_bytes() {
     let scratch = tempfile::tempdir().unwrap();
+    // One directory, packed twice: two that are made apart may differ in their files' times.
+    let root = scratch.path().join("root");
+    sample(&root);
     let archives: Vec<Vec<u8>> = ["one", "two"]
         .iter()
         .map(|name| {
-            let root = scratch.path().join(name);
-            sample(&root);
             let archive = scratch.path().join(format!("{name}.tar"));
             pack(&root, &recipe(), &archive).unwrap();
             fs::read(archive).unwrap()
         })
         .collect();
     assert!(archives[0] == archives[1]);
-    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 4, "temporary files were left");
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 3, "temporary files were left");
 }
 
 #[test]
