@@ -1,6 +1,7 @@
 //! Bodies and what becomes of them.
 
 use expect_test::{Expect, expect};
+use model::Quantity;
 use proptest::prelude::{ProptestConfig, any, proptest};
 use serde_json::json;
 
@@ -261,8 +262,13 @@ proptest! {
 
     #[test]
     fn the_one_form_of_a_quantity_stays(text in "[0-9]{1,6}(\\.[0-9]{1,2})?(m|k|M|G|Ki|Mi|Gi|)") {
-        let canonical = quantity::canonical(&text).unwrap();
-        assert_eq!(quantity::canonical(&canonical), Some(canonical));
+        // A part of a Ki that is no whole Ki is written without a suffix, `6093.75Ki` as `6240000`, and is read
+        // as decimal from then on: the first form may move once, as in Kubernetes, the second never.
+        let first = quantity::canonical(&text).unwrap();
+        let second = quantity::canonical(&first).unwrap();
+        assert!(first == second || text.ends_with('i'), "{text}: {first}, then {second}");
+        assert_eq!(Quantity::parse(&first).unwrap().to_milli(), Quantity::parse(&second).unwrap().to_milli());
+        assert_eq!(quantity::canonical(&second), Some(second));
     }
 }
 

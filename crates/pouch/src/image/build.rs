@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
 use oci_spec::image::{
-    Arch, ConfigBuilder, Descriptor, DescriptorBuilder, ImageConfigurationBuilder, ImageIndexBuilder,
-    ImageManifestBuilder, MediaType, Os, RootFsBuilder,
+    Arch, ConfigBuilder, Descriptor, DescriptorBuilder, ImageConfiguration, ImageConfigurationBuilder,
+    ImageIndexBuilder, ImageManifestBuilder, MediaType, Os, RootFsBuilder,
 };
 
 use self::tar_writer::{TarWriter, WriteError};
@@ -134,16 +134,15 @@ fn documents(
     layer: &(Digest, u64),
     name: &str,
 ) -> Result<Vec<(String, Vec<u8>)>, OciSpecError> {
-    let config = configuration(recipe, diff)?.into_bytes();
+    let config = ordered(&configuration(recipe, diff)?)?;
     let layer = descriptor(MediaType::ImageLayerZstd, &layer.0, layer.1)?;
     let manifest = ImageManifestBuilder::default()
         .schema_version(2u32)
         .media_type(MediaType::ImageManifest)
         .config(descriptor(MediaType::ImageConfig, &Digest::of(&config), config.len() as u64)?)
         .layers(vec![layer])
-        .build()?
-        .to_string()?
-        .into_bytes();
+        .build()?;
+    let manifest = ordered(&manifest)?;
     let mut entry = descriptor(MediaType::ImageManifest, &Digest::of(&manifest), manifest.len() as u64)?;
     // Both names: the first is what skopeo and podman read, the second is containerd's and unambiguous.
     let tag = name.rsplit(':').next().unwrap_or("latest");
@@ -152,18 +151,24 @@ fn documents(
         ("io.containerd.image.name".to_owned(), name.to_owned()),
     ];
     entry.set_annotations(Some(annotations.into()));
-    let index =
-        ImageIndexBuilder::default().schema_version(2u32).manifests(vec![entry]).build()?.to_string()?;
+    let index = ImageIndexBuilder::default().schema_version(2u32).manifests(vec![entry]).build()?;
     let blob = |content: Vec<u8>| (format!("blobs/sha256/{}", Digest::of(&content).hex()), content);
     Ok(vec![
         ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
-        ("index.json".to_owned(), index.into_bytes()),
+        ("index.json".to_owned(), ordered(&index)?),
         blob(manifest),
         blob(config),
     ])
 }
 
-fn configuration(recipe: &Recipe, diff: &Digest) -> Result<String, OciSpecError> {
+/// JSON with its keys in order: the maps behind annotations and ports have none of their own.
+fn ordered(document: &impl serde::Serialize) -> Result<Vec<u8>, OciSpecError> {
+    let mut document = serde_json::to_value(document)?;
+    document.sort_all_objects();
+    Ok(serde_json::to_vec(&document)?)
+}
+
+fn configuration(recipe: &Recipe, diff: &Digest) -> Result<ImageConfiguration, OciSpecError> {
     let mut config = ConfigBuilder::default();
     if !recipe.entrypoint.is_empty() {
         config = config.entrypoint(recipe.entrypoint.clone());
@@ -193,8 +198,7 @@ fn configuration(recipe: &Recipe, diff: &Digest) -> Result<String, OciSpecError>
         .os(Os::Linux)
         .config(config.env(env).build()?)
         .rootfs(root)
-        .build()?
-        .to_string()
+        .build()
 }
 
 fn descriptor(media_type: MediaType, digest: &Digest, size: u64) -> Result<Descriptor, OciSpecError> {

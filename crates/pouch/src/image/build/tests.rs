@@ -22,7 +22,7 @@ fn recipe() -> Recipe {
         entrypoint: vec!["/bin/tool".to_owned()],
         cmd: vec!["-x".to_owned()],
         env: vec!["A=b".to_owned()],
-        exposed_ports: vec!["80/tcp".to_owned()],
+        exposed_ports: ["80/tcp", "443/tcp", "53/udp"].map(str::to_owned).to_vec(),
         stop_signal: Some("SIGQUIT".to_owned()),
         ..Recipe::default()
     }
