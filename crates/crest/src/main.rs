@@ -7,6 +7,7 @@ mod demo;
 mod down;
 mod image;
 mod preflight;
+mod refusal;
 mod run;
 mod settings;
 mod status;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     match execute(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("crest: {error:#}");
+            eprintln!("crest: {}", refusal::explained(&error));
             ExitCode::FAILURE
         }
     }

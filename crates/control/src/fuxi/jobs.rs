@@ -16,6 +16,7 @@ use super::raw::RawJob;
 use super::server::Connection;
 use super::status::{self, StoreError};
 use super::{Input, pod};
+use crate::act::Cause;
 use crate::key::ObjectKey;
 use crate::record::Note;
 
@@ -34,7 +35,7 @@ pub(super) struct JobUid(pub(super) String);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PrepareError {
     #[error("cannot create the Secret `{name}` with the workers' token")]
-    Create { name: String, source: kube::Error },
+    Create { name: String, source: Cause },
     #[error("the Secret `{name}` holds no token")]
     Empty { name: String },
 }
@@ -321,7 +322,9 @@ async fn token_of(client: &Client, job: &RawJob) -> Result<String, PrepareError>
     loop {
         match secret_of(&api, job, &name).await {
             Ok(secret) => return pod::token(&secret).ok_or(PrepareError::Empty { name }),
-            Err(source) if tries == PREPARE_TRIES => return Err(PrepareError::Create { name, source }),
+            Err(error) if tries == PREPARE_TRIES => {
+                return Err(PrepareError::Create { name, source: error.into() });
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(u64::from(100 * tries))).await,
         }
         tries += 1;

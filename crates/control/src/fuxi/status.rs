@@ -7,6 +7,7 @@ use kube::{Api, Client};
 use model::dagjob::{DagJobSpec, DagJobStatus, JobPhase};
 
 use super::raw::RawJob;
+use crate::act::Cause;
 
 /// How often a write is tried against others who change the object at the same time.
 const TRIES: usize = 5;
@@ -17,7 +18,7 @@ pub(super) enum StoreError {
     #[error("the job `{namespace}/{name}` is gone")]
     Gone { namespace: String, name: String },
     #[error("cannot store the status of the job `{namespace}/{name}`")]
-    Write { namespace: String, name: String, source: kube::Error },
+    Write { namespace: String, name: String, source: Cause },
     #[error("cannot write down the status of the job `{namespace}/{name}`")]
     Encode { namespace: String, name: String, source: serde_json::Error },
 }
@@ -82,7 +83,11 @@ pub(super) async fn store(
     let (namespace, name) =
         (job.metadata.namespace.clone().unwrap_or_default(), job.metadata.name.clone().unwrap_or_default());
     let gone = || StoreError::Gone { namespace: namespace.clone(), name: name.clone() };
-    let failed = |source| StoreError::Write { namespace: namespace.clone(), name: name.clone(), source };
+    let failed = |error: kube::Error| StoreError::Write {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        source: error.into(),
+    };
     let encode = |source| StoreError::Encode { namespace: namespace.clone(), name: name.clone(), source };
     let api: Api<RawJob> = Api::namespaced(client, &namespace);
     let mut tries = 0;

@@ -44,6 +44,8 @@ struct Worker {
     node: String,
     contact: Contact,
     stopping: bool,
+    /// Why its container does not start, as last told.
+    obstacle: Option<String>,
 }
 
 #[derive(Debug)]
@@ -137,6 +139,7 @@ impl Master {
                 node,
                 contact: Contact::Silent { since },
                 stopping: false,
+                obstacle: None,
             });
             self.tell(uid, Event::Found { worker, task });
         }
@@ -158,9 +161,16 @@ impl Master {
         let object = pod::worker(&job.raw, &job.spec, definition, (&name, &node), &self.config.worker_dir);
         let key = ObjectKey::new(&job.key.namespace, &name);
         tracing::debug!(worker = %key, node = %node, "Worker is made");
-        let contact = Contact::Expected;
-        let worker =
-            Worker { pod: key.clone(), job: uid.clone(), task, grant, node, contact, stopping: false };
+        let worker = Worker {
+            pod: key.clone(),
+            job: uid.clone(),
+            task,
+            grant,
+            node,
+            contact: Contact::Expected,
+            stopping: false,
+            obstacle: None,
+        };
         let worker = self.workers.add(worker);
         self.tell(uid, Event::Created { worker, task });
         let api: Api<Pod> = Api::namespaced(self.config.client.clone(), &key.namespace);
@@ -210,10 +220,25 @@ impl Master {
                 {
                     self.tell(&job, Event::Drain { worker });
                 }
+                self.tell_obstacle(worker, &pod);
             }
             (Some(pod), None) if has_ended(&pod) => self.keep(key, &pod),
             // Made for a job that is over, or by a master that died before it could say so.
             (Some(_), None) => self.delete_pod(key),
+        }
+    }
+
+    /// Tells the job's owner why a worker does not start: its image cannot be pulled, for example.
+    fn tell_obstacle(&mut self, id: WorkerId, pod: &Pod) {
+        let Some(worker) = self.workers.by_id.get_mut(&id) else { return };
+        let obstacle = why_waiting(pod);
+        if worker.obstacle == obstacle {
+            return;
+        }
+        worker.obstacle.clone_from(&obstacle);
+        if let (Some(obstacle), Some(job)) = (obstacle, self.jobs.get(&worker.job)) {
+            let message = format!("Worker {} does not start: {obstacle}", worker.pod.name);
+            self.recorder.note(&job.raw, Note::warning("WorkerWaiting", message));
         }
     }
 
@@ -383,6 +408,16 @@ impl Master {
 fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// What keeps a container of the Pod from starting; `None` while it is only being prepared.
+fn why_waiting(pod: &Pod) -> Option<String> {
+    let containers = pod.status.as_ref()?.container_statuses.as_deref()?;
+    let waiting = containers.iter().find_map(|container| container.state.as_ref()?.waiting.as_ref())?;
+    match waiting.reason.as_deref()? {
+        "ContainerCreating" | "PodInitializing" => None,
+        reason => Some(format!("{reason}: {}", waiting.message.as_deref().unwrap_or_default())),
+    }
 }
 
 fn why_ended(pod: &Pod) -> String {

@@ -9,6 +9,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Client;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use kube::runtime::wait::await_condition;
 use kube::runtime::{WatchStreamExt, watcher};
 
 pub(super) const NAMESPACE: &str = "crest-demo";
@@ -17,10 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts the service and returns the address of its Pod, once it is ready.
 pub(super) async fn start(client: &Client) -> anyhow::Result<SocketAddr> {
+    // What an earlier demo left may still be going away.
+    let namespaces = Api::<Namespace>::all(client.clone());
+    if namespaces.get_opt(NAMESPACE).await?.is_some_and(|left| left.metadata.deletion_timestamp.is_some()) {
+        gone(&namespaces).await?;
+    }
     let name = Some(NAMESPACE.to_owned());
     let namespace =
         Namespace { metadata: ObjectMeta { name, ..ObjectMeta::default() }, ..Namespace::default() };
-    create(&Api::<Namespace>::all(client.clone()), &namespace).await?;
+    create(&namespaces, &namespace).await?;
     let deployment: Deployment = serde_yaml_ng::from_str(MANIFEST).context("the demo's service.yaml")?;
     create(&Api::<Deployment>::namespaced(client.clone(), NAMESPACE), &deployment).await?;
     let pods = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
@@ -58,12 +64,23 @@ fn address_if_ready(pod: &Pod) -> Option<IpAddr> {
     if ready { status.pod_ip.as_ref()?.parse().ok() } else { None }
 }
 
-/// Removes all that the demo made in the cluster.
+/// Removes all that the demo made in the cluster, and returns when it is gone.
 pub(super) async fn remove(client: &Client) -> anyhow::Result<()> {
     let namespaces = Api::<Namespace>::all(client.clone());
     namespaces
         .delete(NAMESPACE, &DeleteParams::default())
         .await
         .context("cannot remove the demo's namespace")?;
+    gone(&namespaces).await
+}
+
+async fn gone(namespaces: &Api<Namespace>) -> anyhow::Result<()> {
+    let gone =
+        await_condition(namespaces.clone(), NAMESPACE, |namespace: Option<&Namespace>| namespace.is_none());
+    tokio::time::timeout(PATIENCE, gone).await.map_err(|_| {
+        anyhow::anyhow!(
+            "namespace `{NAMESPACE}` is still not removed after a minute: see `kubectl get namespace {NAMESPACE} -o yaml`"
+        )
+    })??;
     Ok(())
 }

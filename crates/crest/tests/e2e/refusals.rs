@@ -22,6 +22,9 @@ fn manifests_that_are_wrong() {
     let pod = |spec: &str| format!("{{apiVersion: v1, kind: Pod, metadata: {{name: p}}, spec: {spec}}}");
     check(&cluster, &pod("{containers: [{name: c, image: i, imagge: x}]}"), &["imagge"]);
     check(&cluster, &pod("{containers: {}}"), &["containers"]);
+    let nothing = "{apiVersion: v1, kind: Nothing, metadata: {name: nothing}}";
+    let said = cluster.kubectl_fed(&["apply", "--validate=false", "-f", "-"], &yaml(nothing));
+    assert!(said.code != 0 && said.stderr.contains("no matches for kind \"Nothing\""), "{}", said.stderr);
     check(&cluster, &pod("{containers: []}"), &["spec.containers", "Required"]);
     check(&cluster, &pod("{containers: [{name: C_C, image: i}]}"), &["spec.containers[0].name"]);
     check(&cluster, &pod("{containers: [{name: c, image: i, resources: {limits: {cpu: lots}}}]}"), &["cpu"]);
@@ -50,12 +53,20 @@ fn batch_jobs_that_cannot_run() {
     check(&cluster, &dag_job(&format!("[{}]", task("name: a, instances: 0"))), &["spec.tasks[0].instances"]);
     check(&cluster, &dag_job("[]"), &["spec.tasks"]);
 
-    let absent =
-        "[{name: a, instances: 2, maxAttempts: 2, image: 'busybox:test', command: [/no/such/program]}]";
+    let absent = "[{name: a, instances: 2, maxAttempts: 2, image: 'busybox:test', command: [/no/such/program], resources: {cpu: 100m, memory: 16Mi}}]";
     cluster.apply(&dag_job(absent));
     cluster.ok(&["wait", "--for=condition=Failed", "dagjob/j", "--timeout=60s"]);
     let status = cluster.ok(&["get", "dagjob", "j", "-o", "yaml"]);
     assert!(status.contains("/no/such/program"), "{status}");
+
+    cluster.apply(
+        &dag_job("[{name: a, instances: 1, image: 'localhost:1/none:1', command: ['true'], resources: {cpu: 100m, memory: 16Mi}}]")
+            .replace("name: j}", "name: k}"),
+    );
+    cluster.until("the owner is told why no worker starts", |cluster| {
+        let events = ["get", "events", "--field-selector", "involvedObject.name=k,reason=WorkerWaiting"];
+        cluster.ok(&events).contains("localhost:1/none:1")
+    });
 }
 
 #[test]
