@@ -201,6 +201,21 @@ impl Engine {
         unless_gone(result.map(drop).map_err(failed("remove container", id)))
     }
 
+    /// Changes the share and the limits of a container that runs.
+    pub async fn update_resources(
+        &self,
+        id: &str,
+        resources: cri::LinuxContainerResources,
+    ) -> Result<(), EngineError> {
+        let request = cri::UpdateContainerResourcesRequest {
+            container_id: id.to_owned(),
+            linux: Some(resources),
+            ..Default::default()
+        };
+        let response = self.runtime.clone().update_container_resources(request).await;
+        response.map(drop).map_err(failed("resize container", id))
+    }
+
     pub async fn reopen_log(&self, id: &str) -> Result<(), EngineError> {
         let request = cri::ReopenContainerLogRequest { container_id: id.to_owned() };
         let response = self.runtime.clone().reopen_container_log(request).await;

@@ -60,7 +60,12 @@ impl Recorder {
     ) {
         let inits = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
         let init = inits.into_iter().any(|init| Some(init.name.as_str()) == container);
-        let list = if init { "initContainers" } else { "containers" };
+        let mut ephemeral = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+        let list = match ephemeral.any(|ephemeral| Some(ephemeral.name.as_str()) == container) {
+            true => "ephemeralContainers",
+            false if init => "initContainers",
+            false => "containers",
+        };
         let about = ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Pod".to_owned()),

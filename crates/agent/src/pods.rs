@@ -6,6 +6,7 @@
 //! ```
 
 pub mod backoff;
+pub mod ephemeral;
 mod hooks;
 mod lane;
 mod last_words;

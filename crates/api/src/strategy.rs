@@ -63,15 +63,28 @@ pub(crate) enum Part {
     /// All but the status, where the kind has one.
     Main,
     Status,
+    /// Those of a Pod.
+    EphemeralContainers,
+    /// The shares of a Pod's containers.
+    Resize,
 }
 
 /// Makes `new`, as a client wrote it, the next state of `old`; refuses to touch another object.
 pub(crate) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, part: Part) -> Result<(), Failure> {
     check_identity(kind, new, old)?;
-    if part == Part::Status {
-        keep_all_but_status(kind, new, old);
-        return Ok(());
+    match part {
+        Part::Main => prepare_main(kind, new, old),
+        Part::Status => keep_all_but_status(kind, new, old),
+        Part::EphemeralContainers => pod::keep_all_but_ephemeral_containers(new, old),
+        Part::Resize => pod::keep_all_but_resources(new, old),
     }
+    if counts_generations(kind) && new["spec"] != old["spec"] {
+        bump_generation(new);
+    }
+    Ok(())
+}
+
+fn prepare_main(kind: &Kind, new: &mut Value, old: &Value) {
     keep_server_fields(new, old);
     if kind.subresource("status").is_some() {
         copy_field(new, old, "status");
@@ -84,10 +97,6 @@ pub(crate) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, part: Pa
         let finalizers = old["spec"].get("finalizers").cloned().unwrap_or_else(|| json!([]));
         object::entry_object(new, "spec").insert("finalizers".into(), finalizers);
     }
-    if counts_generations(kind) && new["spec"] != old["spec"] {
-        bump_generation(new);
-    }
-    Ok(())
 }
 
 /// The next generation, if the object counts them.

@@ -4,6 +4,7 @@ mod binding;
 mod connect;
 mod eviction;
 mod finalize;
+mod log;
 mod scale;
 
 use axum::body::Body;
@@ -16,15 +17,28 @@ use crate::strategy::Part;
 use crate::verbs;
 
 pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
-    match (call.path.subresource.as_deref().unwrap_or_default(), call.verb) {
-        ("status", Verb::Get) => verbs::get::handle(&call).await,
-        ("status", Verb::Update) => verbs::update::handle_part(call, Part::Status).await,
-        ("status", Verb::Patch) => verbs::patch::handle_part(call, Part::Status).await,
+    let subresource = call.path.subresource.as_deref().unwrap_or_default();
+    match (subresource, call.verb) {
         ("scale", _) => scale::handle(call).await,
         ("binding", Verb::Create) => binding::handle(call).await,
         ("eviction", Verb::Create) => eviction::handle(call).await,
         ("finalize", Verb::Update) => finalize::handle(call).await,
         ("log" | "exec" | "attach" | "portforward", _) => connect::handle(call).await,
-        _ => Err(Failure::no_such_path()),
+        (subresource, verb) => match (part(subresource), verb) {
+            (Some(_), Verb::Get) => verbs::get::handle(&call).await,
+            (Some(part), Verb::Update) => verbs::update::handle_part(call, part).await,
+            (Some(part), Verb::Patch) => verbs::patch::handle_part(call, part).await,
+            _ => Err(Failure::no_such_path()),
+        },
+    }
+}
+
+/// The part of its object that a subresource is, where it is one.
+fn part(subresource: &str) -> Option<Part> {
+    match subresource {
+        "status" => Some(Part::Status),
+        "ephemeralcontainers" => Some(Part::EphemeralContainers),
+        "resize" => Some(Part::Resize),
+        _ => None,
     }
 }

@@ -34,6 +34,11 @@ pub fn apply(kind: &Kind, object: &mut Value) {
     }
 }
 
+/// Kubernetes' class of a Pod with this spec, its defaults filled in: `Guaranteed`, `Burstable` or `BestEffort`.
+pub fn quality_of_service(spec: &Value) -> &'static str {
+    spec.as_object().map_or("BestEffort", pod::quality_of_service)
+}
+
 /// Sets a field that is not there, or that is null.
 fn fill(fields: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
     if fields.get(name).is_none_or(Value::is_null) {

@@ -159,6 +159,11 @@ impl Failure {
         failure
     }
 
+    /// 500 without a reason: the request asks for what cannot be, and no client is expected to.
+    pub fn unreasonable(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
+    }
+
     /// 503: the part that would answer is not there.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(503, "ServiceUnavailable", message)
@@ -218,8 +223,11 @@ impl Failure {
     pub fn to_value(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason,
+            "message": self.message,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         // Refusals of a form, not of an object, say that they have no details.
         let is_of_form = matches!(self.code, 405 | 406 | 415 | 422);
         if !self.details.is_empty() || is_of_form {

@@ -2,10 +2,12 @@
 
 mod config;
 mod container;
+mod ephemeral;
 mod metadata;
 pub mod names;
 mod placement;
 mod pod;
+mod resize;
 mod service;
 mod update;
 mod volume;
@@ -39,6 +41,29 @@ pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         content(kind, new, &mut faults);
     }
     update::check(kind, new, old, &mut faults);
+    faults
+}
+
+/// As [`update`] for a write to the Pod's `ephemeralcontainers`.
+pub fn ephemeral_containers(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut faults = standing(kind, new, old);
+    ephemeral::check_update(new, old, &mut faults);
+    faults
+}
+
+/// As [`update`] for a write to the Pod's `resize`.
+pub fn resize(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut faults = standing(kind, new, old);
+    resize::check_update(new, old, &mut faults);
+    faults
+}
+
+/// What must hold of an object after any write.
+fn standing(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    metadata::check(kind, new, &mut faults);
+    metadata::check_update(new, old, &mut faults);
+    content(kind, new, &mut faults);
     faults
 }
 

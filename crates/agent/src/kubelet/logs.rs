@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use follow::{Alive, Follower};
-use line::Options;
+use line::{Options, Stream};
 
 use super::{Refusal, Server, stream};
 use crate::pods::log_files;
@@ -61,9 +61,11 @@ fn entry_live(entry: &Entry) -> tokio::sync::watch::Receiver<crate::pods::regist
 }
 
 fn spec_lacks(pod: &Pod, container: &str) -> bool {
-    let mut names = pod.spec.iter().flat_map(|spec| {
-        spec.containers.iter().chain(spec.init_containers.iter().flatten()).map(|container| &container.name)
-    });
+    let Some(spec) = &pod.spec else { return true };
+    let lasting = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let mut names = lasting
+        .map(|container| &container.name)
+        .chain(spec.ephemeral_containers.iter().flatten().map(|container| &container.name));
     !names.any(|name| name == container)
 }
 
@@ -90,6 +92,13 @@ fn asked(query: &str, now: Timestamp) -> Result<Asked, Refusal> {
                 let seconds = i64::try_from(number()?).map_err(|_| wrong())?;
                 asked.options.since = now.checked_sub(SignedDuration::from_secs(seconds)).ok();
             }
+            "stream" => {
+                asked.options.stream = match value.as_str() {
+                    "Stdout" => Some(Stream::Stdout),
+                    "Stderr" => Some(Stream::Stderr),
+                    _ => None,
+                }
+            }
             "sinceTime" => asked.options.since = Some(value.parse().map_err(|_| wrong())?),
             _ => {}
         }
@@ -100,7 +109,8 @@ fn asked(query: &str, now: Timestamp) -> Result<Asked, Refusal> {
 /// What users see of `container`.
 fn shown<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
     let status = pod.status.as_ref()?;
-    let mut all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+    let all = status.container_statuses.iter().chain(&status.init_container_statuses);
+    let mut all = all.chain(&status.ephemeral_container_statuses).flatten();
     all.find(|status| status.name == container)
 }
 

@@ -1,10 +1,11 @@
 //! What happens around the life of a container: `postStart`, `preStop`, and its end.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod, Probe};
 
-use super::Context;
+use super::{Context, ephemeral};
 use crate::probes::ask::{Target, ask};
 
 /// Ends a container: `preStop` first, then its stop signal, and after the grace period by force.
@@ -20,8 +21,8 @@ pub(super) async fn kill(
     let grace = Duration::from_secs(u64::try_from(grace_seconds).unwrap_or(0));
     let started = kit::clock::monotonic();
     let container = find(pod, name);
-    let handler = container.and_then(|container| container.lifecycle.as_ref()?.pre_stop.as_ref());
-    if let (Some(container), Some(handler)) = (container, handler)
+    let handler = container.as_ref().and_then(|container| container.lifecycle.as_ref()?.pre_stop.as_ref());
+    if let (Some(container), Some(handler)) = (&container, handler)
         && !grace.is_zero()
     {
         let ran = tokio::time::timeout(grace, run(context, pod, id, container, handler)).await;
@@ -67,8 +68,10 @@ pub(super) async fn run(
     ask(&context.engine, &target, &action).await
 }
 
-pub(super) fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+/// The container of this name, of whichever kind.
+pub(super) fn find<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, Container>> {
     let spec = pod.spec.as_ref()?;
-    let mut containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    containers.find(|container| container.name == name)
+    let lasting = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let mut all = lasting.map(Cow::Borrowed).chain(ephemeral::containers(spec).map(Cow::Owned));
+    all.find(|container| container.name == name)
 }

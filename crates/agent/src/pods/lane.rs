@@ -279,14 +279,34 @@ impl Acting<'_> {
                 self.remember("", result);
                 Ok(())
             }
+            Step::Resize { id, container } => {
+                let resized = self.starter.resize(self.pod, container, id).await;
+                self.note_size(container, id, resized).await;
+                Ok(())
+            }
             Step::Start { container, attempt } => {
                 // Containers are planned only where a sandbox stands.
                 if let Some(sandbox) = self.sandbox {
                     let result = self.starter.container(self.pod, container, *attempt, sandbox).await;
-                    self.remember(container, result);
+                    if let Ok(id) = &result {
+                        self.note_size(container, id, Ok(())).await;
+                    }
+                    self.remember(container, result.map(drop));
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Remembers what a run was given; what it could not be given is tried again after a pause.
+    async fn note_size(&mut self, container: &str, id: &str, resized: Result<(), start::Failure>) {
+        match (resized, hooks::find(self.pod, container)) {
+            (Ok(()), Some(container)) => {
+                let resources = container.resources.clone().unwrap_or_default();
+                self.memory.sized.insert(id.to_owned(), resources);
+            }
+            (Ok(()), None) => {}
+            (Err(_told), _) => tokio::time::sleep(ENGINE_PAUSE).await,
         }
     }
 
@@ -345,6 +365,9 @@ fn remembered(pod: &Pod) -> Memory {
         let Some(id) = id else { continue };
         if container.started == Some(true) {
             memory.started.insert(id.clone());
+        }
+        if let Some(resources) = &container.resources {
+            memory.sized.insert(id.clone(), resources.clone());
         }
         if container.ready {
             memory.ready.insert(id);

@@ -108,7 +108,7 @@ mod tests {
             "terminationMessagePolicy": policy });
         let pod: Pod = serde_json::from_value(json!({ "spec": { "containers": [container] } })).unwrap();
         let container = hooks::find(&pod, "c").unwrap();
-        let mount = mount(home.path(), container, 3).unwrap().unwrap();
+        let mount = mount(home.path(), &container, 3).unwrap().unwrap();
         assert_eq!(mount.container_path, "/dev/termination-log");
         write(&mount.host_path, said).unwrap();
         create_dir_all(home.path().join("c")).unwrap();

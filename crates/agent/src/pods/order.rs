@@ -149,6 +149,8 @@ pub struct Ground<'a> {
     pub image: &'a str,
     pub mounts: Vec<cri::Mount>,
     pub resources: cri::LinuxContainerResources,
+    /// The run whose processes the container sees, of one that asks to see another's.
+    pub target: Option<String>,
 }
 
 /// The container of `pod` named in `container`, as its `attempt`th restart.
@@ -159,6 +161,11 @@ pub fn container(pod: &Pod, container: &Container, attempt: u32, ground: Ground<
     let expand = |words: &Option<Vec<String>>| {
         words.iter().flatten().map(|word| environment.expand(word)).collect::<Vec<String>>()
     };
+    let mut security = security(&spec, container);
+    if let (Some(target), Some(namespaces)) = (ground.target, &mut security.namespace_options) {
+        namespaces.pid = cri::NamespaceMode::Target.into();
+        namespaces.target_id = target;
+    }
     let mut labels = id.labels();
     labels.insert(label::CONTAINER_NAME.to_owned(), container.name.clone());
     let user_specified = container.image.clone().unwrap_or_default();
@@ -182,7 +189,7 @@ pub fn container(pod: &Pod, container: &Container, attempt: u32, ground: Ground<
         tty: container.tty.unwrap_or(false),
         linux: Some(cri::LinuxContainerConfig {
             resources: Some(ground.resources),
-            security_context: Some(security(&spec, container)),
+            security_context: Some(security),
         }),
         ..Default::default()
     }

@@ -12,9 +12,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 
 use super::backoff::{Crashes, Retry};
+use super::ephemeral;
 use super::observed::{Instance, Observed, State};
 
 /// Whether a Pod is to run or to end.
@@ -44,6 +45,8 @@ pub struct Memory {
     pub started: BTreeSet<String>,
     /// Runs that are ready for traffic.
     pub ready: BTreeSet<String>,
+    /// What runs were given last, where that is known.
+    pub sized: BTreeMap<String, ResourceRequirements>,
 }
 
 /// One thing to do.
@@ -70,6 +73,11 @@ pub enum Step {
     },
     Remove {
         id: String,
+    },
+    /// A running container is to get what its spec says now.
+    Resize {
+        id: String,
+        container: String,
     },
     /// Nothing of the Pod is left on the host.
     Finish,
@@ -121,6 +129,7 @@ fn note_exits(observed: &Observed, memory: &mut Memory) {
     memory.unhealthy.retain(|id, _| alive.contains(id.as_str()));
     memory.started.retain(|id| alive.contains(id.as_str()));
     memory.ready.retain(|id| alive.contains(id.as_str()));
+    memory.sized.retain(|id, _| alive.contains(id.as_str()));
 }
 
 fn end(observed: &Observed, grace_seconds: i64) -> Plan {
@@ -163,6 +172,10 @@ fn run(spec: &PodSpec, observed: &Observed, memory: &Memory, now: Timestamp) -> 
         for container in sidecars(spec) {
             current.tend(container, "Always", &mut plan);
         }
+    }
+    // Ephemeral ones look on, whatever state the Pod is in.
+    for container in ephemeral::containers(spec) {
+        current.tend(&container, "Never", &mut plan);
     }
     plan
 }
@@ -226,6 +239,8 @@ impl Current<'_> {
             State::Running { .. } | State::Unknown => {
                 if let Some(why) = self.memory.unhealthy.get(&newest.id) {
                     plan.steps.push(kill(newest, grace_seconds(self.spec), why.clone()));
+                } else {
+                    self.resize(container, newest, plan);
                 }
             }
             // Created but never started: the agent died in between.
@@ -244,6 +259,31 @@ impl Current<'_> {
                 }
             }
         }
+    }
+
+    /// Gives a run what its spec says now: as it runs, or by a restart where the spec asks for that.
+    fn resize(&self, container: &Container, run: &Instance, plan: &mut Plan) {
+        let wanted = container.resources.clone().unwrap_or_default();
+        let Some(had) = self.memory.sized.get(&run.id).filter(|had| **had != wanted) else { return };
+        let differs = |name: &str| {
+            let of = |resources: &ResourceRequirements| {
+                let in_map =
+                    |map: &Option<BTreeMap<_, _>>| map.as_ref().and_then(|map| map.get(name).cloned());
+                (in_map(&resources.requests), in_map(&resources.limits))
+            };
+            of(had) != of(&wanted)
+        };
+        let restarts = container
+            .resize_policy
+            .iter()
+            .flatten()
+            .any(|policy| policy.restart_policy == "RestartContainer" && differs(&policy.resource_name));
+        plan.steps.push(if restarts {
+            let why = format!("Container {} resize requires restart", container.name);
+            kill(run, grace_seconds(self.spec), why)
+        } else {
+            Step::Resize { id: run.id.clone(), container: container.name.clone() }
+        });
     }
 
     fn next_attempt(&self, name: &str) -> u32 {

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::observed::Sandbox;
 use super::order::{self, Ground, PodId};
-use super::{Shared, hooks, last_words, log_files};
+use super::{Shared, ephemeral, hooks, last_words, log_files};
 use crate::engine::EngineError;
 use crate::env::{Environment, Scope, environment};
 use crate::resources;
@@ -106,18 +106,19 @@ impl Starter {
         self.context.recorder.warning(pod, container, reason, failure.message.clone());
     }
 
-    /// Starts container `name` of `pod` in `sandbox`.
+    /// Starts container `name` of `pod` in `sandbox`; gives the id of its run.
     pub(super) async fn container(
         &mut self,
         pod: &Pod,
         name: &str,
         attempt: u32,
         sandbox: &Sandbox,
-    ) -> Result<(), Failure> {
+    ) -> Result<String, Failure> {
         self.learn_ips(pod, sandbox);
         let missing =
             || Failure { reason: "CreateContainerError", message: format!("no container `{name}`") };
         let container = hooks::find(pod, name).ok_or_else(missing)?;
+        let container = container.as_ref();
         if self.places.is_none() {
             let mounted = self.prepare_volumes(pod).await;
             mounted.inspect_err(|failure| self.warn(pod, None, "FailedMount", failure))?;
@@ -137,18 +138,33 @@ impl Starter {
             return Err(failure);
         }
         self.context.recorder.normal(pod, Some(name), "Started", format!("Started container {name}"));
-        self.post_start(pod, container, &id).await
+        self.post_start(pod, container, &id).await;
+        Ok(id)
     }
 
-    async fn post_start(&self, pod: &Pod, container: &Container, id: &str) -> Result<(), Failure> {
+    async fn post_start(&self, pod: &Pod, container: &Container, id: &str) {
         let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
-        let Some(hook) = hook else { return Ok(()) };
+        let Some(hook) = hook else { return };
         if let Err(why) = hooks::run(&self.context, pod, id, container, hook).await {
             let message = format!("PostStartHook failed: {why}");
             self.context.recorder.warning(pod, Some(&container.name), "FailedPostStartHook", message);
             hooks::kill(&self.context, pod, (id, &container.name), 2, "FailedPostStartHook").await;
         }
-        Ok(())
+    }
+
+    /// Gives a running container, and the whole Pod, what the spec says now.
+    pub(super) async fn resize(&self, pod: &Pod, name: &str, id: &str) -> Result<(), Failure> {
+        let Some(container) = hooks::find(pod, name) else { return Ok(()) };
+        let group = self.context.groups.pod(QosClass::of(pod), &self.id.uid);
+        // A group never holds less than what is in it, so the Pod's own limits grow first and shrink last. The
+        // kernel refuses the wrong order, and then the other one is right.
+        let grown = self.prepare_group(pod, &group);
+        let facts = &self.context.facts;
+        let resources = resources::linux(pod, &container, facts.memory, facts.lowest_oom_score);
+        let updated = self.context.engine.update_resources(id, resources).await;
+        let result = updated.map_err(Failure::because("ResizeError"));
+        let result = result.and_then(|()| grown.or_else(|_| self.prepare_group(pod, &group)));
+        result.inspect_err(|failure| self.warn(pod, Some(name), "ResizeError", failure))
     }
 
     async fn prepare_volumes(&mut self, pod: &Pod) -> Result<(), Failure> {
@@ -237,7 +253,8 @@ impl Starter {
         log_files::trim(&self.log_dir().join(&container.name), attempt);
         let facts = &self.context.facts;
         let resources = resources::linux(pod, container, facts.memory, facts.lowest_oom_score);
-        let ground = Ground { environment: &environment, image, mounts, resources };
+        let target = self.target(pod, &container.name).await?;
+        let ground = Ground { environment: &environment, image, mounts, resources, target };
         let group = self.context.groups.pod(QosClass::of(pod), &self.id.uid);
         let request = cri::CreateContainerRequest {
             pod_sandbox_id: sandbox.id.clone(),
@@ -246,6 +263,18 @@ impl Starter {
         };
         let _whole = self.making.lock().await;
         self.context.engine.create_container(request).await.map_err(Failure::because("CreateContainerError"))
+    }
+
+    /// The run of the container whose processes `name` asks to see.
+    async fn target(&self, pod: &Pod, name: &str) -> Result<Option<String>, Failure> {
+        let Some(target) = ephemeral::target(pod, name).filter(|target| !target.is_empty()) else {
+            return Ok(None);
+        };
+        let observed = self.context.engine.observe(&self.id.uid).await;
+        let observed = observed.map_err(Failure::because("CreateContainerError"))?;
+        let run = observed.newest(target).filter(|run| run.is_alive()).map(|run| run.id.clone());
+        let message = format!("unable to find target container {target}");
+        run.map(Some).ok_or(Failure { reason: "CreateContainerError", message })
     }
 
     /// The container's own mounts and `/etc/hosts`.

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::ephemeral;
 use super::observed::{Exit, Instance, Observed, State};
 use super::plan::{Memory, is_finished, is_sidecar, policy};
 
@@ -41,6 +42,8 @@ pub fn status(pod: &Pod, facts: &Facts<'_>) -> PodStatus {
         inits.iter().map(|container| container_status(pod, container, facts)).collect();
     let statuses: Vec<_> =
         spec.containers.iter().map(|container| container_status(pod, container, facts)).collect();
+    let ephemeral_statuses: Vec<_> =
+        ephemeral::containers(&spec).map(|container| container_status(pod, &container, facts)).collect();
     let phase = phase(&spec, &statuses, initialized, facts);
     let ips = pod_ips(&spec, facts);
     let conditions = conditions(pod, &statuses, &phase, initialized, facts);
@@ -51,6 +54,7 @@ pub fn status(pod: &Pod, facts: &Facts<'_>) -> PodStatus {
         conditions: Some(conditions),
         init_container_statuses: (!init_statuses.is_empty()).then_some(init_statuses),
         container_statuses: Some(statuses),
+        ephemeral_container_statuses: (!ephemeral_statuses.is_empty()).then_some(ephemeral_statuses),
         pod_ip: ips.first().cloned(),
         pod_ips: (!ips.is_empty()).then(|| ips.into_iter().map(|ip| PodIP { ip }).collect()),
         host_ip: Some(facts.host_ip.to_owned()),
@@ -87,6 +91,7 @@ fn container_status(pod: &Pod, container: &Container, facts: &Facts<'_>) -> Cont
     let newest = facts.observed.newest(name);
     let (state, last_state) = states(pod, container, newest, facts);
     let running = newest.filter(|instance| matches!(instance.state, State::Running { .. }));
+    let sized = running.and_then(|running| facts.memory.sized.get(&running.id));
     let shown_image = newest.map(|newest| newest.image.clone()).filter(|image| !image.is_empty());
     let done_init = !is_sidecar(container)
         && is_init(pod, name)
@@ -99,6 +104,8 @@ fn container_status(pod: &Pod, container: &Container, facts: &Facts<'_>) -> Cont
         ready: done_init || running.is_some_and(|running| facts.memory.ready.contains(&running.id)),
         started: Some(running.is_some_and(|running| facts.memory.started.contains(&running.id))),
         restart_count: newest.map_or(0, |newest| i32::try_from(newest.attempt).unwrap_or(i32::MAX)),
+        allocated_resources: sized.and_then(|sized| sized.requests.clone()),
+        resources: sized.cloned(),
         state: Some(state),
         last_state,
         ..ContainerStatus::default()
@@ -154,6 +161,7 @@ fn crash_loop(pod: &Pod, container: &Container, exit: &Exit, facts: &Facts<'_>) 
     let spec = pod.spec.as_ref()?;
     let ended_for_good = match policy(spec) {
         _ if is_sidecar(container) => false,
+        _ if container.restart_policy.as_deref() == Some("Never") => true,
         "Never" => true,
         "OnFailure" => exit.code == 0,
         _ => is_init(pod, &container.name) && exit.code == 0,

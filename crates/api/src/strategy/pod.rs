@@ -1,42 +1,42 @@
-//! Pods: the first status, with Kubernetes' QoS class.
+//! Pods: the first status, and the parts that have paths of their own.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+use crate::object;
 
 /// A new Pod waits, and knows its QoS class.
 pub(super) fn prepare_create(pod: &mut Value) {
-    let qos_class = qos_class(&pod["spec"]);
+    let qos_class = kinds::defaults::quality_of_service(&pod["spec"]);
     pod["status"] = json!({"phase": "Pending", "qosClass": qos_class});
 }
 
-/// Kubernetes' class of a Pod: guaranteed when every container limits what it requests, best effort when none asks.
-fn qos_class(spec: &Value) -> &'static str {
-    let containers: Vec<&Value> = ["containers", "initContainers"]
-        .iter()
-        .flat_map(|field| spec[*field].as_array().into_iter().flatten())
-        .collect();
-    let asks = |container: &&&Value| {
-        is_set(&container["resources"], "requests") || is_set(&container["resources"], "limits")
-    };
-    if containers.iter().filter(asks).count() == 0 {
-        return "BestEffort";
-    }
-    if containers.iter().all(|container| is_guaranteed(&container["resources"])) {
-        "Guaranteed"
-    } else {
-        "Burstable"
+/// A write to the ephemeral containers changes nothing else.
+pub(super) fn keep_all_but_ephemeral_containers(new: &mut Value, old: &Value) {
+    const FIELD: &str = "ephemeralContainers";
+    let wanted = new["spec"].get(FIELD).cloned();
+    *new = old.clone();
+    let spec = object::entry_object(new, "spec");
+    match wanted {
+        Some(wanted) => drop(spec.insert(FIELD.into(), wanted)),
+        None => drop(spec.shift_remove(FIELD)),
     }
 }
 
-fn is_set(resources: &Value, field: &str) -> bool {
-    let empty = Map::new();
-    let quantities = resources[field].as_object().unwrap_or(&empty);
-    ["cpu", "memory"].iter().any(|resource| quantities.contains_key(*resource))
-}
-
-fn is_guaranteed(resources: &Value) -> bool {
-    ["cpu", "memory"].iter().all(|resource| {
-        let limit = &resources["limits"][resource];
-        let request = &resources["requests"][resource];
-        !limit.is_null() && (request.is_null() || request == limit)
-    })
+/// A write to the size changes only the shares of containers, and how each is changed.
+pub(super) fn keep_all_but_resources(new: &mut Value, old: &Value) {
+    let wanted = std::mem::replace(new, old.clone());
+    for list in ["containers", "initContainers"] {
+        for container in new["spec"][list].as_array_mut().into_iter().flatten() {
+            let name = container["name"].clone();
+            let mut sized = wanted["spec"][list].as_array().into_iter().flatten();
+            let Some(sized) = sized.find(|sized| sized["name"] == name) else { continue };
+            for field in ["resources", "resizePolicy"] {
+                match (sized.get(field), container.as_object_mut()) {
+                    (Some(value), Some(container)) => drop(container.insert(field.into(), value.clone())),
+                    (None, Some(container)) => drop(container.shift_remove(field)),
+                    (_, None) => {}
+                }
+            }
+        }
+    }
 }

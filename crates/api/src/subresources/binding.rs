@@ -39,11 +39,11 @@ fn target<'a>(call: &Call, binding: &'a Value) -> Result<&'a str, Failure> {
             let message = format!(
                 "target.kind: Unsupported value: \"{other}\": supported values: \"Node\", \"<empty>\""
             );
-            return Err(Failure::bad_request(message));
+            return Err(Failure::unreasonable(message));
         }
     }
     let node = target["name"].as_str().unwrap_or_default();
-    if node.is_empty() { Err(Failure::bad_request("target.name: Required value")) } else { Ok(node) }
+    if node.is_empty() { Err(Failure::unreasonable("target.name: Required value")) } else { Ok(node) }
 }
 
 /// The Pod on its node.

@@ -12,14 +12,22 @@ use serde_json::Value;
 
 use crate::call::Call;
 use crate::context::Context;
-use crate::object;
+use crate::{object, respond};
 
 /// The port of a node that does not say where its agent listens.
 const KUBELET_PORT: u64 = 10250;
 
 pub(super) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
+    let is_log = call.path.subresource.as_deref() == Some("log");
+    if is_log {
+        super::log::check(&call)?;
+    }
     let pod = call.context.registry.get(&call.path).await?;
     let uri = uri(&call, &pod)?;
+    if is_log && node_name(&pod).is_empty() {
+        // Nothing ran yet, so nothing was said.
+        return Ok(respond::bytes_of(StatusCode::OK, "text/plain", Body::empty()));
+    }
     let upstream = upstream(&call.context, call.path.kind, &pod).await?;
     let mut request: Request<Body> = call.into_request();
     *request.uri_mut() = uri;
@@ -79,9 +87,13 @@ fn container(call: &Call, pod: &Value) -> Result<String, Failure> {
     Err(Failure::bad_request(format!("container {wanted} is not valid for pod {pod_name}")))
 }
 
+fn node_name(pod: &Value) -> &str {
+    pod["spec"]["nodeName"].as_str().unwrap_or_default()
+}
+
 /// Where the agent of the Pod's node listens.
 async fn upstream(context: &Context, kind: &Kind, pod: &Value) -> Result<Upstream, Failure> {
-    let node_name = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    let node_name = node_name(pod);
     if node_name.is_empty() {
         let message = format!("{} {} does not have a host assigned", kind.singular, object::name(pod));
         return Err(Failure::bad_request(message));

@@ -1,14 +1,26 @@
-//! `pods/eviction`: a delete that asks politely. Disruption budgets will be asked here once there are any.
+//! `pods/eviction`: a delete that asks the Pod's disruption budget first.
+//!
+//! ```text
+//!   eviction ──► does the Pod count? ──► its budget: one less ──► marked as disrupted and deleted
+//!                     └── no: deleted        └── none left: 429
+//! ```
+
+mod decide;
 
 use axum::body::Body;
 use http::{Response, StatusCode};
+use kinds::Kind;
+use kinds::selector::Labels;
 use kinds::status::Failure;
-use serde_json::json;
+use serde_json::{Value, json};
+use store::Range;
 
 use crate::call::Call;
-use crate::deletion::DeleteOptions;
+use crate::deletion::{self, DeleteOptions};
 use crate::query::dry_run;
-use crate::{object, respond, verbs};
+use crate::registry::Next;
+use crate::request::ObjectPath;
+use crate::{object, record, respond};
 
 pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let body = call.take_body().await?;
@@ -19,8 +31,65 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     }
     let mut options = DeleteOptions::parse(&eviction["deleteOptions"], &call.query)?;
     options.dry_run |= dry_run(call.query.get("dryRun"), "CreateOptions")?;
-    verbs::delete::delete(&call, &call.path, &options).await?;
+    let pod = call.context.registry.get(&call.path).await?;
+    if decide::counts(&pod) {
+        ask_budget(&call, &pod, options.dry_run).await?;
+    }
+    evict(&call, &options).await?;
     let success =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     respond::encoded(StatusCode::CREATED, call.accept.encoding, &success)
+}
+
+/// Takes one disruption from the budget of the Pod, if it has one.
+async fn ask_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), Failure> {
+    let Some(kind) = kinds::find("policy", "v1", "poddisruptionbudgets") else { return Ok(()) };
+    let budgets = budgets(call, kind, pod).await?;
+    let budget = match budgets.as_slice() {
+        [] => return Ok(()),
+        [budget] => budget,
+        _ => {
+            let message = "This pod has more than one PodDisruptionBudget, which the eviction subresource \
+                           does not support.";
+            return Err(Failure::unreasonable(message));
+        }
+    };
+    if decide::may_go_unhealthy(pod, budget) {
+        return Ok(());
+    }
+    let name = Some(object::name(budget).to_owned());
+    let namespace = call.path.namespace.clone();
+    let path = ObjectPath { kind, namespace, name, subresource: None, legacy_watch: false };
+    let now = object::time(call.context.now());
+    let spend = |budget: &Value| decide::spend(kind, budget, object::name(pod), &now).map(Next::Replace);
+    call.context.registry.modify(&path, dry_run, spend).await?;
+    Ok(())
+}
+
+/// The budgets of the Pod's namespace that select it.
+async fn budgets(call: &Call, kind: &Kind, pod: &Value) -> Result<Vec<Value>, Failure> {
+    let prefix = format!("{}{}/", kind.storage_prefix(), call.namespace());
+    let page = call.context.registry.range(Range { prefix, ..Range::default() }).await?;
+    let mut found = Vec::new();
+    for entry in &page.entries {
+        let budget = record::decode(kind, entry)?;
+        // A budget whose selector cannot be read protects nothing; validation keeps such out.
+        let Ok(Some(selector)) = Labels::from_spec(&budget["spec"]["selector"]) else { continue };
+        if selector.matches(call.path.kind, pod) {
+            found.push(budget);
+        }
+    }
+    Ok(found)
+}
+
+/// Marks the Pod as disrupted and deletes it, as one change.
+async fn evict(call: &Call, options: &DeleteOptions) -> Result<(), Failure> {
+    let kind = call.path.kind;
+    let now = call.context.now();
+    let decide = |current: &Value| {
+        let marked = decide::disrupted(current, &object::time(now));
+        deletion::decide(kind, &marked, options, now)
+    };
+    call.context.registry.modify(&call.path, options.dry_run, decide).await?;
+    Ok(())
 }

@@ -48,7 +48,7 @@ pub(crate) async fn replace(
             // What an attempt that came too late had claimed is free again.
             claim = None;
             claim = Some(admission::update(&call.context, kind, &mut new, current)?);
-            verbs::must_be_valid(kind, &new, faults(call, &new, current))?;
+            verbs::must_be_valid(kind, &new, faults(call, part, &new, current))?;
             Ok(Next::Replace(new))
         })
         .await?;
@@ -61,8 +61,13 @@ pub(crate) async fn replace(
     Ok(changed.into_value())
 }
 
-fn faults(call: &Call, new: &Value, current: &Value) -> Vec<kinds::status::FieldError> {
-    let mut faults = kinds::validate::update(call.path.kind, new, current);
+fn faults(call: &Call, part: Part, new: &Value, current: &Value) -> Vec<kinds::status::FieldError> {
+    let rules = match part {
+        Part::Main | Part::Status => kinds::validate::update,
+        Part::EphemeralContainers => kinds::validate::ephemeral_containers,
+        Part::Resize => kinds::validate::resize,
+    };
+    let mut faults = rules(call.path.kind, new, current);
     let added: Vec<&str> =
         object::finalizers(new).filter(|name| !object::finalizers(current).any(|had| had == *name)).collect();
     if object::is_being_deleted(current) && !added.is_empty() {

@@ -21,7 +21,7 @@ const MINIMUM: &str = include_str!("golden/minimum.txt");
 /// How many groups run at a time: most of a replay is waiting for a socket.
 const AT_A_TIME: usize = 6;
 /// Seconds to wait for what the recorded server did by and by. Nothing of it takes longer here.
-const PATIENCE: &str = "5";
+const PATIENCE: &str = "3";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_as_recorded() {

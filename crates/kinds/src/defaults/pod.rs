@@ -187,7 +187,7 @@ fn tolerate_for_a_while(spec: &mut Map<String, Value>) {
 }
 
 /// Kubernetes' own class, from the requests and limits of cpu and memory.
-fn quality_of_service(spec: &Map<String, Value>) -> &'static str {
+pub(super) fn quality_of_service(spec: &Map<String, Value>) -> &'static str {
     let containers = ["initContainers", "containers"]
         .iter()
         .filter_map(|list| spec.get(*list)?.as_array())

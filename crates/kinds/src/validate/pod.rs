@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::container::{self, Role};
-use super::{Faults, in_range, items, list, names, one_of, placement, text, unique, volume};
+use super::{Faults, ephemeral, in_range, items, list, names, one_of, placement, text, unique, volume};
 use crate::status::FieldError;
 
 pub(super) fn check(path: &str, spec: &Value, faults: &mut Faults) {
@@ -19,6 +19,7 @@ pub(super) fn check(path: &str, spec: &Value, faults: &mut Faults) {
     }
     one_of(path, spec, "preemptionPolicy", &["PreemptLowerPriority", "Never"], faults);
     in_range(path, spec, "activeDeadlineSeconds", 1..=i64::from(i32::MAX), faults);
+    ephemeral::check(path, spec, faults);
     subdomain(path, spec, "nodeName", faults);
     subdomain(path, spec, "serviceAccountName", faults);
     subdomain(path, spec, "priorityClassName", faults);

@@ -11,6 +11,14 @@ pub(super) struct Options {
     pub(super) tail_lines: Option<u64>,
     pub(super) limit_bytes: Option<u64>,
     pub(super) since: Option<Timestamp>,
+    pub(super) stream: Option<Stream>,
+}
+
+/// One of the two that a container writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
 }
 
 /// Turns raw lines into what the reader gets, and stops when the reader has had enough.
@@ -33,7 +41,10 @@ impl Filter {
 
     /// Adds what the reader gets of `raw`, a line without its end.
     pub(super) fn push(&mut self, raw: &[u8], out: &mut Vec<u8>) {
-        let Some((time, partial, text)) = parse(raw) else { return };
+        let Some((time, stream, partial, text)) = parse(raw) else { return };
+        if self.options.stream.is_some_and(|wanted| wanted != stream) {
+            return;
+        }
         let too_old =
             self.options.since.is_some_and(|since| time.parse::<Timestamp>().is_ok_and(|time| time < since));
         if too_old {
@@ -58,11 +69,11 @@ impl Filter {
     }
 }
 
-/// Time, whether the line goes on, and text.
-fn parse(raw: &[u8]) -> Option<(&str, bool, &[u8])> {
+/// Time, stream, whether the line goes on, and text.
+fn parse(raw: &[u8]) -> Option<(&str, Stream, bool, &[u8])> {
     let mut parts = raw.splitn(4, |byte| *byte == b' ');
     let time = std::str::from_utf8(parts.next()?).ok()?;
-    let _stream = parts.next()?;
+    let stream = if parts.next()? == b"stderr" { Stream::Stderr } else { Stream::Stdout };
     let tag = parts.next()?;
-    Some((time, tag.first() == Some(&b'P'), parts.next().unwrap_or_default()))
+    Some((time, stream, tag.first() == Some(&b'P'), parts.next().unwrap_or_default()))
 }

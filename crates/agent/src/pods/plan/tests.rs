@@ -70,6 +70,7 @@ fn shown(plan: &Plan) -> String {
             format!("kill {container} within {grace_seconds}s {why}")
         }
         Step::Remove { id } => format!("remove {id}"),
+        Step::Resize { container, .. } => format!("resize {container}"),
         Step::Finish => "finish".to_owned(),
     });
     let wake = plan.wake.iter().map(|wake| format!("wake at {}", wake.as_second()));

@@ -1,0 +1,56 @@
+//! The resize of a running Pod: another share of processor and memory, the same promise.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Faults, items, list, text};
+use crate::defaults;
+use crate::status::FieldError;
+
+/// What a node can change while a container runs.
+const RESIZABLE: [&str; 2] = ["cpu", "memory"];
+/// Who runs a Pod without the server's word: it would not hear of the resize.
+const STATIC: &str = "kubernetes.io/config.mirror";
+
+pub(super) fn check_update(new: &Value, old: &Value, faults: &mut Faults) {
+    if !old["metadata"]["annotations"][STATIC].is_null() {
+        faults.push(FieldError::forbidden("spec", "static pods cannot be resized"));
+        return;
+    }
+    let (class, before) = (defaults::quality_of_service(&new["spec"]), text(&old["status"], "qosClass"));
+    if !before.is_empty() && class != before {
+        let message = "Pod QOS Class may not change as a result of resizing";
+        faults.push(FieldError::invalid("spec", class, message));
+    }
+    for field in ["containers", "initContainers"] {
+        for (path, container) in items("spec", &new["spec"], field) {
+            let name = text(container, "name");
+            let had = list(&old["spec"], field).iter().find(|had| text(had, "name") == name);
+            if let Some(had) = had {
+                let path = format!("{path}.resources");
+                resources(&path, &container["resources"], &had["resources"], faults);
+            }
+        }
+    }
+}
+
+fn resources(path: &str, new: &Value, old: &Value, faults: &mut Faults) {
+    for field in ["requests", "limits"] {
+        let names = |resources: &Value| -> BTreeSet<String> {
+            resources[field].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
+        };
+        let (now, before) = (names(new), names(old));
+        let path = format!("{path}.{field}");
+        for name in now.union(&before).filter(|name| !RESIZABLE.contains(&name.as_str())) {
+            if new[field][name] != old[field][name] {
+                let message = "only cpu and memory resources are mutable";
+                faults.push(FieldError::forbidden(path.clone(), message));
+            }
+        }
+        if before.difference(&now).any(|name| RESIZABLE.contains(&name.as_str())) {
+            let message = format!("resource {field} cannot be removed");
+            faults.push(FieldError::forbidden(path, message));
+        }
+    }
+}
