@@ -10,14 +10,18 @@ mod ring;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use parking_lot::RwLock;
-use store::{Change, Revision, Store, Watch, WatchError, WatchEvent};
+use store::{Change, ReadError, Revision, Store, Watch, WatchError, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use ring::Ring;
+
+/// How long a feed waits before it asks a store again that is not available.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The feeds of all resources, each started by its first watcher.
 #[derive(Debug)]
@@ -49,7 +53,7 @@ impl Feeds {
             return Ok(Arc::clone(feed));
         }
         // A watcher may ask from a revision to come; the feed starts no later than now, so that it serves all.
-        let now = self.store.revision().await.map_err(|_| WatchError::Closed)?;
+        let now = self.store.revision().await.map_err(unavailable)?;
         let start = after.min(now);
         let changes = self.store.watch(prefix, start).await?;
         let feed = Arc::new(Feed { ring: RwLock::new(Ring::new(start)), news: watch::Sender::new(()) });
@@ -61,6 +65,10 @@ impl Feeds {
         feeds.insert(prefix.to_owned(), Arc::clone(&feed));
         Ok(feed)
     }
+}
+
+fn unavailable(error: ReadError) -> WatchError {
+    WatchError::Unavailable { source: error.into() }
 }
 
 /// The latest changes of one resource.
@@ -76,22 +84,31 @@ impl Feed {
     async fn run(self: Arc<Self>, store: Arc<dyn Store>, prefix: String, mut changes: Watch) {
         loop {
             self.drain(changes).await;
-            let at = self.ring.read().upto();
-            changes = match store.watch(&prefix, at).await {
-                Ok(again) => again,
-                Err(WatchError::Compacted { .. } | WatchError::Lagged) => {
-                    let Ok(now) = store.revision().await else { break };
-                    *self.ring.write() = Ring::new(now);
-                    match store.watch(&prefix, now).await {
-                        Ok(again) => again,
-                        Err(_) => break,
-                    }
-                }
-                Err(WatchError::Closed) => break,
-            };
+            let Some(again) = self.resume(&store, &prefix).await else { break };
+            changes = again;
         }
         self.ring.write().close();
         self.news.send_replace(());
+    }
+
+    /// Watches again, as soon as the store lets it; `None` if the store has shut down.
+    async fn resume(&self, store: &Arc<dyn Store>, prefix: &str) -> Option<Watch> {
+        loop {
+            let at = self.ring.read().upto();
+            match store.watch(prefix, at).await {
+                Ok(again) => return Some(again),
+                Err(WatchError::Closed) => return None,
+                Err(WatchError::Compacted { .. } | WatchError::Lagged) => {
+                    if let Ok(now) = store.revision().await {
+                        *self.ring.write() = Ring::new(now);
+                        self.news.send_replace(());
+                        continue;
+                    }
+                }
+                Err(WatchError::Unavailable { .. }) => {}
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
     }
 
     async fn drain(&self, mut changes: Watch) {
@@ -147,7 +164,8 @@ async fn next_of_store(watch: &mut Watch) -> Result<Vec<Arc<Change>>, Ended> {
         return match watch.next().await {
             Some(Ok(WatchEvent::Change(change))) => Ok(vec![Arc::new(change)]),
             Some(Ok(WatchEvent::Progress(_))) => continue,
-            Some(Err(WatchError::Closed)) | None => Err(Ended::Closed),
+            // The client watches again from where it is.
+            Some(Err(WatchError::Closed | WatchError::Unavailable { .. })) | None => Err(Ended::Closed),
             Some(Err(WatchError::Compacted { .. } | WatchError::Lagged)) => Err(Ended::Expired),
         };
     }

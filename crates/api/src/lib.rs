@@ -15,6 +15,7 @@ mod admission;
 pub mod authentication;
 pub mod authority;
 pub mod authorization;
+mod backup;
 mod bootstrap;
 mod call;
 mod client;

@@ -203,8 +203,14 @@ fn read_failure(error: ReadError) -> Failure {
             Failure::expired(format!("The resourceVersion {} is too old: list again.", asked.0))
         }
         ReadError::Future { asked, current } => too_large_revision(asked.0, current),
-        ReadError::Unavailable { .. } => Failure::internal(Chain(&error)),
+        ReadError::Unavailable { .. } => store_unavailable(&error),
     }
+}
+
+/// 503: the store is away or cannot do this now; clients try again by themselves.
+pub(crate) fn store_unavailable(error: &(dyn std::error::Error + 'static)) -> Failure {
+    tracing::warn!(error = %Chain(error), "The store is not available");
+    Failure::unavailable("the store is not available at the moment; try again").with_retry_after(1)
 }
 
 /// 504: the client has seen a revision that this server has not.
@@ -216,5 +222,11 @@ pub(crate) fn too_large_revision(asked: u64, current: Revision) -> Failure {
 }
 
 fn write_failure(error: &WriteError) -> Failure {
-    Failure::internal(Chain(error))
+    match error {
+        WriteError::Conflict { .. } => Failure::internal(Chain(error)),
+        WriteError::TooLarge { .. } => {
+            Failure::new(413, "RequestEntityTooLarge", "the object is larger than the store takes")
+        }
+        WriteError::Unavailable { .. } => store_unavailable(error),
+    }
 }

@@ -10,19 +10,37 @@ use http::Response;
 use http::header::{ACCEPT, CONTENT_LENGTH, UPGRADE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kinds::status::Failure;
+use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::Predicate;
 
 use crate::accept::{Accept, Encoding};
 use crate::call::Call;
 use crate::context::Context;
-use crate::{access, documents, respond, verbs};
+use crate::{access, backup, documents, respond, verbs};
 
 /// As much as a body may have: the limit of Kubernetes.
 const MAX_BODY: usize = 3 << 20;
 
+/// What is smaller is sent as it is: packing it would cost more time than it saves.
+const COMPRESSED_FROM: u64 = 128 << 10;
+
+/// Whole answers of some size are compressed for those who accept it; streams such as watches never are.
+#[derive(Clone, Copy, Debug)]
+struct IsLarge;
+
+impl Predicate for IsLarge {
+    fn should_compress<B: http_body::Body>(&self, response: &Response<B>) -> bool {
+        response.body().size_hint().exact().is_some_and(|size| size >= COMPRESSED_FROM)
+    }
+}
+
 /// The whole API. Who asks is an extension of the request.
 pub(crate) fn build(context: Arc<Context>) -> Router {
-    Router::new().fallback(answer).with_state(context).layer(CatchPanicLayer::custom(panicked))
+    let gzip = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(IsLarge);
+    let router = Router::new().fallback(answer).with_state(context);
+    router.layer(CatchPanicLayer::custom(panicked)).layer(gzip)
 }
 
 async fn answer(State(context): State<Arc<Context>>, request: Request) -> Response<Body> {
@@ -37,6 +55,9 @@ async fn answer(State(context): State<Arc<Context>>, request: Request) -> Respon
 async fn dispatch(context: Arc<Context>, request: Request) -> Result<Response<Body>, Failure> {
     let (parts, body) = read_whole(request).await?.into_parts();
     let user = access::user(&context, &parts)?;
+    if parts.uri.path() == backup::PATH {
+        return backup::handle(&context, &user).await;
+    }
     if let Some(document) = documents::find(&context, &parts) {
         access::may_see_path(&user, &parts)?;
         return document;

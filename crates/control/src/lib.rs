@@ -14,6 +14,7 @@ pub mod garbage;
 pub mod informer;
 pub mod job;
 pub mod key;
+pub mod leader;
 pub mod namespace;
 pub mod node_lifecycle;
 pub mod owner;

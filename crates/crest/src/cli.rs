@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::server::ServerOptions;
 use crate::settings::{Settings, parse_instance};
+use crate::store_verbs::StoreVerb;
 
 /// One pool of machines for online services and batch jobs, behind a Kubernetes API.
 #[derive(Debug, Parser)]
@@ -25,6 +27,11 @@ pub(crate) enum Command {
     Down(DownOptions),
     /// Run the cluster in the foreground, logging to standard error
     Run(RunOptions),
+    /// Run the API server, alone or with controllers and schedulers, on this host or on one etcd with others
+    Server(ServerOptions),
+    /// Back up, restore and check what the API server stores
+    #[command(subcommand)]
+    Store(StoreVerb),
     /// Say what runs and how it fares
     Status(StatusOptions),
     /// Print the administrator's kubeconfig
@@ -48,7 +55,7 @@ struct Place {
     #[arg(long, global = true, default_value = "127.0.0.1")]
     address: Ipv4Addr,
     /// Port of the Kubernetes API
-    #[arg(long, global = true, default_value_t = 6443, env = "CREST_API_PORT")]
+    #[arg(long, visible_alias = "port", global = true, default_value_t = 6443, env = "CREST_API_PORT")]
     api_port: u16,
     /// Port of the node's own API, which serves logs and exec
     #[arg(long, global = true, default_value_t = 10250, env = "CREST_KUBELET_PORT")]
@@ -78,15 +85,32 @@ pub(crate) struct UpOptions {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunOptions {
+    #[command(flatten)]
+    pub(crate) logging: LogOptions,
+    /// Leave the terminal's session (set by `crest up`)
+    #[arg(long, hide = true)]
+    pub(crate) detached: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LogOptions {
     /// What to log: a level, or directives such as `warn,api=debug`
     #[arg(long, default_value = "info", env = "CREST_LOG")]
     pub(crate) log: String,
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
-    /// Leave the terminal's session (set by `crest up`)
-    #[arg(long, hide = true)]
-    pub(crate) detached: bool,
+}
+
+impl LogOptions {
+    /// Logs from now on.
+    pub(crate) fn init(&self) -> anyhow::Result<()> {
+        let format = match self.log_format {
+            LogFormat::Text => kit::telemetry::Format::Text,
+            LogFormat::Json => kit::telemetry::Format::Json,
+        };
+        Ok(kit::telemetry::init(&self.log, format)?)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -185,6 +209,8 @@ impl Cli {
             service_cidr: place.service_cidr.clone(),
             state_parent: place.state_parent.clone(),
             run_parent: place.run_parent.clone(),
+            own_state_dir: None,
+            own_pki_dir: None,
         }
     }
 }

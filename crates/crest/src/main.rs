@@ -9,8 +9,10 @@ mod image;
 mod preflight;
 mod refusal;
 mod run;
+mod server;
 mod settings;
 mod status;
+mod store_verbs;
 mod up;
 
 use std::ffi::OsString;
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
         _ => {}
     }
     match execute(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("crest: {}", refusal::explained(&error));
             ExitCode::FAILURE
@@ -37,9 +39,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(cli: Cli) -> anyhow::Result<()> {
+fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let settings = cli.settings();
     match cli.command {
+        Command::Store(verb) => return store_verbs::execute(&settings, verb),
+        Command::Server(options) => server::server(&settings, &options),
         Command::Up(options) => up::up(&settings, &options),
         Command::Run(options) => run::run(&settings, &options),
         Command::Down(options) => down::down(&settings, &options),
@@ -51,5 +55,6 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
             cli::print_completion(shell);
             Ok(())
         }
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

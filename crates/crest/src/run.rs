@@ -5,7 +5,7 @@
 //! ```
 //! Ending it ends none of the containers: they are adopted at the next start. `crest down` ends them.
 
-mod certificates;
+pub(crate) mod certificates;
 pub(crate) mod roles;
 
 use std::fs::{self, Permissions};
@@ -16,7 +16,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{LogFormat, RunOptions};
+use crate::cli::RunOptions;
 use crate::daemon::InstanceLock;
 use crate::settings::Settings;
 
@@ -24,11 +24,7 @@ pub(crate) fn run(settings: &Settings, options: &RunOptions) -> anyhow::Result<(
     if options.detached {
         rustix::process::setsid().context("cannot leave the terminal's session")?;
     }
-    let format = match options.log_format {
-        LogFormat::Text => kit::telemetry::Format::Text,
-        LogFormat::Json => kit::telemetry::Format::Json,
-    };
-    kit::telemetry::init(&options.log, format)?;
+    options.logging.init()?;
     anyhow::ensure!(rustix::process::geteuid().is_root(), "`crest run` needs root: run it with sudo");
     prepare_folders(settings)?;
     let _lock = InstanceLock::take(&settings.run_dir())?;
@@ -51,7 +47,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn until_signalled() {
+pub(crate) async fn until_signalled() {
     let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
         // Without handlers the signals end the process at once, which is safe at any moment.

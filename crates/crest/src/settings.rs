@@ -17,12 +17,21 @@ pub(crate) struct Settings {
     /// Folders above the instance's own, `/var/lib` and `/run` unless a test says otherwise.
     pub(crate) state_parent: PathBuf,
     pub(crate) run_parent: PathBuf,
+    /// Instead of the folder that the instance's name gives.
+    pub(crate) own_state_dir: Option<PathBuf>,
+    /// Instead of `pki` in the state folder: an authority that several servers share.
+    pub(crate) own_pki_dir: Option<PathBuf>,
 }
 
 impl Settings {
+    /// The same instance with other folders, where they are given.
+    pub(crate) fn with_folders(&self, state_dir: Option<PathBuf>, pki_dir: Option<PathBuf>) -> Self {
+        Self { own_state_dir: state_dir, own_pki_dir: pki_dir, ..self.clone() }
+    }
+
     /// What survives a reboot: objects, certificates, images, logs.
     pub(crate) fn state_dir(&self) -> PathBuf {
-        self.state_parent.join(&self.instance)
+        self.own_state_dir.clone().unwrap_or_else(|| self.state_parent.join(&self.instance))
     }
 
     /// What a reboot clears: sockets, locks, pinned namespaces.
@@ -35,7 +44,7 @@ impl Settings {
     }
 
     pub(crate) fn pki_dir(&self) -> PathBuf {
-        self.state_dir().join("pki")
+        self.own_pki_dir.clone().unwrap_or_else(|| self.state_dir().join("pki"))
     }
 
     pub(crate) fn store_file(&self) -> PathBuf {

@@ -1,6 +1,7 @@
 //! `crest status`, `crest kubeconfig`, and whether the cluster can take work.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -23,8 +24,12 @@ pub(crate) enum Health {
 
 /// A client with the administrator's rights, from the kubeconfig that the running process wrote.
 pub(crate) async fn client(settings: &Settings) -> anyhow::Result<kube::Client> {
-    let path = settings.kubeconfig();
-    let kubeconfig = Kubeconfig::read_from(&path).with_context(|| {
+    client_of(&settings.kubeconfig()).await
+}
+
+/// A client as the kubeconfig at `path` says.
+pub(crate) async fn client_of(path: &Path) -> anyhow::Result<kube::Client> {
+    let kubeconfig = Kubeconfig::read_from(path).with_context(|| {
         format!("cannot use `{}`; it is root's alone, and `crest up` writes it", path.display())
     })?;
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;

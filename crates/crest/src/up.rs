@@ -57,14 +57,14 @@ fn start(settings: &Settings, options: &RunOptions) -> anyhow::Result<Child> {
 
 /// The command line of the background process: the same place, told in full.
 fn arguments(settings: &Settings, options: &RunOptions) -> Vec<OsString> {
-    let format = match options.log_format {
+    let format = match options.logging.log_format {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
     };
     let mut arguments: Vec<OsString> =
         ["run", "--detached", "--log-format", format].map(OsString::from).to_vec();
     let named: [(&str, OsString); 9] = [
-        ("--log", options.log.clone().into()),
+        ("--log", options.logging.log.clone().into()),
         ("--instance", settings.instance.clone().into()),
         ("--address", settings.address.to_string().into()),
         ("--api-port", settings.api_port.to_string().into()),

@@ -8,9 +8,11 @@
 //! Reads of the present never touch the file, so they go on when the disk does not. An idle store costs nothing:
 //! no thread wakes without a request.
 
+mod check;
 mod compaction;
 mod file;
 mod record;
+mod restore;
 mod state;
 mod watch;
 mod writer;
@@ -26,8 +28,10 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use tokio::sync::oneshot;
 
+pub use self::check::{CheckError, Report, check};
 pub use self::compaction::Keep;
 pub use self::file::OpenError;
+pub use self::restore::{RestoreError, restore};
 
 use self::file::{File, FileError, View};
 use self::state::State;
@@ -157,7 +161,7 @@ impl Store for Embedded {
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, WatchError> {
-        watch::start(self.shared.clone(), prefix, after)
+        crate::watch::start(self.shared.clone(), self.shared.options.watch_buffer, prefix, after).await
     }
 
     async fn compact(&self, upto: Revision) -> Result<(), WriteError> {

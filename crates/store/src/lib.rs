@@ -9,9 +9,12 @@
 //!
 //! This room knows nothing of Kubernetes: keys are strings, values are bytes.
 
+pub mod backup;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod embedded;
+pub mod etcd;
+mod watch;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -123,7 +126,11 @@ pub enum WriteError {
     /// The expectation did not hold; here is what stands there instead.
     #[error("`{key}` is not as expected")]
     Conflict { key: String, current: Option<Entry> },
-    /// The disk is full or refuses writes; the store goes on serving reads.
+    /// The value is larger than the store takes.
+    #[error("the value of `{key}` is too large for the store")]
+    TooLarge { key: String },
+    /// The disk is full or refuses writes, in which case reads go on; or the store cannot be reached, in which case
+    /// the write may have happened all the same.
     #[error("the store cannot write")]
     Unavailable { source: Box<dyn std::error::Error + Send + Sync> },
 }
@@ -135,6 +142,8 @@ pub enum WatchError {
     Compacted { asked: Revision, oldest: Revision },
     #[error("the watcher is too slow and was dropped")]
     Lagged,
+    #[error("cannot read the store's history")]
+    Unavailable { source: Box<dyn std::error::Error + Send + Sync> },
     #[error("the store has shut down")]
     Closed,
 }

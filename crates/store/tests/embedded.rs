@@ -13,7 +13,7 @@ use store::{Change, Expect, Range, ReadError, Revision, Store, WatchError, Watch
 use tempfile::TempDir;
 
 mod conformance {
-    store::conformance_tests!(super::empty);
+    store::conformance_tests!(async || Some(super::empty().await));
 }
 
 async fn empty() -> (Arc<Embedded>, TempDir) {
@@ -212,4 +212,63 @@ async fn damage_is_noticed() {
         }
     }
     assert!(refused >= 10, "only {refused} of 60 damaged files were refused");
+}
+
+/// A store with changes of all sorts behind it, and a backup of it, taken while it is open.
+async fn backed_up() -> (Arc<Embedded>, TempDir, Vec<u8>) {
+    let (store, directory) = empty().await;
+    for number in 0..20 {
+        write(&store, &format!("key/{}", number % 7), &number.to_string()).await;
+    }
+    let gone = write(&store, "gone", "1").await;
+    store.delete("gone", gone).await.unwrap();
+    let page = store::backup::snapshot(&*store).await.unwrap();
+    let backup = store::backup::chunks(page).collect::<Vec<_>>().concat();
+    (store, directory, backup)
+}
+
+#[tokio::test]
+async fn a_restored_store_has_the_same_objects_at_the_same_revisions() {
+    let (store, directory, backup) = backed_up().await;
+    write(&store, "later", "1").await;
+    let path = directory.path().join("restored");
+    let mut told = Vec::new();
+    let head = store::embedded::restore(&path, &*backup, |done| told.push(done)).unwrap();
+    assert_eq!((head.objects, told.last()), (7, Some(&7)));
+    let report = store::embedded::check(&path).unwrap();
+    assert_eq!((report.objects, report.revision, report.compacted), (7, Revision(23), Revision(23)));
+
+    let restored = Embedded::open(&path, Options::default()).unwrap();
+    let at = Some(Revision(23));
+    let expected = store.range(Range { at, ..Range::default() }).await.unwrap();
+    let page = restored.range(Range::default()).await.unwrap();
+    assert_eq!((&page.entries, page.revision), (&expected.entries, expected.revision));
+    let before = restored.watch("", Revision(22)).await.map(drop);
+    assert!(matches!(before, Err(WatchError::Compacted { .. })), "{before:?}");
+    assert_eq!(write(&restored, "key/0", "new").await, Revision(24));
+    drop(restored);
+    assert_eq!(store::embedded::check(&path).unwrap().changes, 8);
+}
+
+#[tokio::test]
+async fn a_damaged_backup_leaves_no_store() {
+    let (_store, directory, mut backup) = backed_up().await;
+    let path = directory.path().join("restored");
+    let place = backup.len() / 2;
+    backup[place] ^= 1;
+    store::embedded::restore(&path, &*backup, |_| {}).unwrap_err();
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "only the store itself is left");
+}
+
+#[tokio::test]
+async fn a_check_tells_sound_from_damaged_and_from_in_use() {
+    use store::embedded::{CheckError, check};
+    let (store, directory, _) = backed_up().await;
+    let path = directory.path().join("store");
+    assert!(matches!(check(&path), Err(CheckError::Open(OpenError::InUse { .. }))));
+    drop(store);
+    assert_eq!(check(&path).unwrap().objects, 7);
+    assert!(matches!(check(&directory.path().join("none")), Err(CheckError::Missing { .. })));
+    fs::write(&path, b"garbage").unwrap();
+    assert!(matches!(check(&path), Err(CheckError::Open(OpenError::Corrupt { .. }))));
 }

@@ -22,6 +22,7 @@ use crate::call::Call;
 use crate::context::Context;
 use crate::feed::{Ended, Source};
 use crate::query::{Query, Selection, list_options_invalid};
+use crate::registry::store_unavailable;
 use crate::respond;
 use event::EventWriter;
 
@@ -97,6 +98,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
         Ok(source) => State::Live(source),
         Err(WatchError::Compacted { .. } | WatchError::Lagged) => State::Over(Some(Ended::Expired)),
         Err(WatchError::Closed) => State::Over(None),
+        Err(error @ WatchError::Unavailable { .. }) => return Err(store_unavailable(&error)),
     };
     let bookmarks = call.query.flag("allowWatchBookmarks").then(bookmark_timer);
     let watcher = Watcher {

@@ -12,22 +12,27 @@ use crate::settings::Settings;
 
 /// Where each party's certificate lies.
 #[derive(Clone, Debug)]
-pub(super) struct Certificates {
-    pub(super) authority: PathBuf,
+pub(crate) struct Certificates {
+    pub(crate) authority: PathBuf,
     pub(super) api_server: PairPaths,
     /// With which the API server calls the agents.
     pub(super) kubelet_client: PairPaths,
     pub(super) agent: PairPaths,
 }
 
-pub(super) fn prepare(settings: &Settings, node: &str) -> anyhow::Result<Certificates> {
+pub(crate) fn prepare(settings: &Settings, node: &str) -> anyhow::Result<Certificates> {
     let now = kit::clock::wall();
     let authority =
         Authority::build(&settings.pki_dir(), now).context("cannot set up the cluster's authority")?;
     let address = IpAddr::from(settings.address);
     let service = first_address(&settings.service_cidr)?;
     let holder = Holder::api_server([node.to_owned()], [address], service);
-    let api_server = authority.certificate("api-server", &holder, now)?;
+    // Servers that share an authority have each a certificate of their own.
+    let name = match &settings.own_pki_dir {
+        None => "api-server".to_owned(),
+        Some(_) => format!("api-server-{}-{}", settings.address, settings.api_port),
+    };
+    let api_server = authority.certificate(&name, &holder, now)?;
     let holder = Holder::client("kube-apiserver-kubelet-client", "system:masters");
     let kubelet_client = authority.certificate("kubelet-client", &holder, now)?;
     let agent = authority.certificate("agent", &Holder::agent(node, [address]), now)?;

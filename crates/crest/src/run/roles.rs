@@ -14,11 +14,15 @@ use crate::settings::Settings;
 
 /// Everything that runs, by role.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     roles: Vec<JoinHandle<()>>,
 }
 
 impl Cluster {
+    pub(crate) fn new(roles: Vec<JoinHandle<()>>) -> Self {
+        Self { roles }
+    }
+
     /// Opens the store, binds the sockets, starts all roles. An error here means that nothing was started.
     pub(super) async fn start(settings: &Settings, token: &CancellationToken) -> anyhow::Result<Self> {
         let node = node_name()?;
@@ -48,11 +52,11 @@ impl Cluster {
             start("control", token, |token| control::run(control, token)),
             start_fallible("fuxi", token, |token| control::fuxi::run(batch, token)),
         ];
-        Ok(Self { roles })
+        Ok(Self::new(roles))
     }
 
     /// Waits until every role has ended after the token was cancelled.
-    pub(super) async fn ended(self) {
+    pub(crate) async fn ended(self) {
         for role in self.roles {
             // A role that panicked has logged it; the others are waited for all the same.
             let _ended = role.await;
@@ -67,7 +71,7 @@ struct Clients {
 }
 
 /// Runs a role; when it ends, whatever the reason, the process ends: it is started again as a whole.
-fn start<F>(
+pub(crate) fn start<F>(
     name: &'static str,
     token: &CancellationToken,
     role: impl FnOnce(CancellationToken) -> F,
@@ -84,7 +88,7 @@ where
     })
 }
 
-fn start_fallible<F, E>(
+pub(crate) fn start_fallible<F, E>(
     name: &'static str,
     token: &CancellationToken,
     role: impl FnOnce(CancellationToken) -> F,
@@ -103,7 +107,7 @@ where
     })
 }
 
-fn node_name() -> anyhow::Result<String> {
+pub(crate) fn node_name() -> anyhow::Result<String> {
     let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     // Kubernetes names nodes by DNS rules; a host may be named otherwise.
     let name: String =
@@ -113,7 +117,7 @@ fn node_name() -> anyhow::Result<String> {
     Ok(name)
 }
 
-fn api_config(settings: &Settings, certificates: &Certificates) -> api::Config {
+pub(crate) fn api_config(settings: &Settings, certificates: &Certificates) -> api::Config {
     api::Config {
         listen: settings.api_address(),
         advertised: None,

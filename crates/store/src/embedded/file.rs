@@ -67,6 +67,9 @@ pub(super) enum FileError {
     Reopen { source: Box<OpenError> },
 }
 
+/// Whatever the storage engine and the file system may complain of.
+pub(super) type Problem = Box<dyn std::error::Error + Send + Sync>;
+
 fn engine(error: impl Into<redb::Error>) -> FileError {
     FileError::Engine { source: error.into() }
 }
@@ -198,6 +201,23 @@ impl File {
         transaction.commit().map_err(engine)
     }
 
+    /// Adds objects as they stood when they were last changed, and says that the store is at `revision` with no
+    /// history before it.
+    pub(super) fn seed(&self, entries: &[Entry], revision: Revision) -> Result<(), FileError> {
+        let transaction = self.database.begin_write().map_err(engine)?;
+        {
+            let mut log = transaction.open_table(LOG).map_err(engine)?;
+            for entry in entries {
+                let change = Change::Put { entry: entry.clone(), previous: None };
+                log.insert(entry.modified.0, encode(&change).as_slice()).map_err(engine)?;
+            }
+            let mut facts = transaction.open_table(FACTS).map_err(engine)?;
+            facts.insert(COMPACTED, revision.0).map_err(engine)?;
+            facts.insert(REVISION, revision.0).map_err(engine)?;
+        }
+        transaction.commit().map_err(engine)
+    }
+
     /// A snapshot of the file as last committed.
     pub(super) fn view(&self) -> Result<View, FileError> {
         let transaction = self.database.begin_read().map_err(engine)?;
@@ -233,6 +253,22 @@ impl View {
             }
         }
         Ok(changes)
+    }
+
+    /// Reads every record, and that what stood before each change is still there where it must be. Tells how many
+    /// changes there are.
+    pub(super) fn verify(&self) -> Result<u64, FileError> {
+        let mut count = 0;
+        for item in self.log.iter().map_err(engine)? {
+            let (number, bytes) = item.map_err(engine)?;
+            let at = number.value();
+            let record = Record::decode(bytes.value()).ok_or(FileError::Malformed { revision: at })?;
+            if at > self.compacted.0 {
+                self.change(at, &record)?;
+            }
+            count += 1;
+        }
+        Ok(count)
     }
 
     fn change(&self, at: u64, record: &Record<'_>) -> Result<Change, FileError> {
@@ -300,7 +336,7 @@ fn forget(log: &mut redb::Table<'_, u64, &[u8]>, from: Revision, upto: Revision)
 
 /// Makes a new file under another name and gives it its own in one step, so that a crash leaves either a whole
 /// store or none. A link, not a rename: if another process was faster, its file stays and is opened.
-fn create(path: &Path, cache_bytes: usize) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn create(path: &Path, cache_bytes: usize) -> Result<(), Problem> {
     let draft = path.with_extension(format!("draft-{}", std::process::id()));
     let outcome = fill(&draft, cache_bytes).and_then(|()| match fs::hard_link(&draft, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
@@ -314,12 +350,18 @@ fn create(path: &Path, cache_bytes: usize) -> Result<(), Box<dyn std::error::Err
     Ok(fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?)
 }
 
-fn fill(draft: &Path, cache_bytes: usize) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn fill(draft: &Path, cache_bytes: usize) -> Result<(), Problem> {
+    begin(draft, cache_bytes).map(drop)
+}
+
+/// A new file with the tables of a store, and nothing in them.
+pub(super) fn begin(draft: &Path, cache_bytes: usize) -> Result<File, Problem> {
     let database = Database::builder().set_cache_size(cache_bytes).create(draft)?;
     let transaction = database.begin_write()?;
     transaction.open_table(LOG)?;
     transaction.open_table(FACTS)?.insert(FORMAT, KNOWN_FORMAT)?;
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    Ok(File { database })
 }
 
 fn refusal(path: &Path, error: DatabaseError) -> OpenError {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::file::Loaded;
-use super::watch::Watcher;
+use crate::watch::Watchers;
 use crate::{Change, Entry, Page, Range, ReadError, Revision};
 
 /// A current object without its key, which the index holds.
@@ -32,14 +32,14 @@ pub(super) struct State {
     pub(super) revision: Revision,
     /// History up to and including this revision is forgotten; the objects as they stood then can still be read.
     pub(super) compacted: Revision,
-    watchers: Vec<Watcher>,
+    pub(super) watchers: Watchers,
     pub(super) is_closed: bool,
 }
 
 impl State {
     pub(super) fn new(loaded: Loaded) -> Self {
         let Loaded { index, revision, compacted } = loaded;
-        Self { index, revision, compacted, watchers: Vec::new(), is_closed: false }
+        Self { index, revision, compacted, watchers: Watchers::default(), is_closed: false }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Entry> {
@@ -85,7 +85,7 @@ impl State {
             self.revision = change.revision();
         }
         let revision = self.revision;
-        self.watchers.retain_mut(|watcher| watcher.feed(changes, revision));
+        self.watchers.tell(changes, revision);
     }
 
     fn set(&mut self, entry: &Entry) {
@@ -93,16 +93,10 @@ impl State {
         self.index.insert(entry.key.clone(), stored);
     }
 
-    pub(super) fn register(&mut self, watcher: Watcher) {
-        // Nobody tells when a watch is dropped, and a quiet store has no other moment to notice.
-        self.watchers.retain(Watcher::is_alive);
-        self.watchers.push(watcher);
-    }
-
     /// Ends all watches.
     pub(super) fn close(&mut self) {
         self.is_closed = true;
-        self.watchers.clear();
+        self.watchers.close();
     }
 }
 
