@@ -13,9 +13,22 @@ use protox::Compiler;
 use protox::file::{ChainFileResolver, DescriptorSetFileResolver, IncludeFileResolver};
 
 const OURS: &[&str] = &[
+    "k8s.io/api/admissionregistration/v1/generated.proto",
+    "k8s.io/api/apiextensions/v1/generated.proto",
+    "k8s.io/api/apiregistration/v1/generated.proto",
+    "k8s.io/api/autoscaling/v1/generated.proto",
+    "k8s.io/api/autoscaling/v2/generated.proto",
     "k8s.io/api/batch/v1/generated.proto",
+    "k8s.io/api/certificates/v1/generated.proto",
+    "k8s.io/api/discovery/v1/generated.proto",
     "k8s.io/api/events/v1/generated.proto",
+    "k8s.io/api/flowcontrol/v1/generated.proto",
+    "k8s.io/api/networking/v1/generated.proto",
+    "k8s.io/api/node/v1/generated.proto",
+    "k8s.io/api/policy/v1/generated.proto",
+    "k8s.io/api/resource/v1/generated.proto",
     "k8s.io/api/scheduling/v1/generated.proto",
+    "k8s.io/api/storage/v1/generated.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -31,6 +31,8 @@ pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
         Verb::Get => get::handle(&call).await,
         Verb::List => list::handle(&call).await,
         Verb::Watch => watch::handle(&call).await,
+        // Reviews are answered, not kept.
+        Verb::Create if !call.path.kind.is_stored() => Err(Failure::method_not_allowed()),
         Verb::Create => create::handle(call).await,
         Verb::Update => update::handle(call).await,
         Verb::Patch => patch::handle(call).await,

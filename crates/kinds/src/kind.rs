@@ -1,5 +1,13 @@
 //! The table of kinds: what the server serves, under which path, with which verbs. One entry adds a kind.
 
+mod access;
+mod cluster;
+mod core;
+mod extensions;
+mod workloads;
+
+use std::sync::LazyLock;
+
 /// Whether the objects of a kind live in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
@@ -66,6 +74,11 @@ impl Kind {
         format!("{}List", self.kind)
     }
 
+    /// Whether its objects are kept. Reviews, bindings and the like are only asked for and answered.
+    pub fn is_stored(&self) -> bool {
+        self.verbs.contains(&"create") && self.verbs.contains(&"list")
+    }
+
     pub fn is_namespaced(&self) -> bool {
         self.scope == Scope::Namespaced
     }
@@ -88,7 +101,7 @@ impl Kind {
 
 /// All kinds, in the order in which discovery lists their groups.
 pub fn all() -> &'static [Kind] {
-    KINDS
+    &KINDS
 }
 
 /// The kind behind a path.
@@ -115,203 +128,96 @@ const ALL_VERBS: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const READ_WRITE: &[&str] = &["get", "patch", "update"];
 const CONNECT: &[&str] = &["create", "get"];
+const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 
-/// What most entries have in common, so that an entry says only what is its own.
-const BASE: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "",
-    plural: "",
-    singular: "",
-    short_names: &[],
-    categories: &[],
-    scope: Scope::Namespaced,
-    subresources: &[],
-    verbs: ALL_VERBS,
-    schema: "",
-    storage_group: "",
-};
-
-const fn status_of(group: &'static str, version: &'static str, kind: &'static str) -> Subresource {
-    Subresource { name: "status", group, version, kind, verbs: READ_WRITE }
+/// What the kinds of one group version have in common, so that an entry says only what is its own.
+const fn group(group: &'static str, version: &'static str) -> Kind {
+    Kind {
+        group,
+        version,
+        kind: "",
+        plural: "",
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        scope: Scope::Namespaced,
+        subresources: &[],
+        verbs: ALL_VERBS,
+        schema: "",
+        storage_group: group,
+    }
 }
 
-const fn connect(name: &'static str, kind: &'static str) -> Subresource {
-    Subresource { name, group: "", version: "v1", kind, verbs: CONNECT }
+/// A subresource that is read and written, with bodies of `kind` in version `v1` of `group`.
+const fn part(name: &'static str, group: &'static str, kind: &'static str) -> Subresource {
+    Subresource { name, group, version: "v1", kind, verbs: READ_WRITE }
 }
 
-const SCALE: Subresource =
-    Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: READ_WRITE };
+const SCALE: Subresource = part("scale", "autoscaling", "Scale");
 
-static KINDS: &[Kind] = &[
-    Kind {
-        kind: "ConfigMap",
-        plural: "configmaps",
-        singular: "configmap",
-        short_names: &["cm"],
-        schema: "io.k8s.api.core.v1.ConfigMap",
-        ..BASE
-    },
-    Kind {
-        kind: "Event",
-        plural: "events",
-        singular: "event",
-        short_names: &["ev"],
-        schema: "io.k8s.api.core.v1.Event",
-        ..BASE
-    },
-    Kind {
-        kind: "Namespace",
-        plural: "namespaces",
-        singular: "namespace",
-        short_names: &["ns"],
-        scope: Scope::Cluster,
-        // As in Kubernetes: namespaces cannot be deleted as a collection.
-        verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
-        subresources: &[
-            Subresource { name: "finalize", group: "", version: "v1", kind: "Namespace", verbs: &["update"] },
-            status_of("", "v1", "Namespace"),
-        ],
-        schema: "io.k8s.api.core.v1.Namespace",
-        ..BASE
-    },
-    Kind {
-        kind: "Node",
-        plural: "nodes",
-        singular: "node",
-        short_names: &["no"],
-        scope: Scope::Cluster,
-        subresources: &[status_of("", "v1", "Node")],
-        schema: "io.k8s.api.core.v1.Node",
-        ..BASE
-    },
-    Kind {
-        kind: "Pod",
-        plural: "pods",
-        singular: "pod",
-        short_names: &["po"],
-        categories: &["all"],
-        subresources: &[
-            connect("attach", "PodAttachOptions"),
-            Subresource { name: "binding", group: "", version: "v1", kind: "Binding", verbs: &["create"] },
-            Subresource {
-                name: "eviction",
-                group: "policy",
-                version: "v1",
-                kind: "Eviction",
-                verbs: &["create"],
-            },
-            connect("exec", "PodExecOptions"),
-            Subresource { name: "log", group: "", version: "v1", kind: "Pod", verbs: &["get"] },
-            connect("portforward", "PodPortForwardOptions"),
-            status_of("", "v1", "Pod"),
-        ],
-        schema: "io.k8s.api.core.v1.Pod",
-        ..BASE
-    },
-    Kind {
-        kind: "Secret",
-        plural: "secrets",
-        singular: "secret",
-        schema: "io.k8s.api.core.v1.Secret",
-        ..BASE
-    },
-    Kind {
-        kind: "ServiceAccount",
-        plural: "serviceaccounts",
-        singular: "serviceaccount",
-        short_names: &["sa"],
-        schema: "io.k8s.api.core.v1.ServiceAccount",
-        ..BASE
-    },
-    Kind {
-        kind: "Service",
-        plural: "services",
-        singular: "service",
-        short_names: &["svc"],
-        categories: &["all"],
-        subresources: &[status_of("", "v1", "Service")],
-        schema: "io.k8s.api.core.v1.Service",
-        ..BASE
-    },
-    Kind {
-        group: "apps",
-        kind: "Deployment",
-        plural: "deployments",
-        singular: "deployment",
-        short_names: &["deploy"],
-        categories: &["all"],
-        subresources: &[SCALE, status_of("apps", "v1", "Deployment")],
-        schema: "io.k8s.api.apps.v1.Deployment",
-        storage_group: "apps",
-        ..BASE
-    },
-    Kind {
-        group: "apps",
-        kind: "ReplicaSet",
-        plural: "replicasets",
-        singular: "replicaset",
-        short_names: &["rs"],
-        categories: &["all"],
-        subresources: &[SCALE, status_of("apps", "v1", "ReplicaSet")],
-        schema: "io.k8s.api.apps.v1.ReplicaSet",
-        storage_group: "apps",
-        ..BASE
-    },
-    Kind {
-        group: "events.k8s.io",
-        kind: "Event",
-        plural: "events",
-        singular: "event",
-        short_names: &["ev"],
-        schema: "io.k8s.api.events.v1.Event",
-        ..BASE
-    },
-    Kind {
-        group: "batch",
-        kind: "Job",
-        plural: "jobs",
-        singular: "job",
-        categories: &["all"],
-        subresources: &[status_of("batch", "v1", "Job")],
-        schema: "io.k8s.api.batch.v1.Job",
-        storage_group: "batch",
-        ..BASE
-    },
-    Kind {
-        group: "scheduling.k8s.io",
-        kind: "PriorityClass",
-        plural: "priorityclasses",
-        singular: "priorityclass",
-        short_names: &["pc"],
-        scope: Scope::Cluster,
-        schema: "io.k8s.api.scheduling.v1.PriorityClass",
-        storage_group: "scheduling.k8s.io",
-        ..BASE
-    },
-    Kind {
-        group: "coordination.k8s.io",
-        kind: "Lease",
-        plural: "leases",
-        singular: "lease",
-        schema: "io.k8s.api.coordination.v1.Lease",
-        storage_group: "coordination.k8s.io",
-        ..BASE
-    },
-    Kind {
-        group: model::names::GROUP,
-        version: "v1alpha1",
-        kind: "DagJob",
-        plural: "dagjobs",
-        singular: "dagjob",
-        short_names: &["dj"],
-        categories: &["all"],
-        subresources: &[status_of(model::names::GROUP, "v1alpha1", "DagJob")],
-        schema: "dev.crest.v1alpha1.DagJob",
-        storage_group: model::names::GROUP,
-        ..BASE
-    },
+/// How entries are written.
+impl Kind {
+    /// A kind whose objects live in namespaces; the names are kind, singular, plural and schema.
+    const fn namespaced(self, [kind, singular, plural, schema]: [&'static str; 4]) -> Self {
+        Self { kind, singular, plural, schema, ..self }
+    }
+
+    /// As [`Kind::namespaced`] for objects of the whole cluster.
+    const fn cluster(self, names: [&'static str; 4]) -> Self {
+        Self { scope: Scope::Cluster, ..self.namespaced(names) }
+    }
+
+    const fn short(self, short_names: &'static [&'static str]) -> Self {
+        Self { short_names, ..self }
+    }
+
+    const fn within(self, categories: &'static [&'static str]) -> Self {
+        Self { categories, ..self }
+    }
+
+    const fn verbs(self, verbs: &'static [&'static str]) -> Self {
+        Self { verbs, ..self }
+    }
+
+    const fn with(self, subresources: &'static [Subresource]) -> Self {
+        Self { subresources, ..self }
+    }
+}
+
+static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| GROUPS.concat());
+
+/// The group versions in discovery's order: the preferred version of a group stands first.
+const GROUPS: &[&[Kind]] = &[
+    core::CORE_KINDS,
+    extensions::APIREGISTRATION_KINDS,
+    workloads::APPS_KINDS,
+    cluster::EVENTS_KINDS,
+    access::AUTHENTICATION_KINDS,
+    access::AUTHORIZATION_KINDS,
+    workloads::AUTOSCALING_V2_KINDS,
+    workloads::AUTOSCALING_V1_KINDS,
+    workloads::BATCH_KINDS,
+    access::CERTIFICATES_KINDS,
+    cluster::NETWORKING_KINDS,
+    workloads::POLICY_KINDS,
+    access::RBAC_KINDS,
+    cluster::STORAGE_KINDS,
+    extensions::ADMISSIONREGISTRATION_KINDS,
+    extensions::APIEXTENSIONS_KINDS,
+    cluster::SCHEDULING_KINDS,
+    cluster::COORDINATION_KINDS,
+    cluster::NODE_KINDS,
+    cluster::DISCOVERY_KINDS,
+    cluster::RESOURCE_KINDS,
+    extensions::FLOWCONTROL_KINDS,
+    OWN_KINDS,
 ];
+
+const OWN_KINDS: &[Kind] = &[group(model::names::GROUP, "v1alpha1")
+    .namespaced(["DagJob", "dagjob", "dagjobs", "dev.crest.v1alpha1.DagJob"])
+    .short(&["dj"])
+    .within(&["all"])
+    .with(&[Subresource { version: "v1alpha1", ..part("status", model::names::GROUP, "DagJob") }])];
 
 #[cfg(test)]
 mod tests;

@@ -103,14 +103,14 @@ fn fields(
     object: &mut Map<String, Value>,
 ) {
     for (field, wire) in message.fields() {
-        let known = definition.and_then(|definition| definition.field(field.name()));
+        let known = definition.and_then(|definition| definition.field(field.json_name()));
         let inlined = definition.is_some() && known.is_none() && field.kind().as_message().is_some();
         match (inlined, wire) {
             (true, Wire::Message(inner)) => fields(inner, definition, object),
             _ => {
                 let inner = known.and_then(|field| field.shape.definition());
                 if let Some(value) = convert(&field, wire, inner) {
-                    object.insert(field.name().to_owned(), value);
+                    object.insert(field.json_name().to_owned(), value);
                 }
             }
         }
@@ -179,6 +179,26 @@ fn message_json(message: &DynamicMessage, definition: Option<&'static Definition
         }
         "apis.meta.v1.FieldsV1" => raw_json(message, "Raw"),
         "runtime.RawExtension" => raw_json(message, "raw"),
+        _ if descriptor.package_name() == "k8s.io.api.apiextensions.v1" => schema_json(message, definition),
+        _ => {
+            let mut object = Map::new();
+            fields(message, definition, &mut object);
+            Some(Value::Object(object))
+        }
+    }
+}
+
+/// The parts of a CustomResourceDefinition's schema that are one of several things in JSON.
+fn schema_json(message: &DynamicMessage, definition: Option<&'static Definition>) -> Option<Value> {
+    let field = |name: &str| {
+        let value = message.has_field_by_name(name).then(|| message.get_field_by_name(name));
+        value.flatten().and_then(|value| json(&value, definition))
+    };
+    match message.descriptor().name() {
+        "Json" => raw_json(message, "raw"),
+        "JsonSchemaPropsOrArray" => field("schema").or_else(|| field("jSONSchemas")),
+        "JsonSchemaPropsOrBool" => field("schema").or_else(|| field("allows").or(Some(false.into()))),
+        "JsonSchemaPropsOrStringArray" => field("schema").or_else(|| field("property")),
         _ => {
             let mut object = Map::new();
             fields(message, definition, &mut object);

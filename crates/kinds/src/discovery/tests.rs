@@ -18,16 +18,16 @@ fn groups_and_resources() {
         .assert_eq(&json(resource_list("crest.dev", "v1alpha1").unwrap()).to_string());
     assert!(group("").is_none());
     assert!(resource_list("apps", "v2").is_none());
-    assert_eq!(json(group_list())["groups"].as_array().unwrap().len(), 6);
+    assert_eq!(json(group_list())["groups"].as_array().unwrap().len(), 21);
 }
 
 #[test]
 fn aggregated_documents_hold_every_kind() {
     let core = json(aggregated_core(Aggregated::V2));
-    assert_eq!(core["items"][0]["versions"][0]["resources"].as_array().unwrap().len(), 8);
+    assert_eq!(core["items"][0]["versions"][0]["resources"].as_array().unwrap().len(), 17);
     let groups = json(aggregated_groups(Aggregated::V2Beta1));
     assert_eq!(groups["apiVersion"], "apidiscovery.k8s.io/v2beta1");
-    let deployments = &groups["items"][0]["versions"][0]["resources"][0];
+    let deployments = &groups["items"][1]["versions"][0]["resources"][2];
     assert_eq!(deployments["subresources"][0]["responseKind"]["kind"], "Scale");
     assert_ne!(aggregated_core(Aggregated::V2).hash, aggregated_core(Aggregated::V2Beta1).hash);
 }

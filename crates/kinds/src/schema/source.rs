@@ -1,7 +1,13 @@
 //! The schemas as documents: from the typed kinds, in the form that OpenAPI publishes.
 
-use k8s_openapi::api::{apps, autoscaling, batch, coordination, core, events, scheduling};
+use k8s_openapi::api::{
+    admissionregistration, apps, authentication, authorization, autoscaling, batch, certificates,
+    coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac, resource, scheduling,
+    storage,
+};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use model::dagjob::{DagJobSpec, DagJobStatus};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -40,22 +46,77 @@ fn add_all(generator: &mut SchemaGenerator) {
     fn add<T: schemars::JsonSchema>(generator: &mut SchemaGenerator) {
         let _reference = generator.subschema_for::<T>();
     }
+    add::<core::v1::Binding>(generator);
+    add::<core::v1::ComponentStatus>(generator);
     add::<core::v1::ConfigMap>(generator);
+    add::<core::v1::Endpoints>(generator);
     add::<core::v1::Event>(generator);
+    add::<core::v1::LimitRange>(generator);
     add::<core::v1::Namespace>(generator);
     add::<core::v1::Node>(generator);
+    add::<core::v1::PersistentVolumeClaim>(generator);
+    add::<core::v1::PersistentVolume>(generator);
     add::<core::v1::Pod>(generator);
+    add::<core::v1::PodTemplate>(generator);
+    add::<core::v1::ReplicationController>(generator);
+    add::<core::v1::ResourceQuota>(generator);
     add::<core::v1::Secret>(generator);
-    add::<core::v1::Service>(generator);
     add::<core::v1::ServiceAccount>(generator);
-    add::<core::v1::Binding>(generator);
+    add::<core::v1::Service>(generator);
+    add::<apiregistration::v1::APIService>(generator);
+    add::<apps::v1::ControllerRevision>(generator);
+    add::<apps::v1::DaemonSet>(generator);
     add::<apps::v1::Deployment>(generator);
     add::<apps::v1::ReplicaSet>(generator);
-    add::<autoscaling::v1::Scale>(generator);
-    add::<batch::v1::Job>(generator);
-    add::<coordination::v1::Lease>(generator);
+    add::<apps::v1::StatefulSet>(generator);
     add::<events::v1::Event>(generator);
+    add::<authentication::v1::SelfSubjectReview>(generator);
+    add::<authentication::v1::TokenReview>(generator);
+    add::<authorization::v1::LocalSubjectAccessReview>(generator);
+    add::<authorization::v1::SelfSubjectAccessReview>(generator);
+    add::<authorization::v1::SelfSubjectRulesReview>(generator);
+    add::<authorization::v1::SubjectAccessReview>(generator);
+    add::<autoscaling::v2::HorizontalPodAutoscaler>(generator);
+    add::<autoscaling::v1::HorizontalPodAutoscaler>(generator);
+    add::<batch::v1::CronJob>(generator);
+    add::<batch::v1::Job>(generator);
+    add::<certificates::v1::CertificateSigningRequest>(generator);
+    add::<networking::v1::IngressClass>(generator);
+    add::<networking::v1::Ingress>(generator);
+    add::<networking::v1::IPAddress>(generator);
+    add::<networking::v1::NetworkPolicy>(generator);
+    add::<networking::v1::ServiceCIDR>(generator);
+    add::<policy::v1::PodDisruptionBudget>(generator);
+    add::<rbac::v1::ClusterRoleBinding>(generator);
+    add::<rbac::v1::ClusterRole>(generator);
+    add::<rbac::v1::RoleBinding>(generator);
+    add::<rbac::v1::Role>(generator);
+    add::<storage::v1::CSIDriver>(generator);
+    add::<storage::v1::CSINode>(generator);
+    add::<storage::v1::CSIStorageCapacity>(generator);
+    add::<storage::v1::StorageClass>(generator);
+    add::<storage::v1::VolumeAttachment>(generator);
+    add::<storage::v1::VolumeAttributesClass>(generator);
+    add::<admissionregistration::v1::MutatingAdmissionPolicy>(generator);
+    add::<admissionregistration::v1::MutatingAdmissionPolicyBinding>(generator);
+    add::<admissionregistration::v1::MutatingWebhookConfiguration>(generator);
+    add::<admissionregistration::v1::ValidatingAdmissionPolicy>(generator);
+    add::<admissionregistration::v1::ValidatingAdmissionPolicyBinding>(generator);
+    add::<admissionregistration::v1::ValidatingWebhookConfiguration>(generator);
+    add::<apiextensions::v1::CustomResourceDefinition>(generator);
     add::<scheduling::v1::PriorityClass>(generator);
+    add::<coordination::v1::Lease>(generator);
+    add::<node::v1::RuntimeClass>(generator);
+    add::<discovery::v1::EndpointSlice>(generator);
+    add::<resource::v1::DeviceClass>(generator);
+    add::<resource::v1::ResourceClaim>(generator);
+    add::<resource::v1::ResourceClaimTemplate>(generator);
+    add::<resource::v1::ResourceSlice>(generator);
+    add::<flowcontrol::v1::FlowSchema>(generator);
+    add::<flowcontrol::v1::PriorityLevelConfiguration>(generator);
+    add::<authentication::v1::TokenRequest>(generator);
+    add::<autoscaling::v1::Scale>(generator);
+    add::<policy::v1::Eviction>(generator);
     add::<meta::v1::DeleteOptions>(generator);
     add::<meta::v1::Patch>(generator);
     add::<meta::v1::Status>(generator);
