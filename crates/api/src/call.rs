@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use http::Request;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
 use http_body_util::{BodyExt, Collected};
 use kinds::status::Failure;
@@ -66,6 +66,13 @@ impl Call {
     /// The media type of the body; JSON when the client says nothing.
     pub(crate) fn media_type(&self) -> &str {
         if self.content_type.is_empty() { "application/json" } else { &self.content_type }
+    }
+
+    /// Who owns the fields that this request writes.
+    pub(crate) fn manager(&self) -> String {
+        let user_agent = self.parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        let field_manager = self.query.get("fieldManager").unwrap_or_default();
+        kinds::managed::manager_name(field_manager, user_agent.unwrap_or_default())
     }
 
     pub(crate) fn namespace(&self) -> &str {

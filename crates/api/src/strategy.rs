@@ -24,13 +24,12 @@ pub(crate) struct Birth {
 /// Names are at most 63 characters, of which `generateName` leaves five to the server.
 const MAX_GENERATED_BASE: usize = 58;
 /// Set by the server alone, whatever a client says.
-const SERVER_FIELDS: [&str; 6] = [
+const SERVER_FIELDS: [&str; 5] = [
     "uid",
     "resourceVersion",
     "selfLink",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
-    "managedFields",
 ];
 
 /// Makes `object` ready to be created.
@@ -130,18 +129,24 @@ fn keep_server_fields(new: &mut Value, old: &Value) {
     }
 }
 
-/// A write to the status changes nothing else. Nodes and Pods may be labelled and annotated with it, because their
-/// agents have always done so.
+/// A write to the status changes nothing else, but for labels and annotations where controllers have always written
+/// those with it.
 fn keep_all_but_status(kind: &Kind, new: &mut Value, old: &Value) {
     let status = new.get("status").cloned();
-    let annotated = matches!(kind.kind, "Node" | "Pod");
-    let marks = ["labels", "annotations"].map(|field| (field, new["metadata"].get(field).cloned()));
+    let marks: &[&str] = if !kind.status_writes_metadata() {
+        &["managedFields"]
+    } else if kind.kind == "Deployment" {
+        &["managedFields", "annotations"]
+    } else {
+        &["managedFields", "annotations", "labels"]
+    };
+    let marks: Vec<_> = marks.iter().map(|field| (*field, new["metadata"].get(*field).cloned())).collect();
     *new = old.clone();
     match status {
         Some(status) => new["status"] = status,
         None => drop(object_fields(new).map(|fields| fields.shift_remove("status"))),
     }
-    for (field, value) in marks.into_iter().filter(|_| annotated) {
+    for (field, value) in marks {
         match value {
             Some(value) => object::set_metadata(new, field, value),
             None => object::remove_metadata(new, field),

@@ -14,6 +14,7 @@ use axum::body::Body;
 use http::Response;
 use kinds::Kind;
 use kinds::decode::Decoded;
+use kinds::managed::Writer;
 use kinds::status::Failure;
 use serde_json::Value;
 
@@ -58,6 +59,21 @@ pub(crate) fn checked(
         }
         FieldValidation::Strict | FieldValidation::Warn => Ok((decoded.object, decoded.problems)),
     }
+}
+
+/// Fills in the defaults of an object as its client wrote it, and notes who owns what the client changed.
+pub(crate) fn complete(call: &Call, current: Option<&Value>, new: &mut Value) {
+    let kind = call.path.kind;
+    kinds::defaults::apply(kind, new);
+    owned(call, |writer| kinds::managed::update(kind, writer, current, new));
+}
+
+/// Does something in the name of the request's field manager.
+pub(crate) fn owned<T>(call: &Call, write: impl FnOnce(&Writer<'_>) -> T) -> T {
+    let manager = call.manager();
+    let now = crate::object::time(call.context.now());
+    let subresource = call.path.subresource.as_deref().unwrap_or_default();
+    write(&Writer { manager: &manager, subresource, now: &now })
 }
 
 /// 422 if the object has faults.

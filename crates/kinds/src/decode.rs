@@ -47,6 +47,11 @@ pub fn raw(content_type: &str, bytes: &[u8]) -> Result<Value, Failure> {
     parse(content_type, bytes, None).map(|decoded| decoded.object)
 }
 
+/// As [`raw`], with the duplicate fields of the body.
+pub fn untyped(content_type: &str, bytes: &[u8]) -> Result<Decoded, Failure> {
+    parse(content_type, bytes, None)
+}
+
 /// The problems of a body of any shape: its duplicate fields.
 pub fn duplicates(content_type: &str, bytes: &[u8]) -> Result<Vec<String>, Failure> {
     parse(content_type, bytes, None).map(|decoded| decoded.problems)

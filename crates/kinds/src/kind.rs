@@ -93,6 +93,14 @@ impl Kind {
         self.group != model::names::GROUP
     }
 
+    /// Whether a write to the status of an object may change its labels and annotations as well. What controllers of
+    /// the first kinds have always done is not taken from them; later kinds keep the two apart.
+    pub fn status_writes_metadata(&self) -> bool {
+        const EARLY: [&str; 8] =
+            ["", "apps", "batch", "autoscaling", "policy", "networking.k8s.io", "storage.k8s.io", "certificates.k8s.io"];
+        EARLY.contains(&self.group)
+    }
+
     /// Whether `self` and `other` serve the same stored objects under two groups.
     pub fn shares_storage_with(&self, other: &Kind) -> bool {
         self.storage_group == other.storage_group && self.plural == other.plural

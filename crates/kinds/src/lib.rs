@@ -13,6 +13,7 @@ pub mod decode;
 pub mod defaults;
 pub mod discovery;
 pub mod kind;
+pub mod managed;
 pub mod openapi;
 pub mod patch;
 pub mod selector;

@@ -3,6 +3,7 @@
 //! Everything that walks an object by its type (decoding, strategic merges, protobuf) walks these definitions.
 
 pub(crate) mod merge;
+mod presence;
 pub(crate) mod source;
 
 use std::collections::HashMap;
@@ -11,13 +12,15 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use crate::Kind;
-use merge::Merge;
+use merge::{List, Merge, Topology};
 
 /// A type with named fields.
 #[derive(Debug)]
 pub(crate) struct Definition {
     /// `io.k8s.api.core.v1.PodSpec`.
     pub(crate) name: Box<str>,
+    /// Whether its objects have one owner as a whole.
+    pub(crate) is_atomic: bool,
     /// Sorted by name.
     fields: Vec<Field>,
 }
@@ -28,6 +31,9 @@ pub(crate) struct Field {
     pub(crate) name: Box<str>,
     pub(crate) shape: Shape,
     pub(crate) merge: Merge,
+    pub(crate) topology: Topology,
+    /// What stands for the field in an object that does not say it, where a field must be there; for most it is nothing.
+    pub(crate) zero: Option<&'static Value>,
 }
 
 /// What a value may look like.
@@ -128,31 +134,56 @@ static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| compile(&source::definition
 fn compile(source: &Map<String, Value>) -> Schemas {
     let objects: Vec<(&String, &Map<String, Value>)> = source
         .iter()
-        .filter_map(|(name, schema)| Some((name, schema.get("properties")?.as_object()?)))
+        .filter(|(_, schema)| schema.get("properties").is_some_and(Value::is_object))
+        .filter_map(|(name, schema)| Some((name, schema.as_object()?)))
         .collect();
     let names: HashMap<Box<str>, usize> =
         objects.iter().enumerate().map(|(index, (name, _))| (name.as_str().into(), index)).collect();
     let definitions =
-        objects.iter().map(|(name, properties)| definition(name, properties, source, &names)).collect();
+        objects.iter().map(|(name, schema)| definition(name, schema, source, &names)).collect();
     Schemas { definitions, names }
 }
 
 fn definition(
     name: &str,
-    properties: &Map<String, Value>,
+    schema: &Map<String, Value>,
     source: &Map<String, Value>,
     names: &HashMap<Box<str>, usize>,
 ) -> Definition {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let is_required = |field: &str| {
+        let required = schema.get("required").and_then(Value::as_array);
+        required.is_some_and(|required| required.iter().any(|name| name == field))
+    };
+    let is_root = properties.is_some_and(|fields| fields.contains_key("kind") && fields.contains_key("metadata"));
     let mut fields: Vec<Field> = properties
-        .iter()
-        .map(|(field, schema)| Field {
-            name: field.as_str().into(),
-            shape: shape(schema, source, names),
-            merge: merge::of(name, field),
+        .into_iter()
+        .flatten()
+        .map(|(field, schema)| {
+            let shape = shape(schema, source, names);
+            let row = merge::of(name, field);
+            let always = is_required(field) || presence::is_by_value(name, field, is_root);
+            Field {
+                name: field.as_str().into(),
+                merge: row.map_or(Merge { list: List::Replaced, retain_keys: false }, |row| row.merge),
+                topology: row.map_or_else(|| topology(schema, &shape), |row| row.topology),
+                zero: always.then(|| presence::zero(&shape)),
+                shape,
+            }
         })
         .collect();
     fields.sort_by(|left, right| left.name.cmp(&right.name));
-    Definition { name: name.into(), fields }
+    Definition { name: name.into(), is_atomic: merge::is_atomic(name), fields }
+}
+
+/// How a field is owned that the table does not name.
+fn topology(schema: &Value, shape: &Shape) -> Topology {
+    let is_atomic = match shape {
+        Shape::List(_) => true,
+        Shape::Object(_) => schema.as_object().and_then(source::reference).is_some_and(merge::is_atomic),
+        _ => false,
+    };
+    if is_atomic { Topology::Atomic } else { Topology::Granular }
 }
 
 fn shape(schema: &Value, source: &Map<String, Value>, names: &HashMap<Box<str>, usize>) -> Shape {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::call::Call;
 use crate::query::WriteOptions;
 use crate::registry::Next;
-use crate::{object, respond};
+use crate::{object, respond, verbs};
 
 pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
@@ -22,7 +22,9 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
             if !revision.is_empty() && revision != object::metadata(current, "resourceVersion") {
                 return Err(Failure::stale(call.path.kind, call.path.name()));
             }
-            Ok(Next::Replace(finalized(current, &wanted)))
+            let mut next = finalized(current, &wanted);
+            verbs::complete(&call, Some(current), &mut next);
+            Ok(Next::Replace(next))
         })
         .await?;
     respond::object(StatusCode::OK, call.accept, call.path.kind, changed.into_value())

@@ -47,6 +47,8 @@ async fn set(call: &Call, mut next: impl FnMut(&Value) -> Result<Value, Failure>
         object::set_metadata(&mut new, "resourceVersion", revision);
         object::set_metadata(&mut new, "uid", uid);
         object::entry_object(&mut new, "spec").insert("replicas".into(), replicas.into());
+        kinds::defaults::apply(call.path.kind, &mut new);
+        verbs::owned(call, |writer| kinds::managed::scale(call.path.kind, writer, workload, &mut new));
         Ok(new)
     })
     .await

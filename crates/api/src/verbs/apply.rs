@@ -1,17 +1,15 @@
 //! PATCH as a server-side apply: the object is created, or what the applier states is merged into it.
 //!
-//! Field ownership is not kept yet: every applier wins, and a field that it no longer states stays. The place for it
-//! is [`merge`], which alone decides what an applied configuration makes of the current object.
+//! Whose field is whose, and who may take it, is for [`kinds::managed`] to decide.
 
 use axum::body::Body;
 use http::{Response, StatusCode};
-use kinds::Kind;
-use kinds::patch::PatchType;
+use kinds::managed::Applied;
 use kinds::status::{Failure, FieldError};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::call::Call;
-use crate::query::WriteOptions;
+use crate::query::{FieldValidation, WriteOptions};
 use crate::strategy::Part;
 use crate::{object, respond, verbs};
 
@@ -23,23 +21,16 @@ pub(crate) async fn handle(mut call: Call, part: Part) -> Result<Response<Body>,
     }
     let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let body = call.take_body().await?;
-    let decoded = kinds::decode::body(kind, "application/yaml", &body)?;
-    let (mut applied, warnings) = verbs::checked(kind, decoded.clone(), options.field_validation)?;
-    if object::name(&applied).is_empty() {
-        object::set_metadata(&mut applied, "name", call.path.name());
-    }
-    verbs::update::must_match_path(&call, &applied)?;
-    verbs::create::place(&call, &mut applied)?;
+    let (applied, warnings) = understood(&call, &body, options)?;
     let merged = verbs::update::replace(&call, options, part, |current| {
-        let merged = merge(kind, current, &applied)?;
+        let merged = merge(&call, current, &applied)?;
         verbs::patch::must_stay(kind, &merged, current)?;
         Ok(merged)
     })
     .await;
     let (status, value) = match merged {
         Err(failure) if failure.code() == 404 && part == Part::Main => {
-            let decoded = kinds::decode::Decoded { object: applied, ..decoded };
-            (StatusCode::CREATED, verbs::create::create(&call, decoded, options).await?.0)
+            (StatusCode::CREATED, create(&call, &applied, options).await?)
         }
         merged => (StatusCode::OK, merged?),
     };
@@ -47,12 +38,38 @@ pub(crate) async fn handle(mut call: Call, part: Part) -> Result<Response<Body>,
     Ok(respond::with_warnings(response, &warnings))
 }
 
-/// What `applied` makes of `current`.
-fn merge(kind: &Kind, current: &Value, applied: &Value) -> Result<Value, Failure> {
-    let patch_type = if kind.is_builtin() { PatchType::StrategicMerge } else { PatchType::Merge };
-    let mut applied = applied.clone();
-    object::remove_metadata(&mut applied, "creationTimestamp");
-    object::remove_metadata(&mut applied, "managedFields");
-    let patched = kinds::patch::apply(kind, patch_type, current, applied.to_string().as_bytes())?;
-    Ok(kinds::decode::object(kind, patched)?.object)
+/// The applied configuration, with warnings of what stands in it twice.
+fn understood(call: &Call, body: &[u8], options: WriteOptions) -> Result<(Applied, Vec<String>), Failure> {
+    let refused = |failure: Failure| Failure::bad_request(format!("error decoding YAML: {failure}"));
+    let decoded = kinds::decode::untyped("application/yaml", body).map_err(refused)?;
+    let object = if decoded.object.is_null() { Value::Object(Map::new()) } else { decoded.object };
+    let applied = Applied::check(call.path.kind, object)?;
+    match options.field_validation {
+        FieldValidation::Ignore => Ok((applied, Vec::new())),
+        FieldValidation::Strict if !decoded.problems.is_empty() => {
+            let problems = decoded.problems.join(", ");
+            Err(Failure::bad_request(format!("error strict decoding YAML: {problems}")))
+        }
+        FieldValidation::Strict | FieldValidation::Warn => Ok((applied, decoded.problems)),
+    }
+}
+
+/// What `applied` makes of `current`, complete.
+fn merge(call: &Call, current: &Value, applied: &Applied) -> Result<Value, Failure> {
+    let kind = call.path.kind;
+    let force = call.query.flag("force");
+    let merged = verbs::owned(call, |writer| kinds::managed::apply(kind, writer, current, applied, force))?;
+    let mut merged = kinds::decode::object(kind, merged)?.object;
+    kinds::defaults::apply(kind, &mut merged);
+    Ok(merged)
+}
+
+async fn create(call: &Call, applied: &Applied, options: WriteOptions) -> Result<Value, Failure> {
+    let mut new = merge(call, &Value::Object(Map::new()), applied)?;
+    if object::name(&new).is_empty() {
+        object::set_metadata(&mut new, "name", call.path.name());
+    }
+    verbs::update::must_match_path(call, &new)?;
+    verbs::create::place(call, &mut new)?;
+    verbs::create::store(call, new, options).await
 }

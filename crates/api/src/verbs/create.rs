@@ -28,18 +28,24 @@ pub(crate) async fn create(
     let kind = call.path.kind;
     let (mut new, warnings) = verbs::checked(kind, decoded, options.field_validation)?;
     place(call, &mut new)?;
+    verbs::complete(call, None, &mut new);
+    Ok((store(call, new, options).await?, warnings))
+}
+
+/// Stores a new object that has its defaults and its managers; answers it as stored.
+pub(crate) async fn store(call: &Call, mut new: Value, options: WriteOptions) -> Result<Value, Failure> {
+    let kind = call.path.kind;
     access::may(call, Some(object::name(&new)))?;
-    kinds::defaults::apply(kind, &mut new);
     strategy::prepare_create(kind, &mut new, &call.context.birth());
     let claim = admission::create(&call.context, kind, &mut new).await?;
     verbs::must_be_valid(kind, &new, kinds::validate::create(kind, &new))?;
     if options.dry_run {
         call.context.registry.must_be_free(kind, &new).await?;
-        return Ok((new, warnings));
+        return Ok(new);
     }
     let stored = call.context.registry.create(kind, &new).await?;
     claim.keep();
-    Ok((stored, warnings))
+    Ok(stored)
 }
 
 /// An object goes where the path says; one that says otherwise is refused.

@@ -45,9 +45,10 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
         let mut decoded = kinds::decode::object(kind, patched)
             .map_err(|failure| no_object(object::name(current), &failure))?;
         decoded.problems.splice(0..0, duplicates.iter().cloned());
-        let (new, problems) = verbs::checked(kind, decoded, options.field_validation)?;
+        let (mut new, problems) = verbs::checked(kind, decoded, options.field_validation)?;
         warnings = problems;
         must_stay(kind, &new, current)?;
+        verbs::complete(&call, Some(current), &mut new);
         Ok(new)
     })
     .await?;

@@ -24,12 +24,18 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
     let (mut new, warnings) = verbs::checked(kind, decoded, options.field_validation)?;
     must_match_path(&call, &new)?;
     verbs::create::place(&call, &mut new)?;
-    let changed = replace(&call, options, part, |_| Ok(new.clone())).await?;
+    let changed = replace(&call, options, part, |current| {
+        let mut new = new.clone();
+        verbs::complete(&call, Some(current), &mut new);
+        Ok(new)
+    })
+    .await?;
     let response = respond::object(StatusCode::OK, call.accept, kind, changed)?;
     Ok(respond::with_warnings(response, &warnings))
 }
 
-/// Changes the object to what `next` makes of its current state, by all rules for updates.
+/// Changes the object to what `next` makes of its current state, by all rules for updates. `next` answers an object
+/// that is [complete](verbs::complete).
 pub(crate) async fn replace(
     call: &Call,
     options: WriteOptions,
@@ -43,13 +49,14 @@ pub(crate) async fn replace(
         .registry
         .modify(&call.path, options.dry_run, |current| {
             let mut new = next(current)?;
-            kinds::defaults::apply(kind, &mut new);
             strategy::prepare_update(kind, &mut new, current, part)?;
             // What an attempt that came too late had claimed is free again.
             claim = None;
             claim = Some(admission::update(&call.context, kind, &mut new, current)?);
             verbs::must_be_valid(kind, &new, faults(call, part, &new, current))?;
-            Ok(Next::Replace(new))
+            // What the server put back leaves no trace, not even in the times of the managers.
+            let is_same = kinds::managed::differ_in_times_only(&new, current);
+            Ok(Next::Replace(if is_same { current.clone() } else { new }))
         })
         .await?;
     if let Some(claim) = claim.filter(|_| !options.dry_run) {

@@ -17,8 +17,8 @@ fn every_kind_has_a_shape_with_metadata() {
 #[test]
 fn every_row_of_the_merge_table_names_a_field() {
     for row in MERGED {
-        let definition =
-            by_name(row.definition).unwrap_or_else(|| panic!("no definition {}", row.definition));
+        // Kinds that are not served have no definition.
+        let Some(definition) = by_name(row.definition) else { continue };
         let field = definition.field(row.field).unwrap_or_else(|| panic!("no field {row:?}"));
         if let List::ByKey(key) = row.merge.list {
             let item = field.shape.definition().unwrap();

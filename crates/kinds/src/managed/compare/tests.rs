@@ -1,0 +1,43 @@
+//! What counts as changed where a field is there without being said.
+
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+
+use super::objects;
+use crate::find;
+use crate::managed::types::Type;
+
+fn check(plural: &str, old: &Value, new: &Value, expect: Expect) {
+    let kind = find(if plural == "deployments" { "apps" } else { "" }, "v1", plural).unwrap();
+    let difference = objects(Type::of(kind), old, new);
+    expect.assert_eq(&format!("{} {}", difference.changed.to_value(), difference.removed.to_value()));
+}
+
+#[test]
+fn objects_held_by_value_are_there_before_they_are_set() {
+    let strategy = json!({"spec": {"strategy": {"type": "Recreate"}, "template": {"metadata": {"labels": {"a": "b"}}}}});
+    check("deployments", &json!({}), &strategy, expect![[r#""#]]);
+    let affinity = json!({"spec": {"securityContext": {"runAsUser": 1}, "containers": [{"name": "c"}]}});
+    check("pods", &json!({}), &affinity, expect![[r#""#]]);
+    check("pods", &affinity, &json!({"spec": {"containers": [{"name": "c"}]}}), expect![[r#""#]]);
+}
+
+#[test]
+fn empty_lists_and_maps_say_nothing() {
+    let empty = json!({"metadata": {"labels": {}, "finalizers": []}, "data": {}});
+    check("configmaps", &json!({}), &empty, expect![[r#""#]]);
+    check("configmaps", &json!({"data": {"a": "1"}}), &empty, expect![[r#""#]]);
+    check("pods", &json!({"spec": {}}), &json!({"spec": {"securityContext": {}}}), expect![[r#""#]]);
+}
+
+#[test]
+fn items_that_stand_twice_are_one() {
+    let twice = |value: &str| {
+        json!({"spec": {"containers": [{"name": "c", "env": [{"name": "E"}, {"name": "E", "value": value}]}]}})
+    };
+    let once = json!({"spec": {"containers": [{"name": "c", "env": [{"name": "E"}]}]}});
+    check("pods", &twice("1"), &twice("1"), expect![[r#""#]]);
+    check("pods", &twice("1"), &twice("2"), expect![[r#""#]]);
+    check("pods", &once, &twice("1"), expect![[r#""#]]);
+    check("pods", &twice("1"), &json!({"spec": {"containers": [{"name": "c"}]}}), expect![[r#""#]]);
+}

@@ -1,0 +1,60 @@
+//! Values whose type is the schema of a custom resource.
+
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+
+use crate::managed::types::Type;
+use crate::managed::{check, compare, fields, merge};
+
+fn schema() -> Value {
+    json!({"type": "object", "properties": {
+        "spec": {"type": "object", "properties": {
+            "whole": {"type": "array", "items": {"type": "string"}},
+            "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+            "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["port", "protocol"],
+                "items": {"type": "object", "properties": {
+                    "port": {"type": "integer"}, "protocol": {"type": "string", "default": "TCP"},
+                    "target": {"x-kubernetes-int-or-string": true}}}},
+            "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            "atom": {"type": "object", "x-kubernetes-map-type": "atomic", "properties": {"a": {"type": "string"}}},
+            "named": {"type": "object", "additionalProperties": {"type": "object", "properties": {"n": {"type": "number"}}}},
+            "inner": {"type": "object", "x-kubernetes-embedded-resource": true,
+                "x-kubernetes-preserve-unknown-fields": true}}}}})
+}
+
+fn stated(object: &Value, expect: Expect) {
+    let schema = schema();
+    let kind = Type::Resource(&schema);
+    let answer = match check::check(kind, object) {
+        Ok(()) => fields::stated(kind, object).to_value().to_string(),
+        Err(misfit) => misfit.to_string(),
+    };
+    expect.assert_eq(&answer);
+}
+
+#[test]
+fn the_schema_says_what_has_an_owner_of_its_own() {
+    stated(
+        &json!({"apiVersion": "e/v1", "metadata": {"labels": {"a": "b"}}, "spec": {"whole": ["a"], "set": ["a", "b"],
+            "ports": [{"port": 80, "target": "x"}], "free": {"a": {"b": [1]}}, "atom": {"a": "x"},
+            "named": {"one": {"n": 1.5}}, "inner": {"kind": "K", "metadata": {"name": "n"}, "spec": {"x": 1}}}}),
+        expect![[r#""#]],
+    );
+    stated(&json!({"spec": {"bogus": 1}}), expect![[r#""#]]);
+    stated(&json!({"spec": {"set": ["a", "a"]}}), expect![[r#""#]]);
+    stated(&json!({"spec": {"ports": [{"target": 1}]}}), expect![[r#""#]]);
+    stated(&json!({"spec": {"named": {"one": {"n": "x"}}}}), expect![[r#""#]]);
+}
+
+#[test]
+fn writes_are_compared_and_merged_by_the_schema() {
+    let schema = schema();
+    let kind = Type::Resource(&schema);
+    let live = json!({"spec": {"whole": ["a"], "set": ["a"], "ports": [{"port": 80, "protocol": "TCP"}], "free": {"a": 1}}});
+    let applied = json!({"spec": {"whole": ["b"], "set": ["b"], "ports": [{"port": 80, "target": 8080}], "free": {"b": 1}}});
+    let merged = merge::objects(kind, &live, &applied);
+    expect![[r#""#]].assert_eq(&merged.to_string());
+    let difference = compare::objects(kind, &live, &merged);
+    expect![[r#""#]].assert_eq(&difference.changed.to_value().to_string());
+    assert!(difference.removed.is_empty());
+}

@@ -1,0 +1,247 @@
+//! What can be owned of an object, by its type: one view of built-in schemas and of those of custom resources.
+
+use serde_json::Value;
+
+use super::set::{self, Element};
+use crate::Kind;
+use crate::schema::merge::Topology;
+use crate::schema::{self, Definition, Format, Shape};
+
+/// The type of a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Type<'s> {
+    /// An object of a built-in kind.
+    Definition(&'static Definition),
+    /// A value below one.
+    Shape(&'static Shape, Topology),
+    /// By the schema of a custom resource.
+    Schema(&'s Value),
+    /// As `Schema`, with a kind and metadata of its own.
+    Resource(&'s Value),
+    /// Nothing is said: objects have fields, lists are owned as a whole.
+    Untyped,
+    /// Nothing is said and nothing inside is looked at.
+    Opaque,
+}
+
+/// How a value is made of parts that can have owners.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form<'s> {
+    /// No parts: texts, numbers, and what is written as a whole.
+    Whole,
+    /// Named fields, by [`Type::field`].
+    Fields,
+    /// Entries of one type under any name.
+    Entries(Type<'s>),
+    Items(Keys<'s>, Type<'s>),
+}
+
+/// What tells the items of a list apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Keys<'s> {
+    Value,
+    Named(&'static [&'static str]),
+    /// The names, and the schema of the items for the keys' defaults.
+    Schema(&'s [Value], &'s Value),
+}
+
+/// What plain values a type takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scalar {
+    Any,
+    Text,
+    Number,
+    Boolean,
+}
+
+/// The field of an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FieldType<'s> {
+    pub(crate) inner: Type<'s>,
+    /// What stands for it where it is not said.
+    pub(crate) zero: Option<&'static Value>,
+    /// Whether an empty list or map says as much as none.
+    pub(crate) omits_empty: bool,
+}
+
+impl Type<'static> {
+    /// The type of a kind's objects.
+    pub(crate) fn of(kind: &Kind) -> Self {
+        Self::Definition(schema::of(kind))
+    }
+}
+
+impl<'s> Type<'s> {
+    /// The parts of a value of this type that can have owners. `sample` decides where the type does not.
+    pub(crate) fn form(self, sample: Option<&Value>) -> Form<'s> {
+        if self.is_atomic() { Form::Whole } else { self.parts(sample) }
+    }
+
+    /// As [`form`](Self::form), also for what has one owner as a whole.
+    pub(crate) fn parts(self, sample: Option<&Value>) -> Form<'s> {
+        match self {
+            Self::Definition(_) | Self::Shape(Shape::Object(_), _) => Form::Fields,
+            Self::Shape(Shape::Map(item), _) => Form::Entries(of_item(item)),
+            Self::Shape(Shape::List(item), Topology::Keyed(keys)) => {
+                Form::Items(Keys::Named(keys), of_item(item))
+            }
+            Self::Shape(Shape::List(item), _) => Form::Items(Keys::Value, of_item(item)),
+            Self::Shape(Shape::Any, _) if sample.is_some_and(Value::is_object) => Form::Entries(Self::Opaque),
+            Self::Schema(schema) => parts_by_schema(schema, sample),
+            Self::Resource(_) => Form::Fields,
+            Self::Untyped if sample.is_some_and(Value::is_object) => Form::Entries(Self::Untyped),
+            Self::Shape(..) | Self::Untyped | Self::Opaque => Form::Whole,
+        }
+    }
+
+    fn is_atomic(self) -> bool {
+        match self {
+            Self::Shape(_, topology) => topology == Topology::Atomic,
+            Self::Schema(schema) => match schema["type"].as_str() {
+                Some("array") => matches!(schema["x-kubernetes-list-type"].as_str(), None | Some("atomic")),
+                _ => schema["x-kubernetes-map-type"] == "atomic",
+            },
+            Self::Definition(_) | Self::Resource(_) | Self::Untyped | Self::Opaque => false,
+        }
+    }
+
+    /// A named field; `None` where the type has none of this name.
+    pub(crate) fn field(self, name: &str) -> Option<FieldType<'s>> {
+        let untold = |inner| FieldType { inner, zero: None, omits_empty: false };
+        let definition = match self {
+            Self::Definition(definition) => definition,
+            Self::Shape(shape @ Shape::Object(_), _) => shape.definition()?,
+            Self::Schema(schema) => return field_by_schema(schema, name).map(untold),
+            Self::Resource(schema) => return field_of_resource(schema, name).map(untold),
+            Self::Shape(..) | Self::Untyped | Self::Opaque => return None,
+        };
+        let field = definition.field(name)?;
+        let is_container = matches!(field.shape, Shape::List(_) | Shape::Map(_));
+        Some(FieldType {
+            inner: Type::Shape(&field.shape, field.topology),
+            zero: field.zero,
+            omits_empty: is_container && field.zero.is_none(),
+        })
+    }
+
+    pub(crate) fn scalar(self) -> Scalar {
+        match self {
+            Self::Shape(Shape::Text(Format::Plain | Format::Base64), _) => Scalar::Text,
+            Self::Shape(Shape::Integer(_) | Shape::Number, _) => {
+                Scalar::Number
+            }
+            Self::Shape(Shape::Boolean, _) => Scalar::Boolean,
+            Self::Schema(schema) if schema["x-kubernetes-int-or-string"] != true => {
+                match schema["type"].as_str() {
+                    Some("string") => Scalar::Text,
+                    Some("integer" | "number") => Scalar::Number,
+                    Some("boolean") => Scalar::Boolean,
+                    _ => Scalar::Any,
+                }
+            }
+            _ => Scalar::Any,
+        }
+    }
+}
+
+/// The type of the items of a list or map.
+fn of_item(shape: &'static Shape) -> Type<'static> {
+    let is_atomic = match shape {
+        Shape::List(_) => true,
+        Shape::Object(_) => shape.definition().is_some_and(|definition| definition.is_atomic),
+        _ => false,
+    };
+    Type::Shape(shape, if is_atomic { Topology::Atomic } else { Topology::Granular })
+}
+
+fn parts_by_schema<'s>(schema: &'s Value, sample: Option<&Value>) -> Form<'s> {
+    if schema["x-kubernetes-embedded-resource"] == true {
+        return Form::Fields;
+    }
+    let preserves = schema["x-kubernetes-preserve-unknown-fields"] == true;
+    match schema["type"].as_str() {
+        Some("object") => match (&schema["properties"], &schema["additionalProperties"]) {
+            (_, values @ Value::Object(_)) => Form::Entries(Type::Schema(values)),
+            (Value::Object(_), _) => Form::Fields,
+            (_, Value::Bool(true)) => Form::Entries(Type::Untyped),
+            _ if preserves => Form::Entries(Type::Untyped),
+            _ => Form::Fields,
+        },
+        Some("array") => {
+            let items = &schema["items"];
+            let keys = match schema["x-kubernetes-list-map-keys"].as_array() {
+                Some(keys) => Keys::Schema(keys, items),
+                None => Keys::Value,
+            };
+            Form::Items(keys, Type::Schema(items))
+        }
+        Some(_) => Form::Whole,
+        None => Type::Untyped.parts(sample),
+    }
+}
+
+fn field_by_schema<'s>(schema: &'s Value, name: &str) -> Option<Type<'s>> {
+    if schema["x-kubernetes-embedded-resource"] == true {
+        return field_of_resource(schema, name);
+    }
+    let preserves = schema["x-kubernetes-preserve-unknown-fields"] == true;
+    let known = schema["properties"].get(name).map(Type::Schema);
+    known.or(preserves.then_some(Type::Untyped))
+}
+
+fn field_of_resource<'s>(schema: &'s Value, name: &str) -> Option<Type<'s>> {
+    const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    match name {
+        "apiVersion" | "kind" => Some(Type::Untyped),
+        "metadata" => schema::by_name(OBJECT_META).map(Type::Definition),
+        _ => {
+            let preserves = schema["x-kubernetes-preserve-unknown-fields"] == true;
+            let known = schema["properties"].get(name).map(Type::Schema);
+            known.or(preserves.then_some(Type::Untyped))
+        }
+    }
+}
+
+/// Why an item of a list has no place in a set of fields.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ItemError {
+    #[error("associative list with keys may not have non-map elements")]
+    NoObject,
+    #[error("associative list with keys has an element that omits all key fields")]
+    NoKeys,
+}
+
+impl Keys<'_> {
+    /// The path element of an item.
+    pub(crate) fn element(self, item: &Value) -> Result<Element, ItemError> {
+        let keyed = |names: &mut dyn Iterator<Item = (&str, Option<&Value>)>| {
+            let fields = item.as_object().ok_or(ItemError::NoObject)?;
+            let mut keys = names
+                .filter_map(|(name, default)| {
+                    let said = fields.get(name).filter(|value| !value.is_null());
+                    Some((name.to_owned(), said.or(default)?.clone()))
+                })
+                .peekable();
+            keys.peek().ok_or(ItemError::NoKeys)?;
+            let keys: Vec<(String, Value)> = keys.collect();
+            Ok(set::keyed(keys.iter().map(|(name, value)| (name.as_str(), value))))
+        };
+        match self {
+            Self::Value => Ok(set::value(item)),
+            Self::Named(names) => {
+                let tcp = Value::from("TCP");
+                let nameless = Value::from("");
+                keyed(&mut names.iter().map(|name| match *name {
+                    // The defaults of keys: all that there are in built-in kinds.
+                    "protocol" => (*name, Some(&tcp)),
+                    "name" => (*name, Some(&nameless)),
+                    _ => (*name, None),
+                }))
+            }
+            Self::Schema(names, items) => keyed(&mut names.iter().filter_map(Value::as_str).map(|name| {
+                let default = items["properties"][name].get("default");
+                (name, default)
+            })),
+        }
+    }
+}
