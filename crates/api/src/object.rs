@@ -25,6 +25,17 @@ pub(crate) fn remove_metadata(object: &mut Value, field: &str) {
     metadata_mut(object).shift_remove(field);
 }
 
+/// Makes `object` what `other` is, but for its managers; answers what it was.
+pub(crate) fn replace_all_but_managers(object: &mut Value, other: &Value) -> Value {
+    let managers = object["metadata"].get("managedFields").cloned();
+    let was = std::mem::replace(object, other.clone());
+    match managers {
+        Some(managers) => set_metadata(object, "managedFields", managers),
+        None => remove_metadata(object, "managedFields"),
+    }
+    was
+}
+
 pub(crate) fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
     entry_object(object, "metadata")
 }

@@ -133,15 +133,13 @@ fn keep_server_fields(new: &mut Value, old: &Value) {
 /// those with it.
 fn keep_all_but_status(kind: &Kind, new: &mut Value, old: &Value) {
     let status = new.get("status").cloned();
-    let marks: &[&str] = if !kind.status_writes_metadata() {
-        &["managedFields"]
-    } else if kind.kind == "Deployment" {
-        &["managedFields", "annotations"]
-    } else {
-        &["managedFields", "annotations", "labels"]
+    let marks: &[&str] = match kind.kind {
+        _ if !kind.status_writes_metadata() => &[],
+        "Deployment" => &["annotations"],
+        _ => &["annotations", "labels"],
     };
     let marks: Vec<_> = marks.iter().map(|field| (*field, new["metadata"].get(*field).cloned())).collect();
-    *new = old.clone();
+    object::replace_all_but_managers(new, old);
     match status {
         Some(status) => new["status"] = status,
         None => drop(object_fields(new).map(|fields| fields.shift_remove("status"))),

@@ -76,6 +76,12 @@ pub(crate) fn owned<T>(call: &Call, write: impl FnOnce(&Writer<'_>) -> T) -> T {
     write(&Writer { manager: &manager, subresource, now: &now })
 }
 
+/// Notes that the server itself wrote a part of an object, for a client that asked for something else.
+pub(crate) fn by_server(kind: &Kind, subresource: &str, now: &str, current: &Value, new: &mut Value) {
+    let writer = Writer { manager: "kube-apiserver", subresource, now };
+    kinds::managed::update(kind, &writer, Some(current), new);
+}
+
 /// 422 if the object has faults.
 pub(crate) fn must_be_valid(
     kind: &Kind,

@@ -14,7 +14,7 @@ pub(super) fn prepare_create(pod: &mut Value) {
 pub(super) fn keep_all_but_ephemeral_containers(new: &mut Value, old: &Value) {
     const FIELD: &str = "ephemeralContainers";
     let wanted = new["spec"].get(FIELD).cloned();
-    *new = old.clone();
+    object::replace_all_but_managers(new, old);
     let spec = object::entry_object(new, "spec");
     match wanted {
         Some(wanted) => drop(spec.insert(FIELD.into(), wanted)),
@@ -24,7 +24,7 @@ pub(super) fn keep_all_but_ephemeral_containers(new: &mut Value, old: &Value) {
 
 /// A write to the size changes only the shares of containers, and how each is changed.
 pub(super) fn keep_all_but_resources(new: &mut Value, old: &Value) {
-    let wanted = std::mem::replace(new, old.clone());
+    let wanted = object::replace_all_but_managers(new, old);
     for list in ["containers", "initContainers"] {
         for container in new["spec"][list].as_array_mut().into_iter().flatten() {
             let name = container["name"].clone();

@@ -20,7 +20,7 @@ use crate::deletion::{self, DeleteOptions};
 use crate::query::dry_run;
 use crate::registry::Next;
 use crate::request::ObjectPath;
-use crate::{object, record, respond};
+use crate::{object, record, respond, verbs};
 
 pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let body = call.take_body().await?;
@@ -61,7 +61,11 @@ async fn ask_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), Failu
     let namespace = call.path.namespace.clone();
     let path = ObjectPath { kind, namespace, name, subresource: None, legacy_watch: false };
     let now = object::time(call.context.now());
-    let spend = |budget: &Value| decide::spend(kind, budget, object::name(pod), &now).map(Next::Replace);
+    let spend = |budget: &Value| {
+        let mut next = decide::spend(kind, budget, object::name(pod), &now)?;
+        verbs::by_server(kind, "status", &now, budget, &mut next);
+        Ok(Next::Replace(next))
+    };
     call.context.registry.modify(&path, dry_run, spend).await?;
     Ok(())
 }

@@ -16,7 +16,9 @@ fn a_creator_owns_what_it_said() {
                 "ports": [{"containerPort": 80, "protocol": "TCP"}]}],
                 "nodeSelector": {"k": "v"}, "securityContext": {}, "volumes": [{"name": "v", "emptyDir": {}}]}}),
     );
-    story.shows(expect![[r#""#]]);
+    story.shows(expect![[r#"
+        01 Update kubectl {"f:metadata":{"f:generateName":{},"f:labels":{".":{},"f:a":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:env":{".":{},"k:{\"name\":\"E\"}":{".":{},"f:name":{},"f:value":{}}},"f:image":{},"f:name":{},"f:ports":{".":{},"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{},"f:protocol":{}}},"f:resources":{}}},"f:nodeSelector":{},"f:securityContext":{},"f:volumes":{".":{},"k:{\"name\":\"v\"}":{".":{},"f:emptyDir":{},"f:name":{}}}}}
+        {"metadata":{"labels":{"a":"b"},"generateName":"x-"},"status":{"phase":"Pending"},"spec":{"containers":[{"name":"c","image":"i","resources":{},"env":[{"name":"E","value":"1"}],"ports":[{"containerPort":80,"protocol":"TCP"}]}],"nodeSelector":{"k":"v"},"securityContext":{},"volumes":[{"name":"v","emptyDir":{}}]}}"#]]);
 }
 
 #[test]
@@ -24,9 +26,15 @@ fn a_change_moves_fields_to_its_writer() {
     let mut story = Story::of("configmaps");
     story.update(by("creator", 1), json!({"data": {"a": "1", "b": "2"}}));
     story.update(by("editor", 2), json!({"data": {"a": "5", "b": "2", "c": "3"}}));
-    story.shows(expect![[r#""#]]);
+    story.shows(expect![[r#"
+        01 Update creator {"f:data":{".":{},"f:b":{}}}
+        02 Update editor {"f:data":{"f:a":{},"f:c":{}}}
+        {"data":{"a":"5","b":"2","c":"3"},"metadata":{}}"#]]);
     story.update(by("editor", 3), json!({"data": {"a": "5", "c": "3"}}));
-    story.shows(expect![[r#""#]]);
+    story.shows(expect![[r#"
+        01 Update creator {"f:data":{}}
+        02 Update editor {"f:data":{"f:a":{},"f:c":{}}}
+        {"data":{"a":"5","c":"3"},"metadata":{}}"#]]);
     // Nothing changed: no time does.
     let before = story.object.clone();
     story.update(by("other", 4), json!({"data": {"c": "3", "a": "5"}}));
@@ -43,7 +51,10 @@ fn the_status_belongs_to_those_who_write_it() {
         controller,
         json!({"spec": {"replicas": 7}, "status": {"replicas": 9, "conditions": [{"type": "Available", "status": "True"}]}}),
     );
-    story.shows(expect![[r#""#]]);
+    story.shows(expect![[r#"
+        01 Update user {"f:spec":{"f:replicas":{},"f:strategy":{"f:type":{}},"f:template":{"f:spec":{"f:containers":{}}}}}
+        02 Update controller/status {"f:status":{"f:conditions":{".":{},"k:{\"type\":\"Available\"}":{".":{},"f:status":{},"f:type":{}}}}}
+        {"spec":{"replicas":7},"status":{"replicas":9,"conditions":[{"type":"Available","status":"True"}]},"metadata":{}}"#]]);
 }
 
 #[test]
@@ -54,15 +65,19 @@ fn managers_can_be_stated_and_reset() {
     let migrated = json!([{"manager": "kubectl", "operation": "Apply", "apiVersion": "v1",
         "time": "2026-01-01T00:01:00Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {"f:a": {}}}}]);
     story.update(by("kubectl", 2), json!({"metadata": {"managedFields": migrated}, "data": {"a": "1"}}));
-    story.shows(expect![[r#""#]]);
+    story.shows(expect![[r#"
+        01 Apply kubectl {"f:data":{"f:a":{}}}
+        {"metadata":{},"data":{"a":"1"}}"#]]);
     // What makes no sense is as if it was not there.
     story.update(by("kubectl", 3), json!({"metadata": {"managedFields": [{"operation": "Eat"}]}, "data": {"a": "1"}}));
-    story.shows(expect![[r#""#]]);
+    story.shows(expect![[r#"
+        01 Apply kubectl {"f:data":{"f:a":{}}}
+        {"metadata":{},"data":{"a":"1"}}"#]]);
     story.update(by("kubectl", 4), json!({"metadata": {"managedFields": [{}]}, "data": {"a": "1"}}));
-    story.shows(expect![[r#""#]]);
+    story.shows(expect![[r#"{"metadata":{},"data":{"a":"1"}}"#]]);
     // Who is not tracked stays so.
     story.update(by("kubectl", 5), json!({"data": {"a": "2"}}));
-    story.shows(expect![[r#""#]]);
+    story.shows(expect![[r#"{"data":{"a":"2"},"metadata":{}}"#]]);
 }
 
 #[test]
@@ -74,7 +89,18 @@ fn the_oldest_of_many_updaters_are_merged() {
         data[name] = "x".into();
         story.update(by(name, minute), json!({"data": data}));
     }
-    story.shows(expect![[r#""#]]);
+    story.shows(expect![[r#"
+        04 Update ancient-changes {"f:data":{".":{},"f:m0":{},"f:m1":{},"f:m2":{},"f:m3":{}}}
+        05 Update m4 {"f:data":{"f:m4":{}}}
+        06 Update m5 {"f:data":{"f:m5":{}}}
+        07 Update m6 {"f:data":{"f:m6":{}}}
+        08 Update m7 {"f:data":{"f:m7":{}}}
+        09 Update m8 {"f:data":{"f:m8":{}}}
+        10 Update m9 {"f:data":{"f:m9":{}}}
+        11 Update n0 {"f:data":{"f:n0":{}}}
+        12 Update n1 {"f:data":{"f:n1":{}}}
+        13 Update n2 {"f:data":{"f:n2":{}}}
+        {"data":{"m0":"x","m1":"x","m2":"x","m3":"x","m4":"x","m5":"x","m6":"x","m7":"x","m8":"x","m9":"x","n0":"x","n1":"x","n2":"x"},"metadata":{}}"#]]);
 }
 
 #[test]
@@ -87,7 +113,9 @@ fn a_scale_leaves_no_time() {
     let scaler = By { subresource: "scale", ..by("user", 2) };
     scaler.with(|writer| crate::managed::scale(story.kind, writer, &current, &mut new));
     story.object = Some(new);
-    story.shows(expect![[r#""#]]);
+    story.shows(expect![[r#"
+        -- Update user/scale {"f:spec":{"f:replicas":{}}}
+        {"spec":{"replicas":3},"metadata":{}}"#]]);
 }
 
 #[test]
