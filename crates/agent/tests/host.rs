@@ -90,6 +90,7 @@ impl Host {
             kubelet_client: certificate("admin", &Holder::client("admin", "system:masters")),
             authority: authority.certificate_path(),
             authenticator: api::authentication::Authenticator::default(),
+            security: api::SecurityConfig::default(),
         };
         let store = store::embedded::Embedded::open(&home.join("store"), store::embedded::Options::default())
             .unwrap();

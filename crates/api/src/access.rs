@@ -1,80 +1,93 @@
 //! Who asks, and whether they may: the gate before every request.
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
 use kinds::status::Failure;
 use kit::tls::PeerIdentity;
 
-use crate::authentication::{MASTERS, User};
+use crate::attributes::Attributes;
+use crate::authentication::{self, User};
 use crate::authorization::{self, Action, ObjectAction};
 use crate::call::Call;
 use crate::context::Context;
+use crate::request::ObjectPath;
 
-const IMPERSONATE_USER: HeaderName = HeaderName::from_static("impersonate-user");
-const IMPERSONATE_GROUP: HeaderName = HeaderName::from_static("impersonate-group");
+/// How clients that cannot set headers (browsers) send their token.
+const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
-/// The user behind a request: of this process, or by certificate or token.
-pub(crate) fn user(context: &Context, parts: &Parts) -> Result<User, Failure> {
-    let user = match parts.extensions.get::<User>() {
-        Some(user) => user.clone(),
-        None => {
-            let authorization =
-                parts.headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
-            context.authenticator.user(parts.extensions.get::<PeerIdentity>(), authorization)?
-        }
-    };
-    impersonated(user, &parts.headers)
-}
-
-/// Administrators may ask what another user would see (`kubectl --as`).
-fn impersonated(user: User, headers: &HeaderMap) -> Result<User, Failure> {
-    let text = |name: &HeaderName| {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<&str>>()
-    };
-    let (names, groups) = (text(&IMPERSONATE_USER), text(&IMPERSONATE_GROUP));
-    match names.first() {
-        None if groups.is_empty() => Ok(user),
-        None => Err(Failure::bad_request("requested groups without impersonating a user")),
-        Some(name) if user.is_in(MASTERS) => Ok(User::new(name, groups)),
-        Some(name) => {
-            let message = format!(
-                "users \"{name}\" is forbidden: User \"{}\" cannot impersonate resource \"users\" in API group \"\" \
-                 at the cluster scope",
-                user.name
-            );
-            Err(Failure::new(403, "Forbidden", message))
+/// Who has proven to be behind a request: by being of this process, by certificate or by token; else nobody.
+pub(crate) async fn authenticate(context: &Context, parts: &Parts) -> Result<User, Failure> {
+    if let Some(user) = parts.extensions.get::<User>() {
+        return Ok(user.clone());
+    }
+    if let Some(peer) = parts.extensions.get::<PeerIdentity>() {
+        return authentication::by_certificate(peer);
+    }
+    let Some(token) = bearer_token(parts) else { return Ok(User::anonymous()) };
+    match authentication::token::review(context, &token, &[]).await {
+        Ok(authenticated) => Ok(authenticated.user),
+        Err(error) => {
+            tracing::debug!(error = %kit::Chain(&error), "Refused a token");
+            Err(Failure::unauthorized())
         }
     }
 }
 
-/// 403 if the user may not read this path, which is no object.
-pub(crate) fn may_see_path(user: &User, parts: &Parts) -> Result<(), Failure> {
-    let verb = parts.method.as_str().to_ascii_lowercase();
-    let action = Action::Path { verb: &verb, path: parts.uri.path() };
-    if authorization::may(user, action) {
-        return Ok(());
+/// The token of a request; another scheme than `Bearer` is as good as none.
+fn bearer_token(parts: &Parts) -> Option<String> {
+    let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some((scheme, token)) = header.and_then(|text| text.split_once(' '))
+        && scheme.eq_ignore_ascii_case("bearer")
+    {
+        return Some(token.trim().to_owned()).filter(|token| !token.is_empty());
     }
-    let message = format!("forbidden: {}", authorization::refusal(user, action));
-    Err(Failure::new(403, "Forbidden", message))
+    let protocols = parts.headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok())?;
+    let encoded = protocols.split(',').find_map(|protocol| protocol.trim().strip_prefix(TOKEN_PROTOCOL))?;
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, encoded).ok()?;
+    String::from_utf8(bytes).ok().filter(|token| !token.is_empty())
 }
 
-/// 403 if the user may not do what the call asks. `name` is the object's where the path has none.
-pub(crate) fn may(call: &Call, name: Option<&str>) -> Result<(), Failure> {
-    let path = &call.path;
-    // A namespace is in itself, as Kubernetes sees it.
-    let own = path.name.as_deref().filter(|_| path.kind.kind == "Namespace");
-    let action = Action::Object(ObjectAction {
-        verb: call.verb.as_str(),
+/// 403 if the user may not do what the request asks.
+pub(crate) async fn authorize(
+    context: &Context,
+    user: &User,
+    attributes: &Attributes,
+) -> Result<(), Failure> {
+    let action = attributes.action();
+    match context.authorizer.decide_fresh(context, user, action).await {
+        authorization::Decision::Allowed(_) => Ok(()),
+        authorization::Decision::NoOpinion(why) => Err(refused(user, action, &why)),
+    }
+}
+
+/// 403 in the words for what was asked.
+pub(crate) fn refused(user: &User, action: Action<'_>, why: &str) -> Failure {
+    let said = authorization::refusal(user, action, why);
+    match action {
+        Action::Path { .. } => Failure::new(403, "Forbidden", format!("forbidden: {said}")),
+        Action::Object(ObjectAction { group, resource, name, .. }) => {
+            Failure::forbidden_resource(group, resource, name.unwrap_or_default(), &said)
+        }
+    }
+}
+
+/// 403 if the user may not do `verb` to the call's object too: a patch that creates is a creation.
+pub(crate) fn may_also(call: &Call, verb: &str) -> Result<(), Failure> {
+    let action = Action::Object(action(&call.path, verb));
+    match call.context.authorizer.decide(&call.user, action) {
+        authorization::Decision::Allowed(_) => Ok(()),
+        authorization::Decision::NoOpinion(why) => Err(refused(&call.user, action, &why)),
+    }
+}
+
+fn action<'a>(path: &'a ObjectPath, verb: &'a str) -> ObjectAction<'a> {
+    ObjectAction {
+        verb,
         group: path.kind.group,
         resource: path.kind.plural,
         subresource: path.subresource.as_deref(),
-        namespace: path.namespace.as_deref().or(own),
-        name: path.name.as_deref().or(name),
-    });
-    if authorization::may(&call.user, action) {
-        return Ok(());
+        namespace: path.namespace.as_deref(),
+        name: path.name.as_deref(),
+        on_node: None,
     }
-    let subject = path.name.as_deref().or(name).unwrap_or_default();
-    Err(Failure::forbidden(path.kind, subject, &authorization::refusal(&call.user, action)))
 }

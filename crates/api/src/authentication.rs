@@ -2,14 +2,20 @@
 //!
 //! ```text
 //!   verified certificate ─► CN is the user, O are the groups
-//!   bearer token         ─► the user that the token stands for, or 401
+//!   bearer token         ─► known from the start │ service account (JWT) │ bootstrap token │ OIDC ─► the user, or 401
 //!   neither              ─► system:anonymous
 //! ```
 
-use std::collections::HashMap;
+mod bootstrap_token;
+pub mod oidc;
+pub mod service_account;
+pub(crate) mod token;
+
+use std::collections::{BTreeMap, HashMap};
 
 use kinds::status::Failure;
 use kit::tls::PeerIdentity;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// The group of all who have proven who they are.
@@ -22,12 +28,19 @@ pub const MASTERS: &str = "system:masters";
 pub const NODES: &str = "system:nodes";
 /// What an agent's user name begins with; the rest is the node's name.
 pub const NODE_PREFIX: &str = "system:node:";
+/// What a service account's user name begins with; namespace, colon and name follow.
+pub(crate) const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
+const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 
 /// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
     pub name: String,
+    /// Empty for users that have none.
+    pub uid: String,
     pub groups: Vec<String>,
+    /// What else is known of the user: how it was authenticated, for example.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl User {
@@ -37,11 +50,12 @@ impl User {
         if !groups.iter().any(|group| group == AUTHENTICATED) {
             groups.push(AUTHENTICATED.to_owned());
         }
-        Self { name: name.to_owned(), groups }
+        Self { name: name.to_owned(), groups, ..Self::default() }
     }
 
     pub fn anonymous() -> Self {
-        Self { name: "system:anonymous".to_owned(), groups: vec![UNAUTHENTICATED.to_owned()] }
+        let groups = vec![UNAUTHENTICATED.to_owned()];
+        Self { name: "system:anonymous".to_owned(), groups, ..Self::default() }
     }
 
     /// The agent of a node.
@@ -55,6 +69,14 @@ impl User {
         Self::new(&name, [name.as_str()])
     }
 
+    /// A service account; `uid` is that of its object.
+    pub(crate) fn service_account(namespace: &str, name: &str, uid: &str) -> Self {
+        let own = format!("{SERVICE_ACCOUNTS}:{namespace}");
+        let user =
+            Self::new(&format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{name}"), [SERVICE_ACCOUNTS, &own]);
+        Self { uid: uid.to_owned(), ..user }
+    }
+
     pub fn is_in(&self, group: &str) -> bool {
         self.groups.iter().any(|own| own == group)
     }
@@ -63,9 +85,29 @@ impl User {
     pub fn node_name(&self) -> Option<&str> {
         self.name.strip_prefix(NODE_PREFIX).filter(|_| self.is_in(NODES))
     }
+
+    /// As `UserInfo` in reviews and in the audit log.
+    pub(crate) fn to_value(&self) -> Value {
+        let mut value = json!({});
+        let Some(fields) = value.as_object_mut() else { return value };
+        if !self.name.is_empty() {
+            fields.insert("username".into(), self.name.clone().into());
+        }
+        if !self.uid.is_empty() {
+            fields.insert("uid".into(), self.uid.clone().into());
+        }
+        if !self.groups.is_empty() {
+            fields.insert("groups".into(), self.groups.clone().into());
+        }
+        if !self.extra.is_empty() {
+            fields.insert("extra".into(), json!(self.extra));
+        }
+        value
+    }
 }
 
-/// Tells users apart. Tokens are held as their hashes, so that looking one up tells nothing by its time.
+/// The tokens that are known from the start. They are held as their hashes, so that looking one up tells nothing by
+/// its time.
 #[derive(Clone, Debug, Default)]
 pub struct Authenticator {
     tokens: HashMap<[u8; 32], User>,
@@ -79,27 +121,18 @@ impl Authenticator {
         self
     }
 
-    /// The user behind a request, from the connection's identity (an extension of the request) and the text of
-    /// its `Authorization` header.
-    pub fn user(&self, peer: Option<&PeerIdentity>, authorization: Option<&str>) -> Result<User, Failure> {
-        if let Some(peer) = peer {
-            return by_certificate(peer);
-        }
-        let Some(authorization) = authorization else { return Ok(User::anonymous()) };
-        let (scheme, token) = authorization.split_once(' ').ok_or_else(Failure::unauthorized)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Failure::unauthorized());
-        }
-        self.tokens.get(&hash(token.trim())).cloned().ok_or_else(Failure::unauthorized)
+    /// The user that a token stands for, if it is one of these.
+    pub(crate) fn user(&self, token: &str) -> Option<User> {
+        self.tokens.get(&hash(token)).cloned()
     }
 }
 
 /// The authority signs no certificate without a name; one that has none is not believed.
-fn by_certificate(peer: &PeerIdentity) -> Result<User, Failure> {
+pub(crate) fn by_certificate(peer: &PeerIdentity) -> Result<User, Failure> {
     if peer.common_name.is_empty() {
         return Err(Failure::unauthorized());
     }
-    // These groups say how someone was authenticated; a certificate cannot say it of itself.
+    // This group says how someone was authenticated; a certificate cannot say it of itself.
     let claimed = peer.organizations.iter().map(String::as_str);
     Ok(User::new(&peer.common_name, claimed.filter(|group| *group != UNAUTHENTICATED)))
 }
@@ -112,45 +145,30 @@ fn hash(token: &str) -> [u8; 32] {
 mod tests {
     use kit::tls::PeerIdentity;
 
-    use super::{Authenticator, User};
-
-    fn check(peer: Option<(&str, &[&str])>, authorization: Option<&str>, expected: Option<User>) {
-        let authenticator = Authenticator::default().with_token("s3cret", User::new("robot", ["robots"]));
-        let peer = peer.map(|(name, groups)| PeerIdentity {
-            common_name: name.to_owned(),
-            organizations: groups.iter().map(|group| (*group).to_owned()).collect(),
-        });
-        let outcome = authenticator.user(peer.as_ref(), authorization);
-        match expected {
-            Some(user) => assert_eq!(outcome.unwrap(), user),
-            None => assert_eq!(outcome.unwrap_err().code(), 401),
-        }
-    }
+    use super::{Authenticator, User, by_certificate};
 
     #[test]
     fn certificates_name_user_and_groups() {
-        check(
-            Some(("jane", &["dev", "ops"])),
-            None,
-            Some(User::new("jane", ["dev", "ops", "system:authenticated"])),
-        );
-        check(Some(("jane", &["system:unauthenticated"])), None, Some(User::new("jane", [])));
-        check(Some(("", &["system:masters"])), None, None);
+        let check = |name: &str, groups: &[&str], expected: Option<User>| {
+            let peer = PeerIdentity {
+                common_name: name.to_owned(),
+                organizations: groups.iter().map(|group| (*group).to_owned()).collect(),
+            };
+            assert_eq!(by_certificate(&peer).ok(), expected);
+        };
+        check("jane", &["dev", "ops"], Some(User::new("jane", ["dev", "ops", "system:authenticated"])));
+        check("jane", &["system:unauthenticated"], Some(User::new("jane", [])));
+        check("", &["system:masters"], None);
         assert_eq!(User::node("one").node_name(), Some("one"));
         assert_eq!(User::new("system:node:one", ["dev"]).node_name(), None);
     }
 
     #[test]
     fn tokens_name_their_user() {
-        check(None, Some("Bearer s3cret"), Some(User::new("robot", ["robots"])));
-        check(None, Some("bearer  s3cret"), Some(User::new("robot", ["robots"])));
-        for wrong in ["Bearer wrong", "Bearer ", "Bearer", "Basic s3cret", "s3cret", ""] {
-            check(None, Some(wrong), None);
+        let authenticator = Authenticator::default().with_token("s3cret", User::new("robot", ["robots"]));
+        assert_eq!(authenticator.user("s3cret"), Some(User::new("robot", ["robots"])));
+        for wrong in ["wrong", "", "s3cret "] {
+            assert_eq!(authenticator.user(wrong), None);
         }
-    }
-
-    #[test]
-    fn who_shows_nothing_is_anonymous() {
-        check(None, None, Some(User::anonymous()));
     }
 }

@@ -4,6 +4,7 @@
 //!   <directory>/ca.crt ca.key          made once, loaded ever after
 //!   <directory>/<name>.crt <name>.key  made when missing, about to expire, or not as asked for
 //!   <directory>/service-account.key    signs service-account tokens
+//!   <directory>/encryption.key         what the Secrets in the store are encrypted with
 //! ```
 //! All files are readable by their owner only and replaced in one step, so a crash leaves the old or the new. The
 //! pair of a name is two files: if a crash parts them they do not match, and are made anew.
@@ -143,6 +144,28 @@ impl Authority {
         let failed = |source| AuthorityError::Issue { name: "service-account".to_owned(), source };
         let key = KeyPair::generate().map_err(failed)?;
         save(&path, &key.serialize_pem())?;
+        Ok(path)
+    }
+
+    /// That key, and the one that signed before it if there is one: to rotate, name the old key
+    /// `service-account.old.key` and start again.
+    pub fn service_account_keys(&self) -> Result<Vec<PathBuf>, AuthorityError> {
+        let old = self.directory.join("service-account.old.key");
+        let mut keys = vec![self.service_account_key()?];
+        if read(&old)?.is_some() {
+            keys.push(old);
+        }
+        Ok(keys)
+    }
+
+    /// The key under which Secrets lie in the store: 32 random bytes in hexadecimal; made when missing. Whoever loses
+    /// it loses the Secrets.
+    pub fn encryption_key(&self) -> Result<PathBuf, AuthorityError> {
+        let path = self.directory.join("encryption.key");
+        if read(&path)?.is_none() {
+            let key: [u8; 32] = rand::random();
+            save(&path, &hex::encode(key))?;
+        }
         Ok(path)
     }
 

@@ -1,19 +1,30 @@
-//! Who may do what: a pure table.
+//! Who may do what: the masters everything, agents what their node needs, all others what roles are bound to them.
 //!
 //! ```text
-//!   system:masters      everything
-//!   system:crest:*      everything, but secrets only for those parts that need them
-//!   system:nodes        what an agent needs, and of nodes and leases only its own
-//!   authenticated       discovery
-//!   anyone              health and version
+//!   (user, action) ──► masters ──► node graph ──► roles and bindings ──► allowed, or no opinion
+//!                                       ▲                 ▲
+//!                         Pods ─────────┴──── mirror ─────┴──── (Cluster)Roles and their bindings
 //! ```
-//! The verbs are those of Kubernetes: get, list, watch, create, update, patch, delete, deletecollection.
+//! The verbs are those of Kubernetes: get, list, watch, create, update, patch, delete, deletecollection, and what
+//! roles name beside them (bind, escalate, impersonate, approve, sign).
 
-use crate::authentication::{AUTHENTICATED, MASTERS, User};
+pub(crate) mod mirror;
+mod node;
+mod policy;
+mod rule;
+
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use parking_lot::RwLock;
+
+use crate::authentication::{MASTERS, User};
+use node::Graph;
+use policy::Policy;
+
+pub(crate) use rule::first_uncovered;
 
 /// What someone wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action<'a> {
+pub(crate) enum Action<'a> {
     Object(ObjectAction<'a>),
     /// A path that is no object, with its method in lower case.
     Path {
@@ -24,35 +35,80 @@ pub enum Action<'a> {
 
 /// A verb on an object, on all objects of a kind, or on a subresource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ObjectAction<'a> {
-    pub verb: &'a str,
+pub(crate) struct ObjectAction<'a> {
+    pub(crate) verb: &'a str,
     /// Empty for the core group.
-    pub group: &'a str,
+    pub(crate) group: &'a str,
     /// The plural.
-    pub resource: &'a str,
-    pub subresource: Option<&'a str>,
+    pub(crate) resource: &'a str,
+    pub(crate) subresource: Option<&'a str>,
     /// `None` for objects of the cluster and for all namespaces at once.
-    pub namespace: Option<&'a str>,
-    /// `None` for all objects. In a create, where the path has no name, give the name in the body if it is known
-    /// already: an agent may create only its own Node and Lease.
-    pub name: Option<&'a str>,
+    pub(crate) namespace: Option<&'a str>,
+    /// `None` for all objects, and for those that are to be created.
+    pub(crate) name: Option<&'a str>,
+    /// The node whose Pods alone a list or watch selects.
+    pub(crate) on_node: Option<&'a str>,
 }
 
-/// Whether `user` may do it.
-pub fn may(user: &User, action: Action<'_>) -> bool {
-    if user.is_in(MASTERS) {
-        return true;
+/// What the rules say; the text is the reason, for those who ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Allowed(String),
+    NoOpinion(String),
+}
+
+impl Decision {
+    pub(crate) fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allowed(_))
     }
-    match action {
-        Action::Path { verb, path } => may_see_path(user, verb, path),
-        Action::Object(action) => is_component_allowed(user, action) || is_agent_allowed(user, action),
+}
+
+/// The rules as they stand, kept up to date by [`mirror`].
+#[derive(Debug, Default)]
+pub(crate) struct Authorizer {
+    policy: RwLock<Policy>,
+    graph: RwLock<Graph>,
+}
+
+impl Authorizer {
+    pub(crate) fn decide(&self, user: &User, action: Action<'_>) -> Decision {
+        let graph = self.graph.read();
+        self.decide_with(&graph, user, action)
+    }
+
+    fn decide_with(&self, graph: &Graph, user: &User, action: Action<'_>) -> Decision {
+        if user.is_in(MASTERS) {
+            return Decision::Allowed(String::new());
+        }
+        let policy = self.policy.read();
+        let by_node = user
+            .node_name()
+            .map(|node| graph.decide(node, policy.role("", "system:node").unwrap_or_default(), action));
+        match (by_node, policy.decide(user, action)) {
+            (Some(Decision::Allowed(why)), _) => Decision::Allowed(why),
+            (Some(Decision::NoOpinion(why)), Decision::NoOpinion(also)) => {
+                let reasons = [why, also].into_iter().filter(|reason| !reason.is_empty());
+                Decision::NoOpinion(reasons.collect::<Vec<_>>().join(", "))
+            }
+            (_, decision) => decision,
+        }
+    }
+
+    /// All rules that hold for `user` in a namespace.
+    pub(crate) fn rules_of(&self, user: &User, namespace: Option<&str>) -> Vec<PolicyRule> {
+        self.policy.read().rules_of(user, namespace)
+    }
+
+    /// The rules of a role; `namespace` is empty for those of the cluster.
+    pub(crate) fn role(&self, namespace: &str, name: &str) -> Option<Vec<PolicyRule>> {
+        self.policy.read().role(namespace, name).map(<[PolicyRule]>::to_vec)
     }
 }
 
 /// Why not, in Kubernetes' words; what follows `... is forbidden: `.
-pub fn refusal(user: &User, action: Action<'_>) -> String {
+pub(crate) fn refusal(user: &User, action: Action<'_>, why: &str) -> String {
     let name = &user.name;
-    match action {
+    let said = match action {
         Action::Path { verb, path } => format!("User \"{name}\" cannot {verb} path \"{path}\""),
         Action::Object(action) => {
             let ObjectAction { verb, group, resource, .. } = action;
@@ -65,111 +121,8 @@ pub fn refusal(user: &User, action: Action<'_>) -> String {
                 "User \"{name}\" cannot {verb} resource \"{resource}{subresource}\" in API group \"{group}\" {place}"
             )
         }
-    }
-}
-
-/// Open to everyone, so that load balancers and clients without credentials can ask whether the server lives.
-const OPEN_PATHS: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
-/// Open to all who have proven who they are: what a client needs to find its way.
-const DISCOVERY_PATHS: [&str; 4] = ["/api", "/apis", "/openapi", "/.well-known"];
-
-fn may_see_path(user: &User, verb: &str, path: &str) -> bool {
-    if !matches!(verb, "get" | "head" | "options") {
-        return false;
-    }
-    let is_under =
-        |top: &str| path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    OPEN_PATHS.into_iter().any(is_under)
-        || (user.is_in(AUTHENTICATED) && DISCOVERY_PATHS.into_iter().any(is_under))
-        || user.groups.iter().any(|group| group.starts_with(COMPONENT_PREFIX))
-}
-
-const COMPONENT_PREFIX: &str = "system:crest:";
-/// Fuxi keeps the workers' tokens in Secrets; the controllers delete all that a namespace holds.
-const SECRET_KEEPERS: [&str; 2] = ["system:crest:fuxi", "system:crest:controllers"];
-
-fn is_component_allowed(user: &User, action: ObjectAction<'_>) -> bool {
-    let is_secret = action.group.is_empty() && action.resource == "secrets";
-    let mut groups = user.groups.iter().filter(|group| group.starts_with(COMPONENT_PREFIX));
-    groups.any(|group| !is_secret || SECRET_KEEPERS.contains(&group.as_str()))
-}
-
-/// Which objects of a kind a rule is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
-    Any,
-    /// Only the object that is named as the agent's node.
-    OwnName,
-    /// As [`Scope::OwnName`], in the namespace of the nodes' leases.
-    OwnLease,
-}
-
-/// What an agent may do with one kind or subresource.
-struct Rule {
-    group: &'static str,
-    resource: &'static str,
-    subresource: Option<&'static str>,
-    verbs: &'static [&'static str],
-    scope: Scope,
-}
-
-const READ: &[&str] = &["get", "list", "watch"];
-const WRITE: &[&str] = &["create", "update", "patch"];
-const CHANGE: &[&str] = &["update", "patch"];
-const LEASES: &str = "kube-node-lease";
-
-const fn rule(resource: &'static str, verbs: &'static [&'static str], scope: Scope) -> Rule {
-    Rule { group: "", resource, subresource: None, verbs, scope }
-}
-
-const fn status(resource: &'static str, scope: Scope) -> Rule {
-    Rule { group: "", resource, subresource: Some("status"), verbs: CHANGE, scope }
-}
-
-const fn of_group(group: &'static str, rule: Rule) -> Rule {
-    Rule { group, ..rule }
-}
-
-/// An agent reads the ConfigMaps and Secrets of all Pods, not only of those on its node: unlike a kube-apiserver,
-/// this table does not follow the references from Pods.
-const AGENT_RULES: [Rule; 14] = [
-    rule("pods", READ, Scope::Any),
-    rule("pods", &["delete"], Scope::Any),
-    status("pods", Scope::Any),
-    rule("configmaps", READ, Scope::Any),
-    rule("secrets", READ, Scope::Any),
-    rule("services", READ, Scope::Any),
-    rule("serviceaccounts", READ, Scope::Any),
-    rule("namespaces", READ, Scope::Any),
-    rule("nodes", READ, Scope::Any),
-    rule("nodes", WRITE, Scope::OwnName),
-    status("nodes", Scope::OwnName),
-    rule("events", WRITE, Scope::Any),
-    of_group("events.k8s.io", rule("events", WRITE, Scope::Any)),
-    of_group("coordination.k8s.io", rule("leases", &["get", "create", "update", "patch"], Scope::OwnLease)),
-];
-
-fn is_agent_allowed(user: &User, action: ObjectAction<'_>) -> bool {
-    let Some(node) = user.node_name() else { return false };
-    AGENT_RULES.iter().any(|rule| {
-        rule.group == action.group
-            && rule.resource == action.resource
-            && rule.subresource == action.subresource
-            && rule.verbs.contains(&action.verb)
-            && rule.scope.holds(node, action)
-    })
-}
-
-impl Scope {
-    fn holds(self, node: &str, action: ObjectAction<'_>) -> bool {
-        // A create may come without a name; see the field's comment.
-        let is_own = action.name.map_or(action.verb == "create", |name| name == node);
-        match self {
-            Self::Any => true,
-            Self::OwnName => is_own,
-            Self::OwnLease => is_own && action.namespace == Some(LEASES),
-        }
-    }
+    };
+    if why.is_empty() { said } else { format!("{said}: {why}") }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The objects that every cluster has from its first start.
 
+pub(crate) mod roles;
+
 use kinds::Kind;
 use kinds::status::Failure;
 use serde_json::{Value, json};
@@ -30,6 +32,7 @@ fn objects(context: &Context) -> Vec<Value> {
         class("crest-batch", 5_000, "Work on what services leave idle; it gives way first."),
     ]);
     objects.push(kubernetes_service(context));
+    objects.extend(roles::objects());
     objects
 }
 

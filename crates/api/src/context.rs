@@ -12,7 +12,9 @@ use crate::admission::addresses::Addresses;
 use crate::authentication::Authenticator;
 use crate::feed::Feeds;
 use crate::registry::Registry;
+use crate::security::Security;
 use crate::strategy::Birth;
+use crate::{audit, authorization};
 
 /// The parts of the server that outlive a request.
 #[derive(Debug)]
@@ -24,6 +26,10 @@ pub(crate) struct Context {
     /// `host:port` at which clients reach this server.
     pub(crate) advertised: String,
     pub(crate) authenticator: Authenticator,
+    pub(crate) authorizer: authorization::Authorizer,
+    pub(crate) security: Security,
+    /// Where it is written down who did what, if anywhere.
+    pub(crate) audit: Option<audit::Log>,
     /// How agents know that it is this server that calls them.
     pub(crate) kubelet_tls: Arc<ClientConfig>,
     pub(crate) shutdown: CancellationToken,
@@ -35,6 +41,8 @@ pub(crate) struct Parts {
     pub(crate) addresses: Addresses,
     pub(crate) advertised: String,
     pub(crate) authenticator: Authenticator,
+    pub(crate) security: Security,
+    pub(crate) audit: Option<audit::Log>,
     pub(crate) kubelet_tls: Arc<ClientConfig>,
 }
 
@@ -42,13 +50,16 @@ impl Context {
     pub(crate) fn new(store: Arc<dyn Store>, parts: Parts) -> Self {
         let shutdown = CancellationToken::new();
         let feeds = Feeds::new(Arc::clone(&store), shutdown.clone());
-        let Parts { addresses, advertised, authenticator, kubelet_tls } = parts;
+        let Parts { addresses, advertised, authenticator, security, audit, kubelet_tls } = parts;
         Self {
             registry: Registry::new(store),
             feeds,
             addresses,
             advertised,
             authenticator,
+            authorizer: authorization::Authorizer::default(),
+            security,
+            audit,
             kubelet_tls,
             shutdown,
         }

@@ -29,6 +29,8 @@ pub(crate) fn find(context: &Context, parts: &Parts) -> Option<Result<Response<B
         ["apis", group] => fixed(parts, discovery::group(group), JSON),
         ["api", version] => fixed(parts, discovery::resource_list("", version), JSON),
         ["apis", group, version] => fixed(parts, discovery::resource_list(group, version), JSON),
+        [".well-known", "openid-configuration"] => issuer(context),
+        ["openid", "v1", "jwks"] => issuer_keys(context),
         ["openapi", "v2"] => openapi_v2(parts),
         ["openapi", "v3"] => fixed(parts, Some(kinds::openapi::v3_index()), JSON),
         ["openapi", "v3", path @ ..] => openapi_v3(parts, &path.join("/")),
@@ -40,11 +42,34 @@ pub(crate) fn find(context: &Context, parts: &Parts) -> Option<Result<Response<B
 
 fn version() -> Result<Response<Body>, Failure> {
     let version = json!({
-        "major": "1", "minor": "36", "gitVersion": format!("v1.36.2+crest-{}", env!("CARGO_PKG_VERSION")),
+        "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35", "gitVersion": format!("v1.36.2+crest-{}", env!("CARGO_PKG_VERSION")),
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "none", "compiler": "rustc", "platform": "linux/amd64",
     });
     respond::encoded(StatusCode::OK, Encoding::Json, &version)
+}
+
+/// What those need to know who verify service-account tokens themselves.
+fn issuer(context: &Context) -> Result<Response<Body>, Failure> {
+    let issuer = context.security.signer().ok_or_else(Failure::no_such_path)?.issuer();
+    let configuration = json!({
+        "issuer": issuer,
+        "jwks_uri": format!("https://{}/openid/v1/jwks", context.advertised),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    });
+    let mut response = respond::encoded(StatusCode::OK, Encoding::Json, &configuration)?;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    Ok(response)
+}
+
+fn issuer_keys(context: &Context) -> Result<Response<Body>, Failure> {
+    let keys = context.security.signer().ok_or_else(Failure::no_such_path)?.public_keys();
+    let mut response = respond::bytes_of(StatusCode::OK, "application/jwk-set+json", keys.to_string());
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    Ok(response)
 }
 
 fn api(context: &Context, parts: &Parts) -> Result<Response<Body>, Failure> {

@@ -148,7 +148,7 @@ pub(crate) fn key(kind: &Kind, namespace: &str, name: &str) -> String {
 
 /// The decoded segments of a path. A slash at the end is allowed; an empty segment elsewhere, or an encoded slash
 /// (which would name an object in another place), is not.
-fn segments(path: &str) -> Option<Vec<String>> {
+pub(crate) fn segments(path: &str) -> Option<Vec<String>> {
     let path = path.strip_prefix('/')?;
     let path = path.strip_suffix('/').unwrap_or(path);
     path.split('/')
@@ -157,7 +157,8 @@ fn segments(path: &str) -> Option<Vec<String>> {
         .collect()
 }
 
-fn percent_decoded(text: &str) -> Option<String> {
+/// `None` if what follows a `%` is no number, or the whole no text.
+pub(crate) fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

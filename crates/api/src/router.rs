@@ -16,9 +16,11 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::Predicate;
 
 use crate::accept::{Accept, Encoding};
+use crate::attributes::Attributes;
+use crate::audit::{self, Who};
 use crate::call::Call;
 use crate::context::Context;
-use crate::{access, backup, documents, respond, verbs};
+use crate::{access, backup, documents, impersonation, respond, verbs};
 
 /// As much as a body may have: the limit of Kubernetes.
 const MAX_BODY: usize = 3 << 20;
@@ -54,16 +56,38 @@ async fn answer(State(context): State<Arc<Context>>, request: Request) -> Respon
 
 async fn dispatch(context: Arc<Context>, request: Request) -> Result<Response<Body>, Failure> {
     let (parts, body) = read_whole(request).await?.into_parts();
-    let user = access::user(&context, &parts)?;
-    if parts.uri.path() == backup::PATH {
-        return backup::handle(&context, &user).await;
+    let attributes = Attributes::of(&parts);
+    let audited = audit::Request::begin(&context, &parts);
+    let mut who = Who::default();
+    let request = Request::from_parts(parts, body);
+    let outcome = admitted(&context, request, &attributes, &mut who).await;
+    if let Some(audited) = audited {
+        let code = outcome.as_ref().map_or_else(Failure::code, |response| response.status().as_u16());
+        audited.end(&context, &attributes, &who, code);
     }
-    if let Some(document) = documents::find(&context, &parts) {
-        access::may_see_path(&user, &parts)?;
+    outcome
+}
+
+/// The gates, then the answer. What became known of the sender is left in `who`.
+async fn admitted(
+    context: &Arc<Context>,
+    request: Request,
+    attributes: &Attributes,
+    who: &mut Who,
+) -> Result<Response<Body>, Failure> {
+    let (parts, body) = request.into_parts();
+    let user = access::authenticate(context, &parts).await?;
+    who.sender = Some(user.clone());
+    let user = impersonation::impersonated(&context.authorizer, user, &parts.headers, attributes)?;
+    who.acted_as = Some(user.clone());
+    access::authorize(context, &user, attributes).await?;
+    if parts.uri.path() == backup::PATH {
+        return backup::handle(context, &user).await;
+    }
+    if let Some(document) = documents::find(context, &parts) {
         return document;
     }
-    let call = Call::parse(context, user, Request::from_parts(parts, body))?;
-    access::may(&call, None)?;
+    let call = Call::parse(Arc::clone(context), user, Request::from_parts(parts, body))?;
     verbs::handle(call).await
 }
 

@@ -16,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::addresses::{Addresses, Ipv4Range, RangeError};
 use crate::authentication::{Authenticator, User};
 use crate::context::{Context, Parts};
+use crate::encryption::{Encrypted, EncryptionError};
 use crate::registry::Registry;
-use crate::{bootstrap, client, router};
+use crate::security::{Security, SecurityConfig, SecurityError};
+use crate::{audit, authorization, bootstrap, client, router};
 
 /// What the server needs to know.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ pub struct Config {
     pub authority: PathBuf,
     /// The tokens that are known from the start.
     pub authenticator: Authenticator,
+    /// How credentials are made, checked and kept.
+    pub security: SecurityConfig,
 }
 
 /// Why the server cannot be built.
@@ -45,6 +49,8 @@ pub enum BuildError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("cannot set up TLS")]
     Tls { source: TlsError },
+    #[error("cannot set up what credentials are made and checked with")]
+    Security { source: SecurityError },
     #[error("cannot use the addresses for Services")]
     ServiceCidr { source: RangeError },
     #[error("cannot read or create the cluster's first objects")]
@@ -74,12 +80,21 @@ impl Server {
         let listener = TcpListener::bind(config.listen).await.map_err(listen_failed)?;
         let address = listener.local_addr().map_err(listen_failed)?;
         let advertised = config.advertised.unwrap_or_else(|| address.to_string());
+        let store = encrypted(store, &config.security)
+            .await
+            .map_err(|source| BuildError::Security { source: SecurityError::Encryption { source } })?;
         let services = services(&store).await.map_err(|source| BuildError::Objects { source })?;
         let addresses = Addresses::new(range, &services);
         let authenticator = config.authenticator;
-        let parts = Parts { addresses, advertised, authenticator, kubelet_tls };
+        let security_failed = |source| BuildError::Security { source };
+        let audit = config.security.audit_log.as_deref().map(audit::Log::open).transpose();
+        let audit = audit.map_err(|source| security_failed(SecurityError::Audit { source }))?;
+        let security = Security::load(&config.security).map_err(security_failed)?;
+        let parts = Parts { addresses, advertised, authenticator, security, audit, kubelet_tls };
         let context = Arc::new(Context::new(store, parts));
-        bootstrap::run(&context).await.map_err(|source| BuildError::Objects { source })?;
+        let objects_failed = |source| BuildError::Objects { source };
+        bootstrap::run(&context).await.map_err(objects_failed)?;
+        authorization::mirror::start(&context).await.map_err(objects_failed)?;
         let router = router::build(Arc::clone(&context));
         Ok(Self { listener, address, tls, context, router })
     }
@@ -108,6 +123,19 @@ impl Server {
         });
         kit::serve::serve(self.listener, self.router, options, token).await;
     }
+}
+
+/// The store with the Secrets in it encrypted, if there is a key.
+async fn encrypted(
+    store: Arc<dyn Store>,
+    config: &SecurityConfig,
+) -> Result<Arc<dyn Store>, EncryptionError> {
+    let (Some(key), Some(secrets)) = (&config.encryption_key, kinds::find("", "v1", "secrets")) else {
+        return Ok(store);
+    };
+    let store = Encrypted::build(store, &secrets.storage_prefix(), key)?;
+    store.rewrite().await?;
+    Ok(Arc::new(store))
 }
 
 async fn services(store: &Arc<dyn Store>) -> Result<Vec<serde_json::Value>, Failure> {

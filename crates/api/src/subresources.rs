@@ -6,6 +6,7 @@ mod eviction;
 mod finalize;
 mod log;
 mod scale;
+mod token;
 
 use axum::body::Body;
 use http::Response;
@@ -22,6 +23,7 @@ pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
         ("scale", _) => scale::handle(call).await,
         ("binding", Verb::Create) => binding::handle(call).await,
         ("eviction", Verb::Create) => eviction::handle(call).await,
+        ("token", Verb::Create) => token::handle(call).await,
         ("finalize", Verb::Update) => finalize::handle(call).await,
         ("log" | "exec" | "attach" | "portforward", _) => connect::handle(call).await,
         (subresource, verb) => match (part(subresource), verb) {

@@ -21,12 +21,15 @@ use serde_json::Value;
 use crate::call::Call;
 use crate::query::FieldValidation;
 use crate::request::Verb;
-use crate::subresources;
+use crate::{reviews, subresources};
 
 /// Does what the request asks.
 pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
     if call.path.subresource.is_some() {
         return subresources::handle(call).await;
+    }
+    if reviews::is_review(call.path.kind.group) {
+        return reviews::handle(call).await;
     }
     match call.verb {
         Verb::Get => get::handle(&call).await,

@@ -55,6 +55,11 @@ impl Settings {
         self.state_dir().join("pouch")
     }
 
+    /// Who did what, as lines of JSON.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.state_dir().join("audit.log")
+    }
+
     pub(crate) fn log_file(&self) -> PathBuf {
         self.state_dir().join("crest.log")
     }

@@ -106,6 +106,15 @@ impl Failure {
         Self::new(403, "Forbidden", format!("{subject} is forbidden: {why}")).about(kind, name)
     }
 
+    /// 403 for what may not be served at all: `resource` is a plural as the path says it.
+    pub fn forbidden_resource(group: &str, resource: &str, name: &str, why: &str) -> Self {
+        let qualified = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        let subject = if name.is_empty() { qualified } else { format!("{qualified} \"{name}\"") };
+        let mut failure = Self::new(403, "Forbidden", format!("{subject} is forbidden: {why}"));
+        failure.details = details(name, group, resource);
+        failure
+    }
+
     /// 405.
     pub fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
@@ -229,7 +238,7 @@ impl Failure {
             status["reason"] = self.reason.into();
         }
         // Refusals of a form, not of an object, say that they have no details.
-        let is_of_form = matches!(self.code, 405 | 406 | 415 | 422);
+        let is_of_form = matches!(self.code, 403 | 405 | 406 | 415 | 422);
         if !self.details.is_empty() || is_of_form {
             status["details"] = Value::Object(self.details.clone());
         }

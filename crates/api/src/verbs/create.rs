@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::call::Call;
 use crate::query::WriteOptions;
-use crate::{access, admission, object, respond, strategy, verbs};
+use crate::request::Verb;
+use crate::{access, admission, guard, object, respond, strategy, verbs};
 
 pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
@@ -35,10 +36,13 @@ pub(crate) async fn create(
 /// Stores a new object that has its defaults and its managers; answers it as stored.
 pub(crate) async fn store(call: &Call, mut new: Value, options: WriteOptions) -> Result<Value, Failure> {
     let kind = call.path.kind;
-    access::may(call, Some(object::name(&new)))?;
+    if call.verb != Verb::Create {
+        access::may_also(call, "create")?;
+    }
     strategy::prepare_create(kind, &mut new, &call.context.birth());
     let claim = admission::create(&call.context, kind, &mut new).await?;
     verbs::must_be_valid(kind, &new, kinds::validate::create(kind, &new))?;
+    guard::create(call, &new)?;
     if options.dry_run {
         call.context.registry.must_be_free(kind, &new).await?;
         return Ok(new);

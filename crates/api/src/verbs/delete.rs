@@ -12,7 +12,7 @@ use crate::query::Selection;
 use crate::record::{self, Place};
 use crate::registry::Changed;
 use crate::request::ObjectPath;
-use crate::{admission, object, respond, verbs};
+use crate::{admission, guard, object, respond, verbs};
 
 /// Told to those who delete a Job without saying what becomes of its Pods.
 const ORPHAN_WARNING: &str = "child pods are preserved by default when jobs are deleted; set \
@@ -41,7 +41,10 @@ pub(crate) async fn delete(
     options: &DeleteOptions,
 ) -> Result<Changed, Failure> {
     let context = &call.context;
-    let decide = |current: &Value| deletion::decide(path.kind, current, options, context.now());
+    let decide = |current: &Value| {
+        guard::delete(call, current)?;
+        deletion::decide(path.kind, current, options, context.now())
+    };
     let changed = context.registry.modify(path, options.dry_run, decide).await?;
     if let Changed::Gone(object) = &changed
         && !options.dry_run

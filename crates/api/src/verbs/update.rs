@@ -9,7 +9,7 @@ use crate::call::Call;
 use crate::query::WriteOptions;
 use crate::registry::{Changed, Next};
 use crate::strategy::Part;
-use crate::{admission, object, respond, strategy, verbs};
+use crate::{admission, guard, object, respond, strategy, verbs};
 
 pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
     handle_part(call, Part::Main).await
@@ -54,6 +54,7 @@ pub(crate) async fn replace(
             claim = None;
             claim = Some(admission::update(&call.context, kind, &mut new, current)?);
             verbs::must_be_valid(kind, &new, faults(call, part, &new, current))?;
+            guard::update(call, &new, current, part)?;
             // What the server put back leaves no trace, not even in the times of the managers.
             let is_same = kinds::managed::differ_in_times_only(&new, current);
             Ok(Next::Replace(if is_same { current.clone() } else { new }))

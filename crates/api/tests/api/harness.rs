@@ -37,7 +37,7 @@ impl Cluster {
         let service = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
         let certificate = |name: &str, holder: &Holder| authority.certificate(name, holder, now).unwrap();
         let serving = certificate("server", &Holder::api_server([], [LOOPBACK], service));
-        let admin = certificate("admin", &Holder::client("admin", "system:masters"));
+        let admin = certificate("admin", &Holder::client("kubernetes-admin", "system:masters"));
         let config = Config {
             listen: SocketAddr::new(LOOPBACK, 0),
             advertised: None,
@@ -46,6 +46,7 @@ impl Cluster {
             kubelet_client: admin.clone(),
             authority: authority.certificate_path(),
             authenticator: api::authentication::Authenticator::default(),
+            security: security(&authority),
         };
         let store = Embedded::open(&directory.path().join("store"), Options::default()).unwrap();
         let server = Server::build(config, store as Arc<dyn store::Store>).await.unwrap();
@@ -53,7 +54,7 @@ impl Cluster {
         let url = format!("https://{address}");
         let kubeconfig = authority.kubeconfig(&url, "admin", &admin).unwrap();
         std::fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
-        let client = server.client(&User::new("admin", ["system:masters"]));
+        let client = server.client(&User::new("kubernetes-admin", ["system:masters"]));
         let token = CancellationToken::new();
         kit::task::spawn("api", server.run(token.clone()));
         Self { client, authority, address, directory, token }
@@ -124,6 +125,14 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.token.cancel();
+    }
+}
+
+fn security(authority: &Authority) -> api::SecurityConfig {
+    api::SecurityConfig {
+        signing_keys: authority.service_account_keys().unwrap(),
+        encryption_key: Some(authority.encryption_key().unwrap()),
+        ..api::SecurityConfig::default()
     }
 }
 

@@ -53,6 +53,7 @@ impl Cluster {
             kubelet_client: certificate("admin", &Holder::client("admin", "system:masters")),
             authority: authority.certificate_path(),
             authenticator: api::authentication::Authenticator::default(),
+            security: api::SecurityConfig::default(),
         };
         let store = Embedded::open(&directory.path().join("store"), Options::default()).unwrap();
         let server = Server::build(config, store as Arc<dyn store::Store>).await.unwrap();

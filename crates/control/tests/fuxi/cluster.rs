@@ -163,5 +163,6 @@ fn config(pki: PathBuf) -> api::Config {
         kubelet_client: certificate("admin", &Holder::client("admin", "system:masters")),
         authority: authority.certificate_path(),
         authenticator: api::authentication::Authenticator::default(),
+        security: api::SecurityConfig::default(),
     }
 }

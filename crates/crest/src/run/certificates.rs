@@ -18,6 +18,10 @@ pub(crate) struct Certificates {
     /// With which the API server calls the agents.
     pub(super) kubelet_client: PairPaths,
     pub(super) agent: PairPaths,
+    /// The keys of service-account tokens, the one that signs first.
+    pub(super) service_account_keys: Vec<PathBuf>,
+    /// The key under which Secrets lie in the store.
+    pub(super) encryption_key: PathBuf,
 }
 
 pub(crate) fn prepare(settings: &Settings, node: &str) -> anyhow::Result<Certificates> {
@@ -36,13 +40,20 @@ pub(crate) fn prepare(settings: &Settings, node: &str) -> anyhow::Result<Certifi
     let holder = Holder::client("kube-apiserver-kubelet-client", "system:masters");
     let kubelet_client = authority.certificate("kubelet-client", &holder, now)?;
     let agent = authority.certificate("agent", &Holder::agent(node, [address]), now)?;
-    let admin = authority.certificate("admin", &Holder::client("admin", "system:masters"), now)?;
+    let admin = authority.certificate("admin", &Holder::client("kubernetes-admin", "system:masters"), now)?;
     let server = format!("https://{}", settings.api_address());
     let kubeconfig = authority.kubeconfig(&server, "admin", &admin)?;
     let path = settings.kubeconfig();
     write_secret(&path, kubeconfig.as_bytes())
         .with_context(|| format!("cannot write the kubeconfig `{}`", path.display()))?;
-    Ok(Certificates { authority: authority.certificate_path(), api_server, kubelet_client, agent })
+    Ok(Certificates {
+        authority: authority.certificate_path(),
+        api_server,
+        kubelet_client,
+        agent,
+        service_account_keys: authority.service_account_keys()?,
+        encryption_key: authority.encryption_key()?,
+    })
 }
 
 /// The first address of a range such as `10.96.0.0/16`: that of the Service `kubernetes`.

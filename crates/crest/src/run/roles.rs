@@ -126,6 +126,16 @@ pub(crate) fn api_config(settings: &Settings, certificates: &Certificates) -> ap
         kubelet_client: certificates.kubelet_client.clone(),
         authority: certificates.authority.clone(),
         authenticator: Authenticator::default(),
+        security: security(settings, certificates),
+    }
+}
+
+fn security(settings: &Settings, certificates: &Certificates) -> api::SecurityConfig {
+    api::SecurityConfig {
+        signing_keys: certificates.service_account_keys.clone(),
+        encryption_key: Some(certificates.encryption_key.clone()),
+        audit_log: Some(settings.audit_log()),
+        ..api::SecurityConfig::default()
     }
 }
 

@@ -131,7 +131,8 @@ impl Fields {
         self.requirements.is_empty()
     }
 
-    fn requirement(&self, field: &str) -> Option<&str> {
+    /// The value that a field must equal, if the selector says so.
+    pub fn requirement(&self, field: &str) -> Option<&str> {
         let found =
             self.requirements.iter().find(|requirement| requirement.equal && requirement.field == field);
         found.map(|requirement| requirement.value.as_str())

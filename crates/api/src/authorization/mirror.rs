@@ -1,0 +1,130 @@
+//! Keeps the authorizer in step with the store: read once before the first request, followed ever after.
+
+use std::sync::Arc;
+
+use kinds::Kind;
+use kinds::status::Failure;
+use serde_json::Value;
+use store::{Change, Range, Revision};
+
+use super::Authorizer;
+use super::node::{Graph, NO_RELATIONSHIP};
+use crate::authentication::User;
+use crate::authorization::{Action, Decision};
+use crate::context::Context;
+use crate::feed::Ended;
+use crate::record;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+fn mirrored() -> impl Iterator<Item = &'static Kind> {
+    let roles = ["roles", "clusterroles", "rolebindings", "clusterrolebindings"];
+    let roles = roles.into_iter().filter_map(|plural| kinds::find(RBAC, "v1", plural));
+    roles.chain(kinds::find("", "v1", "pods"))
+}
+
+/// Reads all that the authorizer needs to know, and starts the tasks that keep it so.
+pub(crate) async fn start(context: &Arc<Context>) -> Result<(), Failure> {
+    for kind in mirrored() {
+        let revision = load(context, kind).await?;
+        let follower = follow(Arc::clone(context), kind, revision);
+        let shutdown = context.shutdown.clone();
+        kit::task::spawn("authorization mirror", async move {
+            shutdown.run_until_cancelled(follower).await;
+        });
+    }
+    Ok(())
+}
+
+async fn load(context: &Context, kind: &Kind) -> Result<Revision, Failure> {
+    let range = Range { prefix: kind.storage_prefix(), ..Range::default() };
+    let page = context.registry.range(range).await?;
+    let objects: Result<Vec<Value>, Failure> =
+        page.entries.iter().map(|entry| record::decode(kind, entry)).collect();
+    context.authorizer.replace(kind, &objects?);
+    Ok(page.revision)
+}
+
+/// Ends when the store closes. A failure to read is tried again after a while: until then the old rules hold.
+async fn follow(context: Arc<Context>, kind: &'static Kind, mut at: Revision) {
+    loop {
+        if let Ok(mut source) = context.feeds.follow(&kind.storage_prefix(), at).await {
+            loop {
+                match source.next().await {
+                    Ok(changes) => changes.iter().for_each(|change| {
+                        context.authorizer.take(kind, change);
+                        at = change.revision();
+                    }),
+                    Err(Ended::Closed) => return,
+                    Err(Ended::Expired) => break,
+                }
+            }
+        }
+        match load(&context, kind).await {
+            Ok(revision) => at = revision,
+            Err(failure) => {
+                tracing::warn!(resource = kind.plural, error = %failure, "Cannot read what authorizes; old rules hold");
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+impl Authorizer {
+    fn replace(&self, kind: &Kind, objects: &[Value]) {
+        if kind.kind == "Pod" {
+            let mut graph = self.graph.write();
+            graph.clear();
+            objects.iter().for_each(|pod| graph.put(pod));
+        } else {
+            let mut policy = self.policy.write();
+            policy.clear(kind.plural);
+            objects.iter().for_each(|object| policy.put(kind.plural, object));
+        }
+    }
+
+    fn take(&self, kind: &Kind, change: &Change) {
+        match change {
+            Change::Put { entry, .. } => {
+                let Ok(object) = record::decode(kind, entry) else { return };
+                if kind.kind == "Pod" {
+                    self.graph.write().put(&object);
+                } else {
+                    self.policy.write().put(kind.plural, &object);
+                }
+            }
+            Change::Delete { previous, .. } => {
+                let rest = previous.key.strip_prefix(kind.storage_prefix().as_str()).unwrap_or_default();
+                let (namespace, name) = rest.split_once('/').unwrap_or(("", rest));
+                if kind.kind == "Pod" {
+                    self.graph.write().remove(namespace, name);
+                } else {
+                    self.policy.write().remove(kind.plural, namespace, name);
+                }
+            }
+        }
+    }
+
+    /// As [`Authorizer::decide`]; an agent whose newest Pod the mirror may not have seen yet is judged by what
+    /// stands in the store.
+    pub(crate) async fn decide_fresh(&self, context: &Context, user: &User, action: Action<'_>) -> Decision {
+        let decision = self.decide(user, action);
+        let (Action::Object(object), Some(_)) = (action, user.node_name()) else { return decision };
+        let (Some(namespace), Some(_), Some(pods)) =
+            (object.namespace, object.name, kinds::find("", "v1", "pods"))
+        else {
+            return decision;
+        };
+        if !matches!(&decision, Decision::NoOpinion(why) if why.contains(NO_RELATIONSHIP)) {
+            return decision;
+        }
+        let range = Range { prefix: format!("{}{namespace}/", pods.storage_prefix()), ..Range::default() };
+        let Ok(page) = context.registry.range(range).await else { return decision };
+        let mut graph = Graph::default();
+        page.entries
+            .iter()
+            .filter_map(|entry| record::decode(pods, entry).ok())
+            .for_each(|pod| graph.put(&pod));
+        self.decide_with(&graph, user, action)
+    }
+}
