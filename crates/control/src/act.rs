@@ -71,6 +71,19 @@ pub fn is_passing(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
+/// In whose name controllers own fields: the name that Kubernetes' own have, which tools look for.
+pub const MANAGER: &str = "kube-controller-manager";
+
+/// Writes as a controller.
+pub fn post() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+}
+
+/// Patches as a controller.
+pub fn patch() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
+}
+
 /// A kind of a namespace that controllers act on.
 pub trait Acted:
     Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
@@ -115,28 +128,42 @@ impl Act {
         Api::namespaced(self.client.clone(), namespace)
     }
 
+    /// The object as the server has it now, for where the copy in memory may be too old.
+    pub async fn get<K: Acted>(&self, key: &ObjectKey) -> Result<Option<K>, ActError> {
+        self.api::<K>(&key.namespace).get_opt(&key.name).await.map_err(failed::<K>("get", key))
+    }
+
     /// Creates `object`; its name may be left to the server by `generateName`.
     pub async fn create<K: Acted>(&self, object: &K) -> Result<K, ActError> {
         let namespace = object.namespace().unwrap_or_default();
         let api = self.api::<K>(&namespace);
         let name = object.meta().name.clone().or_else(|| object.meta().generate_name.clone());
         let key = ObjectKey { namespace, name: name.unwrap_or_default() };
-        api.create(&PostParams::default(), object).await.map_err(failed::<K>("create", &key))
+        api.create(&post(), object).await.map_err(failed::<K>("create", &key))
     }
 
     /// Merges `patch` into the object.
     pub async fn patch<K: Acted>(&self, key: &ObjectKey, patch: &serde_json::Value) -> Result<K, ActError> {
         let api = self.api::<K>(&key.namespace);
-        let patched = api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        let patched = api.patch(&key.name, &self::patch(), &Patch::Merge(patch)).await;
         patched.map_err(failed::<K>("patch", key))
     }
 
-    /// Replaces the status by that of `object`, if nobody changed the object meanwhile.
-    pub async fn replace_status<K: Acted>(&self, object: &K) -> Result<K, ActError> {
+    /// Replaces the object, if nobody changed it meanwhile.
+    pub async fn replace<K: Acted>(&self, object: &K) -> Result<K, ActError> {
         let key = ObjectKey::of(object);
         let api = self.api::<K>(&key.namespace);
-        let replaced = api.replace_status(&key.name, &PostParams::default(), object).await;
-        replaced.map_err(failed::<K>("update the status of", &key))
+        let replaced = api.replace(&key.name, &post(), object).await;
+        replaced.map_err(failed::<K>("update", &key))
+    }
+
+    /// Replaces the status by that of `object`, if nobody changed the object meanwhile. Nobody reads the status of an
+    /// object that is gone.
+    pub async fn update_status<K: Acted>(&self, object: &K) -> Result<(), ActError> {
+        let key = ObjectKey::of(object);
+        let api = self.api::<K>(&key.namespace);
+        let replaced = api.replace_status(&key.name, &post(), object).await.map(drop);
+        unless_gone(replaced.map_err(failed::<K>("update the status of", &key)))
     }
 
     /// Deletes the object; one that is gone already is a success.

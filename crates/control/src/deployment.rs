@@ -219,9 +219,6 @@ impl Deployments {
         // The version is left out: the steps may just have changed the object, and nobody else writes this status.
         let mut updated = Deployment { status: Some(status), ..deployment.clone() };
         updated.metadata.resource_version = None;
-        match self.world.act.replace_status(&updated).await {
-            Err(error) if error.code() == Some(404) => Ok(()),
-            other => other.map(drop),
-        }
+        self.world.act.update_status(&updated).await
     }
 }

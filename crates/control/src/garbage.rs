@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, ListParams, Patch, Preconditions, PropagationPolicy};
 use kube::core::ApiResource;
 use kube::runtime::watcher;
 use parking_lot::Mutex;
@@ -208,7 +208,7 @@ impl Garbage {
         metadata["uid"] = json!(identity.uid);
         let api = kind.api(self.world.act.client(), Some(&identity.key.namespace));
         let patch = Patch::Merge(json!({ "metadata": metadata }));
-        match api.patch_metadata(&identity.key.name, &PatchParams::default(), &patch).await {
+        match api.patch_metadata(&identity.key.name, &crate::act::patch(), &patch).await {
             Ok(_) => Ok(()),
             Err(error) if is_gone(&error) => Ok(()),
             Err(error) => Err(failed("let go of", identity)(error)),

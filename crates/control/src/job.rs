@@ -7,128 +7,56 @@ mod tests;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::batch::v1::{Job, JobStatus};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
 use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{ActError, only};
-use crate::expectations::{self, Expectations};
+use crate::keeper::Keeper;
 use crate::key::ObjectKey;
 use crate::owner;
 use crate::pods;
-use crate::queue::{Next, queue};
-use crate::record::{Note, Recorder};
+use crate::queue::Next;
+use crate::record::Note;
 use crate::world::World;
 
 use decide::{Turn, decide, indexes};
 
-const N_WORKERS: usize = 5;
 const INDEX_ENV: &str = "JOB_COMPLETION_INDEX";
-
-#[derive(Clone, Debug)]
-struct Jobs {
-    world: World,
-    recorder: Recorder,
-    expectations: Arc<Expectations>,
-}
 
 /// Subscribes to `world` and returns the controller's work.
 pub fn start(world: &World, token: CancellationToken) -> impl Future<Output = ()> + use<> {
-    let (keys, work) = queue::<ObjectKey>();
-    let expectations = Arc::new(Expectations::default());
-    let (own, forgotten) = (keys.clone(), Arc::clone(&expectations));
-    world.jobs.on_change(move |change| {
-        let key = ObjectKey::of(&**change.object());
-        if change.after.is_none() {
-            forgotten.forget(&key);
-        }
-        own.add(key);
-    });
-    let seen = Arc::clone(&expectations);
-    world.pods.on_change(move |change| expectations::note_pod("Job", change, &seen, &keys));
-    let recorder = world.recorder.named("job-controller");
-    let controller = Jobs { world: world.clone(), recorder, expectations };
-    async move {
-        let ready = async { tokio::join!(controller.world.pods.synced(), controller.world.jobs.synced()) };
-        if token.run_until_cancelled(ready).await.is_some() {
-            work.run("job", N_WORKERS, token, move |key| controller.clone().reconcile(key)).await;
-        }
-    }
+    let (keeper, _, work) = Keeper::subscribe(world, &world.jobs, "job-controller");
+    keeper.run(work, token, reconcile)
 }
 
-impl Jobs {
-    async fn reconcile(self, key: ObjectKey) -> Result<Next, ActError> {
-        let Some(job) = self.world.jobs.get(&key) else { return Ok(Next::Rest) };
-        if is_managed_elsewhere(&job) {
-            return Ok(Next::Rest);
-        }
-        let owned = self.world.pods.controlled_by(&job.uid().unwrap_or_default());
-        let plan = decide(&job, &owned, kit::clock::wall());
-        if plan.is_expired {
-            let uid = job.metadata.uid.as_deref();
-            self.world.act.delete::<Job>(&key, &only(uid)).await?;
-            return Ok(Next::Rest);
-        }
-        let mut done = Ok(());
-        if self.expectations.are_met(&key, kit::clock::monotonic()) {
-            done = self.delete(&key, &job, &plan.delete).await;
-            if done.is_ok() {
-                done = self.create(&key, &job, &plan.create).await;
-            }
-        }
-        self.update_status(&job, plan.status).await?;
-        if let Some(turn) = plan.turn {
-            self.recorder.note(&*job, note(turn));
-        }
-        done?;
-        Ok(plan.check_after.map_or(Next::Rest, Next::Again))
+async fn reconcile(keeper: Keeper<Job>, job: Arc<Job>, key: ObjectKey) -> Result<Next, ActError> {
+    if is_managed_elsewhere(&job) {
+        return Ok(Next::Rest);
     }
-
-    async fn create(&self, key: &ObjectKey, job: &Job, wanted: &[Option<u32>]) -> Result<(), ActError> {
-        self.expectations.will_create(key, wanted.len(), kit::clock::monotonic());
-        let creations = wanted.iter().map(|&index| async move {
-            match self.world.act.create(&pod(job, index)).await {
-                Ok(created) => {
-                    let message = format!("Created pod: {}", created.name_any());
-                    self.recorder.note(job, Note::normal("SuccessfulCreate", message));
-                    Ok(())
-                }
-                Err(error) => {
-                    self.expectations.created(key);
-                    let message = format!("Error creating: {}", error.source);
-                    self.recorder.note(job, Note::warning("FailedCreate", message));
-                    Err(error)
-                }
-            }
-        });
-        futures::future::join_all(creations).await.into_iter().collect()
+    let owned = keeper.world.pods.controlled_by(&job.uid().unwrap_or_default());
+    let plan = decide(&job, &owned, kit::clock::wall());
+    if plan.is_expired {
+        keeper.world.act.delete::<Job>(&key, &only(job.metadata.uid.as_deref())).await?;
+        return Ok(Next::Rest);
     }
-
-    async fn delete(&self, key: &ObjectKey, job: &Job, pods: &[Arc<Pod>]) -> Result<(), ActError> {
-        let deletions = pods.iter().map(|pod| async {
-            let uid = pod.uid().unwrap_or_default();
-            self.expectations.will_delete(key, &uid, kit::clock::monotonic());
-            let deleted = self.world.act.delete::<Pod>(&ObjectKey::of(&**pod), &only(Some(&uid))).await;
-            if deleted.is_err() {
-                self.expectations.deleted(key, &uid);
-            }
-            let message = format!("Deleted pod: {}", pod.name_any());
-            deleted.map(|()| self.recorder.note(job, Note::normal("SuccessfulDelete", message)))
-        });
-        futures::future::join_all(deletions).await.into_iter().collect()
-    }
-
-    async fn update_status(&self, job: &Job, status: JobStatus) -> Result<(), ActError> {
-        if job.status.as_ref() == Some(&status) {
-            return Ok(());
-        }
-        let updated = Job { status: Some(status), ..job.clone() };
-        match self.world.act.replace_status(&updated).await {
-            Err(error) if error.code() == Some(404) => Ok(()),
-            other => other.map(drop),
+    let mut done = Ok(());
+    if keeper.is_settled(&key) {
+        done = keeper.delete(&job, &plan.delete).await;
+        if done.is_ok() {
+            let pods: Vec<Pod> = plan.create.iter().map(|&index| pod(&job, index)).collect();
+            done = keeper.create(&job, &pods).await;
         }
     }
+    if job.status.as_ref() != Some(&plan.status) {
+        keeper.world.act.update_status(&Job { status: Some(plan.status), ..(*job).clone() }).await?;
+    }
+    if let Some(turn) = plan.turn {
+        keeper.recorder.note(&*job, note(turn));
+    }
+    done?;
+    Ok(plan.check_after.map_or(Next::Rest, Next::Again))
 }
 
 /// Another controller than this one was asked to run the Job.

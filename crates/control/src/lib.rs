@@ -6,13 +6,17 @@
 
 pub mod act;
 pub mod catalog;
+pub mod daemon_set;
 pub mod deployment;
+pub mod disruption;
+pub mod endpoints;
 pub mod event_ttl;
 pub mod expectations;
 pub mod fuxi;
 pub mod garbage;
 pub mod informer;
 pub mod job;
+mod keeper;
 pub mod key;
 pub mod leader;
 pub mod namespace;
@@ -23,9 +27,12 @@ pub mod pods;
 pub mod queue;
 pub mod record;
 pub mod replica_set;
+mod revisions;
 pub mod run;
 pub mod service_account;
+mod share;
 pub mod sigma;
+pub mod stateful_set;
 pub mod world;
 
 pub use run::{Config, run};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch};
 use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
@@ -154,7 +154,7 @@ impl Namespaces {
         }
         let (key, api) = (ObjectKey::of(namespace), Api::<Namespace>::all(self.world.act.client().clone()));
         let patch = Patch::Merge(serde_json::json!({ "status": status }));
-        let patched = api.patch_status(&key.name, &PatchParams::default(), &patch).await.map(drop);
+        let patched = api.patch_status(&key.name, &crate::act::patch(), &patch).await.map(drop);
         unless_gone(patched.map_err(failed::<Namespace>("update the status of", &key)))
     }
 
@@ -170,7 +170,7 @@ impl Namespaces {
             .retain(|each| each != FINALIZER);
         let request = serde_json::to_vec(&finished).map_err(kube::Error::SerdeError).and_then(|body| {
             kube::core::Request::new("/api/v1/namespaces")
-                .replace_subresource("finalize", &key.name, &PostParams::default(), body)
+                .replace_subresource("finalize", &key.name, &crate::act::post(), body)
                 .map_err(kube::Error::BuildRequest)
         });
         let sent = match request {

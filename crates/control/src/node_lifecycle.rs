@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -110,7 +110,7 @@ impl NodeLifecycle {
 
     async fn apply(&self, key: &ObjectKey, node: &Node, plan: Plan) -> Result<(), ActError> {
         let api: Api<Node> = Api::all(self.world.act.client().clone());
-        let how = PatchParams::default();
+        let how = crate::act::patch();
         if let Some(conditions) = plan.conditions {
             self.recorder
                 .note(node, Note::normal("NodeNotReady", format!("Node {key} status is now: NodeNotReady")));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::Patch;
 use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,11 @@ impl Recorder {
         Self { component, notes: self.notes.clone() }
     }
 
+    /// Who the notes are from.
+    pub fn component(&self) -> &'static str {
+        self.component
+    }
+
     pub fn note<K: Resource<DynamicType = ()>>(&self, object: &K, note: Note) {
         // Full: dropped, see BACKLOG.
         let _dropped = self.notes.try_send((self.component, object.object_ref(&()), note));
@@ -87,7 +92,7 @@ async fn write_all(
             }
         }
         let event = event(component, &namespace, object, &note);
-        match api.create(&PostParams::default(), &event).await {
+        match api.create(&crate::act::post(), &event).await {
             Ok(created) => {
                 known.insert(identity, (created.metadata.name.unwrap_or_default(), 1));
             }
@@ -99,7 +104,7 @@ async fn write_all(
 
 async fn count_again(api: &Api<Event>, name: &str, count: i32) -> kube::Result<Event> {
     let patch = serde_json::json!({ "count": count, "lastTimestamp": Time(kit::clock::wall()) });
-    api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+    api.patch(name, &crate::act::patch(), &Patch::Merge(patch)).await
 }
 
 fn event(component: &str, namespace: &str, object: ObjectReference, note: &Note) -> Event {

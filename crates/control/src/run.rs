@@ -1,5 +1,6 @@
 //! Starts every controller on one set of watches.
 
+use futures::future::{BoxFuture, FutureExt};
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -15,35 +16,55 @@ pub struct Config {
     pub root_ca_pem: String,
     /// Decides between nodes of equal score.
     pub seed: u64,
+    /// Controllers that are left out, by the names that [`run`] gives them: where others do their work.
+    pub without: Vec<String>,
 }
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Config").field("seed", &self.seed).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("seed", &self.seed)
+            .field("without", &self.without)
+            .finish_non_exhaustive()
     }
 }
 
 /// Runs all controllers and Sigma until `token` is cancelled.
 pub async fn run(config: Config, token: CancellationToken) {
-    let world = World::new(config.client, &token);
-    let tasks = [
-        kit::task::spawn("sigma", sigma::start(&world, config.seed, token.clone())),
-        kit::task::spawn("deployment", deployment::start(&world, token.clone())),
-        kit::task::spawn("replicaset", replica_set::start(&world, token.clone())),
-        kit::task::spawn("job", job::start(&world, token.clone())),
-        kit::task::spawn("namespace", namespace::start(&world, token.clone())),
-        kit::task::spawn(
-            "serviceaccount",
-            service_account::start(&world, &config.root_ca_pem, token.clone()),
-        ),
-        kit::task::spawn("node-lifecycle", node_lifecycle::start(&world, token.clone())),
-        kit::task::spawn("pod-gc", pod_gc::start(&world, token.clone())),
-        kit::task::spawn("event-ttl", event_ttl::start(&world, token.clone())),
-        kit::task::spawn("garbage", garbage::run(world.clone(), token.clone())),
-    ];
+    let world = World::new(config.client.clone(), &token);
+    let wanted =
+        controllers(&world, &config, &token).into_iter().filter(|(name, _)| !config.is_without(name));
+    let tasks: Vec<_> = wanted.map(|(name, work)| kit::task::spawn(name, work)).collect();
     world.watch(&token);
     for task in tasks {
         // A task that panicked was logged; the others go on.
         let _ended = task.await;
     }
+}
+
+impl Config {
+    fn is_without(&self, name: &str) -> bool {
+        self.without.iter().any(|each| each == name)
+    }
+}
+
+/// Every controller by its name. All subscribe, so that one that is left out costs no more than its copies of changes.
+fn controllers(
+    world: &World,
+    config: &Config,
+    token: &CancellationToken,
+) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
+    let token = || token.clone();
+    vec![
+        ("sigma", sigma::start(world, config.seed, token()).boxed()),
+        ("deployment", deployment::start(world, token()).boxed()),
+        ("replicaset", replica_set::start(world, token()).boxed()),
+        ("job", job::start(world, token()).boxed()),
+        ("namespace", namespace::start(world, token()).boxed()),
+        ("serviceaccount", service_account::start(world, &config.root_ca_pem, token()).boxed()),
+        ("node-lifecycle", node_lifecycle::start(world, token()).boxed()),
+        ("pod-gc", pod_gc::start(world, token()).boxed()),
+        ("event-ttl", event_ttl::start(world, token()).boxed()),
+        ("garbage", garbage::run(world.clone(), token()).boxed()),
+    ]
 }

@@ -8,7 +8,7 @@ mod decide;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use convert::{taint, toleration};
+pub(crate) use convert::{node, pod, taint, toleration};
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -160,9 +160,20 @@ impl Edge {
             ..PodCondition::default()
         };
         let patch = serde_json::json!({ "status": { "conditions": [condition] } });
-        let patched = api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+        let patched = api
+            .patch_status(
+                &key.name,
+                &PatchParams { field_manager: manager(), ..PatchParams::default() },
+                &Patch::Strategic(patch),
+            )
+            .await;
         crate::act::unless_gone(patched.map(drop).map_err(failed::<Pod>("report on", &key)))
     }
+}
+
+/// In whose name the scheduler owns fields: the name of Kubernetes' own.
+fn manager() -> Option<String> {
+    Some("kube-scheduler".to_owned())
 }
 
 async fn post_binding(client: &Client, key: &ObjectKey, binding: &Binding) -> kube::Result<()> {
@@ -170,7 +181,12 @@ async fn post_binding(client: &Client, key: &ObjectKey, binding: &Binding) -> ku
     let path = format!("/api/v1/namespaces/{}/pods", key.namespace);
     let request = kube::core::Request::new(path);
     let request = request
-        .create_subresource("binding", &key.name, &PostParams::default(), body)
+        .create_subresource(
+            "binding",
+            &key.name,
+            &PostParams { field_manager: manager(), ..PostParams::default() },
+            body,
+        )
         .map_err(kube::Error::BuildRequest)?;
     client.request::<serde_json::Value>(request).await.map(drop)
 }

@@ -3,10 +3,18 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota,
+    Service, ServiceAccount,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -26,6 +34,20 @@ pub struct World {
     pub deployments: Arc<Informer<Deployment>>,
     pub replica_sets: Arc<Informer<ReplicaSet>>,
     pub jobs: Arc<Informer<Job>>,
+    pub stateful_sets: Arc<Informer<StatefulSet>>,
+    pub daemon_sets: Arc<Informer<DaemonSet>>,
+    pub cron_jobs: Arc<Informer<CronJob>>,
+    pub revisions: Arc<Informer<ControllerRevision>>,
+    pub autoscalers: Arc<Informer<HorizontalPodAutoscaler>>,
+    pub budgets: Arc<Informer<PodDisruptionBudget>>,
+    pub services: Arc<Informer<Service>>,
+    pub endpoint_slices: Arc<Informer<EndpointSlice>>,
+    pub endpoints: Arc<Informer<Endpoints>>,
+    pub claims: Arc<Informer<PersistentVolumeClaim>>,
+    pub volumes: Arc<Informer<PersistentVolume>>,
+    pub storage_classes: Arc<Informer<StorageClass>>,
+    pub quotas: Arc<Informer<ResourceQuota>>,
+    pub cluster_roles: Arc<Informer<ClusterRole>>,
     pub namespaces: Arc<Informer<Namespace>>,
     pub service_accounts: Arc<Informer<ServiceAccount>>,
     /// The heartbeats of nodes.
@@ -49,6 +71,20 @@ impl World {
             deployments: Arc::default(),
             replica_sets: Arc::default(),
             jobs: Arc::default(),
+            stateful_sets: Arc::default(),
+            daemon_sets: Arc::default(),
+            cron_jobs: Arc::default(),
+            revisions: Arc::default(),
+            autoscalers: Arc::default(),
+            budgets: Arc::default(),
+            services: Arc::default(),
+            endpoint_slices: Arc::default(),
+            endpoints: Arc::default(),
+            claims: Arc::default(),
+            volumes: Arc::default(),
+            storage_classes: Arc::default(),
+            quotas: Arc::default(),
+            cluster_roles: Arc::default(),
             namespaces: Arc::default(),
             service_accounts: Arc::default(),
             node_leases: Arc::default(),
@@ -59,23 +95,40 @@ impl World {
     /// Starts the watches. Call once every controller has subscribed.
     pub fn watch(&self, token: &CancellationToken) {
         let client = self.act.client();
-        let certificates = watcher::Config::default().fields(&format!("metadata.name={ROOT_CERTIFICATE}"));
-        follow(&self.pods, Api::all(client.clone()), watcher::Config::default(), token);
-        follow(&self.nodes, Api::all(client.clone()), watcher::Config::default(), token);
-        follow(&self.deployments, Api::all(client.clone()), watcher::Config::default(), token);
-        follow(&self.replica_sets, Api::all(client.clone()), watcher::Config::default(), token);
-        follow(&self.jobs, Api::all(client.clone()), watcher::Config::default(), token);
-        follow(&self.namespaces, Api::all(client.clone()), watcher::Config::default(), token);
-        follow(&self.service_accounts, Api::all(client.clone()), watcher::Config::default(), token);
+        let watch = Watch { client, token };
+        watch.all(&self.pods);
+        watch.all(&self.nodes);
+        watch.all(&self.deployments);
+        watch.all(&self.replica_sets);
+        watch.all(&self.jobs);
+        watch.all(&self.namespaces);
+        watch.all(&self.service_accounts);
         let leases = Api::namespaced(client.clone(), NODE_LEASE_NAMESPACE);
-        follow(&self.node_leases, leases, watcher::Config::default(), token);
-        follow(&self.root_certificates, Api::all(client.clone()), certificates, token);
+        watch.some(&self.node_leases, leases, watcher::Config::default());
+        let certificates = watcher::Config::default().fields(&format!("metadata.name={ROOT_CERTIFICATE}"));
+        watch.some(&self.root_certificates, Api::all(client.clone()), certificates);
     }
 }
 
-fn follow<K>(informer: &Arc<Informer<K>>, api: Api<K>, config: watcher::Config, token: &CancellationToken)
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
-    kit::task::spawn("informer", Arc::clone(informer).run(api, config, token.clone()));
+/// Starts watches.
+struct Watch<'a> {
+    client: &'a Client,
+    token: &'a CancellationToken,
+}
+
+impl Watch<'_> {
+    /// All objects of a kind.
+    fn all<K>(&self, informer: &Arc<Informer<K>>)
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        self.some(informer, Api::all(self.client.clone()), watcher::Config::default());
+    }
+
+    fn some<K>(&self, informer: &Arc<Informer<K>>, api: Api<K>, config: watcher::Config)
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        kit::task::spawn("informer", Arc::clone(informer).run(api, config, self.token.clone()));
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::label::{Labels, NodeTerm, PreferredTerm, Selector};
-use crate::node::{Effect, Taint};
+use crate::node::{Effect, Node, Taint};
 use crate::resources::Amounts;
 
 /// What tells pods of one template apart: the pod's uid.
@@ -68,6 +68,22 @@ impl Toleration {
             TolerationMatch::Equal(value) => *value == taint.value,
         };
         effect && key && value
+    }
+}
+
+impl Pod {
+    /// Whether the node selector and the required affinity admit the node, whatever else runs there.
+    pub fn admits(&self, node: &Node) -> bool {
+        let label = |key: &str| node.labels.get(key).map(String::as_str);
+        let selected = self.node_selector.iter().all(|(key, value)| label(key) == Some(value));
+        let required = self.required_nodes.as_ref();
+        selected && required.is_none_or(|terms| terms.iter().any(|term| term.matches(&node.name, label)))
+    }
+
+    /// Whether every taint of the node with one of these effects is tolerated.
+    pub fn tolerates(&self, node: &Node, effects: &[Effect]) -> bool {
+        let mut taints = node.taints.iter().filter(|taint| effects.contains(&taint.effect));
+        taints.all(|taint| self.tolerations.iter().any(|each| each.tolerates(taint)))
     }
 }
 

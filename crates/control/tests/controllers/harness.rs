@@ -60,7 +60,12 @@ impl Cluster {
         let client = server.client(&User::new("admin", ["system:masters"]));
         let token = CancellationToken::new();
         kit::task::spawn("server", server.run(token.clone()));
-        let config = control::Config { client: client.clone(), root_ca_pem: ROOT_CA.to_owned(), seed: 7 };
+        let config = control::Config {
+            client: client.clone(),
+            root_ca_pem: ROOT_CA.to_owned(),
+            seed: 7,
+            without: Vec::new(),
+        };
         kit::task::spawn("controllers", control::run(config, token.clone()));
         Self { client, token, _directory: directory }
     }

@@ -42,6 +42,7 @@ impl Cluster {
             client: clients.controllers,
             root_ca_pem,
             seed: kit::clock::since_epoch().as_secs(),
+            without: Vec::new(),
         };
         let batch = control::fuxi::Config { client: clients.fuxi, worker_dir: settings.worker_dir() };
 

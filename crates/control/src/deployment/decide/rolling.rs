@@ -3,6 +3,8 @@
 use k8s_openapi::api::apps::v1::DeploymentSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::share::{Rounding, share};
+
 use super::{Bounds, Set, Sets, Step, View, create, resize};
 
 /// The strategy's bounds in pods: surge rounds up, unavailability down, and one of them is at least one pod.
@@ -18,23 +20,6 @@ pub(super) fn bounds(spec: &DeploymentSpec) -> Bounds {
     let down = share(rolling.max_unavailable.as_ref().unwrap_or(&default), replicas, Rounding::Down);
     let max_unavailable = if max_surge == 0 && down == 0 { 1 } else { down };
     Bounds { replicas, max_surge, max_unavailable: max_unavailable.min(replicas) }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rounding {
-    Up,
-    Down,
-}
-
-fn share(value: &IntOrString, of: i32, rounding: Rounding) -> i32 {
-    let text = match value {
-        IntOrString::Int(count) => return (*count).max(0),
-        IntOrString::String(text) => text,
-    };
-    let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-    let hundredfold = percent.max(0).saturating_mul(i64::from(of));
-    let extra = if rounding == Rounding::Up { 99 } else { 0 };
-    i32::try_from(hundredfold.saturating_add(extra) / 100).unwrap_or(i32::MAX)
 }
 
 /// The next step of the rollout: first up, then, once that is seen, down.

@@ -8,9 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Bounds, DESIRED, HASH_LABEL, MAX, REVISION, REVISION_HISTORY, Sets};
 use crate::owner;
-
-/// Letters and digits that spell no words, as Kubernetes picks them.
-const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+use crate::revisions::hash;
 
 /// Whether the two make the same pods. The label with the hash is the controller's own.
 pub(crate) fn is_same_template(one: &PodTemplateSpec, other: &PodTemplateSpec) -> bool {
@@ -82,15 +80,4 @@ pub(super) fn handed_down(deployment: &Deployment) -> BTreeMap<String, String> {
 pub(super) fn size_annotations(bounds: Bounds) -> Vec<(String, String)> {
     let max = bounds.replicas.saturating_add(bounds.max_surge);
     vec![(DESIRED.to_owned(), bounds.replicas.to_string()), (MAX.to_owned(), max.to_string())]
-}
-
-/// FNV-1a over the template as written, in Kubernetes' safe alphabet. Collisions are told apart by their count.
-fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
-    let text = serde_json::to_vec(template).unwrap_or_default();
-    let salt = collisions.map(i32::to_le_bytes).into_iter().flatten();
-    let hash = text
-        .into_iter()
-        .chain(salt)
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash.to_string().bytes().map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()])).collect()
 }
