@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +30,10 @@ pub(crate) const ROOT_CA: &str = "-----BEGIN CERTIFICATE-----";
 /// A running control plane. It stops when this is dropped.
 pub(crate) struct Cluster {
     pub(crate) client: Client,
+    authority: Authority,
+    address: SocketAddr,
     token: CancellationToken,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Drop for Cluster {
@@ -40,6 +44,11 @@ impl Drop for Cluster {
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
+        Self::start_without(&[]).await
+    }
+
+    /// A control plane that lacks some controllers.
+    pub(crate) async fn start_without(controllers: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let now = jiff::Timestamp::now();
         let authority = Authority::build(&directory.path().join("pki"), now).unwrap();
@@ -57,6 +66,7 @@ impl Cluster {
         };
         let store = Embedded::open(&directory.path().join("store"), Options::default()).unwrap();
         let server = Server::build(config, store as Arc<dyn store::Store>).await.unwrap();
+        let address = server.address();
         let client = server.client(&User::new("admin", ["system:masters"]));
         let token = CancellationToken::new();
         kit::task::spawn("server", server.run(token.clone()));
@@ -67,7 +77,17 @@ impl Cluster {
             without: Vec::new(),
         };
         kit::task::spawn("controllers", control::run(config, token.clone()));
-        Self { client, token, _directory: directory }
+        Self { client, authority, address, token, directory }
+    }
+
+    /// A Python program that speaks to the server as the administrator.
+    pub(crate) async fn python(&self, program: &Path, arguments: &[&str]) -> Output {
+        let pki = self.directory.path().join("pki");
+        let mut command = tokio::process::Command::new("python3");
+        command.arg(program).arg("--url").arg(format!("https://localhost:{}", self.address.port()));
+        command.arg("--ca").arg(self.authority.certificate_path());
+        command.arg("--cert").arg(pki.join("admin.crt")).arg("--key").arg(pki.join("admin.key"));
+        command.args(arguments).kill_on_drop(true).output().await.unwrap()
     }
 
     pub(crate) fn all<K>(&self) -> Api<K>

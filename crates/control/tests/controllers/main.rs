@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so at once")]
 
 mod batch;
+mod golden;
 mod harness;
 mod housekeeping;
 mod rollout;
