@@ -168,6 +168,7 @@ async fn controllers(
         client: server.client(&User::component("controllers")),
         root_ca_pem: tokio::fs::read_to_string(&certificates.authority).await?,
         seed: kit::clock::since_epoch().as_secs(),
+        without: Vec::new(),
     };
     let fuxi = server.client(&User::component("fuxi"));
     let worker_dir = settings.state_dir().join("worker");
