@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service, Volume};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, Volume,
+};
 use kube::{Api, Client};
 
 /// What a Pod refers to by name.
@@ -10,6 +12,7 @@ use kube::{Api, Client};
 pub struct References {
     pub config_maps: BTreeSet<String>,
     pub secrets: BTreeSet<String>,
+    pub claims: BTreeSet<String>,
     pub services: bool,
 }
 
@@ -18,6 +21,8 @@ pub struct References {
 pub struct Sources {
     pub config_maps: BTreeMap<String, ConfigMap>,
     pub secrets: BTreeMap<String, Secret>,
+    /// The volumes that are bound to claims, by claim.
+    pub volumes: BTreeMap<String, PersistentVolume>,
     pub services: Vec<Service>,
 }
 
@@ -36,6 +41,7 @@ impl References {
         let mut references = Self::default();
         for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
             references.add_volume(volume);
+            references.claims.extend(claim_name(pod, volume));
         }
         references
     }
@@ -69,6 +75,15 @@ impl References {
     }
 }
 
+/// The claim behind a volume; one for an ephemeral volume has the Pod's name in its own.
+pub fn claim_name(pod: &Pod, volume: &Volume) -> Option<String> {
+    match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(source), _) => Some(source.claim_name.clone()),
+        (None, Some(_)) => Some(format!("{}-{}", pod.metadata.name.as_deref()?, volume.name)),
+        (None, None) => None,
+    }
+}
+
 /// Fetches what `references` names in `namespace`.
 pub async fn fetch(client: &Client, namespace: &str, references: References) -> Result<Sources, FetchError> {
     let failed = |what: String| {
@@ -84,6 +99,15 @@ pub async fn fetch(client: &Client, namespace: &str, references: References) -> 
     for name in references.secrets {
         let found = secrets.get_opt(&name).await.map_err(failed(format!("Secret `{name}`")))?;
         sources.secrets.extend(found.map(|found| (name, found)));
+    }
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    for name in references.claims {
+        let claim = claims.get_opt(&name).await.map_err(failed(format!("PersistentVolumeClaim `{name}`")))?;
+        let bound = claim.and_then(|claim| claim.spec?.volume_name).filter(|volume| !volume.is_empty());
+        let Some(volume) = bound else { continue };
+        let found = volumes.get_opt(&volume).await.map_err(failed(format!("PersistentVolume `{volume}`")))?;
+        sources.volumes.extend(found.map(|found| (name, found)));
     }
     if references.services {
         let services: Api<Service> = Api::namespaced(client.clone(), namespace);

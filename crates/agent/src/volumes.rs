@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, HostPathVolumeSource, Pod
 use model::{Bytes, Quantity};
 
 use crate::env::{EnvError, Scope};
+use crate::sources;
 
 pub use files::{File, Files};
 
@@ -28,6 +29,8 @@ pub enum VolumeError {
     Source { volume: String, source: EnvError },
     #[error("volume `{volume}` has a path that leaves it: `{path}`")]
     Escape { volume: String, path: String },
+    #[error("volume `{volume}` waits for claim `{claim}` to be bound")]
+    Unbound { volume: String, claim: String },
     #[error("volume `{0}` is of a kind that this agent does not know")]
     Unknown(String),
 }
@@ -45,6 +48,9 @@ fn place(dir: &Path, volume: &Volume, scope: &Scope<'_>) -> Result<PathBuf, Volu
     if let Some(source) = &volume.host_path {
         return host_path(&volume.name, source);
     }
+    if let Some(claim) = sources::claim_name(scope.pod, volume) {
+        return claimed(&volume.name, claim, scope);
+    }
     let path = dir.join(&volume.name);
     let failed = failure(&volume.name, &path);
     if let Some(source) = &volume.empty_dir {
@@ -56,6 +62,23 @@ fn place(dir: &Path, volume: &Volume, scope: &Scope<'_>) -> Result<PathBuf, Volu
     };
     atomic::write(&path, &files).map_err(failed)?;
     Ok(path)
+}
+
+/// The directory of a volume that is bound to a claim.
+fn claimed(volume: &str, claim: String, scope: &Scope<'_>) -> Result<PathBuf, VolumeError> {
+    let Some(bound) = scope.sources.volumes.get(&claim) else {
+        return Err(VolumeError::Unbound { volume: volume.to_owned(), claim });
+    };
+    let spec = bound.spec.clone().unwrap_or_default();
+    match (spec.host_path, spec.local) {
+        (Some(source), _) => host_path(volume, &source),
+        (None, Some(local)) => {
+            // Somebody prepared it; what is not there is not made, so that a disk that is not mounted is noticed.
+            let source = HostPathVolumeSource { path: local.path, type_: Some("Directory".to_owned()) };
+            host_path(volume, &source)
+        }
+        (None, None) => Err(VolumeError::Unknown(volume.to_owned())),
+    }
 }
 
 fn failure(volume: &str, path: &Path) -> impl FnOnce(io::Error) -> VolumeError + use<> {

@@ -67,7 +67,7 @@ fn is_managed_elsewhere(job: &Job) -> bool {
 
 fn note(turn: Turn) -> Note {
     match turn {
-        Turn::Completed => Note::normal("Completed", "Job completed"),
+        Turn::Completed(_) => Note::normal("Completed", "Job completed"),
         Turn::Failed { reason, message } => Note::warning(reason, message),
         Turn::Suspended => Note::normal("Suspended", "Job suspended"),
         Turn::Resumed => Note::normal("Resumed", "Job resumed"),

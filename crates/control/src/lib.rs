@@ -5,7 +5,10 @@
 //! ```
 
 pub mod act;
+pub mod autoscaler;
 pub mod catalog;
+pub mod cluster_role;
+pub mod cron_job;
 pub mod daemon_set;
 pub mod deployment;
 pub mod disruption;
@@ -33,6 +36,7 @@ pub mod service_account;
 mod share;
 pub mod sigma;
 pub mod stateful_set;
+pub mod volumes;
 pub mod world;
 
 pub use run::{Config, run};

@@ -5,8 +5,10 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
-use crate::{deployment, event_ttl, garbage, job, namespace, node_lifecycle, pod_gc, replica_set};
-use crate::{service_account, sigma};
+use crate::{
+    autoscaler, cluster_role, cron_job, daemon_set, deployment, disruption, endpoints, event_ttl, garbage,
+    job, namespace, node_lifecycle, pod_gc, replica_set, service_account, sigma, stateful_set, volumes,
+};
 
 /// What the controllers need to know.
 #[derive(Clone)]
@@ -59,7 +61,15 @@ fn controllers(
         ("sigma", sigma::start(world, config.seed, token()).boxed()),
         ("deployment", deployment::start(world, token()).boxed()),
         ("replicaset", replica_set::start(world, token()).boxed()),
+        ("statefulset", stateful_set::start(world, token()).boxed()),
+        ("daemonset", daemon_set::start(world, token()).boxed()),
         ("job", job::start(world, token()).boxed()),
+        ("cronjob", cron_job::start(world, token()).boxed()),
+        ("autoscaler", autoscaler::start(world, token()).boxed()),
+        ("disruption", disruption::start(world, token()).boxed()),
+        ("endpoints", endpoints::start(world, token()).boxed()),
+        ("volumes", volumes::start(world, token()).boxed()),
+        ("clusterrole-aggregation", cluster_role::start(world, token()).boxed()),
         ("namespace", namespace::start(world, token()).boxed()),
         ("serviceaccount", service_account::start(world, &config.root_ca_pem, token()).boxed()),
         ("node-lifecycle", node_lifecycle::start(world, token()).boxed()),

@@ -26,6 +26,7 @@ use crate::act::{Act, ActError, failed};
 use crate::informer::Change;
 use crate::key::ObjectKey;
 use crate::record::{Note, Recorder};
+use crate::volumes;
 use crate::world::World;
 
 use decide::{Decision, Scheduler};
@@ -50,24 +51,42 @@ pub fn start(world: &World, seed: u64, token: CancellationToken) -> impl Future<
         // Nobody listens any more: the process is going down.
         let _stopped = nodes.send(News::Node(name, change.after.cloned()));
     });
+    let (by_volume, of_volumes) = (news.clone(), world.clone());
+    let again = move |namespace: &str, claim: &str| {
+        let waiting = of_volumes.pods.in_namespace(namespace).into_iter();
+        let waiting = waiting.filter(|pod| crate::pods::node_name(pod).is_none());
+        for pod in waiting.filter(|pod| volumes::claims_of(pod).any(|name| name == claim)) {
+            let placed = volumes::with_volumes(&of_volumes, &pod).map_or(pod, Arc::new);
+            let _stopped = by_volume.send(News::Pod(placed));
+        }
+    };
+    world.claims.on_change(move |change| {
+        let key = ObjectKey::of(&**change.object());
+        again(&key.namespace, &key.name);
+    });
+    let of_pods = world.clone();
     world.pods.on_change(move |change| {
-        let _stopped = news.send(pod_news(change));
+        let _stopped = news.send(pod_news(&of_pods, change));
     });
     let edge = Edge { act: world.act.clone(), recorder: world.recorder.named(model::names::SIGMA_SCHEDULER) };
-    let (pods, nodes) = (Arc::clone(&world.pods), Arc::clone(&world.nodes));
+    let world = world.clone();
     async move {
         // A half-known cluster would look emptier than it is.
-        let ready = async { tokio::join!(pods.synced(), nodes.synced()) };
+        let ready = async { tokio::join!(world.pods.synced(), world.nodes.synced()) };
         if token.run_until_cancelled(ready).await.is_some() {
             edge.run(Scheduler::new(seed), received, token).await;
         }
     }
 }
 
-fn pod_news(change: &Change<'_, Pod>) -> News {
+fn pod_news(world: &World, change: &Change<'_, Pod>) -> News {
     match (change.after, decide::id_of(change.object())) {
         (None, Some(id)) => News::PodGone(id),
-        _ => News::Pod(Arc::clone(change.object())),
+        _ => {
+            // A pod must run where its volumes are.
+            let placed = volumes::with_volumes(world, change.object()).map(Arc::new);
+            News::Pod(placed.unwrap_or_else(|| Arc::clone(change.object())))
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What a Job owes: pods until enough ended well, an end when too many failed or time is up, and its status.
 
+mod failure;
 pub(crate) mod indexes;
 mod status;
+mod success;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::pods;
+
+use failure::Failures;
 
 /// The pause after the first failure; it doubles with each further one in a row.
 const FIRST_PAUSE: i64 = 10;
@@ -33,11 +37,19 @@ pub(crate) struct Plan {
     pub(crate) turn: Option<Turn>,
 }
 
-/// What changes the course of a Job.
+/// Why a Job is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Success {
+    AllDone,
+    /// Enough of it is, by the policy's rule at this position.
+    Rule(usize),
+}
+
+/// What changes the course of a Job.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    Completed,
-    Failed { reason: &'static str, message: &'static str },
+    Completed(Success),
+    Failed { reason: &'static str, message: String },
     Suspended,
     Resumed,
 }
@@ -48,7 +60,7 @@ pub(crate) struct Tally {
     pub(crate) active: Vec<Arc<Pod>>,
     pub(crate) n_terminating: usize,
     pub(crate) succeeded: Vec<Arc<Pod>>,
-    pub(crate) failed: Vec<Arc<Pod>>,
+    pub(crate) failures: Failures,
     /// Indexes of which a pod ended well, now or earlier.
     pub(crate) done: BTreeSet<u32>,
 }
@@ -62,12 +74,13 @@ impl Tally {
         let earlier =
             job.status.as_ref().and_then(|status| status.completed_indexes.as_deref()).unwrap_or("");
         let mut done = indexes::parse(earlier, completions);
+        let given_up = job.status.as_ref().and_then(|status| status.failed_indexes.as_deref()).unwrap_or("");
+        let given_up = indexes::parse(given_up, completions);
         done.extend(succeeded.iter().filter_map(|pod| indexes::of(pod)).filter(|&index| index < completions));
         Self {
             active: select(&pods::is_active),
             n_terminating: owned.iter().filter(|pod| pods::is_terminating(pod)).count(),
-            // A pod that was deleted before it ended did not end well.
-            failed: select(&|pod| pods::phase(pod) == "Failed"),
+            failures: Failures::of(spec, select(&|pod| pods::phase(pod) == "Failed"), given_up),
             succeeded,
             done,
         }
@@ -84,7 +97,7 @@ impl Tally {
 
     fn n_failed(&self, job: &Job) -> i32 {
         let earlier = job.status.as_ref().and_then(|status| status.failed).unwrap_or(0);
-        i32::try_from(self.failed.len()).unwrap_or(i32::MAX).max(earlier)
+        i32::try_from(self.failures.counted.len()).unwrap_or(i32::MAX).max(earlier)
     }
 }
 
@@ -96,9 +109,9 @@ pub(crate) fn decide(job: &Job, owned: &[Arc<Pod>], now: Timestamp) -> Plan {
         return after_the_end(job, &spec, tally, (ended, now));
     }
     let turn = turn(job, &spec, &tally, now);
-    let mut plan = Plan { turn, ..Plan::default() };
+    let mut plan = Plan { turn: turn.clone(), ..Plan::default() };
     let is_stopped =
-        spec.suspend == Some(true) || matches!(turn, Some(Turn::Completed | Turn::Failed { .. }));
+        spec.suspend == Some(true) || matches!(turn, Some(Turn::Completed(_) | Turn::Failed { .. }));
     if job.metadata.deletion_timestamp.is_some() {
         // Its pods are the garbage collector's.
     } else if is_stopped {
@@ -107,7 +120,7 @@ pub(crate) fn decide(job: &Job, owned: &[Arc<Pod>], now: Timestamp) -> Plan {
         size(job, &spec, &tally, (now, &mut plan));
         plan.check_after = soonest(plan.check_after, deadline_left(job, &spec, now));
     }
-    plan.status = status::status(job, &spec, &tally, (turn, now));
+    plan.status = status::status(job, &spec, &tally, (turn.as_ref(), now));
     plan
 }
 
@@ -126,25 +139,50 @@ fn after_the_end(job: &Job, spec: &JobSpec, tally: Tally, (ended, now): (Timesta
 }
 
 fn turn(job: &Job, spec: &JobSpec, tally: &Tally, now: Timestamp) -> Option<Turn> {
-    let limit = spec.backoff_limit.unwrap_or(6);
-    let n_failed = tally.n_failed(job);
-    let is_late = deadline(job, spec).is_some_and(|deadline| now.as_second() >= deadline);
-    if n_failed > limit || exceeds_restarts(spec, tally, limit) {
-        let message = "Job has reached the specified backoff limit";
-        return Some(Turn::Failed { reason: "BackoffLimitExceeded", message });
+    if let Some(reason) = failure(job, spec, tally, now) {
+        return Some(reason);
     }
-    if is_late {
-        let message = "Job was active longer than specified deadline";
-        return Some(Turn::Failed { reason: "DeadlineExceeded", message });
+    if let Some(rule) = success::rule_met(spec, &tally.done) {
+        return Some(Turn::Completed(Success::Rule(rule)));
     }
     if is_complete(job, spec, tally) {
-        return Some(Turn::Completed);
+        return Some(Turn::Completed(Success::AllDone));
     }
     match (spec.suspend == Some(true), status::is_suspended(job)) {
         (true, false) => Some(Turn::Suspended),
         (false, true) => Some(Turn::Resumed),
         _ => None,
     }
+}
+
+/// Why the Job is lost, if it is.
+fn failure(job: &Job, spec: &JobSpec, tally: &Tally, now: Timestamp) -> Option<Turn> {
+    let failed = |reason, message: &str| Some(Turn::Failed { reason, message: message.to_owned() });
+    if let Some(message) = &tally.failures.fatal {
+        return failed("PodFailurePolicy", message);
+    }
+    // Where each index has a limit of its own, the whole has none unless it says so.
+    let default = if spec.backoff_limit_per_index.is_some() { i32::MAX } else { 6 };
+    let limit = spec.backoff_limit.unwrap_or(default);
+    if tally.n_failed(job) > limit || exceeds_restarts(spec, tally, limit) {
+        return failed("BackoffLimitExceeded", "Job has reached the specified backoff limit");
+    }
+    if deadline(job, spec).is_some_and(|deadline| now.as_second() >= deadline) {
+        return failed("DeadlineExceeded", "Job was active longer than specified deadline");
+    }
+    let (n_given_up, n_done) = (tally.failures.given_up.len(), tally.done.len());
+    let most = spec.max_failed_indexes.and_then(|most| usize::try_from(most).ok());
+    if spec.backoff_limit_per_index.is_none() || n_given_up == 0 {
+        return None;
+    }
+    if most.is_some_and(|most| n_given_up > most) {
+        return failed(
+            "MaxFailedIndexesExceeded",
+            "Job has exceeded the specified maximal number of failed indexes",
+        );
+    }
+    let completions = spec.completions.and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+    if n_given_up + n_done >= completions { failed("FailedIndexes", "Job has failed indexes") } else { None }
 }
 
 /// Pods that restart in place fail by restarting.
@@ -186,7 +224,10 @@ fn size(job: &Job, spec: &JobSpec, tally: &Tally, (now, plan): (Timestamp, &mut 
     plan.create = if indexes::is_indexed(spec) {
         let taken: BTreeSet<u32> = tally.active.iter().filter_map(|pod| indexes::of(pod)).collect();
         let completions = spec.completions.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
-        let open = (0..completions).filter(|index| !taken.contains(index) && !tally.done.contains(index));
+        let is_open = |index: &u32| {
+            !taken.contains(index) && !tally.done.contains(index) && !tally.failures.given_up.contains(index)
+        };
+        let open = (0..completions).filter(is_open);
         open.take(missing).map(Some).collect()
     } else {
         vec![None; missing]
@@ -196,7 +237,10 @@ fn size(job: &Job, spec: &JobSpec, tally: &Tally, (now, plan): (Timestamp, &mut 
 fn wanted(job: &Job, spec: &JobSpec, tally: &Tally) -> usize {
     let parallelism = spec.parallelism.unwrap_or(1).max(0);
     let wanted = match spec.completions {
-        Some(completions) => parallelism.min(completions - tally.n_succeeded(job, spec)),
+        Some(completions) => {
+            let given_up = i32::try_from(tally.failures.given_up.len()).unwrap_or(i32::MAX);
+            parallelism.min(completions - tally.n_succeeded(job, spec) - given_up)
+        }
         // No pod follows the first that ended well.
         None if tally.n_succeeded(job, spec) > 0 => {
             i32::try_from(tally.active.len()).unwrap_or(0).min(parallelism)
@@ -209,8 +253,13 @@ fn wanted(job: &Job, spec: &JobSpec, tally: &Tally) -> usize {
 /// How long the next pod must wait after failures that no success came after.
 fn pause_left(tally: &Tally, now: Timestamp) -> Option<Duration> {
     let last_success = tally.succeeded.iter().map(|pod| ended_second(pod)).max().unwrap_or(i64::MIN);
-    let in_a_row: Vec<i64> =
-        tally.failed.iter().map(|pod| ended_second(pod)).filter(|&second| second > last_success).collect();
+    let in_a_row: Vec<i64> = tally
+        .failures
+        .counted
+        .iter()
+        .map(|pod| ended_second(pod))
+        .filter(|&second| second > last_success)
+        .collect();
     let last = in_a_row.iter().max()?;
     let doublings = u32::try_from(in_a_row.len() - 1).unwrap_or(u32::MAX).min(10);
     let pause = (FIRST_PAUSE << doublings).min(LONGEST_PAUSE);

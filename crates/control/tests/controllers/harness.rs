@@ -74,7 +74,7 @@ impl Cluster {
             client: client.clone(),
             root_ca_pem: ROOT_CA.to_owned(),
             seed: 7,
-            without: Vec::new(),
+            without: controllers.iter().map(|&name| name.to_owned()).collect(),
         };
         kit::task::spawn("controllers", control::run(config, token.clone()));
         Self { client, authority, address, token, directory }

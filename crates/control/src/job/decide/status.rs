@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus, UncountedTerminatedPods};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Tally, Turn, indexes};
+use super::{Success, Tally, Turn, indexes};
 use crate::pods;
 
 /// When the Job ended, if it did.
@@ -26,12 +26,12 @@ pub(super) fn status(
     job: &Job,
     spec: &JobSpec,
     tally: &Tally,
-    (turn, now): (Option<Turn>, Timestamp),
+    (turn, now): (Option<&Turn>, Timestamp),
 ) -> JobStatus {
     let mut status = job.status.clone().unwrap_or_default();
     let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let some = |count: i32| (count > 0).then_some(count);
-    let is_over = matches!(turn, Some(Turn::Completed | Turn::Failed { .. }));
+    let is_over = matches!(turn, Some(Turn::Completed(_) | Turn::Failed { .. }));
     let is_stopped = is_over || spec.suspend == Some(true);
     // Pods that are being taken away are no longer active, and not yet gone.
     let going = if is_stopped { tally.active.len() } else { 0 };
@@ -44,12 +44,15 @@ pub(super) fn status(
     if indexes::is_indexed(spec) {
         status.completed_indexes = Some(indexes::format(&tally.done)).filter(|text| !text.is_empty());
     }
+    if spec.backoff_limit_per_index.is_some() {
+        status.failed_indexes = Some(indexes::format(&tally.failures.given_up));
+    }
     if spec.suspend == Some(true) {
         status.start_time = None;
     } else if status.start_time.is_none() {
         status.start_time = Some(Time(now));
     }
-    if turn == Some(Turn::Completed) {
+    if matches!(turn, Some(Turn::Completed(_))) {
         status.completion_time = Some(Time(now));
     }
     if let Some(turn) = turn {
@@ -67,7 +70,7 @@ fn ready(tally: &Tally) -> usize {
     tally.active.iter().filter(|pod| pods::ready_since(pod).is_some()).count()
 }
 
-fn conditions_of(turn: Turn, now: Timestamp) -> Vec<JobCondition> {
+fn conditions_of(turn: &Turn, now: Timestamp) -> Vec<JobCondition> {
     let condition = |kind: &str, status: &str, reason: &str, message: &str| JobCondition {
         type_: kind.to_owned(),
         status: status.to_owned(),
@@ -77,11 +80,15 @@ fn conditions_of(turn: Turn, now: Timestamp) -> Vec<JobCondition> {
         last_transition_time: Some(Time(now)),
     };
     match turn {
-        Turn::Completed => ["SuccessCriteriaMet", "Complete"]
-            .map(|kind| {
-                condition(kind, "True", "CompletionsReached", "Reached expected number of succeeded pods")
-            })
-            .to_vec(),
+        Turn::Completed(success) => {
+            let (reason, message) = match success {
+                Success::AllDone => {
+                    ("CompletionsReached", "Reached expected number of succeeded pods".to_owned())
+                }
+                Success::Rule(position) => ("SuccessPolicy", format!("Matched rules at index {position}")),
+            };
+            ["SuccessCriteriaMet", "Complete"].map(|kind| condition(kind, "True", reason, &message)).to_vec()
+        }
         Turn::Failed { reason, message } => {
             ["FailureTarget", "Failed"].map(|kind| condition(kind, "True", reason, message)).to_vec()
         }
