@@ -41,7 +41,7 @@ impl Call {
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
         // What is tunnelled to an agent is in the agent's form, which these headers may name.
         let is_connection =
-            matches!(path.subresource.as_deref(), Some("log" | "exec" | "attach" | "portforward"));
+            matches!(path.subresource.as_deref(), Some("log" | "exec" | "attach" | "portforward" | "proxy"));
         let accept = if is_connection { Accept::default() } else { Accept::parse(header(ACCEPT))? };
         let content_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
         Ok(Self { context, user, path, verb, query, accept, content_type, parts, body: Mutex::new(body) })
@@ -50,6 +50,10 @@ impl Call {
     /// The request as it came, to be passed on.
     pub(crate) fn into_request(self) -> Request<Body> {
         Request::from_parts(self.parts, self.body.into_inner())
+    }
+
+    pub(crate) fn uri_path(&self) -> &str {
+        self.parts.uri.path()
     }
 
     pub(crate) fn query_text(&self) -> &str {

@@ -10,7 +10,7 @@ use kinds::Kind;
 use kinds::status::{Failure, FieldError};
 use serde_json::{Value, json};
 
-use crate::query::{Query, dry_run};
+use crate::query::Query;
 use crate::registry::Next;
 use crate::{object, strategy};
 
@@ -38,12 +38,30 @@ pub(crate) struct DeleteOptions {
 }
 
 impl DeleteOptions {
-    /// The body counts before the query.
-    pub(crate) fn parse(body: &Value, query: &Query) -> Result<Self, Failure> {
+    /// From the query, of a request without a body.
+    pub(crate) fn from_query(query: &Query) -> Result<Self, Failure> {
+        let flag = |name: &str| query.get(name).filter(|text| !text.is_empty()).map(|_| query.flag(name));
+        Self::parse(&json!({
+            "gracePeriodSeconds": query.number("gracePeriodSeconds")?,
+            "propagationPolicy": query.get("propagationPolicy"),
+            "orphanDependents": flag("orphanDependents"),
+            "dryRun": query.get("dryRun").map(|stage| [stage]),
+        }))
+    }
+
+    pub(crate) fn parse(body: &Value) -> Result<Self, Failure> {
+        check_kind(body)?;
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-        let policy = text(&body["propagationPolicy"])
-            .or_else(|| query.get("propagationPolicy").filter(|text| !text.is_empty()).map(str::to_owned));
+        let policy = text(&body["propagationPolicy"]);
         let orphan = body["orphanDependents"].as_bool();
+        if policy.is_some() && orphan.is_some() {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            return Err(options_invalid(FieldError::invalid(
+                "propagationPolicy",
+                policy.unwrap_or_default(),
+                why,
+            )));
+        }
         let propagation = match policy.as_deref() {
             None => orphan.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background }),
             Some("Orphan") => Some(Propagation::Orphan),
@@ -52,26 +70,46 @@ impl DeleteOptions {
             Some(other) => return Err(unknown_policy(other)),
         };
         let grace = match &body["gracePeriodSeconds"] {
-            Value::Null => query.number("gracePeriodSeconds")?,
+            Value::Null => None,
             value => Some(value.as_i64().ok_or_else(|| {
                 Failure::bad_request(format!("gracePeriodSeconds: {value} is no whole number"))
             })?),
         };
-        let stage = text(&body["dryRun"][0]);
+        let stages = body["dryRun"].as_array().into_iter().flatten();
+        let mut dry_run = false;
+        for stage in stages {
+            dry_run |= crate::query::dry_run(stage.as_str(), "DeleteOptions")?;
+        }
         Ok(Self {
             grace_period_seconds: grace,
             propagation,
             uid: text(&body["preconditions"]["uid"]),
             revision: text(&body["preconditions"]["resourceVersion"]),
-            dry_run: dry_run(stage.as_deref().or_else(|| query.get("dryRun")), "DeleteOptions")?,
+            dry_run,
         })
     }
 }
 
 fn unknown_policy(policy: &str) -> Failure {
     let supported = ["Background", "Foreground", "Orphan"];
-    let error = FieldError::not_supported("propagationPolicy", policy, &supported);
+    options_invalid(FieldError::not_supported("propagationPolicy", policy, &supported))
+}
+
+fn options_invalid(error: FieldError) -> Failure {
     Failure::invalid_object("meta.k8s.io", "DeleteOptions", "", &[error])
+}
+
+/// The options may come in the words of any group, but nothing else may come in their place.
+fn check_kind(body: &Value) -> Result<(), Failure> {
+    match body["kind"].as_str().unwrap_or("DeleteOptions") {
+        "" | "DeleteOptions" => Ok(()),
+        other => {
+            let version = body["apiVersion"].as_str().unwrap_or_default();
+            Err(Failure::bad_request(format!(
+                "{other} in version \"{version}\" cannot be handled as DeleteOptions"
+            )))
+        }
+    }
 }
 
 /// The next state of `current` when its deletion is asked for.

@@ -78,6 +78,8 @@ impl ObjectPath {
             [plural] => (plural, None, None),
             [plural, name] => (plural, Some(name), None),
             [plural, name, subresource] => (plural, Some(name), Some(subresource)),
+            // What follows is for whoever the request is passed on to.
+            [plural, name, subresource @ "proxy", ..] => (plural, Some(name), Some(subresource)),
             _ => return None,
         };
         let kind = kinds::find(group, version, plural)?;

@@ -47,6 +47,7 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value, birth: &Birth) {
     if counts_generations(kind) {
         object::set_metadata(object, "generation", 1);
     }
+    drop_empty(object);
     reset_status(kind, object);
     match kind.kind {
         "Namespace" => prepare_namespace(object),
@@ -80,7 +81,20 @@ pub(crate) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, part: Pa
     if counts_generations(kind) && new["spec"] != old["spec"] {
         bump_generation(new);
     }
+    drop_empty(new);
     Ok(())
+}
+
+/// What is in none of `metadata`'s lists and maps is not written down as empty.
+fn drop_empty(object: &mut Value) {
+    for field in ["finalizers", "ownerReferences", "labels", "annotations"] {
+        let value = &object["metadata"][field];
+        let is_empty = value.as_array().is_some_and(Vec::is_empty)
+            || value.as_object().is_some_and(|map| map.is_empty());
+        if is_empty {
+            object::remove_metadata(object, field);
+        }
+    }
 }
 
 fn prepare_main(kind: &Kind, new: &mut Value, old: &Value) {

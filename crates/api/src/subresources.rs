@@ -1,10 +1,11 @@
 //! Parts of objects with paths of their own: status, scale, binding, eviction, log, exec and their kin.
 
-mod binding;
+pub(crate) mod binding;
 mod connect;
 mod eviction;
 mod finalize;
 mod log;
+mod proxy;
 mod scale;
 mod token;
 
@@ -25,6 +26,7 @@ pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
         ("eviction", Verb::Create) => eviction::handle(call).await,
         ("token", Verb::Create) => token::handle(call).await,
         ("finalize", Verb::Update) => finalize::handle(call).await,
+        ("proxy", _) => proxy::handle(call).await,
         ("log" | "exec" | "attach" | "portforward", _) => connect::handle(call).await,
         (subresource, verb) => match (part(subresource), verb) {
             (Some(_), Verb::Get) => verbs::get::handle(&call).await,

@@ -37,6 +37,9 @@ pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
         Verb::Watch => watch::handle(&call).await,
         // Reviews are answered, not kept.
         Verb::Create if !call.path.kind.is_stored() => Err(Failure::method_not_allowed()),
+        Verb::Create if call.path.kind.kind == "Binding" => {
+            subresources::binding::handle_unaddressed(call).await
+        }
         Verb::Create => create::handle(call).await,
         Verb::Update => update::handle(call).await,
         Verb::Patch => patch::handle(call).await,

@@ -11,6 +11,8 @@
 mod cluster;
 #[path = "e2e/guest.rs"]
 mod guest;
+#[path = "e2e/helm.rs"]
+mod helm;
 #[path = "e2e/kubectl.rs"]
 mod kubectl;
 #[path = "e2e/lifecycle.rs"]
@@ -19,3 +21,5 @@ mod lifecycle;
 mod refusals;
 #[path = "e2e/survival.rs"]
 mod survival;
+#[path = "e2e/walk.rs"]
+mod walk;

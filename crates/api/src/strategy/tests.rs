@@ -57,6 +57,7 @@ fn a_new_pod_waits_and_has_a_class() {
         (json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}), "Burstable"),
     ] {
         let mut object = pod(resources);
+        kinds::defaults::apply(kind("pods"), &mut object);
         prepare_create(kind("pods"), &mut object, &birth());
         assert_eq!(object["status"]["qosClass"], class);
     }

@@ -11,16 +11,31 @@ use crate::registry::Next;
 use crate::{object, respond};
 
 pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
-    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let body = call.take_body().await?;
     let binding = kinds::decode::raw(call.media_type(), &body)?;
-    let node = target(&call, &binding)?.to_owned();
+    bind(call, &binding).await
+}
+
+/// The old spelling: a Binding that is created, and names its Pod itself.
+pub(crate) async fn handle_unaddressed(mut call: Call) -> Result<Response<Body>, Failure> {
+    let body = call.take_body().await?;
+    let binding = kinds::decode::raw(call.media_type(), &body)?;
+    let name = object::name(&binding).to_owned();
+    if name.is_empty() {
+        return Err(Failure::bad_request("metadata.name: a binding names its Pod"));
+    }
+    call.path.kind = kinds::find("", "v1", "pods").ok_or_else(Failure::no_such_path)?;
+    call.path.name = Some(name);
+    bind(call, &binding).await
+}
+
+async fn bind(call: Call, binding: &Value) -> Result<Response<Body>, Failure> {
+    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
+    let node = target(&call, binding)?.to_owned();
     let now = object::time(call.context.now());
     let registry = &call.context.registry;
     registry
-        .modify(&call.path, options.dry_run, |pod| {
-            bound(&call, pod, &binding, &node, &now).map(Next::Replace)
-        })
+        .modify(&call.path, options.dry_run, |pod| bound(&call, pod, binding, &node, &now).map(Next::Replace))
         .await?;
     let success =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});

@@ -4,7 +4,8 @@
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode, Uri};
-use kinds::Kind;
+use http_body_util::{BodyExt, Collected, Limited};
+use hyper::body::Incoming;
 use kinds::status::Failure;
 use kit::Chain;
 use kit::tunnel::Upstream;
@@ -12,8 +13,10 @@ use serde_json::Value;
 
 use crate::call::Call;
 use crate::context::Context;
-use crate::{object, respond};
+use crate::respond;
 
+/// More than this no agent has to say about a refusal.
+const LONGEST_REFUSAL: usize = 16 * 1024;
 /// The port of a node that does not say where its agent listens.
 const KUBELET_PORT: u64 = 10250;
 
@@ -28,19 +31,43 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
         // Nothing ran yet, so nothing was said.
         return Ok(respond::bytes_of(StatusCode::OK, "text/plain", Body::empty()));
     }
-    let upstream = upstream(&call.context, call.path.kind, &pod).await?;
+    let node = node_name(&pod);
+    if node.is_empty() {
+        let message =
+            format!("{} {} does not have a host assigned", call.path.kind.singular, call.path.name());
+        return Err(Failure::bad_request(message));
+    }
+    let upstream = upstream(&call.context, node).await?;
     let mut request: Request<Body> = call.into_request();
     *request.uri_mut() = uri;
     match kit::tunnel::forward(request, &upstream).await {
-        Ok(mut response) => {
-            // A tunnel's answer must be passed on whole, or the client would not switch.
-            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                response.headers_mut().remove(http::header::CONNECTION);
-            }
-            Ok(response.map(Body::new))
-        }
+        // Whoever reads a log reads a refusal as they read any other of ours.
+        Ok(response) if is_log && response.status().as_u16() >= 400 => Err(refusal(response).await),
+        Ok(response) => Ok(passed_on(response)),
         Err(error) => Err(Failure::internal(Chain(&error))),
     }
+}
+
+/// Why the agent does not give a log, as a `Status`.
+async fn refusal(response: Response<Incoming>) -> Failure {
+    let code = response.status();
+    let body = Limited::new(response.into_body(), LONGEST_REFUSAL).collect().await;
+    let bytes = body.map(Collected::to_bytes).unwrap_or_default();
+    let said = String::from_utf8_lossy(&bytes).trim().to_owned();
+    match code {
+        StatusCode::BAD_REQUEST => Failure::bad_request(said),
+        StatusCode::NOT_FOUND => Failure::new(404, "NotFound", said),
+        _ => Failure::internal(said),
+    }
+}
+
+/// What the other side answered, for the client's connection.
+pub(super) fn passed_on(mut response: Response<Incoming>) -> Response<Body> {
+    // A tunnel's answer must be passed on whole, or the client would not switch.
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().remove(http::header::CONNECTION);
+    }
+    response.map(Body::new)
 }
 
 /// The path at the agent, with the client's own query.
@@ -91,13 +118,8 @@ fn node_name(pod: &Value) -> &str {
     pod["spec"]["nodeName"].as_str().unwrap_or_default()
 }
 
-/// Where the agent of the Pod's node listens.
-async fn upstream(context: &Context, kind: &Kind, pod: &Value) -> Result<Upstream, Failure> {
-    let node_name = node_name(pod);
-    if node_name.is_empty() {
-        let message = format!("{} {} does not have a host assigned", kind.singular, object::name(pod));
-        return Err(Failure::bad_request(message));
-    }
+/// Where the agent of a node listens.
+pub(super) async fn upstream(context: &Context, node_name: &str) -> Result<Upstream, Failure> {
     let nodes = kinds::find("", "v1", "nodes").ok_or_else(Failure::no_such_path)?;
     let node = context.registry.find(nodes, "", node_name).await?;
     let node = node.ok_or_else(|| Failure::not_found(nodes, node_name))?;

@@ -29,7 +29,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     if !name.is_empty() && name != call.path.name() {
         return Err(Failure::bad_request("name in URL does not match name in Eviction object"));
     }
-    let mut options = DeleteOptions::parse(&eviction["deleteOptions"], &call.query)?;
+    let mut options = DeleteOptions::parse(&eviction["deleteOptions"])?;
     options.dry_run |= dry_run(call.query.get("dryRun"), "CreateOptions")?;
     let pod = call.context.registry.get(&call.path).await?;
     if decide::counts(&pod) {

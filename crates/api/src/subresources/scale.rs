@@ -98,9 +98,11 @@ fn scale_of(workload: &Value) -> Value {
     scale
 }
 
-/// A label selector as text, as clients send it in queries.
+/// A selector as text, as clients send it in queries. Old kinds select by plain labels.
 fn selector_text(selector: &Value) -> String {
-    let labels = selector["matchLabels"].as_object().into_iter().flatten();
+    let is_plain = !selector["matchLabels"].is_object() && !selector["matchExpressions"].is_array();
+    let labels = if is_plain { selector } else { &selector["matchLabels"] };
+    let labels = labels.as_object().into_iter().flatten();
     let mut parts: Vec<String> =
         labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
     for expression in selector["matchExpressions"].as_array().into_iter().flatten() {

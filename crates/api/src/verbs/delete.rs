@@ -54,7 +54,7 @@ pub(crate) async fn delete(
     Ok(changed)
 }
 
-/// Deletes each selected object; answers those objects as they were left.
+/// Deletes each selected object; answers those objects as they were found.
 pub(crate) async fn handle_collection(mut call: Call) -> Result<Response<Body>, Failure> {
     let kind = call.path.kind;
     let options = options(&mut call).await?;
@@ -67,10 +67,9 @@ pub(crate) async fn handle_collection(mut call: Call) -> Result<Response<Body>, 
         let name = Some(object::name(&object).to_owned());
         let path = ObjectPath { namespace, name, ..call.path.clone() };
         match delete(&call, &path, &options).await {
-            Ok(changed) => items.push(record::listed(changed.into_value(), Place::InList)),
-            // Somebody else deleted it first.
-            Err(failure) if failure.code() == 404 => {}
-            Err(failure) => return Err(failure),
+            // Somebody else deleted it first: it is gone, as was asked.
+            Err(failure) if failure.code() != 404 => return Err(failure),
+            _ => items.push(record::listed(object, Place::InList)),
         }
     }
     let list = json!({"kind": kind.list_kind(), "apiVersion": kind.api_version(),
@@ -80,8 +79,10 @@ pub(crate) async fn handle_collection(mut call: Call) -> Result<Response<Body>, 
 
 async fn options(call: &mut Call) -> Result<DeleteOptions, Failure> {
     let body = call.take_body().await?;
-    let body = if body.is_empty() { Value::Null } else { kinds::decode::raw(call.media_type(), &body)? };
-    DeleteOptions::parse(&body, &call.query)
+    if body.is_empty() {
+        return DeleteOptions::from_query(&call.query);
+    }
+    DeleteOptions::parse(&kinds::decode::raw(call.media_type(), &body)?)
 }
 
 /// Kinds whose deleted objects are answered as they last stood; the others answer a `Status`.

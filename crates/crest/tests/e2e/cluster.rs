@@ -61,11 +61,6 @@ impl Cluster {
         self.kubectl_fed(arguments, "")
     }
 
-    /// With a program of another version.
-    pub(crate) fn with_kubectl(&mut self, program: &Path) {
-        self.kubectl = program.to_owned();
-    }
-
     pub(crate) fn kubectl_fed(&self, arguments: &[&str], stdin: &str) -> Said {
         run(&mut self.kubectl_command(arguments), stdin)
     }
@@ -119,9 +114,10 @@ impl Cluster {
         fs::create_dir_all(rootfs.join("etc")).unwrap();
         fs::create_dir_all(rootfs.join("tmp")).unwrap();
         fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("busybox-static is installed");
-        for applet in
-            ["sh", "sleep", "true", "false", "cat", "echo", "ls", "env", "wget", "httpd", "hostname", "id"]
-        {
+        for applet in [
+            "sh", "sleep", "true", "false", "cat", "echo", "ls", "env", "wget", "httpd", "hostname", "id",
+            "tar", "rm", "mkdir", "test",
+        ] {
             std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
         }
         fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").unwrap();
@@ -178,14 +174,20 @@ pub(crate) fn find_kubectl() -> Option<PathBuf> {
 
 /// Downloads a kubectl for the test; `None`, with a line that says so, where that cannot be done.
 pub(crate) fn fetch_kubectl(version: &str) -> Option<PathBuf> {
+    fetch("kubectl", version)
+}
+
+/// As [`fetch_kubectl`] for kubectl or the helm that comes with a version of it.
+pub(crate) fn fetch(program: &str, version: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let folder = root.join("target/kubectl");
-    let fetched = run(Command::new("sh").arg(root.join("scripts/kubectl.sh")).arg(version).arg(&folder), "");
+    let script = root.join("scripts/kubectl.sh");
+    let fetched = run(Command::new("sh").arg(script).arg(version).arg(&folder).arg(program), "");
     if fetched.code != 0 {
-        println!("skipped: kubectl {version} cannot be fetched: {}", fetched.stderr.trim());
+        println!("skipped: {program} {version} cannot be fetched: {}", fetched.stderr.trim());
         return None;
     }
-    Some(folder.join(format!("kubectl-{version}")))
+    Some(folder.join(format!("{program}-{version}")))
 }
 
 /// kubectl takes a document that begins with a brace for JSON; behind a separator it is YAML.

@@ -208,6 +208,17 @@ mod tests {
             prop_assert_eq!(decode(&wire), Ok(Some(Frame::Data { stream, bytes: payload.into(), ended })));
         }
 
+        /// Whole frames of every kind with anything in them, header blocks that are none included.
+        #[test]
+        fn frames_of_garbage_never_panic(frames: Vec<(u16, Vec<u8>)>) {
+            let mut wire = Vec::new();
+            for (kind, payload) in &frames {
+                control(kind % 12, &[payload], &mut wire);
+            }
+            let (mut decoder, mut buffer) = (Decoder::new(), BytesMut::from(wire.as_slice()));
+            while let Ok(Some(_)) = decoder.decode(&mut buffer) {}
+        }
+
         #[test]
         fn garbage_never_panics(garbage: Vec<u8>) {
             let (mut decoder, mut buffer) = (Decoder::new(), BytesMut::from(garbage.as_slice()));
