@@ -1,55 +1,199 @@
-//! Admission: what the cluster's state says about a new object, after it was understood and before it is validated.
+//! Admission: what the cluster's state says about a write, after it was understood.
+//!
+//! ```text
+//!   object ──► mutate ──► allocate ──► validation of the kind ──► validate ──► store ──► keep
+//!              each plugin in turn                                each in turn
+//! ```
+//! The plugins stand in [`CHAIN`], in the order in which Kubernetes runs them. What they decide without looking at
+//! the cluster is in `kinds`; here is where they look.
 
 pub(crate) mod addresses;
+mod classes;
 mod namespace;
-mod pod;
+mod priority;
+mod service_account;
+mod storage;
+mod tolerations;
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use kinds::Kind;
 use kinds::status::Failure;
 use serde_json::Value;
 
+use crate::authentication::User;
+use crate::call::Call;
 use crate::context::Context;
+use crate::lister::Lister;
 use crate::object;
+use crate::request::ObjectPath;
 use addresses::Claim;
 
-/// Completes `object` from the cluster's state, or refuses it. The claim must be kept once the object is stored.
-pub(crate) async fn create(context: &Context, kind: &Kind, object: &mut Value) -> Result<Claim, Failure> {
-    if kind.is_namespaced() {
-        namespace::must_take_new_objects(context, kind, object).await?;
-    }
-    match kind.kind {
-        "Pod" => pod::complete(context, kind, object).await?,
-        "PriorityClass" => must_be_only_default(context, kind, object).await?,
-        "Service" => return context.addresses.claim(kind, object),
-        _ => {}
-    }
-    Ok(Claim::default())
+/// What a write does, in the words of admission rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Update,
+    Delete,
+    Connect,
 }
 
-/// One class at most is that of Pods which name none.
-async fn must_be_only_default(context: &Context, kind: &Kind, class: &Value) -> Result<(), Failure> {
-    if class["globalDefault"] != true {
-        return Ok(());
+impl Operation {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
     }
-    let classes = context.registry.all(kind).await?;
-    let Some(default) = classes.iter().find(|class| class["globalDefault"] == true) else { return Ok(()) };
-    let name = object::name(default);
-    if name == object::name(class) {
-        return Ok(());
-    }
-    let why = format!("PriorityClass {name} is already marked as default. Only one default can exist");
-    Err(Failure::forbidden(kind, object::name(class), &why))
 }
 
-/// As [`create`] for an object that changes.
-pub(crate) fn update(
-    context: &Context,
-    kind: &Kind,
-    object: &mut Value,
-    current: &Value,
-) -> Result<Claim, Failure> {
-    let is_service = kind.kind == "Service";
-    if is_service { context.addresses.claim_next(kind, object, current) } else { Ok(Claim::default()) }
+/// One write on its way through the chain.
+#[derive(Debug)]
+pub(crate) struct Review<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) user: &'a User,
+    pub(crate) kind: &'a Kind,
+    pub(crate) subresource: Option<&'a str>,
+    pub(crate) operation: Operation,
+    pub(crate) namespace: &'a str,
+    /// The name in the path; a create's is in the object.
+    path_name: &'a str,
+    pub(crate) dry_run: bool,
+    /// `CreateOptions` and their kin, as webhooks are told.
+    pub(crate) options: Value,
+    /// As it is to be; null for deletions.
+    pub(crate) object: Value,
+    /// As it is; null for creates.
+    pub(crate) old: Value,
+    /// For the client.
+    pub(crate) warnings: Vec<String>,
+    claims: Vec<Claim>,
+}
+
+impl<'a> Review<'a> {
+    /// A review without objects.
+    pub(crate) fn new(call: &'a Call, operation: Operation, dry_run: bool) -> Self {
+        Self {
+            context: &call.context,
+            user: &call.user,
+            kind: &call.path.kind,
+            subresource: call.path.subresource.as_deref(),
+            operation,
+            namespace: call.namespace(),
+            path_name: call.path.name(),
+            dry_run,
+            options: Value::Null,
+            object: Value::Null,
+            old: Value::Null,
+            warnings: Vec::new(),
+            claims: Vec::new(),
+        }
+    }
+
+    /// A new object.
+    pub(crate) fn of_create(call: &'a Call, object: Value, dry_run: bool) -> Self {
+        Self { object, ..Self::new(call, Operation::Create, dry_run) }
+    }
+
+    /// The next state of `old`.
+    pub(crate) fn of_update(call: &'a Call, object: Value, old: Value, dry_run: bool) -> Self {
+        Self { object, old, ..Self::new(call, Operation::Update, dry_run) }
+    }
+
+    /// The end of `old`.
+    pub(crate) fn of_delete(call: &'a Call, path: &'a ObjectPath, old: Value, dry_run: bool) -> Self {
+        let review = Self::new(call, Operation::Delete, dry_run);
+        let namespace = path.namespace.as_deref().unwrap_or_default();
+        Self { old, kind: &path.kind, namespace, path_name: path.name(), subresource: None, ..review }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        if self.path_name.is_empty() { object::name(self.object_or_old()) } else { self.path_name }
+    }
+
+    /// What the write is about: the new state, or what is deleted.
+    pub(crate) fn object_or_old(&self) -> &Value {
+        if self.object.is_null() { &self.old } else { &self.object }
+    }
+
+    /// Whether this is about objects of `group` and `plural` themselves, not about a part of them.
+    pub(crate) fn is_about(&self, group: &str, plural: &str) -> bool {
+        self.subresource.is_none() && self.kind.group == group && self.kind.plural == plural
+    }
+
+    /// 403: `why` follows the name of the object.
+    pub(crate) fn forbid(&self, why: &str) -> Failure {
+        Failure::forbidden(self.kind, self.name(), why)
+    }
+
+    /// All objects of a built-in kind, from memory.
+    pub(crate) async fn lister(&self, group: &str, plural: &str) -> Result<Option<Arc<Lister>>, Failure> {
+        self.context.registry.lister(group, plural).await
+    }
+
+    /// Holds `claim` until the object is stored.
+    pub(crate) fn claim(&mut self, claim: Claim) {
+        self.claims.push(claim);
+    }
+
+    /// The object is stored: what was claimed for it stays its own. Answers the warnings.
+    pub(crate) fn keep(self) -> Vec<String> {
+        if !self.dry_run {
+            self.claims.into_iter().for_each(Claim::keep);
+        }
+        self.warnings
+    }
+}
+
+/// One rule, or family of rules.
+#[async_trait]
+pub(crate) trait Plugin: Send + Sync {
+    /// Completes the object, or refuses it.
+    async fn mutate(&self, _review: &mut Review<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Refuses the object, or lets it pass as it is.
+    async fn validate(&self, _review: &mut Review<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// In the order of Kubernetes, where a later plugin sees what an earlier one made of the object.
+static CHAIN: &[&dyn Plugin] = &[
+    &namespace::Lifecycle,
+    &service_account::ServiceAccount,
+    &priority::Priority,
+    &tolerations::DefaultTolerations,
+    &storage::DefaultClass,
+    &storage::InUseProtection,
+    &storage::ClaimResize,
+    &classes::RuntimeClass,
+    &classes::DefaultIngressClass,
+];
+
+/// Lets every plugin complete the object.
+pub(crate) async fn mutate(review: &mut Review<'_>) -> Result<(), Failure> {
+    for plugin in CHAIN {
+        plugin.mutate(review).await?;
+    }
+    Ok(())
+}
+
+/// Gives the object what only one can have, unless it is not stored in the end.
+pub(crate) fn allocate(review: &mut Review<'_>) -> Result<(), Failure> {
+    addresses::allocate(review)
+}
+
+/// Asks every plugin whether the object, which is as it is to be stored, may pass.
+pub(crate) async fn validate(review: &mut Review<'_>) -> Result<(), Failure> {
+    for plugin in CHAIN {
+        plugin.validate(review).await?;
+    }
+    Ok(())
 }
 
 /// Takes back what a deleted object held.

@@ -52,7 +52,7 @@ impl Context {
         let feeds = Feeds::new(Arc::clone(&store), shutdown.clone());
         let Parts { addresses, advertised, authenticator, security, audit, kubelet_tls } = parts;
         Self {
-            registry: Registry::new(store),
+            registry: Registry::new(store, shutdown.clone()),
             feeds,
             addresses,
             advertised,

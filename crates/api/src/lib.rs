@@ -28,6 +28,7 @@ mod encryption;
 mod feed;
 mod guard;
 mod impersonation;
+mod lister;
 mod object;
 mod query;
 mod record;

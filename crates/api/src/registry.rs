@@ -7,7 +7,9 @@ use kinds::status::Failure;
 use kit::Chain;
 use serde_json::Value;
 use store::{Entry, Expect, Page, Range, ReadError, Revision, Store, WriteError};
+use tokio_util::sync::CancellationToken;
 
+use crate::lister::{Lister, Listers};
 use crate::request::{self, ObjectPath};
 use crate::{object, record};
 
@@ -46,11 +48,75 @@ impl Changed {
 #[derive(Clone, Debug)]
 pub(crate) struct Registry {
     store: Arc<dyn Store>,
+    listers: Arc<Listers>,
+}
+
+/// What stands where an object is to be changed.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Object(Value),
+    /// Another deleted it while this change was about to: its purpose is fulfilled.
+    Gone(Value),
+}
+
+/// A change that is tried until nobody else comes between: read, then write, and again where that answers `None`.
+#[derive(Debug)]
+pub(crate) struct Attempts<'a> {
+    registry: &'a Registry,
+    path: &'a ObjectPath,
+    dry_run: bool,
+    left: usize,
+    /// What was read last.
+    entry: Option<Entry>,
+    /// The object that the attempt before was about to remove.
+    removing: Option<Value>,
+}
+
+impl Attempts<'_> {
+    /// The object as it stands now.
+    pub(crate) async fn read(&mut self) -> Result<Found, Failure> {
+        let path = self.path;
+        self.left = self.left.checked_sub(1).ok_or_else(|| Failure::stale(&path.kind, path.name()))?;
+        let entry = match (self.registry.entry(path).await, self.removing.take()) {
+            (Err(failure), Some(object)) if failure.code() == 404 => return Ok(Found::Gone(object)),
+            (entry, _) => entry?,
+        };
+        let current = record::decode(&path.kind, &entry)?;
+        self.entry = Some(entry);
+        Ok(Found::Object(current))
+    }
+
+    /// Makes `next` of the object that was read; `None` if another change came between.
+    pub(crate) async fn write(&mut self, next: Next) -> Result<Option<Changed>, Failure> {
+        let kind = &self.path.kind;
+        let Some(entry) = self.entry.take() else { return Ok(None) };
+        let next = match next {
+            Next::Replace(object) if object::is_deletion_complete(kind.kind, &object) => Next::Remove(object),
+            next => next,
+        };
+        if let Next::Remove(object) = &next {
+            self.removing = Some(object.clone());
+        }
+        match self.registry.take(kind, &entry, next, self.dry_run).await {
+            Err(WriteError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(write_failure(&error)),
+            Ok(changed) => changed.map(Some),
+        }
+    }
 }
 
 impl Registry {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Arc<dyn Store>, shutdown: CancellationToken) -> Self {
+        let listers = Arc::new(Listers::new(Arc::clone(&store), shutdown));
+        Self { store, listers }
+    }
+
+    /// All objects of a built-in kind, from memory. A kind that is not served has none.
+    pub(crate) async fn lister(&self, group: &str, plural: &str) -> Result<Option<Arc<Lister>>, Failure> {
+        match kinds::find(group, "v1", plural) {
+            Some(kind) => self.listers.of(kind).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     pub(crate) async fn revision(&self) -> Result<Revision, Failure> {
@@ -99,7 +165,10 @@ impl Registry {
         let (namespace, name) = (object::namespace(object), object::name(object));
         let value = record::encode(kind, object)?;
         match self.store.put(&request::key(kind, namespace, name), value, Expect::Absent).await {
-            Ok(entry) => record::decode(kind, &entry),
+            Ok(entry) => {
+                self.listers.wrote(kind, entry.modified);
+                record::decode(kind, &entry)
+            }
             Err(WriteError::Conflict { current, .. }) => Err(taken(kind, name, current.as_ref())),
             Err(error) => Err(write_failure(&error)),
         }
@@ -112,30 +181,21 @@ impl Registry {
         dry_run: bool,
         mut decide: impl FnMut(&Value) -> Result<Next, Failure>,
     ) -> Result<Changed, Failure> {
-        let mut removing = None;
-        for _ in 0..MAX_ATTEMPTS {
-            let entry = match (self.entry(path).await, removing.take()) {
-                // Another deleted it while this one was about to: its purpose is fulfilled.
-                (Err(failure), Some(object)) if failure.code() == 404 => return Ok(Changed::Gone(object)),
-                (entry, _) => entry?,
+        let mut attempts = self.attempts(path, dry_run);
+        loop {
+            let current = match attempts.read().await? {
+                Found::Object(current) => current,
+                Found::Gone(object) => return Ok(Changed::Gone(object)),
             };
-            let current = record::decode(path.kind, &entry)?;
-            let next = match decide(&current)? {
-                Next::Replace(object) if object::is_deletion_complete(path.kind.kind, &object) => {
-                    Next::Remove(object)
-                }
-                next => next,
-            };
-            if let Next::Remove(object) = &next {
-                removing = Some(object.clone());
-            }
-            match self.take(path.kind, &entry, next, dry_run).await {
-                Err(WriteError::Conflict { .. }) => {}
-                Err(error) => return Err(write_failure(&error)),
-                Ok(changed) => return changed,
+            if let Some(changed) = attempts.write(decide(&current)?).await? {
+                return Ok(changed);
             }
         }
-        Err(Failure::stale(path.kind, path.name()))
+    }
+
+    /// As [`Registry::modify`], step by step, for those who have to wait for others between reading and writing.
+    pub(crate) fn attempts<'a>(&'a self, path: &'a ObjectPath, dry_run: bool) -> Attempts<'a> {
+        Attempts { registry: self, path, dry_run, left: MAX_ATTEMPTS, entry: None, removing: None }
     }
 
     async fn take(
@@ -158,7 +218,8 @@ impl Registry {
                     }
                     Some(Err(failure)) => return Ok(Err(failure)),
                 };
-                self.store.delete(&entry.key, marked).await?;
+                let deleted = self.store.delete(&entry.key, marked).await?;
+                self.listers.wrote(kind, deleted);
                 return Ok(Ok(Changed::Gone(object)));
             }
             Next::Replace(object) => object,
@@ -172,6 +233,7 @@ impl Registry {
             return Ok(record::decode_at(kind, &value, entry.modified).map(Changed::Stands));
         }
         let written = self.store.put(&entry.key, value, Expect::At(entry.modified)).await?;
+        self.listers.wrote(kind, written.modified);
         Ok(record::decode(kind, &written).map(Changed::Stands))
     }
 }

@@ -139,7 +139,7 @@ async fn encrypted(
 }
 
 async fn services(store: &Arc<dyn Store>) -> Result<Vec<serde_json::Value>, Failure> {
-    let registry = Registry::new(Arc::clone(store));
+    let registry = Registry::new(Arc::clone(store), CancellationToken::new());
     match kinds::find("", "v1", "services") {
         Some(kind) => registry.all(kind).await,
         None => Ok(Vec::new()),

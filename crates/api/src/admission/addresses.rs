@@ -15,7 +15,23 @@ use parking_lot::Mutex;
 use rand::Rng;
 use serde_json::{Value, json};
 
+use super::{Operation, Review};
 use crate::object;
+
+/// A Service gets its cluster address when it is otherwise complete.
+pub(super) fn allocate(review: &mut Review<'_>) -> Result<(), Failure> {
+    if !review.is_about("", "services") {
+        return Ok(());
+    }
+    let (addresses, kind) = (&review.context.addresses, review.kind);
+    let claim = match review.operation {
+        Operation::Create => addresses.claim(kind, &mut review.object)?,
+        Operation::Update => addresses.claim_next(kind, &mut review.object, &review.old)?,
+        Operation::Delete | Operation::Connect => return Ok(()),
+    };
+    review.claim(claim);
+    Ok(())
+}
 
 /// A range of IPv4 addresses such as `10.96.0.0/16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -52,6 +52,7 @@ async fn set(call: &Call, mut next: impl FnMut(&Value) -> Result<Value, Failure>
         Ok(new)
     })
     .await
+    .map(|written| written.object)
 }
 
 fn replicas(call: &Call, scale: &Value) -> Result<i32, Failure> {

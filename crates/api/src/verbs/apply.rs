@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::call::Call;
 use crate::query::{FieldValidation, WriteOptions};
 use crate::strategy::Part;
+use crate::verbs::update::Written;
 use crate::{object, respond, verbs};
 
 pub(crate) async fn handle(mut call: Call, part: Part) -> Result<Response<Body>, Failure> {
@@ -21,20 +22,21 @@ pub(crate) async fn handle(mut call: Call, part: Part) -> Result<Response<Body>,
     }
     let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let body = call.take_body().await?;
-    let (applied, warnings) = understood(&call, &body, options)?;
+    let (applied, mut warnings) = understood(&call, &body, options)?;
     let merged = verbs::update::replace(&call, options, part, |current| {
         let merged = merge(&call, current, &applied)?;
         verbs::patch::must_stay(kind, &merged, current)?;
         Ok(merged)
     })
     .await;
-    let (status, value) = match merged {
+    let (status, written) = match merged {
         Err(failure) if failure.code() == 404 && part == Part::Main => {
             (StatusCode::CREATED, create(&call, &applied, options).await?)
         }
         merged => (StatusCode::OK, merged?),
     };
-    let response = respond::object(status, call.accept, kind, value)?;
+    warnings.extend(written.warnings);
+    let response = respond::object(status, call.accept, kind, written.object)?;
     Ok(respond::with_warnings(response, &warnings))
 }
 
@@ -64,7 +66,7 @@ fn merge(call: &Call, current: &Value, applied: &Applied) -> Result<Value, Failu
     Ok(merged)
 }
 
-async fn create(call: &Call, applied: &Applied, options: WriteOptions) -> Result<Value, Failure> {
+async fn create(call: &Call, applied: &Applied, options: WriteOptions) -> Result<Written, Failure> {
     let mut new = merge(call, &Value::Object(Map::new()), applied)?;
     if object::name(&new).is_empty() {
         object::set_metadata(&mut new, "name", call.path.name());

@@ -6,9 +6,11 @@ use kinds::decode::Decoded;
 use kinds::status::Failure;
 use serde_json::Value;
 
+use crate::admission::Review;
 use crate::call::Call;
 use crate::query::WriteOptions;
 use crate::request::Verb;
+use crate::verbs::update::Written;
 use crate::{access, admission, guard, object, respond, strategy, verbs};
 
 pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
@@ -27,29 +29,34 @@ pub(crate) async fn create(
     options: WriteOptions,
 ) -> Result<(Value, Vec<String>), Failure> {
     let kind = call.path.kind;
-    let (mut new, warnings) = verbs::checked(kind, decoded, options.field_validation)?;
+    let (mut new, mut warnings) = verbs::checked(kind, decoded, options.field_validation)?;
     place(call, &mut new)?;
     verbs::complete(call, None, &mut new);
-    Ok((store(call, new, options).await?, warnings))
+    let written = store(call, new, options).await?;
+    warnings.extend(written.warnings);
+    Ok((written.object, warnings))
 }
 
 /// Stores a new object that has its defaults and its managers; answers it as stored.
-pub(crate) async fn store(call: &Call, mut new: Value, options: WriteOptions) -> Result<Value, Failure> {
+pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Result<Written, Failure> {
     let kind = call.path.kind;
     if call.verb != Verb::Create {
         access::may_also(call, "create")?;
     }
-    strategy::prepare_create(kind, &mut new, &call.context.birth());
-    let claim = admission::create(&call.context, kind, &mut new).await?;
-    verbs::must_be_valid(kind, &new, kinds::validate::create(kind, &new))?;
-    guard::create(call, &new)?;
+    let mut review = Review::of_create(call, new, options.dry_run);
+    admission::mutate(&mut review).await?;
+    strategy::prepare_create(kind, &mut review.object, &call.context.birth());
+    admission::allocate(&mut review)?;
+    verbs::must_be_valid(kind, &review.object, kinds::validate::create(kind, &review.object))?;
+    guard::create(call, &review.object)?;
+    admission::validate(&mut review).await?;
     if options.dry_run {
-        call.context.registry.must_be_free(kind, &new).await?;
-        return Ok(new);
+        call.context.registry.must_be_free(kind, &review.object).await?;
+        let warnings = std::mem::take(&mut review.warnings);
+        return Ok(Written { object: review.object, warnings });
     }
-    let stored = call.context.registry.create(kind, &new).await?;
-    claim.keep();
-    Ok(stored)
+    let object = call.context.registry.create(kind, &review.object).await?;
+    Ok(Written { object, warnings: review.keep() })
 }
 
 /// An object goes where the path says; one that says otherwise is refused.

@@ -6,6 +6,7 @@ use kinds::Kind;
 use kinds::status::Failure;
 use serde_json::{Value, json};
 
+use crate::admission::Review;
 use crate::call::Call;
 use crate::deletion::{self, DeleteOptions};
 use crate::query::Selection;
@@ -41,6 +42,10 @@ pub(crate) async fn delete(
     options: &DeleteOptions,
 ) -> Result<Changed, Failure> {
     let context = &call.context;
+    let current = context.registry.get(path).await?;
+    let mut review = Review::of_delete(call, path, current, options.dry_run);
+    admission::mutate(&mut review).await?;
+    admission::validate(&mut review).await?;
     let decide = |current: &Value| {
         guard::delete(call, current)?;
         deletion::decide(path.kind, current, options, context.now())

@@ -40,7 +40,7 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
     let patch = call.take_body().await?;
     let duplicates = kinds::patch::duplicates(patch_type, &patch);
     let mut warnings = Vec::new();
-    let changed = verbs::update::replace(&call, options, part, |current| {
+    let written = verbs::update::replace(&call, options, part, |current| {
         let patched = kinds::patch::apply(kind, patch_type, current, &patch)?;
         let mut decoded = kinds::decode::object(kind, patched)
             .map_err(|failure| no_object(object::name(current), &failure))?;
@@ -52,7 +52,8 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
         Ok(new)
     })
     .await?;
-    let response = respond::object(StatusCode::OK, call.accept, kind, changed)?;
+    warnings.extend(written.warnings);
+    let response = respond::object(StatusCode::OK, call.accept, kind, written.object)?;
     Ok(respond::with_warnings(response, &warnings))
 }
 

@@ -5,9 +5,10 @@ use http::{Response, StatusCode};
 use kinds::status::Failure;
 use serde_json::Value;
 
+use crate::admission::Review;
 use crate::call::Call;
 use crate::query::WriteOptions;
-use crate::registry::{Changed, Next};
+use crate::registry::{Changed, Found, Next};
 use crate::strategy::Part;
 use crate::{admission, guard, object, respond, strategy, verbs};
 
@@ -21,17 +22,24 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let body = call.take_body().await?;
     let decoded = kinds::decode::body(kind, call.media_type(), &body)?;
-    let (mut new, warnings) = verbs::checked(kind, decoded, options.field_validation)?;
+    let (mut new, mut warnings) = verbs::checked(kind, decoded, options.field_validation)?;
     must_match_path(&call, &new)?;
     verbs::create::place(&call, &mut new)?;
-    let changed = replace(&call, options, part, |current| {
+    let written = replace(&call, options, part, |current| {
         let mut new = new.clone();
         verbs::complete(&call, Some(current), &mut new);
         Ok(new)
     })
     .await?;
-    let response = respond::object(StatusCode::OK, call.accept, kind, changed)?;
+    warnings.extend(written.warnings);
+    let response = respond::object(StatusCode::OK, call.accept, kind, written.object)?;
     Ok(respond::with_warnings(response, &warnings))
+}
+
+/// An object as a write left it, and what the client is told beside it.
+pub(crate) struct Written {
+    pub(crate) object: Value,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Changes the object to what `next` makes of its current state, by all rules for updates. `next` answers an object
@@ -41,32 +49,35 @@ pub(crate) async fn replace(
     options: WriteOptions,
     part: Part,
     mut next: impl FnMut(&Value) -> Result<Value, Failure>,
-) -> Result<Value, Failure> {
+) -> Result<Written, Failure> {
     let kind = call.path.kind;
-    let mut claim = None;
-    let changed = call
-        .context
-        .registry
-        .modify(&call.path, options.dry_run, |current| {
-            let mut new = next(current)?;
-            strategy::prepare_update(kind, &mut new, current, part)?;
-            // What an attempt that came too late had claimed is free again.
-            claim = None;
-            claim = Some(admission::update(&call.context, kind, &mut new, current)?);
-            verbs::must_be_valid(kind, &new, faults(call, part, &new, current))?;
-            guard::update(call, &new, current, part)?;
-            // What the server put back leaves no trace, not even in the times of the managers.
-            let is_same = kinds::managed::differ_in_times_only(&new, current);
-            Ok(Next::Replace(if is_same { current.clone() } else { new }))
-        })
-        .await?;
-    if let Some(claim) = claim.filter(|_| !options.dry_run) {
-        claim.keep();
+    let mut attempts = call.context.registry.attempts(&call.path, options.dry_run);
+    loop {
+        let current = match attempts.read().await? {
+            Found::Object(current) => current,
+            Found::Gone(object) => return Ok(Written { object, warnings: Vec::new() }),
+        };
+        let new = next(&current)?;
+        // An attempt that came too late drops its review, and what it had claimed is free again.
+        let mut review = Review::of_update(call, new, current, options.dry_run);
+        admission::mutate(&mut review).await?;
+        strategy::prepare_update(kind, &mut review.object, &review.old, part)?;
+        admission::allocate(&mut review)?;
+        verbs::must_be_valid(kind, &review.object, faults(call, part, &review.object, &review.old))?;
+        guard::update(call, &review.object, &review.old, part)?;
+        admission::validate(&mut review).await?;
+        // What the server put back leaves no trace, not even in the times of the managers.
+        let is_same = kinds::managed::differ_in_times_only(&review.object, &review.old);
+        let next = if is_same { review.old.clone() } else { review.object.clone() };
+        let Some(changed) = attempts.write(Next::Replace(next)).await? else { continue };
+        let warnings = review.keep();
+        if let Changed::Gone(object) = &changed
+            && !options.dry_run
+        {
+            admission::deleted(&call.context, kind, object);
+        }
+        return Ok(Written { object: changed.into_value(), warnings });
     }
-    if let Changed::Gone(object) = &changed {
-        admission::deleted(&call.context, kind, object);
-    }
-    Ok(changed.into_value())
 }
 
 fn faults(call: &Call, part: Part, new: &Value, current: &Value) -> Vec<kinds::status::FieldError> {

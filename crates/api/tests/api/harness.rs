@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use api::authority::{Authority, Holder};
 use api::{Config, Server, User};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use kit::tls::PairPaths;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -57,6 +57,10 @@ impl Cluster {
         let client = server.client(&User::new("kubernetes-admin", ["system:masters"]));
         let token = CancellationToken::new();
         kit::task::spawn("api", server.run(token.clone()));
+        // No controller runs here that would make the account of the namespace's Pods.
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
+        let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
+        accounts.create(&kube::api::PostParams::default(), &account).await.unwrap();
         Self { client, authority, address, directory, token }
     }
 

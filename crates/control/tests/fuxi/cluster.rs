@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use api::User;
 use api::authority::{Authority, Holder};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use kube::api::{ApiResource, DynamicObject, ListParams, PostParams, WatchParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
@@ -39,6 +39,10 @@ impl Cluster {
         let server = api::Server::build(config(folder.path().join("pki")), Arc::clone(&store)).await.unwrap();
         let client = server.client(&User::new("admin", ["system:masters"]));
         kit::task::spawn("api", server.run(token.clone()));
+        // No controller runs here that would make the account of the namespace's Pods.
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
+        let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
+        accounts.create(&PostParams::default(), &account).await.unwrap();
         let output = folder.path().join("out");
         std::fs::create_dir(&output).unwrap();
         let node = PlayedNode::start(client.clone(), worker_dir(&folder), output, token.clone()).await;
