@@ -17,6 +17,8 @@ pub enum EnvError {
     NoConfigMap(String),
     #[error("secret \"{0}\" not found")]
     NoSecret(String),
+    #[error("no token was given for {0}")]
+    NoToken(String),
     #[error("couldn't find key {key} in {kind} {name}")]
     NoKey { kind: &'static str, name: String, key: String },
     #[error("field path \"{0}\" is not supported")]

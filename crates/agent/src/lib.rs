@@ -21,6 +21,7 @@ pub mod probes;
 pub mod resources;
 pub mod sources;
 mod sys;
+pub mod tokens;
 pub mod volumes;
 pub mod worker;
 

@@ -1,4 +1,5 @@
-//! The ConfigMaps, Secrets and Services that a Pod refers to, fetched before they are needed.
+//! The ConfigMaps, Secrets and Services that a Pod refers to, fetched before they are needed. Its tokens are kept apart,
+//! in a purse, because they are asked for and not read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +8,8 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::{Api, Client};
 
+use crate::tokens::{Tokens, Wanted};
+
 /// What a Pod refers to by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
@@ -14,6 +17,7 @@ pub struct References {
     pub secrets: BTreeSet<String>,
     pub claims: BTreeSet<String>,
     pub services: bool,
+    pub tokens: BTreeSet<Wanted>,
 }
 
 /// What stands behind the names. What does not exist is absent.
@@ -24,6 +28,8 @@ pub struct Sources {
     /// The volumes that are bound to claims, by claim.
     pub volumes: BTreeMap<String, PersistentVolume>,
     pub services: Vec<Service>,
+    /// Those of the Pod's service account.
+    pub tokens: Tokens,
 }
 
 /// The API server could not be asked.
@@ -53,6 +59,7 @@ impl References {
         for projection in projections {
             self.config_maps.extend(projection.config_map.iter().map(|source| source.name.clone()));
             self.secrets.extend(projection.secret.iter().map(|source| source.name.clone()));
+            self.tokens.extend(projection.service_account_token.iter().map(Wanted::of));
         }
     }
 
@@ -71,7 +78,7 @@ impl References {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.config_maps.is_empty() && self.secrets.is_empty()
+        self.config_maps.is_empty() && self.secrets.is_empty() && self.tokens.is_empty()
     }
 }
 

@@ -9,8 +9,11 @@
 
 pub(crate) mod addresses;
 mod classes;
+mod limit_ranger;
 mod namespace;
+mod pod_security;
 mod priority;
+pub(crate) mod quota;
 mod service_account;
 mod storage;
 mod tolerations;
@@ -165,7 +168,9 @@ pub(crate) trait Plugin: Send + Sync {
 /// In the order of Kubernetes, where a later plugin sees what an earlier one made of the object.
 static CHAIN: &[&dyn Plugin] = &[
     &namespace::Lifecycle,
+    &limit_ranger::LimitRanger,
     &service_account::ServiceAccount,
+    &pod_security::PodSecurity,
     &priority::Priority,
     &tolerations::DefaultTolerations,
     &storage::DefaultClass,
@@ -173,6 +178,7 @@ static CHAIN: &[&dyn Plugin] = &[
     &storage::ClaimResize,
     &classes::RuntimeClass,
     &classes::DefaultIngressClass,
+    &quota::ResourceQuota,
 ];
 
 /// Lets every plugin complete the object.

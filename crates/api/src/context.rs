@@ -9,6 +9,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::addresses::Addresses;
+use crate::admission::quota::Turns;
 use crate::authentication::Authenticator;
 use crate::feed::Feeds;
 use crate::registry::Registry;
@@ -23,6 +24,8 @@ pub(crate) struct Context {
     pub(crate) feeds: Feeds,
     /// The cluster addresses that Services hold.
     pub(crate) addresses: Addresses,
+    /// Who charges the quotas of a namespace.
+    pub(crate) turns: Turns,
     /// `host:port` at which clients reach this server.
     pub(crate) advertised: String,
     pub(crate) authenticator: Authenticator,
@@ -55,6 +58,7 @@ impl Context {
             registry: Registry::new(store, shutdown.clone()),
             feeds,
             addresses,
+            turns: Turns::default(),
             advertised,
             authenticator,
             authorizer: authorization::Authorizer::default(),

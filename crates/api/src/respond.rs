@@ -83,15 +83,17 @@ pub(crate) fn failure(failure: &Failure, encoding: Encoding) -> Response<Body> {
     response
 }
 
-/// One warning at most, and all of a response together: clients refuse long headers.
-const MAX_WARNING: usize = 256;
+/// All of a response together: clients refuse long headers. Where there are more, each is cut to its beginning.
 const MAX_WARNING_BYTES: usize = 4096;
+const MAX_WARNING: usize = 256;
 
 /// Adds `Warning` headers, which kubectl prints. Characters that a header cannot carry are replaced.
 pub(crate) fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
     let mut left = MAX_WARNING_BYTES;
+    let is_much = warnings.iter().map(String::len).sum::<usize>() > MAX_WARNING_BYTES;
+    let longest = if is_much { MAX_WARNING } else { MAX_WARNING_BYTES };
     for warning in warnings {
-        let warning: String = warning.chars().take(MAX_WARNING).collect();
+        let warning: String = warning.chars().take(longest).collect();
         left = match left.checked_sub(warning.len()) {
             Some(left) => left,
             None => break,

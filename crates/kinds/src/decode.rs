@@ -2,7 +2,7 @@
 
 mod conform;
 mod protobuf;
-mod quantity;
+pub(crate) mod quantity;
 mod text;
 
 use serde_json::{Map, Value};

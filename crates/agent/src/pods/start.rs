@@ -15,6 +15,7 @@ use crate::engine::EngineError;
 use crate::env::{Environment, Scope, environment};
 use crate::resources;
 use crate::sources::{References, Sources, fetch};
+use crate::tokens::Purse;
 use crate::volumes::{self, Places};
 
 /// Why something was not started, as users see it.
@@ -38,6 +39,8 @@ pub(super) struct Starter {
     /// Volumes that are in place.
     places: Option<Places>,
     ips: Vec<String>,
+    /// The tokens in its volumes.
+    purse: Purse,
     /// Held while the engine makes something: to give up then would leave half of it behind.
     making: Arc<Mutex<()>>,
 }
@@ -49,7 +52,7 @@ pub(super) fn has_changing_volumes(pod: &Pod) -> bool {
 
 impl Starter {
     pub(super) fn new(context: Shared, id: PodId) -> Self {
-        Self { context, id, places: None, ips: Vec::new(), making: Arc::default() }
+        Self { context, id, places: None, ips: Vec::new(), purse: Purse::default(), making: Arc::default() }
     }
 
     /// What to lock before giving up on something that is being started.
@@ -168,7 +171,11 @@ impl Starter {
     }
 
     async fn prepare_volumes(&mut self, pod: &Pod) -> Result<(), Failure> {
-        let sources = self.sources(References::of_volumes(pod)).await?;
+        let mut references = References::of_volumes(pod);
+        let wanted = std::mem::take(&mut references.tokens);
+        let tokens = self.purse.fill(&self.context.client, pod, wanted).await;
+        let tokens = tokens.map_err(Failure::because("ContainerCreating"))?;
+        let sources = Sources { tokens, ..self.sources(references).await? };
         let dir = self.context.pod_dir(&self.id.uid).join("volumes");
         let scope = Scope { pod, pod_ips: &self.ips, host: &self.context.host, sources: &sources };
         let places = volumes::prepare(&dir, &scope).map_err(Failure::because("ContainerCreating"))?;

@@ -1,11 +1,14 @@
-//! What stands in the volumes that are made of objects: ConfigMaps, Secrets, fields of the Pod. Pure.
+//! What stands in the volumes that are made of objects: ConfigMaps, Secrets, tokens, fields of the Pod. Pure.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume, VolumeProjection};
+use k8s_openapi::api::core::v1::{
+    DownwardAPIVolumeFile, KeyToPath, ServiceAccountTokenProjection, Volume, VolumeProjection,
+};
 
 use super::VolumeError;
 use crate::env::{self, EnvError, Scope};
+use crate::tokens::Wanted;
 
 /// A file of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,10 +64,20 @@ impl Maker<'_> {
         if let Some(source) = &projection.downward_api {
             self.downward(source.items.as_deref().unwrap_or_default())?;
         }
-        if projection.service_account_token.is_some() || projection.cluster_trust_bundle.is_some() {
+        if let Some(source) = &projection.service_account_token {
+            self.token(source)?;
+        }
+        if projection.cluster_trust_bundle.is_some() {
             return Err(VolumeError::Unknown(self.volume.to_owned()));
         }
         Ok(())
+    }
+
+    fn token(&mut self, source: &ServiceAccountTokenProjection) -> Result<(), VolumeError> {
+        let missing = || EnvError::NoToken(source.path.clone());
+        let token = self.scope.sources.tokens.get(&Wanted::of(source)).ok_or_else(missing);
+        let token = token.map_err(|source| VolumeError::Source { volume: self.volume.to_owned(), source })?;
+        self.add(&source.path, token.clone().into_bytes(), None)
     }
 
     fn config_map(

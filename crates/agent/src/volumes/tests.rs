@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::env::Host;
 use crate::sources::Sources;
+use crate::tokens::Wanted;
 
 fn pod(volumes: &Value) -> Pod {
     serde_json::from_value(json!({
@@ -22,6 +23,8 @@ fn sources(value: &str) -> Sources {
     sources.config_maps.insert("cm".into(), serde_json::from_value(config_map).unwrap());
     let secret = json!({ "data": { "key": "c2VjcmV0" } });
     sources.secrets.insert("s".into(), serde_json::from_value(secret).unwrap());
+    let wanted = Wanted { audience: String::new(), seconds: 3607 };
+    sources.tokens.insert(wanted, "signed".into());
     sources
 }
 
@@ -55,11 +58,13 @@ fn items_projections_and_fields() {
         { "configMap": { "name": "cm", "items": [{ "key": "one", "path": "deep/er", "mode": 0o600 }] } },
         { "secret": { "name": "s" } },
         { "secret": { "name": "none", "optional": true } },
+        { "serviceAccountToken": { "path": "token", "expirationSeconds": 3607 } },
         { "downwardAPI": { "items": [{ "path": "labels", "fieldRef": { "fieldPath": "metadata.labels" } }] } },
     ] } }]);
     let place = make(dir.path(), &volumes, &sources("1")).unwrap().remove("v").unwrap();
     assert_eq!(read_to_string(place.join("deep/er")).unwrap(), "1");
     assert_eq!(read_to_string(place.join("key")).unwrap(), "secret");
+    assert_eq!(read_to_string(place.join("token")).unwrap(), "signed");
     assert_eq!(read_to_string(place.join("labels")).unwrap(), "a=\"b\"");
 }
 
@@ -78,6 +83,10 @@ fn refusals() {
     check(
         json!({ "name": "v", "secret": { "secretName": "s", "items": [{ "key": "key", "path": "../../etc/x" }] } }),
         "volume `v` has a path that leaves it: `../../etc/x`",
+    );
+    check(
+        json!({ "name": "v", "projected": { "sources": [{ "serviceAccountToken": { "path": "t", "audience": "a" } }] } }),
+        "volume `v` refers to what does not exist: no token was given for t",
     );
     check(
         json!({ "name": "v", "nfs": { "path": "/", "server": "s" } }),

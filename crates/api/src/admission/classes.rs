@@ -18,7 +18,8 @@ impl Plugin for RuntimeClass {
         }
         let name = review.object["spec"]["runtimeClassName"].as_str().unwrap_or_default().to_owned();
         if name.is_empty() {
-            let has_overhead = review.object["spec"]["overhead"].as_object().is_some_and(|map| !map.is_empty());
+            let has_overhead =
+                review.object["spec"]["overhead"].as_object().is_some_and(|map| !map.is_empty());
             let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
             return if has_overhead { Err(review.forbid(why)) } else { Ok(()) };
         }

@@ -34,7 +34,8 @@ impl Plugin for ServiceAccount {
         }
         let spec = object::entry_object(&mut review.object, "spec");
         let text = |field: &str| spec.get(field).and_then(Value::as_str).filter(|name| !name.is_empty());
-        let name = text("serviceAccountName").or_else(|| text("serviceAccount")).unwrap_or(DEFAULT).to_owned();
+        let name =
+            text("serviceAccountName").or_else(|| text("serviceAccount")).unwrap_or(DEFAULT).to_owned();
         // The old name of the field is kept in step, as clients of either kind read it.
         spec.insert("serviceAccountName".into(), name.clone().into());
         spec.insert("serviceAccount".into(), name.clone().into());
@@ -63,7 +64,8 @@ impl Plugin for ServiceAccount {
         }
         let volumes = spec["volumes"].as_array().into_iter().flatten();
         let is_token = |source: &Value| !source["serviceAccountToken"].is_null();
-        let projections = |volume: &Value| volume["projected"]["sources"].as_array().cloned().unwrap_or_default();
+        let projections =
+            |volume: &Value| volume["projected"]["sources"].as_array().cloned().unwrap_or_default();
         if volumes.clone().any(|volume| !volume["secret"].is_null()) {
             return Err(review.forbid("a mirror pod may not reference secrets"));
         }

@@ -78,7 +78,8 @@ pub(super) struct ClaimResize;
 #[async_trait]
 impl Plugin for ClaimResize {
     async fn validate(&self, review: &mut Review<'_>) -> Result<(), Failure> {
-        let is_change = review.operation == Operation::Update && review.is_about("", "persistentvolumeclaims");
+        let is_change =
+            review.operation == Operation::Update && review.is_about("", "persistentvolumeclaims");
         let size = |claim: &Value| {
             let text = claim["spec"]["resources"]["requests"]["storage"].as_str().unwrap_or("0");
             Quantity::parse(text).ok()

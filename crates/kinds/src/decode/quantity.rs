@@ -6,19 +6,24 @@ use model::Quantity;
 pub(super) fn canonical(text: &str) -> Option<String> {
     let text = text.trim();
     let quantity = Quantity::parse(text).ok()?;
-    let (milli, units) = (quantity.to_milli(), quantity.to_units());
     let suffix = text.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '+' | '-'));
     if suffix.starts_with(['n', 'u']) || suffix.starts_with(['e', 'E']) && suffix.len() > 1 {
         // Finer than thousandths, or in the exponent's own notation: kept as written.
         return Some(text.to_owned());
     }
-    if suffix.ends_with('i') && units.abs() >= 1024 {
-        return Some(scaled(units, 1024, &["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]));
+    Some(render(quantity.to_milli(), suffix.ends_with('i')))
+}
+
+/// The canonical form of so many thousandths.
+pub(crate) fn render(milli: i128, is_binary: bool) -> String {
+    let units = milli.div_euclid(1000) + i128::from(milli.rem_euclid(1000) != 0);
+    if is_binary && units.abs() >= 1024 {
+        return scaled(units, 1024, &["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]);
     }
     if milli == units * 1000 {
-        return Some(scaled(units, 1000, &["", "k", "M", "G", "T", "P", "E"]));
+        return scaled(units, 1000, &["", "k", "M", "G", "T", "P", "E"]);
     }
-    Some(format!("{milli}m"))
+    format!("{milli}m")
 }
 
 /// `value` with the largest suffix that leaves it whole.
