@@ -67,9 +67,10 @@ impl Purse {
         wanted: BTreeSet<Wanted>,
     ) -> Result<Tokens, TokenError> {
         let now = kit::clock::wall();
-        for wanted in
-            wanted.iter().filter(|wanted| self.held.get(wanted).is_none_or(|held| held.renew_at <= now))
-        {
+        for wanted in &wanted {
+            if self.held.get(wanted).is_some_and(|held| held.renew_at > now) {
+                continue;
+            }
             let held = ask(client, pod, wanted, now).await?;
             self.held.insert(wanted.clone(), held);
         }
@@ -85,8 +86,8 @@ async fn ask(client: &Client, pod: &Pod, wanted: &Wanted, now: Timestamp) -> Res
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace);
     let audiences = Some(wanted.audience.clone()).filter(|audience| !audience.is_empty());
     let request = TokenRequest {
-        spec: TokenRequestSpec {
-            audiences: audiences.into_iter().collect(),
+        spec: Some(TokenRequestSpec {
+            audiences: audiences.map(|audience| vec![audience]),
             expiration_seconds: Some(wanted.seconds),
             bound_object_ref: Some(BoundObjectReference {
                 api_version: Some("v1".to_owned()),
@@ -94,13 +95,15 @@ async fn ask(client: &Client, pod: &Pod, wanted: &Wanted, now: Timestamp) -> Res
                 name: Some(pod.name_any()),
                 uid: pod.uid(),
             }),
-        },
+        }),
         ..TokenRequest::default()
     };
     let answer = accounts.create_token_request(&account, &PostParams::default(), &request).await;
     let answer = answer.map_err(|source| TokenError { account, namespace, source: Box::new(source) })?.status;
-    let (token, ends_at) =
-        answer.map_or((String::new(), now), |status| (status.token, status.expiration_timestamp.0));
+    let status = answer.unwrap_or_default();
+    // An answer without a token leaves an empty file behind, and is asked again with the next refresh.
+    let ends_at = status.expiration_timestamp.map_or(now, |time| time.0);
+    let token = status.token.unwrap_or_default();
     Ok(Held { token, renew_at: renew_at(now, ends_at) })
 }
 
