@@ -20,9 +20,9 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::{Operation, Plugin, Review, limit_ranger};
-use crate::object;
 use crate::registry::{Found, Next};
 use crate::request::ObjectPath;
+use crate::{object, verbs};
 
 pub(super) struct ResourceQuota;
 
@@ -133,7 +133,9 @@ async fn charge(review: &Review<'_>, quota: &Value, more: &Amounts, is_trial: bo
                 )));
             }
         };
+        let before = current.clone();
         object::entry_object(&mut current, "status").insert("used".into(), used);
+        verbs::by_server(kind, "status", &object::time(review.context.now()), &before, &mut current);
         if attempts.write(Next::Replace(current)).await?.is_some() {
             return Ok(());
         }
