@@ -78,7 +78,7 @@ pub(crate) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, part: Pa
         Part::EphemeralContainers => pod::keep_all_but_ephemeral_containers(new, old),
         Part::Resize => pod::keep_all_but_resources(new, old),
     }
-    if counts_generations(kind) && new["spec"] != old["spec"] {
+    if counts_generations(kind) && asks_for_more(new, old) {
         bump_generation(new);
     }
     drop_empty(new);
@@ -177,9 +177,53 @@ fn object_fields(object: &mut Value) -> Option<&mut serde_json::Map<String, Valu
     object.as_object_mut()
 }
 
-/// Whether `metadata.generation` counts the changes of the spec.
+/// Kinds whose `metadata.generation` counts the changes of what their owners ask for.
+const COUNTED: &[&str] = &[
+    "CronJob",
+    "CustomResourceDefinition",
+    "DaemonSet",
+    "DagJob",
+    "Deployment",
+    "DeviceClass",
+    "EndpointSlice",
+    "FlowSchema",
+    "Ingress",
+    "IngressClass",
+    "Job",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+    "MutatingWebhookConfiguration",
+    "NetworkPolicy",
+    "Pod",
+    "PodDisruptionBudget",
+    "PodTemplate",
+    "PriorityClass",
+    "PriorityLevelConfiguration",
+    "ReplicaSet",
+    "ReplicationController",
+    "ResourceSlice",
+    "StatefulSet",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+];
+
 fn counts_generations(kind: &Kind) -> bool {
-    matches!(kind.kind, "Pod" | "Deployment" | "ReplicaSet" | "Job" | "PriorityClass" | "DagJob")
+    COUNTED.contains(&kind.kind)
+}
+
+/// Whether more differs than metadata and status.
+fn asks_for_more(new: &Value, old: &Value) -> bool {
+    let asked = |object: &Value| -> Vec<(String, Value)> {
+        let fields = object.as_object().into_iter().flatten();
+        let mut asked: Vec<(String, Value)> = fields
+            .filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        asked.sort_by(|left, right| left.0.cmp(&right.0));
+        asked
+    };
+    asked(new) != asked(old)
 }
 
 /// A status written by the creator is dropped, except that agents register Nodes with theirs.
@@ -187,12 +231,16 @@ fn reset_status(kind: &Kind, object: &mut Value) {
     if kind.subresource("status").is_none() || kind.kind == "Node" {
         return;
     }
-    let status = match kind.kind {
-        "Namespace" => json!({"phase": "Active"}),
-        "Service" => json!({"loadBalancer": {}}),
-        "ReplicaSet" => json!({"replicas": 0}),
-        _ => json!({}),
-    };
+    let mut status = kinds::defaults::initial_status(kind);
+    match kind.kind {
+        "Namespace" => status["phase"] = "Active".into(),
+        "Service" => status["loadBalancer"] = json!({}),
+        "ReplicaSet" => status["replicas"] = 0.into(),
+        "PersistentVolume" => {
+            status["lastPhaseTransitionTime"] = object["metadata"]["creationTimestamp"].clone();
+        }
+        _ => {}
+    }
     object["status"] = status;
 }
 

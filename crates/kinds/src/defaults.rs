@@ -2,7 +2,11 @@
 //!
 //! Filling in twice changes nothing: what is there stays.
 
+mod controllers;
+mod kinds;
 mod pod;
+mod prune;
+mod rules;
 mod service;
 mod workload;
 
@@ -15,6 +19,8 @@ use crate::Kind;
 /// made from it.
 pub fn apply(kind: &Kind, object: &mut Value) {
     let Some(fields) = object.as_object_mut() else { return };
+    prune::apply(kind, fields);
+    rules::apply(kind, fields);
     match (kind.group, kind.kind) {
         ("", "Pod") => pod::pod(fields),
         ("", "Service") => service::service(fields),
@@ -25,10 +31,17 @@ pub fn apply(kind: &Kind, object: &mut Value) {
         ("apps", "Deployment") => workload::deployment(fields),
         ("apps", "ReplicaSet") => workload::replica_set(fields),
         ("batch", "Job") => workload::job(fields),
-        ("scheduling.k8s.io", "PriorityClass") => {
-            fill(fields, "value", 0);
-            fill(fields, "preemptionPolicy", "PreemptLowerPriority");
-        }
+        ("", "LimitRange") => kinds::limit_range(fields),
+        ("", "PodTemplate") => controllers::template(fields, "template"),
+        ("", "ReplicationController") => controllers::replication_controller(fields),
+        ("apps", "DaemonSet") => controllers::daemon_set(fields),
+        ("apps", "StatefulSet") => controllers::stateful_set(fields),
+        ("autoscaling", "HorizontalPodAutoscaler") if kind.version == "v2" => kinds::autoscaler(fields),
+        ("batch", "CronJob") => controllers::cron_job(fields),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => kinds::priority_level(fields),
+        ("networking.k8s.io", "NetworkPolicy") => kinds::network_policy(fields),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => kinds::role_binding(fields),
+        ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate") => kinds::resource_claim(fields),
         ("crest.dev", "DagJob") => dag_job(fields),
         _ => {}
     }
@@ -37,6 +50,11 @@ pub fn apply(kind: &Kind, object: &mut Value) {
 /// Kubernetes' class of a Pod with this spec, its defaults filled in: `Guaranteed`, `Burstable` or `BestEffort`.
 pub fn quality_of_service(spec: &Value) -> &'static str {
     spec.as_object().map_or("BestEffort", pod::quality_of_service)
+}
+
+/// The first status of an object of `kind`: a status that a client writes with a new object is dropped.
+pub fn initial_status(kind: &Kind) -> Value {
+    rules::status(kind)
 }
 
 /// Sets a field that is not there, or that is null.
@@ -102,8 +120,7 @@ fn namespace(fields: &mut Map<String, Value>) {
 }
 
 fn node(fields: &mut Map<String, Value>) {
-    fill(fields, "spec", Map::new());
-    if let Some(status) = object(fields, "status") {
+    if let Some(status) = existing(fields, "status") {
         // What a node can hand out is what it has, until its agent says less.
         if let Some(capacity) = status.get("capacity").cloned() {
             fill(status, "allocatable", capacity);

@@ -102,7 +102,10 @@ pub(crate) fn group_versions() -> Vec<(&'static str, &'static str)> {
 }
 
 fn named_groups() -> impl Iterator<Item = &'static str> {
-    group_versions().into_iter().map(|(group, _)| group).filter(|group| !group.is_empty())
+    let mut groups: Vec<&str> = group_versions().into_iter().map(|(group, _)| group).collect();
+    // The versions of a group stand together.
+    groups.dedup();
+    groups.into_iter().filter(|group| !group.is_empty())
 }
 
 fn versions_of(group: &str) -> Vec<&'static str> {

@@ -4,8 +4,12 @@ mod age;
 mod batch;
 mod cell;
 mod columns;
+mod controllers;
 mod core;
+mod guards;
+mod network;
 mod pod;
+mod storage;
 mod workload;
 
 use jiff::Timestamp;
@@ -80,8 +84,42 @@ fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         ("crest.dev", "DagJob") => batch::dag_job(object, now),
         ("coordination.k8s.io", "Lease") => core::lease(object, now),
         ("scheduling.k8s.io", "PriorityClass") => core::priority_class(object, now),
-        _ => vec![cell::name(object), cell::created(object, now)],
+        _ => others(kind, object, now),
     }
+}
+
+fn others(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
+    match kind.kind {
+        "ComponentStatus" => guards::component_status(object),
+        "ControllerRevision" => controllers::controller_revision(object, now),
+        "CronJob" => controllers::cron_job(object, now),
+        "DaemonSet" => controllers::daemon_set(object, now),
+        "HorizontalPodAutoscaler" => controllers::autoscaler(object, now),
+        "PodDisruptionBudget" => storage::disruption_budget(object, now),
+        "PodTemplate" => controllers::pod_template(object),
+        "ReplicationController" => controllers::replication_controller(object, now),
+        "ResourceClaim" => guards::resource_claim(object, now),
+        "ResourceQuota" => storage::resource_quota(object, now),
+        "ResourceSlice" => guards::resource_slice(object, now),
+        "RuntimeClass" => {
+            vec![cell::name(object), cell::text_or(&object["handler"], ""), cell::created(object, now)]
+        }
+        "StatefulSet" => controllers::stateful_set(object, now),
+        name => network::cells(name, object, now)
+            .or_else(|| storage::cells(name, object, now))
+            .or_else(|| guards::cells(name, object, now))
+            .unwrap_or_else(|| plain(kind, object, now)),
+    }
+}
+
+/// Kinds without columns of their own show when they were made, or for how long they are there.
+fn plain(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
+    let made = if columns::has_own(kind) {
+        cell::created(object, now)
+    } else {
+        object["metadata"]["creationTimestamp"].clone()
+    };
+    vec![cell::name(object), made]
 }
 
 #[cfg(test)]

@@ -1,14 +1,22 @@
 //! What must hold of an object; all faults are told at once, in the order of the document.
 
+mod access;
 mod config;
 mod container;
 mod ephemeral;
+mod extension;
 mod metadata;
 pub mod names;
+mod network;
 mod placement;
 mod pod;
+mod quota;
 mod resize;
+mod rules;
+mod scaling;
+pub mod schedule;
 mod service;
+mod storage;
 mod update;
 mod volume;
 mod workload;
@@ -69,6 +77,7 @@ fn standing(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
 
 /// What is specific to a kind and holds at all times.
 fn content(kind: &Kind, object: &Value, faults: &mut Faults) {
+    rules::check(kind, object, faults);
     match (kind.group, kind.kind) {
         ("", "Pod") => pod::check("spec", &object["spec"], faults),
         ("", "Service") => service::check(&object["spec"], faults),
@@ -80,12 +89,62 @@ fn content(kind: &Kind, object: &Value, faults: &mut Faults) {
             config::event("regarding", object, faults);
             config::new_event(object, faults);
         }
+        ("", "PersistentVolume") => storage::persistent_volume(object, faults),
+        ("", "PersistentVolumeClaim") => storage::claim(object, faults),
+        ("", "LimitRange") => quota::limit_range(object, faults),
+        ("", "ResourceQuota") => quota::resource_quota(object, faults),
+        ("", "ReplicationController") => workload::replication_controller(&object["spec"], faults),
+        ("", "PodTemplate") => workload::pod_template("template", &object["template"], faults),
+        ("", "Endpoints") => network::endpoints(object, faults),
+        ("apps", "DaemonSet") => scaling::daemon_set(object, faults),
+        ("apps", "StatefulSet") => scaling::stateful_set(object, faults),
+        ("autoscaling", "HorizontalPodAutoscaler") => scaling::autoscaler(object, faults),
+        ("batch", "CronJob") => scaling::cron_job(object, faults),
+        ("policy", "PodDisruptionBudget") => scaling::disruption_budget(object, faults),
+        ("discovery.k8s.io" | "networking.k8s.io", _) => connected(kind, object, faults),
+        ("storage.k8s.io", "CSINode") => storage::csi_node(object, faults),
+        ("storage.k8s.io", "StorageClass") => storage::storage_class(object, faults),
+        ("storage.k8s.io", "VolumeAttachment") => storage::volume_attachment(object, faults),
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => access::role(kind, object, faults),
+        ("rbac.authorization.k8s.io", _) => access::binding(kind, object, faults),
+        ("certificates.k8s.io", _) => access::signing_request(object, faults),
+        ("admissionregistration.k8s.io" | "apiregistration.k8s.io" | "flowcontrol.apiserver.k8s.io", _) => {
+            extending(kind, object, faults);
+        }
         ("apps", "Deployment") => workload::deployment(&object["spec"], faults),
         ("apps", "ReplicaSet") => workload::replica_set(&object["spec"], faults),
         ("batch", "Job") => workload::job(object, faults),
         ("scheduling.k8s.io", "PriorityClass") => config::priority_class(object, faults),
         ("coordination.k8s.io", "Lease") => config::lease(&object["spec"], faults),
         ("crest.dev", "DagJob") => config::dag_job(object, faults),
+        _ => {}
+    }
+}
+
+fn connected(kind: &Kind, object: &Value, faults: &mut Faults) {
+    match kind.kind {
+        "EndpointSlice" => network::endpoint_slice(object, faults),
+        "Ingress" => network::ingress(object, faults),
+        "IngressClass" => network::ingress_class(object, faults),
+        "IPAddress" => network::ip_address(object, faults),
+        "NetworkPolicy" => network::network_policy(object, faults),
+        "ServiceCIDR" => network::service_cidr(object, faults),
+        _ => {}
+    }
+}
+
+fn extending(kind: &Kind, object: &Value, faults: &mut Faults) {
+    match kind.kind {
+        "APIService" => extension::api_service(object, faults),
+        "FlowSchema" => extension::flow_schema(object, faults),
+        "MutatingAdmissionPolicy" | "ValidatingAdmissionPolicy" => extension::policy(object, faults),
+        "MutatingAdmissionPolicyBinding" | "ValidatingAdmissionPolicyBinding" => {
+            extension::policy_binding(object, faults);
+        }
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            extension::webhooks(object, faults);
+        }
+        "PriorityLevelConfiguration" => extension::priority_level(object, faults),
         _ => {}
     }
 }

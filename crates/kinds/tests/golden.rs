@@ -231,10 +231,15 @@ fn minimal_objects_are_filled_in_as_there() {
     check(
         "create-minimal",
         expect![[r#"
-        services-nodeport "POST": .spec.clusterIPs ["<clusterIP>"] there, null here
-        services-loadbalancer "POST": .spec.clusterIPs ["<clusterIP>"] there, null here
-        nodes "POST": .spec.taints [{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule"}] there, null here, .status.daemonEndpoints {"kubeletEndpoint":{"Port":0}} there, null here, .status.nodeInfo {"machineID":"","systemUUID":"","bootID":"","kernelVersion":"","osImage":"","containerRuntimeVersion":"","kubeletVersion":"","kubeProxyVersion":"","operatingSystem":"","architecture":""} there, null here
-    "#]],
+            services-nodeport "POST": .spec.clusterIPs ["<clusterIP>"] there, null here
+            services-loadbalancer "POST": .spec.clusterIPs ["<clusterIP>"] there, null here
+            persistentvolumes "POST": .metadata.finalizers ["kubernetes.io/pv-protection"] there, null here
+            persistentvolumeclaims "POST": .metadata.finalizers ["kubernetes.io/pvc-protection"] there, null here
+            nodes "POST": .spec.taints [{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule"}] there, null here
+            daemonsets "POST": .metadata.annotations {"deprecated.daemonset.template.generation":"1"} there, null here
+            certificatesigningrequests "POST": .spec.extra {"authentication.kubernetes.io/credential-id":["X509SHA256=bfb41f3b644af5f7ebc7c2a84778ac3f11245c89eda8861324c9383071550e1f"]} there, null here, .spec.groups ["system:masters","system:authenticated"] there, null here
+            customresourcedefinitions "POST": .spec.conversion {"strategy":"None"} there, null here, .spec.names.listKind "ThingList" there, null here, .spec.names.singular "thing" there, null here, .status {"conditions":null,"acceptedNames":{"plural":"","kind":""},"storedVersions":["v1"]} there, null here
+        "#]],
     );
 }
 
@@ -243,12 +248,38 @@ fn invalid_objects_are_refused_for_the_same_causes() {
     check(
         "create-invalid",
         expect![[r#"
-        pods-ns-mismatch "POST": 400 there, 200 here 
-        pods-priority-mismatch "POST": 403 there, 200 here 
-        pods-runtimeclass-missing "POST": 403 there, 200 here 
-        pods-overhead-norc "POST": 403 there, 200 here 
-        pods-os-windows-linux-fields "POST": 422 there, 200 here 
-    "#]],
+            pods-ns-mismatch "POST": 400 there, 200 here 
+            pods-priority-mismatch "POST": 403 there, 200 here 
+            pods-runtimeclass-missing "POST": 403 there, 200 here 
+            pods-overhead-norc "POST": 403 there, 200 here 
+            pods-os-windows-linux-fields "POST": 422 there, 200 here 
+            validatingadmissionpolicies-cel-syntax "POST": 422 there, 200 here 
+            validatingadmissionpolicies-multi "POST": causes there {"spec.failurePolicy FieldValueNotSupported", "spec.validations[0].reason FieldValueNotSupported", "spec.variables[0].expression FieldValueInvalid", "spec.variables[0].name FieldValueInvalid"}, here {"spec.failurePolicy FieldValueNotSupported", "spec.validations[0].reason FieldValueNotSupported", "spec.variables[0].name FieldValueInvalid"}
+            customresourcedefinitions-name "POST": 422 there, 200 here 
+            customresourcedefinitions-noschema "POST": 422 there, 200 here 
+            customresourcedefinitions-nostorage "POST": 422 there, 200 here 
+            customresourcedefinitions-dupversion "POST": 422 there, 200 here 
+            customresourcedefinitions-badversion "POST": 422 there, 200 here 
+            customresourcedefinitions-scope "POST": 422 there, 200 here 
+            customresourcedefinitions-nontype "POST": 422 there, 200 here 
+            customresourcedefinitions-roottype "POST": 422 there, 200 here 
+            customresourcedefinitions-badtype "POST": 422 there, 200 here 
+            customresourcedefinitions-props-and-additional "POST": 422 there, 200 here 
+            customresourcedefinitions-default-invalid "POST": 422 there, 200 here 
+            customresourcedefinitions-listmap-nokeys "POST": 422 there, 200 here 
+            customresourcedefinitions-listmap-optional-key "POST": 422 there, 200 here 
+            customresourcedefinitions-set-objects "POST": 422 there, 200 here 
+            customresourcedefinitions-cel-syntax "POST": 422 there, 200 here 
+            customresourcedefinitions-cel-undefined-field "POST": 422 there, 200 here 
+            customresourcedefinitions-int-or-string "POST": .spec.conversion {"strategy":"None"} there, null here, .spec.names.listKind "ThingList" there, null here, .spec.names.singular "thing" there, null here, .status {"conditions":null,"acceptedNames":{"plural":"","kind":""},"storedVersions":["v1"]} there, null here
+            customresourcedefinitions-preserveunknown-true "POST": 422 there, 200 here 
+            customresourcedefinitions-k8s-group "POST": 422 there, 200 here 
+            customresourcedefinitions-scale-paths "POST": 422 there, 200 here 
+            customresourcedefinitions-printer "POST": 422 there, 200 here 
+            customresourcedefinitions-conversion "POST": 422 there, 200 here 
+            customresourcedefinitions-metadata-schema "POST": 422 there, 200 here 
+            customresourcedefinitions-uniqueitems "POST": 422 there, 200 here 
+        "#]],
     );
 }
 

@@ -143,7 +143,7 @@ pub(super) fn event(object: &Value, now: Timestamp) -> Vec<Value> {
         source_cell(source, either("reportingComponent", "reportingController")),
         said.into(),
         age::since(first, now).into(),
-        times.to_string().into(),
+        times.into(),
         name(object),
     ]
 }

@@ -102,7 +102,7 @@ fn other_kinds() {
     check(
         "Event",
         json!({"metadata": {}, "involvedObject": {"kind": "Pod", "name": "p"}, "reason": "Pulled", "type": "Normal", "message": " done\n", "source": {"component": "crest", "host": "n1"}, "lastTimestamp": "2024-05-01T11:59:50Z", "count": 3}),
-        expect![[r#"["10s","Normal","Pulled","pod/p","","crest, n1","done","<unknown>","3","x"]"#]],
+        expect![[r#"["10s","Normal","Pulled","pod/p","","crest, n1","done","<unknown>",3,"x"]"#]],
     );
     check(
         "Secret",

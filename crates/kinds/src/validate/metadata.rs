@@ -36,6 +36,9 @@ fn name_faults(kind: &Kind, name: &str) -> Vec<String> {
     match (kind.group, kind.kind) {
         ("", "Namespace") => names::label(name),
         ("", "Service") => names::label_1035(name),
+        ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _) => names::path_segment(name),
+        // An address, which has colons in its newer form: its own rule is the stricter.
+        ("networking.k8s.io", "IPAddress") => Vec::new(),
         _ => names::subdomain(name),
     }
 }
@@ -62,6 +65,40 @@ pub(super) fn labels(path: &str, labels: &Value, faults: &mut Faults) {
         let faulty = names::qualified_name(key).into_iter();
         faults.extend(faulty.map(|fault| FieldError::invalid(path, key.as_str(), fault)));
         faults.extend(names::label_value(value).map(|fault| FieldError::invalid(path, value, fault)));
+    }
+}
+
+/// A selector of labels; nothing where there is none.
+pub(super) fn selector(path: &str, selector: &Value, faults: &mut Faults) {
+    labels(&format!("{path}.matchLabels"), &selector["matchLabels"], faults);
+    for (path, expression) in super::items(path, selector, "matchExpressions") {
+        let operator = text(expression, "operator");
+        let values = list(expression, "values");
+        match operator {
+            "In" | "NotIn" if values.is_empty() => {
+                let message = "must be specified when `operator` is 'In' or 'NotIn'";
+                faults.push(FieldError::required(format!("{path}.values"), message));
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let message = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                faults.push(FieldError::forbidden(format!("{path}.values"), message));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            _ => {
+                let message = "not a valid selector operator";
+                faults.push(FieldError::invalid(format!("{path}.operator"), operator, message));
+            }
+        }
+        let key = text(expression, "key");
+        let faulty = names::qualified_name(key).into_iter();
+        faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.key"), key, fault)));
+        for (index, value) in values.iter().enumerate() {
+            let value = value.as_str().unwrap_or_default();
+            let fault = names::label_value(value);
+            faults.extend(
+                fault.map(|fault| FieldError::invalid(format!("{path}.values[{index}]"), value, fault)),
+            );
+        }
     }
 }
 

@@ -52,6 +52,20 @@ pub fn subdomain(name: &str) -> Vec<String> {
     faults
 }
 
+/// A name that only has to be possible as a part of a path: roles and what refers to objects.
+pub fn path_segment(name: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if matches!(name, "." | "..") {
+        faults.push(format!("may not be '{name}'"));
+    }
+    for sign in ['/', '%'] {
+        if name.contains(sign) {
+            faults.push(format!("may not contain '{sign}'"));
+        }
+    }
+    faults
+}
+
 /// A key of labels, annotations and taints: `name` or `domain/name`.
 pub fn qualified_name(key: &str) -> Vec<String> {
     let mut faults = Vec::new();

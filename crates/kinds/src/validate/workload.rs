@@ -9,7 +9,7 @@ use crate::status::FieldError;
 pub(super) fn deployment(spec: &Value, faults: &mut Faults) {
     not_negative("spec", spec, "replicas", faults);
     selector(spec, "deployment", faults);
-    template(spec, faults);
+    template("spec", spec, faults);
     only_always(spec, faults);
     strategy(&spec["strategy"], faults);
     not_negative("spec", spec, "minReadySeconds", faults);
@@ -27,45 +27,48 @@ pub(super) fn deployment(spec: &Value, faults: &mut Faults) {
 pub(super) fn replica_set(spec: &Value, faults: &mut Faults) {
     not_negative("spec", spec, "replicas", faults);
     not_negative("spec", spec, "minReadySeconds", faults);
-    selector(spec, "replica set", faults);
-    template(spec, faults);
-    only_always(spec, faults);
+    of_pods(spec, "replica set", faults);
 }
 
 pub(super) fn job(object: &Value, faults: &mut Faults) {
     let spec = &object["spec"];
-    for field in
-        ["parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"]
-    {
-        not_negative("spec", spec, field, faults);
-    }
     // Before the server makes the selector there is none to match.
     if spec["manualSelector"] == true || spec["selector"].is_object() {
         selector(spec, "job", faults);
     }
-    one_of("spec", spec, "completionMode", &["NonIndexed", "Indexed"], faults);
-    one_of("spec", spec, "podReplacementPolicy", &["Failed", "TerminatingOrFailed"], faults);
+    job_spec("spec", spec, faults);
+}
+
+/// What of a Job holds in a CronJob's template too.
+pub(super) fn job_spec(path: &str, spec: &Value, faults: &mut Faults) {
+    for field in
+        ["parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"]
+    {
+        not_negative(path, spec, field, faults);
+    }
+    one_of(path, spec, "completionMode", &["NonIndexed", "Indexed"], faults);
+    one_of(path, spec, "podReplacementPolicy", &["Failed", "TerminatingOrFailed"], faults);
     let indexed = spec["completionMode"] == "Indexed";
     if indexed && spec["completions"].is_null() {
-        faults.push(FieldError::required("spec.completions", "when completion mode is Indexed"));
+        faults.push(FieldError::required(format!("{path}.completions"), "when completion mode is Indexed"));
     }
     for field in ["backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"] {
         if !indexed && !spec[field].is_null() {
             let message = "requires indexed completion mode";
-            faults.push(FieldError::invalid(format!("spec.{field}"), spec[field].clone(), message));
+            faults.push(FieldError::invalid(format!("{path}.{field}"), spec[field].clone(), message));
         }
     }
-    failure_policy(spec, faults);
-    template(spec, faults);
+    failure_policy(path, spec, faults);
+    template(path, spec, faults);
     let policy = &spec["template"]["spec"]["restartPolicy"];
     if *policy == "Always" || policy.is_null() {
         let message = "valid values: \"OnFailure\", \"Never\"";
-        faults.push(FieldError::required("spec.template.spec.restartPolicy", message));
+        faults.push(FieldError::required(format!("{path}.template.spec.restartPolicy"), message));
     }
 }
 
-fn failure_policy(spec: &Value, faults: &mut Faults) {
-    for (path, rule) in items("spec.podFailurePolicy", &spec["podFailurePolicy"], "rules") {
+fn failure_policy(path: &str, spec: &Value, faults: &mut Faults) {
+    for (path, rule) in items(&format!("{path}.podFailurePolicy"), &spec["podFailurePolicy"], "rules") {
         one_of(&path, rule, "action", &["Count", "FailIndex", "FailJob", "Ignore"], faults);
         let codes = &rule["onExitCodes"];
         one_of(&format!("{path}.onExitCodes"), codes, "operator", &["In", "NotIn"], faults);
@@ -102,15 +105,41 @@ fn selector(spec: &Value, what: &str, faults: &mut Faults) {
     }
 }
 
-fn template(spec: &Value, faults: &mut Faults) {
-    let template = &spec["template"];
-    metadata::labels("spec.template.labels", &template["metadata"]["labels"], faults);
-    metadata::annotations("spec.template.annotations", &template["metadata"]["annotations"], faults);
-    pod::check("spec.template.spec", &template["spec"], faults);
+fn template(path: &str, spec: &Value, faults: &mut Faults) {
+    pod_template(&format!("{path}.template"), &spec["template"], faults);
+}
+
+/// A Pod template at `path`.
+pub(super) fn pod_template(path: &str, template: &Value, faults: &mut Faults) {
+    metadata::labels(&format!("{path}.labels"), &template["metadata"]["labels"], faults);
+    metadata::annotations(&format!("{path}.annotations"), &template["metadata"]["annotations"], faults);
+    pod::check(&format!("{path}.spec"), &template["spec"], faults);
     if !list(&template["spec"], "ephemeralContainers").is_empty() {
         let message = "ephemeral containers not allowed in pod template";
-        faults.push(FieldError::forbidden("spec.template.spec.ephemeralContainers", message));
+        faults.push(FieldError::forbidden(format!("{path}.spec.ephemeralContainers"), message));
     }
+}
+
+/// What holds of every controller that keeps Pods running: a selector that fits its template.
+pub(super) fn of_pods(spec: &Value, what: &str, faults: &mut Faults) {
+    selector(spec, what, faults);
+    template("spec", spec, faults);
+    only_always(spec, faults);
+}
+
+/// The selector of a ReplicationController is a plain map.
+pub(super) fn replication_controller(spec: &Value, faults: &mut Faults) {
+    let (wanted, labels) = (spec["selector"].as_object(), &spec["template"]["metadata"]["labels"]);
+    if spec["template"].is_null() {
+        faults.push(FieldError::required("spec.template", ""));
+        return;
+    }
+    if !wanted.into_iter().flatten().all(|(key, value)| labels.get(key) == Some(value)) {
+        let message = "`selector` does not match template `labels`";
+        faults.push(FieldError::invalid("spec.template.metadata.labels", labels.clone(), message));
+    }
+    template("spec", spec, faults);
+    only_always(spec, faults);
 }
 
 fn only_always(spec: &Value, faults: &mut Faults) {
@@ -129,8 +158,10 @@ fn strategy(strategy: &Value, faults: &mut Faults) {
         }
         "Recreate" => {}
         "RollingUpdate" => {
-            let unavailable = share("maxUnavailable", &rolling["maxUnavailable"], faults);
-            let surge = share("maxSurge", &rolling["maxSurge"], faults);
+            let of = |field: &str, faults: &mut Faults| {
+                share(&format!("spec.strategy.rollingUpdate.{field}"), &rolling[field], faults)
+            };
+            let (unavailable, surge) = (of("maxUnavailable", faults), of("maxSurge", faults));
             if unavailable == Some(0) && surge == Some(0) {
                 let message = "may not be 0 when `maxSurge` is 0";
                 let path = "spec.strategy.rollingUpdate.maxUnavailable";
@@ -150,9 +181,8 @@ fn strategy(strategy: &Value, faults: &mut Faults) {
 }
 
 /// A count or a percentage; `None` when it is neither.
-fn share(field: &str, value: &Value, faults: &mut Faults) -> Option<i64> {
+pub(super) fn share(path: &str, value: &Value, faults: &mut Faults) -> Option<i64> {
     const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
-    let path = format!("spec.strategy.rollingUpdate.{field}");
     let (number, message) = match value {
         Value::Number(number) => {
             (number.as_i64().filter(|number| *number >= 0), "must be greater than or equal to 0")
