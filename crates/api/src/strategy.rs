@@ -24,13 +24,8 @@ pub(crate) struct Birth {
 /// Names are at most 63 characters, of which `generateName` leaves five to the server.
 const MAX_GENERATED_BASE: usize = 58;
 /// Set by the server alone, whatever a client says.
-const SERVER_FIELDS: [&str; 5] = [
-    "uid",
-    "resourceVersion",
-    "selfLink",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-];
+const SERVER_FIELDS: [&str; 5] =
+    ["uid", "resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"];
 
 /// Makes `object` ready to be created.
 pub(crate) fn prepare_create(kind: &Kind, object: &mut Value, birth: &Birth) {

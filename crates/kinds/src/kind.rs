@@ -96,8 +96,16 @@ impl Kind {
     /// Whether a write to the status of an object may change its labels and annotations as well. What controllers of
     /// the first kinds have always done is not taken from them; later kinds keep the two apart.
     pub fn status_writes_metadata(&self) -> bool {
-        const EARLY: [&str; 8] =
-            ["", "apps", "batch", "autoscaling", "policy", "networking.k8s.io", "storage.k8s.io", "certificates.k8s.io"];
+        const EARLY: [&str; 8] = [
+            "",
+            "apps",
+            "batch",
+            "autoscaling",
+            "policy",
+            "networking.k8s.io",
+            "storage.k8s.io",
+            "certificates.k8s.io",
+        ];
         EARLY.contains(&self.group)
     }
 

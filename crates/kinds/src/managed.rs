@@ -154,6 +154,9 @@ pub fn differ_in_times_only(new: &Value, current: &Value) -> bool {
     let (Some((new, new_metadata)), Some((current, current_metadata))) = (parts(new), parts(current)) else {
         return false;
     };
+    if !same(new, current, "metadata") || !same(new_metadata, current_metadata, "managedFields") {
+        return false;
+    }
     let timeless = |metadata: &Map<String, Value>| {
         let mut entries = metadata.get("managedFields").cloned().unwrap_or_default();
         for entry in entries.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
@@ -161,9 +164,7 @@ pub fn differ_in_times_only(new: &Value, current: &Value) -> bool {
         }
         entries
     };
-    same(new, current, "metadata")
-        && same(new_metadata, current_metadata, "managedFields")
-        && timeless(new_metadata) == timeless(current_metadata)
+    timeless(new_metadata) == timeless(current_metadata)
 }
 
 /// What a write through `subresource` changed, without what such a write cannot change.
@@ -179,7 +180,17 @@ fn difference(kind: &Kind, subresource: &str, old: &Value, new: &Value) -> Compa
 /// Drops the fields that the server puts back after a write through `subresource`.
 fn reset(kind: &Kind, subresource: &str, fields: &mut FieldSet) {
     match subresource {
-        "" if kind.subresource("status").is_some() => drop(fields.take(&["f:status"])),
+        "" => {
+            if kind.subresource("status").is_some() {
+                fields.take(&["f:status"]);
+            }
+            match kind.kind {
+                // What was asked to be signed never changes, and the finalizers have a subresource of their own.
+                "CertificateSigningRequest" if kind.is_builtin() => drop(fields.take(&["f:spec"])),
+                "Namespace" => drop(fields.take(&["f:spec", "f:finalizers"])),
+                _ => {}
+            }
+        }
         "status" => {
             let metadata = kind.status_writes_metadata();
             fields.retain(|field| field == "f:status" || (metadata && field == "f:metadata"));

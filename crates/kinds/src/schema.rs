@@ -82,6 +82,13 @@ impl Definition {
     }
 }
 
+impl Field {
+    /// Whether an empty list or map says as much as none.
+    pub(crate) fn omits_empty(&self) -> bool {
+        self.zero.is_none() && matches!(self.shape, Shape::List(_) | Shape::Map(_))
+    }
+}
+
 impl Shape {
     /// How messages name the type: `[]v1.Container`, `map[string]string`, `int32`.
     pub(crate) fn type_name(&self) -> String {
@@ -139,8 +146,7 @@ fn compile(source: &Map<String, Value>) -> Schemas {
         .collect();
     let names: HashMap<Box<str>, usize> =
         objects.iter().enumerate().map(|(index, (name, _))| (name.as_str().into(), index)).collect();
-    let definitions =
-        objects.iter().map(|(name, schema)| definition(name, schema, source, &names)).collect();
+    let definitions = objects.iter().map(|(name, schema)| definition(name, schema, source, &names)).collect();
     Schemas { definitions, names }
 }
 
@@ -155,14 +161,16 @@ fn definition(
         let required = schema.get("required").and_then(Value::as_array);
         required.is_some_and(|required| required.iter().any(|name| name == field))
     };
-    let is_root = properties.is_some_and(|fields| fields.contains_key("kind") && fields.contains_key("metadata"));
+    let is_root =
+        properties.is_some_and(|fields| fields.contains_key("kind") && fields.contains_key("metadata"));
     let mut fields: Vec<Field> = properties
         .into_iter()
         .flatten()
         .map(|(field, schema)| {
             let shape = shape(schema, source, names);
             let row = merge::of(name, field);
-            let always = is_required(field) || presence::is_by_value(name, field, is_root);
+            let is_needed = is_required(field) && !presence::is_omitted(name, field);
+            let always = is_needed || presence::is_by_value(name, field, is_root);
             Field {
                 name: field.as_str().into(),
                 merge: row.map_or(Merge { list: List::Replaced, retain_keys: false }, |row| row.merge),

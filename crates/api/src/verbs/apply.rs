@@ -60,8 +60,8 @@ fn understood(call: &Call, body: &[u8], options: WriteOptions) -> Result<(Applie
 fn merge(call: &Call, current: &Value, applied: &Applied) -> Result<Value, Failure> {
     let kind = call.path.kind;
     let force = call.query.flag("force");
-    let merged = verbs::owned(call, |writer| kinds::managed::apply(kind, writer, current, applied, force))?;
-    let mut merged = kinds::decode::object(kind, merged)?.object;
+    let mut merged =
+        verbs::owned(call, |writer| kinds::managed::apply(kind, writer, current, applied, force))?;
     kinds::defaults::apply(kind, &mut merged);
     Ok(merged)
 }

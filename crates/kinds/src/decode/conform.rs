@@ -56,15 +56,17 @@ impl Walk {
         Ok(())
     }
 
-    /// A null field means the same as an absent one.
+    /// A null field means the same as an absent one, and so do an empty list and an empty map where they may be absent.
     fn drop_unknown(&mut self, definition: &Definition, fields: &mut Map<String, Value>) {
         fields.retain(|name, value| {
-            let known = definition.field(name).is_some();
+            let field = definition.field(name);
+            let known = field.is_some();
+            let says_nothing = value.is_null() || (is_empty(value) && field.is_some_and(Field::omits_empty));
             if !known && !is_enough(&self.problems) {
                 let separator = if self.path.is_empty() { "" } else { "." };
                 self.problems.push(format!("unknown field \"{}{separator}{name}\"", self.path));
             }
-            known && !value.is_null()
+            known && !says_nothing
         });
     }
 
@@ -172,6 +174,14 @@ pub(super) fn is_enough(problems: &[String]) -> bool {
     const MAX_PROBLEMS: usize = 1_000;
     const MAX_BYTES: usize = 64 * 1024;
     problems.len() >= MAX_PROBLEMS || problems.iter().map(String::len).sum::<usize>() > MAX_BYTES
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// What `null` stands for where it cannot be left out: in a list or map.

@@ -5,10 +5,11 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 use super::entries::{self, Entries, Entry, Manager, Operation};
+use super::set::FieldSet;
 use super::types::Type;
-use super::{Writer, check, difference, fields, merge, prune, reset, set_managed_fields, take_managed_fields};
-use crate::Kind;
+use super::{Writer, check, compare, difference, fields, merge, prune, reset, set_managed_fields};
 use crate::status::Failure;
+use crate::{Kind, decode};
 
 /// An applied configuration, which was checked to be one of its kind.
 #[derive(Clone, Debug)]
@@ -28,8 +29,8 @@ impl Applied {
     pub fn check(kind: &Kind, object: Value) -> Result<Self, Failure> {
         let text = |field: &str| object[field].as_str().unwrap_or_default();
         let (api_version, name) = (text("apiVersion"), text("kind"));
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         if api_version != kind.api_version() || name != kind.kind {
-            let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
             let message = format!("invalid object type: {group}/{version}, Kind={name}");
             return Err(Failure::bad_request(message));
         }
@@ -39,7 +40,7 @@ impl Applied {
         check::check(Type::of(kind), &object).map_err(|misfit| {
             let metadata = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
             let message = format!(
-                "failed to create typed patch object ({}/{}; {api_version}, Kind={name}): {misfit}",
+                "failed to create typed patch object ({}/{}; {group}/{version}, Kind={name}): {misfit}",
                 metadata("namespace"),
                 metadata("name")
             );
@@ -67,13 +68,14 @@ pub fn apply(
     let entries = tracked(kind, writer, current);
     let manager = writer.manager(kind, Operation::Apply);
     let round = Round { kind, writer, manager, current, applied: &applied.object };
-    let mut new = match round.apply(entries.clone(), force) {
-        Ok(new) => new,
+    let merged = match round.apply(entries.clone(), force) {
+        Ok(merged) => merged,
         Err(conflicts) if round.may_take(&conflicts) => {
             round.apply(entries, true).map_err(|conflicts| refused(&conflicts))?
         }
         Err(conflicts) => return Err(refused(&conflicts)),
     };
+    let mut new = round.finish(merged)?;
     if writer.manager == KUBECTL {
         note_last_applied(&mut new, &applied.object);
     }
@@ -106,14 +108,24 @@ struct Round<'a> {
 /// The fields that somebody else owns and that would change.
 type Conflicts = Vec<Entry>;
 
+/// What an apply makes of an object, before it is known whether that is anything new.
+struct Merged {
+    object: Value,
+    /// All but the applier's.
+    entries: Entries,
+    stated: FieldSet,
+    /// When the applier last changed something.
+    time: Option<String>,
+}
+
 impl Round<'_> {
-    fn apply(&self, mut entries: Entries, force: bool) -> Result<Value, Conflicts> {
+    fn apply(&self, mut entries: Entries, force: bool) -> Result<Merged, Conflicts> {
         let kind = Type::of(self.kind);
         let before = entries.take(&self.manager);
         let mut stated = fields::stated(kind, self.applied);
         reset(self.kind, self.writer.subresource, &mut stated);
         let merged = merge::objects(kind, self.current, self.applied);
-        let mut new = match &before {
+        let object = match &before {
             Some(before) => {
                 let mut last = before.fields.clone();
                 reset(self.kind, self.writer.subresource, &mut last);
@@ -121,11 +133,14 @@ impl Round<'_> {
             }
             None => merged,
         };
-        let difference = difference(self.kind, self.writer.subresource, self.current, &new);
+        let difference = difference(self.kind, self.writer.subresource, self.current, &object);
         if !force {
             let conflicts: Conflicts = entries
                 .iter()
-                .map(|entry| Entry { fields: entry.fields.intersection(&difference.changed), ..entry.clone() })
+                .map(|entry| Entry {
+                    fields: entry.fields.intersection(&difference.changed),
+                    ..entry.clone()
+                })
                 .filter(|entry| !entry.fields.is_empty())
                 .collect();
             if !conflicts.is_empty() {
@@ -134,14 +149,16 @@ impl Round<'_> {
         }
         entries.lose(&difference);
         entries::strip(&mut stated);
-        // An apply that changes nothing leaves no time, so that it can be repeated without a trace.
-        let time = if new == *self.current {
-            before.and_then(|before| before.time)
-        } else {
-            Some(self.writer.now.to_owned())
-        };
+        Ok(Merged { object, entries, stated, time: before.and_then(|before| before.time) })
+    }
+
+    /// The next state with its managers. An apply that changes nothing leaves no time, so that it can be repeated
+    /// without a trace.
+    fn finish(&self, merged: Merged) -> Result<Value, Failure> {
+        let Merged { object, mut entries, stated, time } = merged;
+        let mut new = decode::object(self.kind, object)?.object;
+        let time = if new == *self.current { time } else { Some(self.writer.now.to_owned()) };
         entries.push(Entry { manager: self.manager.clone(), time, fields: stated });
-        take_managed_fields(&mut new);
         set_managed_fields(&mut new, &entries);
         Ok(new)
     }
@@ -153,12 +170,16 @@ impl Round<'_> {
         }
         let Some(last_applied) = last_applied(self.current) else { return false };
         let kind = Type::of(self.kind);
-        let changed_since = super::compare::objects(kind, &last_applied, self.current);
+        let changed_since = compare::objects(kind, &last_applied, self.current);
         let kept = fields::stated(kind, &last_applied)
             .difference(&changed_since.changed)
             .difference(&changed_since.removed);
         conflicts.iter().all(|entry| entry.fields.difference(&kept).is_empty())
     }
+}
+
+fn annotations(object: &mut Value) -> Option<&mut Map<String, Value>> {
+    object.pointer_mut("/metadata/annotations")?.as_object_mut()
 }
 
 fn last_applied(object: &Value) -> Option<Value> {
@@ -167,10 +188,10 @@ fn last_applied(object: &Value) -> Option<Value> {
 
 /// Keeps the annotation of kubectl's older way up to date, where there is one: the next apply may be of the older way.
 fn note_last_applied(new: &mut Value, applied: &Value) {
-    let Some(annotations) = new["metadata"]["annotations"].as_object_mut() else { return };
+    let Some(annotations) = annotations(new) else { return };
     if let Some(noted) = annotations.get_mut(LAST_APPLIED) {
         let mut applied = applied.clone();
-        if let Some(annotations) = applied["metadata"]["annotations"].as_object_mut() {
+        if let Some(annotations) = self::annotations(&mut applied) {
             annotations.shift_remove(LAST_APPLIED);
         }
         *noted = format!("{applied}\n").into();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::set::shown;
 use super::types::{Form, ItemError, Keys, Scalar, Type};
 
 /// Why a configuration does not fit, and where.
@@ -82,7 +83,7 @@ impl Walk {
         for (index, item) in items.iter().enumerate() {
             let element = keys.element(item).map_err(|why| self.misfit(Fault::Item { index, why }))?;
             if let Some(twice) = seen.replace(element) {
-                return Err(self.misfit(Fault::Duplicate(twice.into())));
+                return Err(self.misfit(Fault::Duplicate(shown(&twice))));
             }
         }
         Ok(())

@@ -103,7 +103,8 @@ fn objects_by_field<'s>(
 ) -> Comparison {
     let mut difference = Comparison::default();
     let names = new.into_iter().flat_map(Map::keys);
-    let gone = old.into_iter().flat_map(Map::keys).filter(|name| !new.is_some_and(|new| new.contains_key(*name)));
+    let gone =
+        old.into_iter().flat_map(Map::keys).filter(|name| !new.is_some_and(|new| new.contains_key(*name)));
     for name in names.chain(gone) {
         let kind = kind(name);
         let (before, after) = (said(kind, old, name), said(kind, new, name));

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::set::FieldSet;
 use super::compare;
+use super::set::FieldSet;
 
 /// How a manager came to its fields. Appliers state what they want; updaters changed something once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +83,6 @@ impl Entries {
         self.0.iter()
     }
 
-
     pub(crate) fn of(&self, manager: &Manager) -> Option<&Entry> {
         self.0.iter().find(|entry| entry.manager.is(manager))
     }
@@ -120,9 +119,8 @@ impl Entries {
         }
         let (mut updaters, mut kept): (Vec<Entry>, Vec<Entry>) =
             std::mem::take(&mut self.0).into_iter().partition(is_updater);
-        updaters.sort_by(|left, right| {
-            (&left.time, &left.manager.name).cmp(&(&right.time, &right.manager.name))
-        });
+        updaters
+            .sort_by(|left, right| (&left.time, &left.manager.name).cmp(&(&right.time, &right.manager.name)));
         let mut merged: Vec<Entry> = Vec::new();
         for updater in updaters {
             let version = &updater.manager.api_version;

@@ -16,7 +16,9 @@ pub(crate) fn objects(root: Type<'_>, live: &Value, applied: &Value) -> Value {
 fn values(kind: Type<'_>, live: &Value, applied: &Value) -> Value {
     match kind.form(Some(applied)) {
         Form::Whole => applied.clone(),
-        Form::Fields => fields(live, applied, |name| kind.field(name).map_or(Type::Untyped, |field| field.inner)),
+        Form::Fields => {
+            fields(live, applied, |name| kind.field(name).map_or(Type::Untyped, |field| field.inner))
+        }
         Form::Entries(inner) => fields(live, applied, |_| inner),
         Form::Items(keys, inner) => match (live.as_array(), applied.as_array()) {
             (Some(live), Some(applied)) if !live.is_empty() => items(keys, inner, live, applied).into(),
@@ -64,7 +66,8 @@ fn items(keys: Keys<'_>, inner: Type<'_>, live: &[Value], applied: &[Value]) -> 
             None => merged.push(item.clone()),
             // All that the applied order puts before a shared item goes before it; if it is out already, it moved up.
             Some(index) => {
-                let shared_later = |item: &Value| element(item).is_some_and(|element| by_element.contains_key(&element));
+                let shared_later =
+                    |item: &Value| element(item).is_some_and(|element| by_element.contains_key(&element));
                 while next < index && !shared_later(&applied[next]) {
                     merged.push(merge(&applied[next]));
                     next += 1;

@@ -221,7 +221,7 @@ fn canonical(element: &str) -> Option<Element> {
 }
 
 /// An element in messages.
-fn shown(element: &str) -> String {
+pub(crate) fn shown(element: &str) -> String {
     match element.split_at_checked(2) {
         Some(("f:", name)) => format!(".{name}"),
         Some(("v:", value)) => format!("[={value}]"),

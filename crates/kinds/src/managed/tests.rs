@@ -71,7 +71,7 @@ impl Story {
         let current = self.object.clone().unwrap_or_else(|| json!({}));
         let mut outcome = Ok(Value::Null);
         by.with(|writer| outcome = super::apply(self.kind, writer, &current, &applied, force));
-        self.object = Some(crate::decode::object(self.kind, outcome?)?.object);
+        self.object = Some(outcome?);
         Ok(())
     }
 

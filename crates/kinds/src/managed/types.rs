@@ -20,8 +20,6 @@ pub(crate) enum Type<'s> {
     Resource(&'s Value),
     /// Nothing is said: objects have fields, lists are owned as a whole.
     Untyped,
-    /// Nothing is said and nothing inside is looked at.
-    Opaque,
 }
 
 /// How a value is made of parts that can have owners.
@@ -86,11 +84,10 @@ impl<'s> Type<'s> {
                 Form::Items(Keys::Named(keys), of_item(item))
             }
             Self::Shape(Shape::List(item), _) => Form::Items(Keys::Value, of_item(item)),
-            Self::Shape(Shape::Any, _) if sample.is_some_and(Value::is_object) => Form::Entries(Self::Opaque),
             Self::Schema(schema) => parts_by_schema(schema, sample),
             Self::Resource(_) => Form::Fields,
             Self::Untyped if sample.is_some_and(Value::is_object) => Form::Entries(Self::Untyped),
-            Self::Shape(..) | Self::Untyped | Self::Opaque => Form::Whole,
+            Self::Shape(..) | Self::Untyped => Form::Whole,
         }
     }
 
@@ -101,7 +98,7 @@ impl<'s> Type<'s> {
                 Some("array") => matches!(schema["x-kubernetes-list-type"].as_str(), None | Some("atomic")),
                 _ => schema["x-kubernetes-map-type"] == "atomic",
             },
-            Self::Definition(_) | Self::Resource(_) | Self::Untyped | Self::Opaque => false,
+            Self::Definition(_) | Self::Resource(_) | Self::Untyped => false,
         }
     }
 
@@ -113,23 +110,20 @@ impl<'s> Type<'s> {
             Self::Shape(shape @ Shape::Object(_), _) => shape.definition()?,
             Self::Schema(schema) => return field_by_schema(schema, name).map(untold),
             Self::Resource(schema) => return field_of_resource(schema, name).map(untold),
-            Self::Shape(..) | Self::Untyped | Self::Opaque => return None,
+            Self::Shape(..) | Self::Untyped => return None,
         };
         let field = definition.field(name)?;
-        let is_container = matches!(field.shape, Shape::List(_) | Shape::Map(_));
         Some(FieldType {
             inner: Type::Shape(&field.shape, field.topology),
             zero: field.zero,
-            omits_empty: is_container && field.zero.is_none(),
+            omits_empty: field.omits_empty(),
         })
     }
 
     pub(crate) fn scalar(self) -> Scalar {
         match self {
             Self::Shape(Shape::Text(Format::Plain | Format::Base64), _) => Scalar::Text,
-            Self::Shape(Shape::Integer(_) | Shape::Number, _) => {
-                Scalar::Number
-            }
+            Self::Shape(Shape::Integer(_) | Shape::Number, _) => Scalar::Number,
             Self::Shape(Shape::Boolean, _) => Scalar::Boolean,
             Self::Schema(schema) if schema["x-kubernetes-int-or-string"] != true => {
                 match schema["type"].as_str() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::Kind;
-use crate::schema::merge::MERGED;
+use crate::schema::merge::{ATOMIC, MERGED};
 use crate::schema::source::reference;
 
 /// The two generations of OpenAPI.
@@ -39,6 +39,11 @@ pub(super) fn published(mut definitions: Map<String, Value>, dialect: Dialect) -
             && let Some(field) = field.as_object_mut()
         {
             field.extend(row.extensions());
+        }
+    }
+    for name in ATOMIC {
+        if let Some(Value::Object(schema)) = definitions.get_mut(*name) {
+            schema.insert("x-kubernetes-map-type".into(), json!("atomic"));
         }
     }
     for kind in crate::all() {

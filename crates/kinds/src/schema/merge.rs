@@ -110,11 +110,7 @@ const fn patched_by_key(definition: &'static str, field: &'static str, key: &'st
 }
 
 /// Patched as a whole, owned by item.
-const fn owned_by_key(
-    definition: &'static str,
-    field: &'static str,
-    keys: &'static [&'static str],
-) -> Row {
+const fn owned_by_key(definition: &'static str, field: &'static str, keys: &'static [&'static str]) -> Row {
     row(definition, field, List::Replaced, Topology::Keyed(keys))
 }
 
@@ -139,14 +135,20 @@ const fn retaining(mut row: Row) -> Row {
 }
 
 const DAG_JOB_SPEC: &str = "dev.crest.v1alpha1.DagJobSpec";
-const MUTATING_ADMISSION_POLICY_SPEC: &str = "io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicySpec";
+const MUTATING_ADMISSION_POLICY_SPEC: &str =
+    "io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicySpec";
 const MUTATING_WEBHOOK: &str = "io.k8s.api.admissionregistration.v1.MutatingWebhook";
-const MUTATING_WEBHOOK_CONFIGURATION: &str = "io.k8s.api.admissionregistration.v1.MutatingWebhookConfiguration";
-const VALIDATING_ADMISSION_POLICY_BINDING_SPEC: &str = "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec";
-const VALIDATING_ADMISSION_POLICY_SPEC: &str = "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicySpec";
-const VALIDATING_ADMISSION_POLICY_STATUS: &str = "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyStatus";
+const MUTATING_WEBHOOK_CONFIGURATION: &str =
+    "io.k8s.api.admissionregistration.v1.MutatingWebhookConfiguration";
+const VALIDATING_ADMISSION_POLICY_BINDING_SPEC: &str =
+    "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec";
+const VALIDATING_ADMISSION_POLICY_SPEC: &str =
+    "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicySpec";
+const VALIDATING_ADMISSION_POLICY_STATUS: &str =
+    "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyStatus";
 const VALIDATING_WEBHOOK: &str = "io.k8s.api.admissionregistration.v1.ValidatingWebhook";
-const VALIDATING_WEBHOOK_CONFIGURATION: &str = "io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration";
+const VALIDATING_WEBHOOK_CONFIGURATION: &str =
+    "io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration";
 const DAEMON_SET_STATUS: &str = "io.k8s.api.apps.v1.DaemonSetStatus";
 const DEPLOYMENT_SPEC: &str = "io.k8s.api.apps.v1.DeploymentSpec";
 const DEPLOYMENT_STATUS: &str = "io.k8s.api.apps.v1.DeploymentStatus";
@@ -154,7 +156,8 @@ const REPLICA_SET_STATUS: &str = "io.k8s.api.apps.v1.ReplicaSetStatus";
 const STATEFUL_SET_STATUS: &str = "io.k8s.api.apps.v1.StatefulSetStatus";
 const HORIZONTAL_POD_AUTOSCALER_STATUS: &str = "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerStatus";
 const JOB_STATUS: &str = "io.k8s.api.batch.v1.JobStatus";
-const POD_FAILURE_POLICY_ON_EXIT_CODES_REQUIREMENT: &str = "io.k8s.api.batch.v1.PodFailurePolicyOnExitCodesRequirement";
+const POD_FAILURE_POLICY_ON_EXIT_CODES_REQUIREMENT: &str =
+    "io.k8s.api.batch.v1.PodFailurePolicyOnExitCodesRequirement";
 const UNCOUNTED_TERMINATED_PODS: &str = "io.k8s.api.batch.v1.UncountedTerminatedPods";
 const CERTIFICATE_SIGNING_REQUEST_STATUS: &str = "io.k8s.api.certificates.v1.CertificateSigningRequestStatus";
 const CONTAINER: &str = "io.k8s.api.core.v1.Container";
@@ -179,14 +182,16 @@ const SERVICE_STATUS: &str = "io.k8s.api.core.v1.ServiceStatus";
 const ENDPOINT: &str = "io.k8s.api.discovery.v1.Endpoint";
 const FLOW_SCHEMA_STATUS: &str = "io.k8s.api.flowcontrol.v1.FlowSchemaStatus";
 const NON_RESOURCE_POLICY_RULE: &str = "io.k8s.api.flowcontrol.v1.NonResourcePolicyRule";
-const PRIORITY_LEVEL_CONFIGURATION_STATUS: &str = "io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationStatus";
+const PRIORITY_LEVEL_CONFIGURATION_STATUS: &str =
+    "io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationStatus";
 const RESOURCE_POLICY_RULE: &str = "io.k8s.api.flowcontrol.v1.ResourcePolicyRule";
 const SERVICE_CIDR_STATUS: &str = "io.k8s.api.networking.v1.ServiceCIDRStatus";
 const SCHEDULING: &str = "io.k8s.api.node.v1.Scheduling";
 const POD_DISRUPTION_BUDGET_STATUS: &str = "io.k8s.api.policy.v1.PodDisruptionBudgetStatus";
 const CSI_DRIVER_SPEC: &str = "io.k8s.api.storage.v1.CSIDriverSpec";
 const CSI_NODE_SPEC: &str = "io.k8s.api.storage.v1.CSINodeSpec";
-const CUSTOM_RESOURCE_DEFINITION_STATUS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionStatus";
+const CUSTOM_RESOURCE_DEFINITION_STATUS: &str =
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionStatus";
 const JSON_SCHEMA_PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const API_SERVICE_STATUS: &str = "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceStatus";
@@ -276,7 +281,7 @@ pub(crate) static MERGED: &[Row] = &[
 ];
 
 /// Definitions whose objects are written as a whole: references, selectors, roles.
-static ATOMIC: &[&str] = &[
+pub(crate) static ATOMIC: &[&str] = &[
     "io.k8s.api.admissionregistration.v1.MatchResources",
     "io.k8s.api.admissionregistration.v1.NamedRuleWithOperations",
     "io.k8s.api.admissionregistration.v1.ParamKind",

@@ -20,7 +20,7 @@ static BY_VALUE: &[(&str, &[&str])] = &[
     ("io.k8s.api.core.v1.Container", &["resources"]),
     ("io.k8s.api.core.v1.ContainerStatus", &["lastState", "state"]),
     ("io.k8s.api.core.v1.EphemeralContainer", &["resources"]),
-    ("io.k8s.api.core.v1.Event", &["source"]),
+    ("io.k8s.api.core.v1.Event", &["reportingComponent", "reportingInstance", "source"]),
     ("io.k8s.api.core.v1.NodeDaemonEndpoints", &["kubeletEndpoint"]),
     ("io.k8s.api.core.v1.NodeStatus", &["daemonEndpoints", "nodeInfo"]),
     ("io.k8s.api.core.v1.PersistentVolumeClaimSpec", &["resources"]),
@@ -28,6 +28,8 @@ static BY_VALUE: &[(&str, &[&str])] = &[
     ("io.k8s.api.core.v1.PodTemplate", &["template"]),
     ("io.k8s.api.core.v1.PodTemplateSpec", &["metadata", "spec"]),
     ("io.k8s.api.core.v1.ServiceStatus", &["loadBalancer"]),
+    ("io.k8s.api.discovery.v1.EndpointSlice", &["ports"]),
+    ("io.k8s.api.events.v1.Event", &["deprecatedSource"]),
     ("io.k8s.api.networking.v1.IngressServiceBackend", &["port"]),
     ("io.k8s.api.networking.v1.IngressStatus", &["loadBalancer"]),
     ("io.k8s.api.networking.v1.NetworkPolicySpec", &["podSelector"]),
@@ -35,7 +37,20 @@ static BY_VALUE: &[(&str, &[&str])] = &[
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionStatus",
         &["acceptedNames", "conditions", "storedVersions"],
     ),
+    ("io.k8s.api.resource.v1.ResourceClaimSpec", &["devices"]),
+    ("io.k8s.api.rbac.v1.ClusterRole", &["rules"]),
+    // An empty list of managers asks to forget them.
+    ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", &["managedFields"]),
 ];
+
+/// Required, but not written where it is empty.
+static OMITTED: &[(&str, &str)] =
+    &[("io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec", "validationActions")];
+
+/// Whether `field` of `definition`, which is required, can be missing all the same.
+pub(super) fn is_omitted(definition: &str, field: &str) -> bool {
+    OMITTED.contains(&(definition, field))
+}
 
 /// Whether `field` of `definition`, which is not required, is there all the same.
 pub(super) fn is_by_value(definition: &str, field: &str, is_root: bool) -> bool {

@@ -12,10 +12,12 @@ fn parse(value: &Value) -> FieldSet {
 
 fn check(written: &Value, expect: Expect) {
     let set = FieldSet::parse(written);
-    expect.assert_eq(&set.map_or_else(
-        || "none".to_owned(),
-        |set| format!("{}\n{}", set.to_value(), set.paths().join("\n")),
-    ));
+    expect.assert_eq(
+        &set.map_or_else(
+            || "none".to_owned(),
+            |set| format!("{}\n{}", set.to_value(), set.paths().join("\n")),
+        ),
+    );
 }
 
 #[test]
@@ -36,7 +38,14 @@ fn sets_are_written_as_they_are_read_in_one_form() {
 
 #[test]
 fn what_is_no_set_is_refused() {
-    for wrong in [json!([]), json!({"x": {}}), json!({"k:{": {}}), json!({"f:a": 1}), json!({"v:": {}}), json!({"é": {}})] {
+    for wrong in [
+        json!([]),
+        json!({"x": {}}),
+        json!({"k:{": {}}),
+        json!({"f:a": 1}),
+        json!({"v:": {}}),
+        json!({"é": {}}),
+    ] {
         check(&wrong, expect!["none"]);
     }
 }

@@ -29,13 +29,21 @@ fn others_fields_are_only_taken_by_force() {
     let mut story = Story::of("configmaps");
     story.update(by("creator", 1), json!({"data": {"x": "1"}}));
     story.apply(by("a", 2), json!({"data": {"x": "1", "y": "1"}}));
-    story.refused(by("b", 3), json!({"data": {"y": "2"}}), expect![[r#"409 Apply failed with 1 conflict: conflict with "a": .data.y"#]]);
-    story.refused(by("b", 3), json!({"data": {"y": "2", "x": "2"}}), expect![[r#"
+    story.refused(
+        by("b", 3),
+        json!({"data": {"y": "2"}}),
+        expect![[r#"409 Apply failed with 1 conflict: conflict with "a": .data.y"#]],
+    );
+    story.refused(
+        by("b", 3),
+        json!({"data": {"y": "2", "x": "2"}}),
+        expect![[r#"
         409 Apply failed with 3 conflicts: conflicts with "a":
         - .data.x
         - .data.y
         conflicts with "creator" using v1:
-        - .data.x"#]]);
+        - .data.x"#]],
+    );
     story.try_apply(by("b", 4), json!({"data": {"y": "2", "x": "2"}}), true).unwrap();
     story.shows(expect![[r#"
         04 Apply b {"f:data":{"f:x":{},"f:y":{}}}
@@ -47,12 +55,19 @@ fn others_fields_are_only_taken_by_force() {
 fn items_have_owners_of_their_own() {
     let mut story = Story::of("services");
     story.apply(by("a", 1), json!({"spec": {"ports": [{"port": 80, "name": "a"}]}}));
-    story.apply(by("b", 2), json!({"spec": {"ports": [{"port": 81, "protocol": "TCP"}], "selector": {"k": "v"}}}));
+    story.apply(
+        by("b", 2),
+        json!({"spec": {"ports": [{"port": 81, "protocol": "TCP"}], "selector": {"k": "v"}}}),
+    );
     story.shows(expect![[r#"
         01 Apply a {"f:spec":{"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{".":{},"f:name":{},"f:port":{}}}}}
         02 Apply b {"f:spec":{"f:ports":{"k:{\"port\":81,\"protocol\":\"TCP\"}":{".":{},"f:port":{},"f:protocol":{}}},"f:selector":{}}}
         {"spec":{"ports":[{"port":80,"name":"a"},{"port":81,"protocol":"TCP"}],"selector":{"k":"v"}},"metadata":{}}"#]]);
-    story.refused(by("a", 3), json!({"spec": {"selector": {"k": "w"}}}), expect![[r#"409 Apply failed with 1 conflict: conflict with "b": .spec.selector"#]]);
+    story.refused(
+        by("a", 3),
+        json!({"spec": {"selector": {"k": "w"}}}),
+        expect![[r#"409 Apply failed with 1 conflict: conflict with "b": .spec.selector"#]],
+    );
     story.apply(by("a", 4), json!({"spec": {"selector": {"k": "v"}}}));
     story.shows(expect![[r#"
         02 Apply b {"f:spec":{"f:ports":{"k:{\"port\":81,\"protocol\":\"TCP\"}":{".":{},"f:port":{},"f:protocol":{}}},"f:selector":{}}}
@@ -82,7 +97,13 @@ fn the_applied_order_counts() {
 fn what_was_there_before_the_first_apply_has_an_owner() {
     let mut story = Story::of("configmaps");
     story.object = Some(story.named(json!({"data": {"x": "1", "y": "1"}})));
-    story.refused(by("a", 1), json!({"data": {"x": "2"}}), expect![[r#"409 Apply failed with 1 conflict: conflict with "before-first-apply" using v1: .data.x"#]]);
+    story.refused(
+        by("a", 1),
+        json!({"data": {"x": "2"}}),
+        expect![[
+            r#"409 Apply failed with 1 conflict: conflict with "before-first-apply" using v1: .data.x"#
+        ]],
+    );
     story.apply(by("a", 2), json!({"data": {"x": "1"}}));
     story.shows(expect![[r#"
         -- Apply a {"f:data":{"f:x":{}}}
@@ -99,13 +120,25 @@ fn kubectl_takes_over_from_its_older_way() {
         by("kubectl-client-side-apply", 1),
         json!({"metadata": {"annotations": annotations}, "data": {"x": "1", "y": "1"}}),
     );
-    story.refused(by("other", 2), json!({"data": {"x": "2"}}), expect![[r#"409 Apply failed with 1 conflict: conflict with "kubectl-client-side-apply" using v1: .data.x"#]]);
-    story.refused(by("kubectl", 2), json!({"data": {"y": "2"}}), expect![[r#"409 Apply failed with 1 conflict: conflict with "kubectl-client-side-apply" using v1: .data.y"#]]);
+    story.refused(
+        by("other", 2),
+        json!({"data": {"x": "2"}}),
+        expect![[
+            r#"409 Apply failed with 1 conflict: conflict with "kubectl-client-side-apply" using v1: .data.x"#
+        ]],
+    );
+    story.refused(
+        by("kubectl", 2),
+        json!({"data": {"y": "2"}}),
+        expect![[
+            r#"409 Apply failed with 1 conflict: conflict with "kubectl-client-side-apply" using v1: .data.y"#
+        ]],
+    );
     story.apply(by("kubectl", 3), json!({"data": {"x": "2"}}));
     story.shows(expect![[r#"
         03 Apply kubectl {"f:data":{"f:x":{}}}
         01 Update kubectl-client-side-apply {"f:data":{".":{},"f:y":{}},"f:metadata":{"f:annotations":{".":{},"f:kubectl.kubernetes.io/last-applied-configuration":{}}}}
-        {"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{\"data\":{\"x\":\"2\"},\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"x\",\"annotations\":null}}\n"}},"data":{"x":"2","y":"1"}}"#]]);
+        {"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{\"data\":{\"x\":\"2\"},\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"x\"}}\n"}},"data":{"x":"2","y":"1"}}"#]]);
 }
 
 #[test]
@@ -129,12 +162,22 @@ fn a_status_is_applied_through_its_own_path() {
 #[test]
 fn what_does_not_fit_the_type_is_refused() {
     let mut story = Story::of("pods");
-    story.refused(by("a", 1), json!({"bogus": 1}), expect!["500 failed to create typed patch object (/x; v1, Kind=Pod): .bogus: field not declared in schema"]);
-    story.refused(by("a", 1), json!({"spec": {"nodeName": 5}}), expect!["500 failed to create typed patch object (/x; v1, Kind=Pod): .spec.nodeName: expected string, got 5"]);
-    story.refused(by("a", 1), json!({"spec": {"containers": {"name": "c"}}}), expect![[r#"500 failed to create typed patch object (/x; v1, Kind=Pod): .spec.containers: expected list, got {"name":"c"}"#]]);
-    story.refused(by("a", 1), json!({"spec": {"containers": [{"name": "c"}, {"name": "c"}]}}), expect![[r#"500 failed to create typed patch object (/x; v1, Kind=Pod): .spec.containers: duplicate entries for key k:{"name":"c"}"#]]);
-    story.refused(by("a", 1), json!({"spec": {"containers": ["c"]}}), expect!["500 failed to create typed patch object (/x; v1, Kind=Pod): .spec.containers: element 0: associative list with keys may not have non-map elements"]);
-    story.refused(by("a", 1), json!({"spec": {"tolerations": [{"bogus": 1}]}}), expect!["500 failed to create typed patch object (/x; v1, Kind=Pod): .spec.tolerations[0].bogus: field not declared in schema"]);
-    story.refused(by("a", 1), json!({"spec": {"hostNetwork": "yes"}}), expect![[r#"500 failed to create typed patch object (/x; v1, Kind=Pod): .spec.hostNetwork: expected boolean, got "yes""#]]);
-    story.refused(by("a", 1), json!({"metadata": {"managedFields": [{}]}}), expect!["400 metadata.managedFields must be nil"]);
+    story.refused(
+        by("a", 1),
+        json!({"bogus": 1}),
+        expect![
+            "500 failed to create typed patch object (/x; /v1, Kind=Pod): .bogus: field not declared in schema"
+        ],
+    );
+    story.refused(by("a", 1), json!({"spec": {"nodeName": 5}}), expect!["500 failed to create typed patch object (/x; /v1, Kind=Pod): .spec.nodeName: expected string, got 5"]);
+    story.refused(by("a", 1), json!({"spec": {"containers": {"name": "c"}}}), expect![[r#"500 failed to create typed patch object (/x; /v1, Kind=Pod): .spec.containers: expected list, got {"name":"c"}"#]]);
+    story.refused(by("a", 1), json!({"spec": {"containers": [{"name": "c"}, {"name": "c"}]}}), expect![[r#"500 failed to create typed patch object (/x; /v1, Kind=Pod): .spec.containers: duplicate entries for key [name="c"]"#]]);
+    story.refused(by("a", 1), json!({"spec": {"containers": ["c"]}}), expect!["500 failed to create typed patch object (/x; /v1, Kind=Pod): .spec.containers: element 0: associative list with keys may not have non-map elements"]);
+    story.refused(by("a", 1), json!({"spec": {"tolerations": [{"bogus": 1}]}}), expect!["500 failed to create typed patch object (/x; /v1, Kind=Pod): .spec.tolerations[0].bogus: field not declared in schema"]);
+    story.refused(by("a", 1), json!({"spec": {"hostNetwork": "yes"}}), expect![[r#"500 failed to create typed patch object (/x; /v1, Kind=Pod): .spec.hostNetwork: expected boolean, got "yes""#]]);
+    story.refused(
+        by("a", 1),
+        json!({"metadata": {"managedFields": [{}]}}),
+        expect!["400 metadata.managedFields must be nil"],
+    );
 }

@@ -38,12 +38,23 @@ fn the_schema_says_what_has_an_owner_of_its_own() {
         &json!({"apiVersion": "e/v1", "metadata": {"labels": {"a": "b"}}, "spec": {"whole": ["a"], "set": ["a", "b"],
             "ports": [{"port": 80, "target": "x"}], "free": {"a": {"b": [1]}}, "atom": {"a": "x"},
             "named": {"one": {"n": 1.5}}, "inner": {"kind": "K", "metadata": {"name": "n"}, "spec": {"x": 1}}}}),
-        expect![[r#"{"f:apiVersion":{},"f:metadata":{"f:labels":{"f:a":{}}},"f:spec":{"f:atom":{},"f:free":{"f:a":{".":{},"f:b":{}}},"f:inner":{"f:kind":{},"f:metadata":{"f:name":{}},"f:spec":{"f:x":{}}},"f:named":{"f:one":{".":{},"f:n":{}}},"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{".":{},"f:port":{},"f:target":{}}},"f:set":{"v:\"a\"":{},"v:\"b\"":{}},"f:whole":{}}}"#]],
+        expect![[
+            r#"{"f:apiVersion":{},"f:metadata":{"f:labels":{"f:a":{}}},"f:spec":{"f:atom":{},"f:free":{"f:a":{".":{},"f:b":{}}},"f:inner":{"f:kind":{},"f:metadata":{"f:name":{}},"f:spec":{"f:x":{}}},"f:named":{"f:one":{".":{},"f:n":{}}},"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{".":{},"f:port":{},"f:target":{}}},"f:set":{"v:\"a\"":{},"v:\"b\"":{}},"f:whole":{}}}"#
+        ]],
     );
     stated(&json!({"spec": {"bogus": 1}}), expect![".spec.bogus: field not declared in schema"]);
-    stated(&json!({"spec": {"set": ["a", "a"]}}), expect![[r#".spec.set: duplicate entries for key v:"a""#]]);
-    stated(&json!({"spec": {"ports": [{"target": 1}]}}), expect![[r#"{"f:spec":{"f:ports":{"k:{\"protocol\":\"TCP\"}":{".":{},"f:target":{}}}}}"#]]);
-    stated(&json!({"spec": {"named": {"one": {"n": "x"}}}}), expect![[r#".spec.named.one.n: expected numeric (int or float), got "x""#]]);
+    stated(
+        &json!({"spec": {"set": ["a", "a"]}}),
+        expect![[r#".spec.set: duplicate entries for key [="a"]"#]],
+    );
+    stated(
+        &json!({"spec": {"ports": [{"target": 1}]}}),
+        expect![[r#"{"f:spec":{"f:ports":{"k:{\"protocol\":\"TCP\"}":{".":{},"f:target":{}}}}}"#]],
+    );
+    stated(
+        &json!({"spec": {"named": {"one": {"n": "x"}}}}),
+        expect![[r#".spec.named.one.n: expected numeric (int or float), got "x""#]],
+    );
 }
 
 #[test]

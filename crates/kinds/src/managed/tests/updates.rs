@@ -44,7 +44,8 @@ fn a_change_moves_fields_to_its_writer() {
 #[test]
 fn the_status_belongs_to_those_who_write_it() {
     let mut story = Story::of("deployments");
-    let spec = json!({"replicas": 1, "strategy": {"type": "Recreate"}, "template": {"spec": {"containers": []}}});
+    let spec =
+        json!({"replicas": 1, "strategy": {"type": "Recreate"}, "template": {"spec": {"containers": []}}});
     story.update(by("user", 1), json!({"spec": spec, "status": {"replicas": 9}}));
     let controller = By { subresource: "status", ..by("controller", 2) };
     story.update(
@@ -69,7 +70,10 @@ fn managers_can_be_stated_and_reset() {
         01 Apply kubectl {"f:data":{"f:a":{}}}
         {"metadata":{},"data":{"a":"1"}}"#]]);
     // What makes no sense is as if it was not there.
-    story.update(by("kubectl", 3), json!({"metadata": {"managedFields": [{"operation": "Eat"}]}, "data": {"a": "1"}}));
+    story.update(
+        by("kubectl", 3),
+        json!({"metadata": {"managedFields": [{"operation": "Eat"}]}, "data": {"a": "1"}}),
+    );
     story.shows(expect![[r#"
         01 Apply kubectl {"f:data":{"f:a":{}}}
         {"metadata":{},"data":{"a":"1"}}"#]]);
