@@ -3,4 +3,7 @@
 //! They start the release binary as an instance of its own and leave nothing behind.
 
 pub mod cluster;
+pub mod kills;
+pub mod objects;
+pub mod server;
 pub mod summary;

@@ -190,8 +190,8 @@ pub(crate) async fn mutate(review: &mut Review<'_>) -> Result<(), Failure> {
 }
 
 /// Gives the object what only one can have, unless it is not stored in the end.
-pub(crate) fn allocate(review: &mut Review<'_>) -> Result<(), Failure> {
-    addresses::allocate(review)
+pub(crate) async fn allocate(review: &mut Review<'_>) -> Result<(), Failure> {
+    addresses::allocate(review).await
 }
 
 /// Asks every plugin whether the object, which is as it is to be stored, may pass.

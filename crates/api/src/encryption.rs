@@ -179,6 +179,14 @@ impl Store for Encrypted {
         })))
     }
 
+    async fn snapshot(&self) -> Result<Page, ReadError> {
+        self.inner.snapshot().await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     async fn compact(&self, upto: Revision) -> Result<(), WriteError> {
         self.inner.compact(upto).await
     }

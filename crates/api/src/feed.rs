@@ -7,21 +7,27 @@
 //! oldest change is told so (410) instead of growing the memory.
 
 mod ring;
+mod seen;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use parking_lot::RwLock;
-use store::{Change, ReadError, Revision, Store, Watch, WatchError, WatchEvent};
+use store::{ReadError, Revision, Store, Watch, WatchError, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use ring::Ring;
+pub(crate) use seen::Seen;
 
 /// How long a feed waits before it asks a store again that is not available.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// From so many watchers on they are woken together, with a pause in between.
+const MANY_WATCHERS: usize = 200;
+const WAKE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The feeds of all resources, each started by its first watcher.
 #[derive(Debug)]
@@ -111,17 +117,42 @@ impl Feed {
         }
     }
 
+    /// Takes in changes until the store ends the watch. All that is there is taken before anyone is woken, and many
+    /// watchers are woken rarely: it costs more to wake them than to tell them something.
     async fn drain(&self, mut changes: Watch) {
         while let Some(Ok(event)) = changes.next().await {
-            match event {
-                WatchEvent::Change(change) => self.ring.write().push(change),
-                // A progress only moves the position that bookmarks tell; nobody needs to wake for it.
-                WatchEvent::Progress(revision) => {
-                    self.ring.write().progress(revision);
-                    continue;
-                }
+            let mut is_news = self.take(event);
+            let mut is_over = false;
+            while let Some(next) = changes.next().now_or_never() {
+                let Some(Ok(event)) = next else {
+                    is_over = true;
+                    break;
+                };
+                is_news |= self.take(event);
             }
-            self.news.send_replace(());
+            if is_news {
+                self.news.send_replace(());
+            }
+            if is_over {
+                return;
+            }
+            if is_news && self.news.receiver_count() > MANY_WATCHERS {
+                tokio::time::sleep(WAKE_PAUSE).await;
+            }
+        }
+    }
+
+    /// Whether watchers want to know: a progress only moves the position that bookmarks tell.
+    fn take(&self, event: WatchEvent) -> bool {
+        match event {
+            WatchEvent::Change(change) => {
+                self.ring.write().push(Seen::new(change));
+                true
+            }
+            WatchEvent::Progress(revision) => {
+                self.ring.write().progress(revision);
+                false
+            }
         }
     }
 }
@@ -143,7 +174,7 @@ pub(crate) enum Source {
 
 impl Source {
     /// The next changes; waits for one at least. Nothing is lost if the wait is given up.
-    pub(crate) async fn next(&mut self) -> Result<Vec<Arc<Change>>, Ended> {
+    pub(crate) async fn next(&mut self) -> Result<Vec<Arc<Seen>>, Ended> {
         match self {
             Self::Feed(cursor) => cursor.next().await,
             Self::Store(watch) => next_of_store(watch).await,
@@ -159,14 +190,14 @@ impl Source {
     }
 }
 
-async fn next_of_store(watch: &mut Watch) -> Result<Vec<Arc<Change>>, Ended> {
+async fn next_of_store(watch: &mut Watch) -> Result<Vec<Arc<Seen>>, Ended> {
     loop {
         return match watch.next().await {
-            Some(Ok(WatchEvent::Change(change))) => Ok(vec![Arc::new(change)]),
+            Some(Ok(WatchEvent::Change(change))) => Ok(vec![Arc::new(Seen::new(change))]),
             Some(Ok(WatchEvent::Progress(_))) => continue,
-            // The client watches again from where it is.
-            Some(Err(WatchError::Closed | WatchError::Unavailable { .. })) | None => Err(Ended::Closed),
-            Some(Err(WatchError::Compacted { .. } | WatchError::Lagged)) => Err(Ended::Expired),
+            Some(Err(WatchError::Closed)) | None => Err(Ended::Closed),
+            // The store may not find again where this reader is.
+            Some(Err(_lost)) => Err(Ended::Expired),
         };
     }
 }
@@ -185,12 +216,12 @@ impl Cursor {
         reaches.then(|| Self { feed: Arc::clone(feed), at: after, news: feed.news.subscribe() })
     }
 
-    async fn next(&mut self) -> Result<Vec<Arc<Change>>, Ended> {
+    async fn next(&mut self) -> Result<Vec<Arc<Seen>>, Ended> {
         loop {
             self.news.borrow_and_update();
             let changes = self.feed.ring.read().after(self.at)?;
             if let Some(last) = changes.last() {
-                self.at = ring::revision(last);
+                self.at = last.revision();
                 return Ok(changes);
             }
             if self.news.changed().await.is_err() {

@@ -119,6 +119,16 @@ impl Registry {
         }
     }
 
+    /// Everything, as it is kept.
+    pub(crate) async fn snapshot(&self) -> Result<Page, Failure> {
+        self.store.snapshot().await.map_err(read_failure)
+    }
+
+    /// Whether other servers change objects, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
     pub(crate) async fn revision(&self) -> Result<Revision, Failure> {
         self.store.revision().await.map_err(read_failure)
     }

@@ -3,7 +3,7 @@
 mod fields;
 mod labels;
 
-pub use fields::Fields;
+pub use fields::{Fields, outline};
 pub use labels::Labels;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 
-use crate::{Entry, Page, Range, ReadError, Revision, Store};
+use crate::{Entry, Page, Revision};
 
 const MAGIC: &[u8; 12] = b"crest-backup";
 const FORMAT: u32 = 1;
@@ -45,12 +45,7 @@ pub struct Head {
     pub objects: u64,
 }
 
-/// Everything in `store` at one revision. The values are shared with the store, not copied.
-pub async fn snapshot(store: &dyn Store) -> Result<Page, ReadError> {
-    store.range(Range::default()).await
-}
-
-/// The bytes of a backup of `page`, a chunk at a time.
+/// The bytes of a backup of `page`, a chunk at a time; `page` is a store's [`snapshot`](crate::Store::snapshot).
 pub fn chunks(page: Page) -> impl Iterator<Item = Bytes> + Send {
     let mut digest = Some(Sha256::new());
     let mut entries = page.entries.into_iter();

@@ -273,6 +273,10 @@ impl Store for Etcd {
         crate::watch::start(Arc::clone(&self.shared), buffer, prefix, after).await
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn compact(&self, upto: Revision) -> Result<(), WriteError> {
         self.shared.compact(upto).await.map_err(|error| unwritable("", error))
     }

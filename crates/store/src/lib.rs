@@ -169,6 +169,17 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// All changes under `prefix` with a revision greater than `after`, past ones first.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, WatchError>;
 
+    /// Everything as it is kept, encrypted where it is so, from one snapshot: what a backup is made of. Values are
+    /// shared with the store where it has them in memory.
+    async fn snapshot(&self) -> Result<Page, ReadError> {
+        self.range(Range::default()).await
+    }
+
+    /// Whether other processes may change what is in it, so that what was read is true no longer than it takes to read.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Forgets history up to and including `upto`: older reads and watches are refused from then on.
     async fn compact(&self, upto: Revision) -> Result<(), WriteError>;
 }

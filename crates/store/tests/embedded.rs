@@ -222,7 +222,7 @@ async fn backed_up() -> (Arc<Embedded>, TempDir, Vec<u8>) {
     }
     let gone = write(&store, "gone", "1").await;
     store.delete("gone", gone).await.unwrap();
-    let page = store::backup::snapshot(&*store).await.unwrap();
+    let page = store.snapshot().await.unwrap();
     let backup = store::backup::chunks(page).collect::<Vec<_>>().concat();
     (store, directory, backup)
 }

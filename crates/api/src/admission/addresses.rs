@@ -19,11 +19,14 @@ use super::{Operation, Review};
 use crate::object;
 
 /// A Service gets its cluster address when it is otherwise complete.
-pub(super) fn allocate(review: &mut Review<'_>) -> Result<(), Failure> {
+pub(super) async fn allocate(review: &mut Review<'_>) -> Result<(), Failure> {
     if !review.is_about("", "services") {
         return Ok(());
     }
     let (addresses, kind) = (&review.context.addresses, review.kind);
+    if review.context.registry.is_shared() {
+        addresses.refresh(&review.context.registry.all(kind).await?);
+    }
     let claim = match review.operation {
         Operation::Create => addresses.claim(kind, &mut review.object)?,
         Operation::Update => addresses.claim_next(kind, &mut review.object, &review.old)?,
@@ -79,7 +82,29 @@ impl Ipv4Range {
 #[derive(Clone, Debug)]
 pub(crate) struct Addresses {
     range: Ipv4Range,
-    held: Arc<Mutex<HashSet<Ipv4Addr>>>,
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    all: HashSet<Ipv4Addr>,
+    /// Those of Services that are about to be stored.
+    claimed: HashSet<Ipv4Addr>,
+}
+
+impl Held {
+    fn claim(&mut self, address: Ipv4Addr) -> bool {
+        let is_free = self.all.insert(address);
+        if is_free {
+            self.claimed.insert(address);
+        }
+        is_free
+    }
+
+    fn free(&mut self, address: Ipv4Addr) {
+        self.all.remove(&address);
+        self.claimed.remove(&address);
+    }
 }
 
 /// Addresses that are free again when this is dropped before [`Claim::keep`].
@@ -93,9 +118,11 @@ pub(crate) struct Claim {
 impl Claim {
     /// The Service is stored: the address is its own now.
     pub(crate) fn keep(mut self) {
-        self.taken = None;
+        if let Some((addresses, address)) = self.taken.take() {
+            addresses.held.lock().claimed.remove(&address);
+        }
         if let Some((addresses, address)) = self.freed.take() {
-            addresses.held.lock().remove(&address);
+            addresses.held.lock().free(address);
         }
     }
 }
@@ -103,7 +130,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if let Some((addresses, address)) = self.taken.take() {
-            addresses.held.lock().remove(&address);
+            addresses.held.lock().free(address);
         }
     }
 }
@@ -111,8 +138,16 @@ impl Drop for Claim {
 impl Addresses {
     /// All free but those that `services` hold.
     pub(crate) fn new(range: Ipv4Range, services: &[Value]) -> Self {
-        let held = services.iter().filter_map(address).collect();
-        Self { range, held: Arc::new(Mutex::new(held)) }
+        let addresses = Self { range, held: Arc::default() };
+        addresses.refresh(services);
+        addresses
+    }
+
+    /// Learns what other servers gave out and took back: `services` are all that there are. Two servers that give out
+    /// one address at the very same moment are not told apart; of 65,000 random ones that is as good as never.
+    pub(crate) fn refresh(&self, services: &[Value]) {
+        let mut held = self.held.lock();
+        held.all = services.iter().filter_map(address).chain(held.claimed.iter().copied()).collect();
     }
 
     pub(crate) fn range(&self) -> Ipv4Range {
@@ -149,7 +184,7 @@ impl Addresses {
     /// The deleted `service` needs its address no longer.
     pub(crate) fn release(&self, service: &Value) {
         if let Some(address) = address(service) {
-            self.held.lock().remove(&address);
+            self.held.lock().free(address);
         }
     }
 
@@ -160,9 +195,9 @@ impl Addresses {
         let start = rand::rng().random_range(0..room);
         let mut candidates =
             (0..room).map(|step| Ipv4Addr::from(self.range.base + 1 + (start + step) % room));
-        let free = candidates.find(|address| *address != self.range.first() && !held.contains(address));
+        let free = candidates.find(|address| *address != self.range.first() && !held.all.contains(address));
         let free = free.ok_or_else(|| Failure::internal("all cluster addresses of Services are in use"))?;
-        held.insert(free);
+        held.claim(free);
         Ok(free)
     }
 
@@ -177,7 +212,7 @@ impl Addresses {
         if !self.range.contains(address) {
             return refuse("failed to allocate IP: the provided IP is not in the valid range");
         }
-        if self.held.lock().insert(address) {
+        if self.held.lock().claim(address) {
             Ok(address)
         } else {
             refuse("failed to allocate IP: provided IP is already allocated")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use store::{Change, Revision};
 
-use super::Ended;
+use super::{Ended, Seen};
 
 /// Enough for a watcher to fall some seconds behind under load.
 const MAX_CHANGES: usize = 4096;
@@ -19,7 +19,7 @@ const BATCH: usize = 256;
 pub(super) struct Ring {
     from: Revision,
     upto: Revision,
-    changes: VecDeque<Arc<Change>>,
+    changes: VecDeque<Arc<Seen>>,
     bytes: usize,
     is_closed: bool,
 }
@@ -29,14 +29,14 @@ impl Ring {
         Self { from, upto: from, changes: VecDeque::new(), bytes: 0, is_closed: false }
     }
 
-    pub(super) fn push(&mut self, change: Change) {
-        self.upto = self.upto.max(revision(&change));
+    pub(super) fn push(&mut self, change: Seen) {
+        self.upto = self.upto.max(change.revision());
         self.bytes += size(&change);
         self.changes.push_back(Arc::new(change));
         while self.changes.len() > MAX_CHANGES || (self.bytes > MAX_BYTES && self.changes.len() > 1) {
             let Some(oldest) = self.changes.pop_front() else { break };
             self.bytes -= size(&oldest);
-            self.from = revision(&oldest);
+            self.from = oldest.revision();
         }
     }
 
@@ -58,23 +58,15 @@ impl Ring {
     }
 
     /// The changes after `after`, some at a time.
-    pub(super) fn after(&self, after: Revision) -> Result<Vec<Arc<Change>>, Ended> {
+    pub(super) fn after(&self, after: Revision) -> Result<Vec<Arc<Seen>>, Ended> {
         if self.is_closed {
             return Err(Ended::Closed);
         }
         if !self.reaches(after) {
             return Err(Ended::Expired);
         }
-        let start = self.changes.partition_point(|change| revision(change) <= after);
+        let start = self.changes.partition_point(|change| change.revision() <= after);
         Ok(self.changes.range(start..).take(BATCH).cloned().collect())
-    }
-}
-
-/// The revision at which a change happened.
-pub(super) fn revision(change: &Change) -> Revision {
-    match change {
-        Change::Put { entry, .. } => entry.modified,
-        Change::Delete { revision, .. } => *revision,
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) async fn replace(
         let mut review = Review::of_update(call, new, current, options.dry_run);
         admission::mutate(&mut review).await?;
         strategy::prepare_update(kind, &mut review.object, &review.old, part)?;
-        admission::allocate(&mut review)?;
+        admission::allocate(&mut review).await?;
         verbs::must_be_valid(kind, &review.object, faults(call, part, &review.object, &review.old))?;
         guard::update(call, &review.object, &review.old, part)?;
         admission::validate(&mut review).await?;

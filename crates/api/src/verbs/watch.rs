@@ -14,13 +14,13 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use kinds::status::{Failure, FieldError};
 use rand::Rng;
-use store::{Change, Range, Revision, WatchError};
+use store::{Range, Revision, WatchError};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::accept::Shape;
 use crate::call::Call;
 use crate::context::Context;
-use crate::feed::{Ended, Source};
+use crate::feed::{Ended, Seen, Source};
 use crate::query::{Query, Selection, list_options_invalid};
 use crate::registry::store_unavailable;
 use crate::respond;
@@ -146,7 +146,7 @@ struct Watcher {
 
 /// What a watcher woke up for.
 enum Wake {
-    Changes(Result<Vec<Arc<Change>>, Ended>),
+    Changes(Result<Vec<Arc<Seen>>, Ended>),
     Bookmark(Option<Revision>),
     End,
 }

@@ -32,6 +32,12 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let store = Embedded::open(&directory.path().join("store"), Options::default()).unwrap();
+        Self::start_on(store, directory).await
+    }
+
+    /// A server on `store`, with its certificates in `directory`.
+    pub(crate) async fn start_on(store: Arc<dyn store::Store>, directory: TempDir) -> Self {
         let now = jiff::Timestamp::now();
         let authority = Authority::build(&directory.path().join("pki"), now).unwrap();
         let service = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
@@ -48,8 +54,7 @@ impl Cluster {
             authenticator: api::authentication::Authenticator::default(),
             security: security(&authority),
         };
-        let store = Embedded::open(&directory.path().join("store"), Options::default()).unwrap();
-        let server = Server::build(config, store as Arc<dyn store::Store>).await.unwrap();
+        let server = Server::build(config, store).await.unwrap();
         let address = server.address();
         let url = format!("https://{address}");
         let kubeconfig = authority.kubeconfig(&url, "admin", &admin).unwrap();

@@ -1,6 +1,6 @@
 //! Field selectors: `spec.nodeName=n1,status.phase!=Failed`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Kind;
 use crate::status::Failure;
@@ -137,6 +137,30 @@ impl Fields {
             self.requirements.iter().find(|requirement| requirement.equal && requirement.field == field);
         found.map(|requirement| requirement.value.as_str())
     }
+}
+
+/// As little of `object` as any selector looks at: every selector finds the same in it.
+pub fn outline(kind: &Kind, object: &Value) -> Value {
+    let behind: &[&str] = match kind.kind {
+        "Job" => &["status.succeeded"],
+        "Event" => &["source.component", "reportingComponent"],
+        _ => &[],
+    };
+    let always = ["metadata.name", "metadata.namespace", "metadata.labels"];
+    let mut outline = json!({});
+    for path in always.iter().chain(selectable(kind)).chain(behind) {
+        let value = path.split('.').fold(object, |value, name| &value[name]);
+        // A field that is an object is not selected by as a whole.
+        if value.is_null() || (value.is_object() && *path != "metadata.labels") {
+            continue;
+        }
+        let mut place = &mut outline;
+        for name in path.split('.') {
+            place = &mut place[name];
+        }
+        *place = value.clone();
+    }
+    outline
 }
 
 fn value_of(kind: &Kind, field: &str, object: &Value) -> String {

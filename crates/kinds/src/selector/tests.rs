@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::{ProptestConfig, proptest};
 use serde_json::{Value, json};
 
-use super::{Fields, Labels};
+use super::{Fields, Labels, outline};
 use crate::{Kind, all, find};
 
 fn kind(plural: &str) -> &'static Kind {
@@ -97,6 +97,37 @@ fn field_selectors() {
     fields("pods", "metadata.name=a\\,b", expect!["false"]);
     assert_eq!(Fields::parse("metadata.name=web").unwrap().name(), Some("web"));
     assert_eq!(find("", "v1", "pods"), Some(kind("pods")));
+}
+
+#[test]
+fn an_outline_is_all_that_selectors_see() {
+    let check = |plural: &str, selectors: &[&str], object: &Value| {
+        let outline = outline(kind(plural), object);
+        for text in selectors {
+            let fields = Fields::parse(text).unwrap();
+            let (whole, short) =
+                (fields.matches(kind(plural), object), fields.matches(kind(plural), &outline));
+            assert_eq!(whole, short, "{plural} {text}: {outline}");
+        }
+        let labels = Labels::parse("a=b").unwrap();
+        assert_eq!(labels.matches(kind(plural), object), labels.matches(kind(plural), &outline));
+        outline
+    };
+    let pod = json!({"metadata": {"name": "p", "namespace": "n", "labels": {"a": "b"}, "annotations": {"c": "d"}},
+        "spec": {"nodeName": "n1", "containers": [{}]}, "status": {"phase": "Running"}});
+    let short = check(
+        "pods",
+        &["spec.nodeName=n1", "spec.nodeName!=n1", "status.phase=", "spec.hostNetwork=false"],
+        &pod,
+    );
+    assert_eq!(
+        (&short["spec"], &short["metadata"]["annotations"]),
+        (&json!({"nodeName": "n1"}), &Value::Null)
+    );
+    let job = json!({"metadata": {"name": "j"}, "status": {"succeeded": 3}});
+    check("jobs", &["status.successful=3", "status.successful=0", "metadata.name=j"], &job);
+    let event = json!({"metadata": {"name": "e"}, "source": {"component": "kubelet"}, "reason": "Pulled"});
+    check("events", &["source=kubelet", "reason=Pulled", "type="], &event);
 }
 
 proptest! {

@@ -1,18 +1,16 @@
 use bytes::Bytes;
 use store::{Change, Entry, Revision};
 
-use super::{BATCH, Ended, MAX_CHANGES, Ring, revision};
+use super::{BATCH, Ended, MAX_CHANGES, Ring, Seen};
 
-fn change(at: u64, size: usize) -> Change {
+fn change(at: u64, size: usize) -> Seen {
     let value = Bytes::from(vec![b'x'; size]);
-    Change::Put {
-        entry: Entry { key: "/k".into(), value, created: Revision(1), modified: Revision(at) },
-        previous: None,
-    }
+    let entry = Entry { key: "/k".into(), value, created: Revision(1), modified: Revision(at) };
+    Seen::new(Change::Put { entry, previous: None })
 }
 
 fn revisions(ring: &Ring, after: u64) -> Result<Vec<u64>, Ended> {
-    Ok(ring.after(Revision(after))?.iter().map(|change| revision(change).0).collect())
+    Ok(ring.after(Revision(after))?.iter().map(|change| change.revision().0).collect())
 }
 
 #[test]

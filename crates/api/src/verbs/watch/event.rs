@@ -4,10 +4,11 @@ use kinds::Kind;
 use kinds::status::Failure;
 use kinds::table::IncludeObject;
 use serde_json::{Value, json};
-use store::{Change, Entry, Revision};
+use store::{Entry, Revision};
 
 use crate::accept::{Accept, Encoding, Shape};
 use crate::call::Call;
+use crate::feed::Seen;
 use crate::query::Selection;
 use crate::record::{self, Place};
 
@@ -83,22 +84,18 @@ impl EventWriter {
     }
 
     /// A change, if the watcher sees it.
-    pub(super) fn change(&mut self, change: &Change, out: &mut Vec<u8>) -> Result<(), Failure> {
-        let (previous, now, revision) = match change {
-            Change::Put { entry, previous } => (previous.as_ref(), Some(entry), entry.modified),
-            Change::Delete { revision, previous } => (Some(previous), None, *revision),
-        };
+    pub(super) fn change(&mut self, change: &Seen, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let [previous, now] = change.before_and_after();
         let Some(any) = now.or(previous) else { return Ok(()) };
         if !self.is_watched(any) {
             return Ok(());
         }
-        let was_selected = previous.map_or(Ok(false), |entry| self.selects(entry))?;
-        let is_selected = now.map_or(Ok(false), |entry| self.selects(entry))?;
-        let Some(event_type) = EventType::of((was_selected, is_selected)) else { return Ok(()) };
+        let selected = change.selected(self.kind, &self.selection)?;
+        let Some(event_type) = EventType::of(selected) else { return Ok(()) };
         // What leaves the selection is shown as it last stood in it, but at the revision of the change.
         let shown = if event_type == EventType::Deleted { previous } else { now };
         let Some(shown) = shown else { return Ok(()) };
-        self.event(event_type, &shown.value, revision, out)
+        self.event(event_type, &shown.value, change.revision(), out)
     }
 
     /// How far the watcher is.

@@ -1,0 +1,103 @@
+//! An API server without a node, in a folder of its own: started, killed and started again.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tempfile::TempDir;
+
+/// How long a start may take before it counts as failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server of the `crest` binary. Dropping it ends it and removes its state.
+#[derive(Debug)]
+pub struct Server {
+    program: PathBuf,
+    folder: TempDir,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Finds the `crest` binary that was built beside this program; `None` if it was not built. Its state goes to a
+    /// folder in `parent`. Nothing runs yet.
+    pub fn prepare(parent: &Path) -> anyhow::Result<Option<Self>> {
+        let here = std::env::current_exe().context("cannot find this program's own file")?;
+        // Tests stand one folder below programs.
+        let candidates =
+            [here.with_file_name("crest"), here.parent().unwrap_or(&here).with_file_name("crest")];
+        let Some(program) = candidates.into_iter().find(|path| path.is_file()) else { return Ok(None) };
+        let folder = tempfile::tempdir_in(parent)
+            .with_context(|| format!("cannot write to `{}`", parent.display()))?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        Ok(Some(Self { program, folder, port, child: None }))
+    }
+
+    /// Starts it and waits until it answers; tells how long that took.
+    pub async fn start(&mut self) -> anyhow::Result<Duration> {
+        let begun = kit::clock::monotonic();
+        let mut command = Command::new(&self.program);
+        command.args(["server", "--controllers", "none", "--log", "warn"]);
+        command.arg("--state-dir").arg(self.folder.path()).arg("--port").arg(self.port.to_string());
+        self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
+        while begun.elapsed() < PATIENCE {
+            if let Ok(client) = self.client().await
+                && client.apiserver_version().await.is_ok()
+            {
+                return Ok(begun.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        anyhow::bail!("the server did not answer within {PATIENCE:?}")
+    }
+
+    /// Ends it as a crash would, at once.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        Ok(self.child.as_ref().context("the server does not run")?.id())
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A client over TLS, as an outside administrator has it, with connections of its own.
+    pub async fn client(&self) -> anyhow::Result<kube::Client> {
+        let kubeconfig = Kubeconfig::read_from(self.folder.path().join("kubeconfig"))?;
+        let mut config =
+            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        config.connect_timeout = Some(Duration::from_secs(2));
+        Ok(kube::Client::try_from(config)?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill() {
+            eprintln!("the benchmark's server could not be ended: {error:#}");
+        }
+    }
+}
+
+/// The folder for state that a benchmark is given as its first argument; that of the build otherwise.
+pub fn parent_folder() -> PathBuf {
+    std::env::args().nth(1).unwrap_or_else(|| "target".to_owned()).into()
+}
+
+/// What a process holds in memory, in MiB.
+pub fn resident_mib(pid: u32) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kib / 1024.0)
+}

@@ -1,0 +1,177 @@
+//! `crest server` and `crest store` as commands: several servers on one etcd, one leader, backups, exit codes.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests, which clippy knows only inside the test functions themselves"
+)]
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, ListParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::json;
+use store::conformance::EtcdServer;
+use tempfile::TempDir;
+
+/// Longer than a lease that nobody renews, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A server with a state folder of its own.
+struct Server {
+    folder: PathBuf,
+    port: u16,
+    arguments: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Server {
+    fn new(folder: PathBuf, arguments: &[&str]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self { folder, port, arguments, child: None }
+    }
+
+    /// Starts it; returns when it answers.
+    async fn start(&mut self) -> kube::Client {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crest"));
+        command.arg("server").arg("--state-dir").arg(&self.folder).args(["--port", &self.port.to_string()]);
+        self.child = Some(command.args(&self.arguments).stdin(Stdio::null()).spawn().unwrap());
+        until("the server answers", async || {
+            let kubeconfig = Kubeconfig::read_from(self.folder.join("kubeconfig")).ok()?;
+            let options = KubeConfigOptions::default();
+            let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.ok()?;
+            let client = kube::Client::try_from(config).ok()?;
+            client.apiserver_version().await.ok().map(|_| client)
+        })
+        .await
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Asks again until there is an answer.
+async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = std::time::Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        // Nothing tells when; a moment spares the machine.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn crest(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_crest")).args(arguments).output().unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn map(name: &str) -> ConfigMap {
+    serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_leader_dies_another_server_goes_on() {
+    let directory = TempDir::new().unwrap();
+    let Some(etcd) = EtcdServer::start(&directory.path().join("etcd")).unwrap() else { return };
+    let store = format!("etcd={}", etcd.url());
+    let pki = directory.path().join("pki");
+    let arguments = ["--store", &store, "--pki-dir", text(&pki), "--log", "warn"];
+    let mut first = Server::new(directory.path().join("first"), &arguments);
+    let mut second = Server::new(directory.path().join("second"), &arguments);
+    first.start().await;
+    let client = second.start().await;
+
+    let leases = Api::<Lease>::namespaced(client.clone(), "kube-system");
+    let holder = async |other_than: Option<&str>| {
+        let lease = leases.get_opt("crest-controllers").await.ok()??;
+        lease.spec?.holder_identity.filter(|holder| Some(holder.as_str()) != other_than)
+    };
+    let leader = until("somebody leads", async || holder(None).await).await;
+    let is_first = leader.ends_with(&format!(":{}", first.port));
+    assert!(is_first, "the one that came first leads: {leader}");
+    check_controllers(&client, "one").await;
+
+    first.kill();
+    until("another leads", async || holder(Some(&leader)).await).await;
+    check_controllers(&client, "two").await;
+}
+
+/// A Deployment gets its Pod: somebody's controllers work.
+async fn check_controllers(client: &kube::Client, name: &str) {
+    let deployment: Deployment = serde_json::from_value(json!({"metadata": {"name": name},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": {
+            "metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}}))
+    .unwrap();
+    let deployments = Api::<Deployment>::default_namespaced(client.clone());
+    deployments.create(&PostParams::default(), &deployment).await.unwrap();
+    let pods = Api::<Pod>::default_namespaced(client.clone());
+    let labelled = ListParams::default().labels(&format!("app={name}"));
+    until("the Deployment has its Pod", async || {
+        pods.list(&labelled).await.ok().filter(|pods| !pods.items.is_empty())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_brings_back_what_was_there() {
+    let directory = TempDir::new().unwrap();
+    let folder = directory.path().join("state");
+    let backup = directory.path().join("backup");
+    let mut server = Server::new(folder.clone(), &["--controllers", "none", "--log", "warn"]);
+    let maps = Api::<ConfigMap>::default_namespaced(server.start().await);
+    let kept = maps.create(&PostParams::default(), &map("kept")).await.unwrap();
+
+    let kubeconfig = folder.join("kubeconfig");
+    let said = crest(&["store", "backup", text(&backup), "--kubeconfig", text(&kubeconfig)]);
+    assert!(said.status.success(), "{said:?}");
+    maps.create(&PostParams::default(), &map("later")).await.unwrap();
+    let said = crest(&["store", "backup", text(&backup), "--kubeconfig", text(&kubeconfig)]);
+    assert_eq!(said.status.code(), Some(1), "a backup is never written over: {said:?}");
+    let said = crest(&["store", "restore", text(&backup), "--state-dir", text(&folder)]);
+    assert_eq!(said.status.code(), Some(1), "a store in use is not replaced: {said:?}");
+
+    server.kill();
+    let said = crest(&["store", "restore", text(&backup), "--state-dir", text(&folder)]);
+    assert!(said.status.success(), "{said:?}");
+    let maps = Api::<ConfigMap>::default_namespaced(server.start().await);
+    assert_eq!(maps.get("kept").await.unwrap(), kept, "the very object, its version included");
+    assert!(maps.get_opt("later").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_tells_by_its_exit_code() {
+    let directory = TempDir::new().unwrap();
+    let folder = directory.path().join("state");
+    let mut server = Server::new(folder.clone(), &["--controllers", "none", "--log", "warn"]);
+    server.start().await;
+    let file = folder.join("store.redb");
+    let code = |path: &Path| crest(&["store", "check", text(path)]).status.code();
+    assert_eq!(code(&file), Some(4), "in use");
+    server.kill();
+    assert_eq!(code(&file), Some(0), "sound");
+    assert_eq!(code(&directory.path().join("nowhere")), Some(1), "not there");
+    std::fs::write(&file, b"garbage").unwrap();
+    assert_eq!(code(&file), Some(2), "damaged");
+}
