@@ -57,6 +57,20 @@ pub(crate) fn entry_object<'a>(parent: &'a mut Value, field: &str) -> &'a mut Ma
     }
 }
 
+/// Where a DaemonSet counts the changes of its template, as old clients expect it.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+pub(crate) fn template_generation(object: &Value) -> i64 {
+    let text = object["metadata"]["annotations"][TEMPLATE_GENERATION].as_str();
+    text.and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+pub(crate) fn set_template_generation(object: &mut Value, generation: i64) {
+    metadata_mut(object);
+    entry_object(&mut object["metadata"], "annotations")
+        .insert(TEMPLATE_GENERATION.to_owned(), generation.to_string().into());
+}
+
 pub(crate) fn is_being_deleted(object: &Value) -> bool {
     !metadata(object, "deletionTimestamp").is_empty()
 }

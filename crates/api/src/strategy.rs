@@ -48,7 +48,26 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value, birth: &Birth) {
         "Namespace" => prepare_namespace(object),
         "Pod" => pod::prepare_create(object),
         "Job" => job::prepare_create(object),
+        "DaemonSet" => object::set_template_generation(object, 1),
+        "Node" => prepare_node(object),
         _ => {}
+    }
+}
+
+/// A new node takes no Pods until it said that it is ready, which our own agents say when they register.
+fn prepare_node(object: &mut Value) {
+    const NOT_READY: &str = "node.kubernetes.io/not-ready";
+    let conditions = object["status"]["conditions"].as_array();
+    let is_ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
+    if conditions.is_some_and(|conditions| conditions.iter().any(is_ready)) {
+        return;
+    }
+    let spec = object::entry_object(object, "spec");
+    let taints = spec.entry("taints").or_insert_with(|| json!([]));
+    if let Some(taints) = taints.as_array_mut()
+        && !taints.iter().any(|taint| taint["key"] == NOT_READY && taint["effect"] == "NoSchedule")
+    {
+        taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
     }
 }
 
@@ -72,6 +91,11 @@ pub(crate) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, part: Pa
         Part::Status => keep_all_but_status(kind, new, old),
         Part::EphemeralContainers => pod::keep_all_but_ephemeral_containers(new, old),
         Part::Resize => pod::keep_all_but_resources(new, old),
+    }
+    if kind.kind == "DaemonSet" {
+        let same = new["spec"]["template"] == old["spec"]["template"];
+        let generation = object::template_generation(old).saturating_add(i64::from(!same));
+        object::set_template_generation(new, generation);
     }
     if counts_generations(kind) && asks_for_more(new, old) {
         bump_generation(new);

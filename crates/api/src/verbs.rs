@@ -21,10 +21,16 @@ use serde_json::Value;
 use crate::call::Call;
 use crate::query::FieldValidation;
 use crate::request::Verb;
-use crate::{reviews, subresources};
+use crate::{respond, reviews, subresources};
 
-/// Does what the request asks.
+/// Does what the request asks; what the client should know of the kind itself comes with every answer.
 pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
+    let warning = kinds::warn::on_use(call.path.kind).map(str::to_owned);
+    let response = act(call).await?;
+    Ok(respond::with_warnings(response, warning.as_slice()))
+}
+
+async fn act(call: Call) -> Result<Response<Body>, Failure> {
     if call.path.subresource.is_some() {
         return subresources::handle(call).await;
     }
@@ -35,11 +41,10 @@ pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
         Verb::Get => get::handle(&call).await,
         Verb::List => list::handle(&call).await,
         Verb::Watch => watch::handle(&call).await,
-        // Reviews are answered, not kept.
-        Verb::Create if !call.path.kind.is_stored() => Err(Failure::method_not_allowed()),
         Verb::Create if call.path.kind.kind == "Binding" => {
             subresources::binding::handle_unaddressed(call).await
         }
+        Verb::Create if !call.path.kind.is_stored() => Err(Failure::method_not_allowed()),
         Verb::Create => create::handle(call).await,
         Verb::Update => update::handle(call).await,
         Verb::Patch => patch::handle(call).await,

@@ -1,5 +1,7 @@
 //! One stored form for objects that two groups serve: `events.k8s.io` events are stored as core events.
 
+mod autoscaler;
+
 use serde_json::{Value, json};
 
 use crate::Kind;
@@ -17,6 +19,9 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 
 /// Turns an object of `kind` into the form in which it is stored.
 pub fn to_storage(kind: &Kind, object: &mut Value) {
+    if is_old_autoscaler(kind) {
+        autoscaler::to_v2(object);
+    }
     if is_converted(kind) {
         rename(object, "v1", |(stored, served)| (served, stored));
     }
@@ -24,9 +29,16 @@ pub fn to_storage(kind: &Kind, object: &mut Value) {
 
 /// Turns a stored object into the form that `kind` serves.
 pub fn from_storage(kind: &Kind, object: &mut Value) {
+    if is_old_autoscaler(kind) {
+        autoscaler::to_v1(object);
+    }
     if is_converted(kind) {
         rename(object, "events.k8s.io/v1", |(stored, served)| (stored, served));
     }
+}
+
+fn is_old_autoscaler(kind: &Kind) -> bool {
+    kind.group == "autoscaling" && kind.version == "v1"
 }
 
 fn is_converted(kind: &Kind) -> bool {

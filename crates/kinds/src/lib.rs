@@ -24,6 +24,7 @@ pub mod selector;
 pub mod status;
 pub mod table;
 pub mod validate;
+pub mod warn;
 
 mod schema;
 

@@ -66,6 +66,9 @@ pub(crate) async fn replace(
         verbs::must_be_valid(kind, &review.object, faults(call, part, &review.object, &review.old))?;
         guard::update(call, &review.object, &review.old, part)?;
         admission::validate(&mut review).await?;
+        if part == Part::Main {
+            review.warnings.extend(kinds::warn::on_write(kind, &review.object));
+        }
         // What the server put back leaves no trace, not even in the times of the managers.
         let is_same = kinds::managed::differ_in_times_only(&review.object, &review.old);
         let next = if is_same { review.old.clone() } else { review.object.clone() };

@@ -26,6 +26,9 @@ pub(super) fn check(kind: &Kind, new: &Value, old: &Value, faults: &mut Faults) 
             replica_counts(new, old, &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"], faults);
         }
         ("batch", "Job") => job(new, old, faults),
+        ("", "PersistentVolumeClaim") => claim(new, old, faults),
+        ("", "PersistentVolume") => volume(new, old, faults),
+        ("apps", "StatefulSet") => stateful_set(&new["spec"], &old["spec"], faults),
         ("scheduling.k8s.io", "PriorityClass") => {
             for field in ["value", "preemptionPolicy"] {
                 if new[field] != old[field] {
@@ -34,7 +37,129 @@ pub(super) fn check(kind: &Kind, new: &Value, old: &Value, faults: &mut Faults) 
             }
         }
         ("crest.dev", "DagJob") => dag_job(&new["spec"], &old["spec"], faults),
-        _ => {}
+        _ => fixed(kind, new, old, faults),
+    }
+}
+
+/// Fields that never change, of the kinds that have no other rule, with how a change is refused.
+const FIXED: &[(&str, &str, &[&str])] = &[
+    ("", "ResourceQuota", &["spec.scopes"]),
+    ("apps", "ControllerRevision", &["data"]),
+    ("apps", "DaemonSet", &["spec.selector"]),
+    ("certificates.k8s.io", "CertificateSigningRequest", &["spec"]),
+    ("discovery.k8s.io", "EndpointSlice", &["addressType"]),
+    ("networking.k8s.io", "IPAddress", &["spec"]),
+    ("networking.k8s.io", "IngressClass", &["spec.controller"]),
+    ("node.k8s.io", "RuntimeClass", &["handler"]),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding", &["roleRef"]),
+    ("rbac.authorization.k8s.io", "RoleBinding", &["roleRef"]),
+    ("resource.k8s.io", "ResourceClaim", &["spec"]),
+    ("resource.k8s.io", "ResourceClaimTemplate", &["spec"]),
+    ("storage.k8s.io", "CSIDriver", &["spec.attachRequired", "spec.fsGroupPolicy", "spec.volumeLifecycleModes"]),
+    ("storage.k8s.io", "CSIStorageCapacity", &["nodeTopology", "storageClassName"]),
+    ("storage.k8s.io", "StorageClass", &["volumeBindingMode"]),
+    ("storage.k8s.io", "VolumeAttachment", &["spec"]),
+];
+/// As [`FIXED`], refused as forbidden.
+const FORBIDDEN: &[(&str, &str, &[&str])] = &[
+    ("storage.k8s.io", "StorageClass", &["parameters", "provisioner", "reclaimPolicy"]),
+    ("storage.k8s.io", "VolumeAttributesClass", &["driverName", "parameters"]),
+];
+
+fn fixed(kind: &Kind, new: &Value, old: &Value, faults: &mut Faults) {
+    let of = |table: &'static [(&str, &str, &'static [&'static str])]| {
+        let rows = table.iter().filter(|(group, name, _)| *group == kind.group && *name == kind.kind);
+        rows.flat_map(|(_, _, paths)| paths.iter().copied())
+    };
+    for path in of(FIXED) {
+        same(new, old, path, faults);
+    }
+    for path in of(FORBIDDEN).filter(|path| at(new, path) != at(old, path)) {
+        faults.push(FieldError::forbidden(path, format!("updates to {path} are forbidden.")));
+    }
+}
+
+/// What a set promises to each of its Pods cannot change under them.
+fn stateful_set(new: &Value, old: &Value, faults: &mut Faults) {
+    const MAY: &[&str] = &[
+        "minReadySeconds",
+        "ordinals",
+        "persistentVolumeClaimRetentionPolicy",
+        "replicas",
+        "revisionHistoryLimit",
+        "template",
+        "updateStrategy",
+    ];
+    if differ_beside(new, old, MAY) {
+        let message = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
+                       'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and \
+                       'minReadySeconds' are forbidden";
+        faults.push(FieldError::forbidden("spec", message));
+    }
+}
+
+/// Whether the specs differ in other fields than `may`.
+fn differ_beside(new: &Value, old: &Value, may: &[&str]) -> bool {
+    let rest = |spec: &Value| {
+        let mut rest = without_nulls(spec);
+        if let Some(fields) = rest.as_object_mut() {
+            fields.retain(|name, _| !may.contains(&name.as_str()));
+        }
+        rest
+    };
+    rest(new) != rest(old)
+}
+
+/// A claim may be bound, and may ask for more once it is.
+fn claim(new: &Value, old: &Value, faults: &mut Faults) {
+    let (new, old) = (&new["spec"], &old["spec"]);
+    let bound = old["volumeName"].is_string();
+    let mut may = vec!["volumeAttributesClassName"];
+    if bound {
+        may.push("resources");
+    } else {
+        may.push("volumeName");
+    }
+    if old["storageClassName"].is_null() {
+        // A class that was made the default later is filled in.
+        may.push("storageClassName");
+    }
+    if differ_beside(new, old, &may) {
+        let message = "spec is immutable after creation except resources.requests and volumeAttributesClassName for \
+                       bound claims";
+        faults.push(FieldError::forbidden("spec", message));
+        return;
+    }
+    let amount = |spec: &Value| {
+        let text = spec["resources"]["requests"]["storage"].as_str();
+        text.and_then(|text| model::quantity::Quantity::parse(text).ok())
+    };
+    if bound && amount(new) < amount(old) {
+        let message = "field can not be less than status.capacity";
+        faults.push(FieldError::forbidden("spec.resources.requests.storage", message));
+    }
+}
+
+/// Where a volume is never changes.
+fn volume(new: &Value, old: &Value, faults: &mut Faults) {
+    const MAY: &[&str] = &[
+        "accessModes",
+        "capacity",
+        "claimRef",
+        "mountOptions",
+        "nodeAffinity",
+        "persistentVolumeReclaimPolicy",
+        "storageClassName",
+        "volumeAttributesClassName",
+        "volumeMode",
+    ];
+    if differ_beside(&new["spec"], &old["spec"], MAY) {
+        let message = "spec.persistentvolumesource is immutable after creation";
+        faults.push(FieldError::forbidden("spec.persistentvolumesource", message));
+    }
+    same(new, old, "spec.volumeMode", faults);
+    if !old["spec"]["nodeAffinity"].is_null() {
+        same(new, old, "spec.nodeAffinity", faults);
     }
 }
 

@@ -1,0 +1,216 @@
+//! What is allowed but will surprise: deprecated fields, fields that are ignored, values that lose their meaning.
+//!
+//! Clients show these to their users; nothing is refused for them.
+
+mod pod;
+
+use serde_json::Value;
+
+use crate::Kind;
+use crate::validate::names;
+
+/// Labels of nodes that have newer names.
+const RENAMED_LABELS: &[(&str, &str, &str)] = &[
+    ("beta.kubernetes.io/arch", "v1.14", "kubernetes.io/arch"),
+    ("beta.kubernetes.io/os", "v1.14", "kubernetes.io/os"),
+    ("beta.kubernetes.io/instance-type", "v1.17", "node.kubernetes.io/instance-type"),
+    ("failure-domain.beta.kubernetes.io/region", "v1.17", "topology.kubernetes.io/region"),
+    ("failure-domain.beta.kubernetes.io/zone", "v1.17", "topology.kubernetes.io/zone"),
+];
+
+/// What any request about objects of `kind` is told.
+pub fn on_use(kind: &Kind) -> Option<&'static str> {
+    match (kind.group, kind.kind) {
+        ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        ("", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        _ => None,
+    }
+}
+
+/// What the writer of an object is told.
+pub fn on_write(kind: &Kind, object: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let spec = &object["spec"];
+    match (kind.group, kind.kind) {
+        ("", "Pod") => {
+            name_of_hosts(object, "the Pod's hostname", &mut warnings);
+            pod::template("", object, &mut warnings);
+        }
+        ("", "PodTemplate") => pod::template("template.", &object["template"], &mut warnings),
+        ("", "ReplicationController")
+        | ("apps", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet") => {
+            pod::template("spec.template.", &spec["template"], &mut warnings);
+        }
+        ("batch", "Job") => {
+            name_of_hosts(object, "Pod names and hostnames", &mut warnings);
+            job(spec, &mut warnings);
+            pod::template("spec.template.", &spec["template"], &mut warnings);
+        }
+        ("batch", "CronJob") => {
+            name_of_hosts(object, "Pod names and hostnames", &mut warnings);
+            let template = &spec["jobTemplate"]["spec"]["template"];
+            pod::template("spec.jobTemplate.spec.template.", template, &mut warnings);
+        }
+        ("", "PersistentVolume") => persistent_volume(object, &mut warnings),
+        ("", "PersistentVolumeClaim") => claim(object, &mut warnings),
+        ("", "Service") => service(object, &mut warnings),
+        ("", "ServiceAccount") => annotation(
+            object,
+            "kubernetes.io/enforce-mountable-secrets",
+            "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets",
+            &mut warnings,
+        ),
+        ("networking.k8s.io", "Ingress") => ingress(object, &mut warnings),
+        ("node.k8s.io", "RuntimeClass") => {
+            let path = "scheduling.nodeSelector";
+            labels(path, &object["scheduling"]["nodeSelector"], &mut warnings);
+        }
+        ("", "Node") if !spec["externalID"].is_null() => {
+            warnings.push("spec.externalID: this field is deprecated, and is unused".to_owned());
+        }
+        _ => {}
+    }
+    warnings
+}
+
+fn annotation(object: &Value, key: &str, why: &str, warnings: &mut Vec<String>) {
+    if !object["metadata"]["annotations"][key].is_null() {
+        warnings.push(format!("metadata.annotations[{key}]: {why}"));
+    }
+}
+
+/// Names that become names of hosts should be possible as such.
+fn name_of_hosts(object: &Value, what: &str, warnings: &mut Vec<String>) {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let faults = names::label(name);
+    if !name.is_empty() && !faults.is_empty() {
+        let faults = if name.contains('.') { "must not contain dots".to_owned() } else { faults.join(" ") };
+        warnings.push(format!(
+            "metadata.name: this is used in {what}, which can result in surprising behavior; a DNS label is \
+             recommended: [{faults}]"
+        ));
+    }
+}
+
+/// Keys of a node selector that have newer names.
+fn labels(path: &str, selector: &Value, warnings: &mut Vec<String>) {
+    for (key, _) in selector.as_object().into_iter().flatten() {
+        label(&format!("{path}[{key}]"), key, warnings);
+    }
+}
+
+fn label(path: &str, key: &str, warnings: &mut Vec<String>) {
+    if let Some((_, since, newer)) = RENAMED_LABELS.iter().find(|(old, ..)| *old == key) {
+        warnings.push(format!("{path}: deprecated since {since}; use \"{newer}\" instead"));
+    }
+}
+
+/// The status of an indexed job lists what failed, and has room for so much only.
+fn job(spec: &Value, warnings: &mut Vec<String>) {
+    let count = |field: &str| spec[field].as_i64().unwrap_or_default();
+    if spec["completionMode"] == "Indexed" && count("completions") > 100_000 && count("parallelism") > 10_000 {
+        let warning = "spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher \
+                       than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes \
+                       fail";
+        warnings.push(warning.to_owned());
+    }
+}
+
+const STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+const USE_STORAGE_CLASS: &str = "deprecated since v1.8; use \"storageClassName\" attribute instead";
+
+fn persistent_volume(object: &Value, warnings: &mut Vec<String>) {
+    let spec = &object["spec"];
+    annotation(object, STORAGE_CLASS, USE_STORAGE_CLASS, warnings);
+    annotation(
+        object,
+        "volume.beta.kubernetes.io/mount-options",
+        "deprecated since v1.31; use \"mountOptions\" attribute instead",
+        warnings,
+    );
+    if spec["persistentVolumeReclaimPolicy"] == "Recycle" {
+        let warning = "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the \
+                       recommended approach is to use dynamic provisioning.";
+        warnings.push(warning.to_owned());
+    }
+    pod::removed_sources("spec", spec, warnings);
+}
+
+fn claim(object: &Value, warnings: &mut Vec<String>) {
+    annotation(object, STORAGE_CLASS, USE_STORAGE_CLASS, warnings);
+    let resources = &object["spec"]["resources"];
+    for field in ["limits", "requests"] {
+        let path = format!("spec.resources.{field}[storage]");
+        pod::fraction(&path, &resources[field]["storage"], warnings);
+    }
+}
+
+fn service(object: &Value, warnings: &mut Vec<String>) {
+    let spec = &object["spec"];
+    if !object["metadata"]["annotations"]["service.kubernetes.io/topology-aware-hints"].is_null() {
+        let warning = "annotation service.kubernetes.io/topology-aware-hints is deprecated, please use \
+                       service.kubernetes.io/topology-mode instead";
+        warnings.push(warning.to_owned());
+    }
+    if spec["clusterIP"] == "None" && spec["sessionAffinity"] == "ClientIP" {
+        warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
+    }
+    let named = spec["externalName"].as_str().is_some_and(|name| !name.is_empty());
+    if named && spec["type"] != "ExternalName" {
+        warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
+    }
+    if !spec["externalIPs"].is_null() && spec["type"] == "ExternalName" {
+        warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+    }
+}
+
+fn ingress(object: &Value, warnings: &mut Vec<String>) {
+    const CLASS: &str = "kubernetes.io/ingress.class";
+    if !object["metadata"]["annotations"][CLASS].is_null() {
+        warnings.push(format!(
+            "annotation \"{CLASS}\" is deprecated, please use 'spec.ingressClassName' instead"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{on_use, on_write};
+    use crate::find;
+
+    fn warnings(group: &str, plural: &str, object: &Value) -> Vec<String> {
+        on_write(find(group, "v1", plural).unwrap(), object)
+    }
+
+    #[test]
+    fn pods() {
+        let pod = json!({"metadata": {"name": "a.b"}, "spec": {
+            "nodeSelector": {"beta.kubernetes.io/os": "linux"},
+            "imagePullSecrets": [{"name": ""}],
+            "containers": [{
+                "name": "c",
+                "env": [{"name": "A"}, {"name": "A"}],
+                "ports": [{"containerPort": 80}, {"containerPort": 80}],
+                "resources": {"requests": {"memory": "100m"}},
+            }],
+        }});
+        let said = warnings("", "pods", &pod);
+        assert_eq!(said.len(), 6, "{said:#?}");
+        let sound = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c",
+            "ports": [{"containerPort": 80}, {"containerPort": 80, "protocol": "UDP"}],
+            "resources": {"requests": {"memory": "1Gi", "cpu": "100m"}}}]}});
+        assert!(warnings("", "pods", &sound).is_empty());
+    }
+
+    #[test]
+    fn other_kinds() {
+        let claim = json!({"spec": {"resources": {"requests": {"storage": "100m"}}}});
+        assert_eq!(warnings("", "persistentvolumeclaims", &claim).len(), 1);
+        let ingress = json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "x"}}});
+        assert_eq!(warnings("networking.k8s.io", "ingresses", &ingress).len(), 1);
+        assert!(on_use(find("", "v1", "endpoints").unwrap()).is_some());
+        assert!(on_use(find("", "v1", "pods").unwrap()).is_none());
+    }
+}
