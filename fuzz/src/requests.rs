@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::authentication::Authenticator;
 use api::authority::{Authority, Holder};
-use api::{Config, Server, User};
+use api::{Config, SecurityConfig, Server, User};
 use http::Request;
 use kube::Client;
 use kube::client::Body;
@@ -86,6 +86,11 @@ impl Fed {
             )?,
             authority: authority.certificate_path(),
             authenticator: Authenticator::default(),
+            security: SecurityConfig {
+                signing_keys: authority.service_account_keys()?,
+                encryption_key: Some(authority.encryption_key()?),
+                ..SecurityConfig::default()
+            },
         };
         let store = Embedded::open(&directory.path().join("store"), Options::default())?;
         let server = runtime.block_on(Server::build(config, store as Arc<dyn store::Store>))?;

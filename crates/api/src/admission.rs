@@ -25,7 +25,6 @@ use kinds::Kind;
 use kinds::status::Failure;
 use serde_json::Value;
 
-use crate::authentication::User;
 use crate::call::Call;
 use crate::context::Context;
 use crate::lister::Lister;
@@ -39,25 +38,12 @@ pub(crate) enum Operation {
     Create,
     Update,
     Delete,
-    Connect,
-}
-
-impl Operation {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "CREATE",
-            Self::Update => "UPDATE",
-            Self::Delete => "DELETE",
-            Self::Connect => "CONNECT",
-        }
-    }
 }
 
 /// One write on its way through the chain.
 #[derive(Debug)]
 pub(crate) struct Review<'a> {
     pub(crate) context: &'a Context,
-    pub(crate) user: &'a User,
     pub(crate) kind: &'a Kind,
     pub(crate) subresource: Option<&'a str>,
     pub(crate) operation: Operation,
@@ -65,8 +51,6 @@ pub(crate) struct Review<'a> {
     /// The name in the path; a create's is in the object.
     path_name: &'a str,
     pub(crate) dry_run: bool,
-    /// `CreateOptions` and their kin, as webhooks are told.
-    pub(crate) options: Value,
     /// As it is to be; null for deletions.
     pub(crate) object: Value,
     /// As it is; null for creates.
@@ -81,14 +65,12 @@ impl<'a> Review<'a> {
     pub(crate) fn new(call: &'a Call, operation: Operation, dry_run: bool) -> Self {
         Self {
             context: &call.context,
-            user: &call.user,
             kind: &call.path.kind,
             subresource: call.path.subresource.as_deref(),
             operation,
             namespace: call.namespace(),
             path_name: call.path.name(),
             dry_run,
-            options: Value::Null,
             object: Value::Null,
             old: Value::Null,
             warnings: Vec::new(),

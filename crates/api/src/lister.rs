@@ -141,11 +141,6 @@ impl Lister {
         tokio::time::timeout(patience, search).await.ok().flatten()
     }
 
-    /// A number that changes with the content.
-    pub(crate) fn revision(&self) -> u64 {
-        *self.position.borrow()
-    }
-
     async fn catch_up(&self) {
         let wanted = self.written.load(Ordering::Relaxed);
         if *self.position.borrow() >= wanted {

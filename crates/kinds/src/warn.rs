@@ -22,7 +22,9 @@ const RENAMED_LABELS: &[(&str, &str, &str)] = &[
 pub fn on_use(kind: &Kind) -> Option<&'static str> {
     match (kind.group, kind.kind) {
         ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
-        ("", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ("", "Endpoints") => {
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        }
         _ => None,
     }
 }
@@ -108,7 +110,8 @@ fn label(path: &str, key: &str, warnings: &mut Vec<String>) {
 /// The status of an indexed job lists what failed, and has room for so much only.
 fn job(spec: &Value, warnings: &mut Vec<String>) {
     let count = |field: &str| spec[field].as_i64().unwrap_or_default();
-    if spec["completionMode"] == "Indexed" && count("completions") > 100_000 && count("parallelism") > 10_000 {
+    if spec["completionMode"] == "Indexed" && count("completions") > 100_000 && count("parallelism") > 10_000
+    {
         let warning = "spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher \
                        than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes \
                        fail";

@@ -55,7 +55,11 @@ const FIXED: &[(&str, &str, &[&str])] = &[
     ("rbac.authorization.k8s.io", "RoleBinding", &["roleRef"]),
     ("resource.k8s.io", "ResourceClaim", &["spec"]),
     ("resource.k8s.io", "ResourceClaimTemplate", &["spec"]),
-    ("storage.k8s.io", "CSIDriver", &["spec.attachRequired", "spec.fsGroupPolicy", "spec.volumeLifecycleModes"]),
+    (
+        "storage.k8s.io",
+        "CSIDriver",
+        &["spec.attachRequired", "spec.fsGroupPolicy", "spec.volumeLifecycleModes"],
+    ),
     ("storage.k8s.io", "CSIStorageCapacity", &["nodeTopology", "storageClassName"]),
     ("storage.k8s.io", "StorageClass", &["volumeBindingMode"]),
     ("storage.k8s.io", "VolumeAttachment", &["spec"]),

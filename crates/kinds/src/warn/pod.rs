@@ -31,7 +31,11 @@ pub(super) fn template(prefix: &str, template: &Value, warnings: &mut Vec<String
     affinity(&format!("{path}.affinity"), &spec["affinity"], warnings);
     for (index, constraint) in list(spec, "topologySpreadConstraints") {
         let path = format!("{path}.topologySpreadConstraints[{index}]");
-        label(&format!("{path}.topologyKey"), constraint["topologyKey"].as_str().unwrap_or_default(), warnings);
+        label(
+            &format!("{path}.topologyKey"),
+            constraint["topologyKey"].as_str().unwrap_or_default(),
+            warnings,
+        );
         if constraint["labelSelector"].is_null() {
             warnings.push(format!("{path}.labelSelector: {NULL_SELECTOR}"));
         }
@@ -75,9 +79,11 @@ fn affinity(path: &str, affinity: &Value, warnings: &mut Vec<String>) {
     const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
     for name in ["podAffinity", "podAntiAffinity"] {
         let (path, rules) = (format!("{path}.{name}"), &affinity[name]);
-        let required = list(rules, REQUIRED).map(|(index, term)| (format!("{path}.{REQUIRED}[{index}]"), term));
-        let preferred = list(rules, PREFERRED)
-            .map(|(index, term)| (format!("{path}.{PREFERRED}[{index}].podAffinityTerm"), &term["podAffinityTerm"]));
+        let required =
+            list(rules, REQUIRED).map(|(index, term)| (format!("{path}.{REQUIRED}[{index}]"), term));
+        let preferred = list(rules, PREFERRED).map(|(index, term)| {
+            (format!("{path}.{PREFERRED}[{index}].podAffinityTerm"), &term["podAffinityTerm"])
+        });
         for (path, term) in required.chain(preferred) {
             if term["labelSelector"].is_null() {
                 warnings.push(format!("{path}.labelSelector: {NULL_SELECTOR}"));
@@ -89,8 +95,8 @@ fn affinity(path: &str, affinity: &Value, warnings: &mut Vec<String>) {
     let path = format!("{path}.nodeAffinity");
     let required = list(&node[REQUIRED], "nodeSelectorTerms")
         .map(|(index, term)| (format!("{path}.{REQUIRED}.nodeSelectorTerms[{index}]"), term));
-    let preferred =
-        list(node, PREFERRED).map(|(index, term)| (format!("{path}.{PREFERRED}[{index}].preference"), &term["preference"]));
+    let preferred = list(node, PREFERRED)
+        .map(|(index, term)| (format!("{path}.{PREFERRED}[{index}].preference"), &term["preference"]));
     for (path, term) in required.chain(preferred) {
         for (index, expression) in list(term, "matchExpressions") {
             let key = expression["key"].as_str().unwrap_or_default();
@@ -115,7 +121,8 @@ fn container(path: &str, container: &Value, warnings: &mut Vec<String>) {
         let given = variable["value"].as_str().unwrap_or_default();
         // What builds on the value before it means to come later.
         if named.contains(&name) && !given.contains(&format!("$({name})")) {
-            let why = format!("hides previous definition of \"{name}\", which may be dropped when using apply");
+            let why =
+                format!("hides previous definition of \"{name}\", which may be dropped when using apply");
             warnings.push(format!("{path}.env[{index}]: {why}"));
         }
         named.push(name);
