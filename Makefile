@@ -46,6 +46,14 @@ bench: packages packages-test ## Run the benchmarks; each prints its figure besi
 	cargo build --release --locked --package bench --package crest
 	@sh bench/run.sh
 
+.PHONY: clients
+clients: build packages-test ## Run the own test suites of other clients (kr8s, kopf) against a cluster of its own
+	$(SUDO) env "PATH=$$PATH" sh scripts/clients.sh $(CREST) kr8s kopf
+
+.PHONY: fuzz
+fuzz: packages ## Feed bad input to every parser and handler, ten minutes each; SECONDS=60 for one
+	cargo run --release --locked --package fuzz -- --seconds $(or $(SECONDS),600)
+
 .PHONY: packages packages-test packages-demo
 packages:
 	@sh scripts/packages.sh build run
