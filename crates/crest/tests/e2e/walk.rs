@@ -5,6 +5,7 @@
 //! ? command      is tried again until it succeeds and says what is expected, for a minute
 //! ~ text         the output has it     !~ text        the output has it not
 //! @1.30          the next command needs this version or a newer one
+//! @later         the next command does not work yet, and is left out
 //! ```
 //! `$T` is a folder of the walk's own. Lines that begin with two blanks belong to the command above.
 
@@ -62,6 +63,7 @@ fn steps(walk: &str) -> Vec<Step<'_>> {
             ("~", Some(step)) => step.has.push(rest),
             ("!~", Some(step)) => step.has_not.push(rest),
             ("", Some(step)) => writeln!(step.command, "\n{}", &line[2..]).unwrap(),
+            ("@later", _) => since = u32::MAX,
             _ => since = mark.strip_prefix("@1.").and_then(|minor| minor.parse().ok()).expect("a version"),
         }
     }
