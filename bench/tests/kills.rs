@@ -1,7 +1,5 @@
 //! A short run of what `server_kills` does 200 times.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "what is unexpected here fails the test")]
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_loses_nothing_and_repeats_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// What a target likes to eat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Diet {
+pub(crate) enum Diet {
     /// Objects and patches as JSON.
     Documents,
     /// Selectors, quantities, paths: lines of text.

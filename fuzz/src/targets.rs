@@ -8,7 +8,7 @@ use crate::requests;
 use crate::seeds::Diet;
 
 /// Takes one input; a panic is a finding.
-pub type Mouth = Box<dyn FnMut(&[u8])>;
+pub(crate) type Mouth = Box<dyn FnMut(&[u8])>;
 
 /// Something that must survive any input.
 #[derive(Debug)]

@@ -1,10 +1,6 @@
 //! Every target for a little while at every change; `CREST_FUZZ_SECONDS` says for how long all of them together.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::disallowed_methods,
-    reason = "clippy knows tests only by their attribute"
-)]
+#![expect(clippy::disallowed_methods, reason = "clippy knows tests only by their attribute")]
 
 use std::time::Duration;
 

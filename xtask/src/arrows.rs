@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 
 /// A room and the rooms that it may import, tests included.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("kit", &[]),
     ("store", &["kit"]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("control", &["kit", "model", "sigma", "fuxi"]),
     ("agent", &["kit", "model", "level0", "pouch", "fuxi"]),
     ("bench", ALL),
+    ("fuzz", ALL),
     ("crest", ALL),
 ];
 
@@ -34,7 +35,8 @@ const TEST_ARROWS: [(&str, &[&str]); 2] =
 pub(crate) fn faults(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     for (room, allowed) in ARROWS {
-        let manifest = if room == "bench" { root.join("bench") } else { root.join("crates").join(room) };
+        let manifest =
+            if matches!(room, "bench" | "fuzz") { root.join(room) } else { root.join("crates").join(room) };
         let manifest = manifest.join("Cargo.toml");
         let text = fs::read_to_string(&manifest)
             .with_context(|| format!("cannot read the manifest of `{room}`: `{}`", manifest.display()))?;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use api::User;
 use api::authority::{Authority, Holder};
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, LogParams, PostParams};
 use kube::runtime::wait::{Condition, await_condition};
 use kube::{Api, Client};
@@ -99,6 +99,10 @@ impl Host {
         let agent_client = server.client(&User::node(NODE));
         let token = CancellationToken::new();
         kit::task::spawn("api", server.run(token.clone()));
+        // No controller runs here that would make the account, or publish the authority beside its tokens.
+        let account = json!({ "metadata": { "name": "default" }, "automountServiceAccountToken": false });
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
+        accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await.unwrap();
         let cgroup = format!("crest-test-{}", std::process::id());
         let engine = pouch::Engine::build(engine_config(home, &cgroup)).await.unwrap();
         let stop = token.clone();

@@ -65,7 +65,7 @@ impl<'a> Review<'a> {
     pub(crate) fn new(call: &'a Call, operation: Operation, dry_run: bool) -> Self {
         Self {
             context: &call.context,
-            kind: &call.path.kind,
+            kind: call.path.kind,
             subresource: call.path.subresource.as_deref(),
             operation,
             namespace: call.namespace(),
@@ -92,7 +92,7 @@ impl<'a> Review<'a> {
     pub(crate) fn of_delete(call: &'a Call, path: &'a ObjectPath, old: Value, dry_run: bool) -> Self {
         let review = Self::new(call, Operation::Delete, dry_run);
         let namespace = path.namespace.as_deref().unwrap_or_default();
-        Self { old, kind: &path.kind, namespace, path_name: path.name(), subresource: None, ..review }
+        Self { old, kind: path.kind, namespace, path_name: path.name(), subresource: None, ..review }
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -78,6 +78,7 @@ impl Target {
     }
 }
 
+#[expect(clippy::fn_params_excessive_bools, reason = "what a request says of itself")]
 fn object_verb(method: &Method, named: bool, watches: bool) -> &'static str {
     match *method {
         Method::POST => "create",

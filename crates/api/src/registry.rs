@@ -76,12 +76,12 @@ impl Attempts<'_> {
     /// The object as it stands now.
     pub(crate) async fn read(&mut self) -> Result<Found, Failure> {
         let path = self.path;
-        self.left = self.left.checked_sub(1).ok_or_else(|| Failure::stale(&path.kind, path.name()))?;
+        self.left = self.left.checked_sub(1).ok_or_else(|| Failure::stale(path.kind, path.name()))?;
         let entry = match (self.registry.entry(path).await, self.removing.take()) {
             (Err(failure), Some(object)) if failure.code() == 404 => return Ok(Found::Gone(object)),
             (entry, _) => entry?,
         };
-        let current = record::decode(&path.kind, &entry)?;
+        let current = record::decode(path.kind, &entry)?;
         self.entry = Some(entry);
         Ok(Found::Object(current))
     }

@@ -12,12 +12,12 @@ mod apply;
 mod check;
 mod compare;
 mod entries;
+mod field_type;
 mod fields;
 mod merge;
 mod prune;
 mod remove;
 mod set;
-mod types;
 
 use serde_json::{Map, Value};
 
@@ -26,8 +26,8 @@ pub use apply::{Applied, apply};
 use crate::Kind;
 use compare::Comparison;
 use entries::{Entries, Entry, Manager, Operation};
+use field_type::Type;
 use set::FieldSet;
-use types::Type;
 
 /// Who writes, how and when.
 #[derive(Clone, Copy, Debug)]
@@ -142,11 +142,12 @@ pub fn scale(kind: &Kind, writer: &Writer<'_>, current: &Value, new: &mut Value)
 
 /// Whether two objects differ at most in the times of their managers.
 pub fn differ_in_times_only(new: &Value, current: &Value) -> bool {
-    fn parts(object: &Value) -> Option<(&Map<String, Value>, &Map<String, Value>)> {
+    type Fields = Map<String, Value>;
+    fn parts(object: &Value) -> Option<(&Fields, &Fields)> {
         let object = object.as_object()?;
         Some((object, object.get("metadata")?.as_object()?))
     }
-    fn same(new: &Map<String, Value>, current: &Map<String, Value>, but: &str) -> bool {
+    fn same(new: &Fields, current: &Fields, but: &str) -> bool {
         let others = |fields: &Map<String, Value>| fields.keys().filter(|name| *name != but).count();
         others(new) == others(current)
             && new.iter().all(|(name, value)| name == but || current.get(name) == Some(value))

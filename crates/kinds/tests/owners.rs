@@ -3,12 +3,12 @@
 //!
 //! The recordings lie beside the repository or where `CREST_GOLDEN` says; without them the test says so and ends.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "the helpers of a test are a test")]
+#![expect(clippy::unwrap_used, reason = "the helpers of a test are a test")]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use expect_test::expect;
+use expect_test::expect_file;
 use kinds::managed::{Writer, update};
 use serde_json::{Map, Value};
 
@@ -80,94 +80,5 @@ fn creators_own_what_they_own_in_kubernetes() {
     assert!(objects.len() > 100, "{} objects", objects.len());
     let found: BTreeSet<String> = objects.into_iter().flat_map(differences).collect();
     let lines: Vec<String> = found.into_iter().collect();
-    expect![[r#"
-        + CertificateSigningRequest/f:spec/f:extra/.
-        + CertificateSigningRequest/f:spec/f:extra/f:authentication.kubernetes.io/credential-id
-        + CertificateSigningRequest/f:spec/f:groups
-        + CertificateSigningRequest/f:spec/f:request
-        + CertificateSigningRequest/f:spec/f:signerName
-        + CertificateSigningRequest/f:spec/f:usages
-        + CertificateSigningRequest/f:spec/f:username
-        + ControllerRevision/f:data/.
-        + ControllerRevision/f:data/f:a
-        + Event/f:deprecatedSource
-        + Event/f:reportingComponent
-        + Event/f:reportingInstance
-        + Job/f:metadata/f:labels/.
-        + Job/f:metadata/f:labels/f:batch.kubernetes.io/controller-uid
-        + Job/f:metadata/f:labels/f:batch.kubernetes.io/job-name
-        + Job/f:metadata/f:labels/f:controller-uid
-        + Job/f:metadata/f:labels/f:job-name
-        + Job/f:spec/f:selector
-        + Job/f:spec/f:template/f:metadata/f:labels/.
-        + Job/f:spec/f:template/f:metadata/f:labels/f:batch.kubernetes.io/controller-uid
-        + Job/f:spec/f:template/f:metadata/f:labels/f:batch.kubernetes.io/job-name
-        + Job/f:spec/f:template/f:metadata/f:labels/f:controller-uid
-        + Job/f:spec/f:template/f:metadata/f:labels/f:job-name
-        + Namespace/f:spec/f:finalizers
-        + Node/f:spec/f:taints
-        + PersistentVolume/f:metadata/f:finalizers/.
-        + PersistentVolume/f:metadata/f:finalizers/v:"kubernetes.io/pv-protection"
-        + PersistentVolumeClaim/f:metadata/f:finalizers/.
-        + PersistentVolumeClaim/f:metadata/f:finalizers/v:"kubernetes.io/pvc-protection"
-        + PersistentVolumeClaim/f:spec/f:storageClassName
-        + Pod/f:metadata/f:annotations/.
-        + Pod/f:metadata/f:annotations/f:kubernetes.io/limit-ranger
-        + Pod/f:spec/f:containers/k/f:resources/.
-        + Pod/f:spec/f:containers/k/f:resources/f:limits/.
-        + Pod/f:spec/f:containers/k/f:resources/f:limits/f:cpu
-        + Pod/f:spec/f:containers/k/f:resources/f:limits/f:memory
-        + Pod/f:spec/f:containers/k/f:resources/f:requests/.
-        + Pod/f:spec/f:containers/k/f:resources/f:requests/f:cpu
-        + Pod/f:spec/f:containers/k/f:resources/f:requests/f:memory
-        + Pod/f:spec/f:containers/k/f:volumeMounts/.
-        + Pod/f:spec/f:containers/k/f:volumeMounts/k/.
-        + Pod/f:spec/f:containers/k/f:volumeMounts/k/f:mountPath
-        + Pod/f:spec/f:containers/k/f:volumeMounts/k/f:name
-        + Pod/f:spec/f:containers/k/f:volumeMounts/k/f:readOnly
-        + Pod/f:spec/f:imagePullSecrets/.
-        + Pod/f:spec/f:imagePullSecrets/k
-        + Pod/f:spec/f:preemptionPolicy
-        + Pod/f:spec/f:priority
-        + Pod/f:spec/f:serviceAccount
-        + Pod/f:spec/f:serviceAccountName
-        + Pod/f:spec/f:tolerations
-        + Pod/f:spec/f:volumes/.
-        + Pod/f:spec/f:volumes/k/.
-        + Pod/f:spec/f:volumes/k/f:name
-        + Pod/f:spec/f:volumes/k/f:projected/.
-        + Pod/f:spec/f:volumes/k/f:projected/f:defaultMode
-        + Pod/f:spec/f:volumes/k/f:projected/f:sources
-        + ResourceClaim/f:spec/f:devices/.
-        + Role
-        + SelfSubjectAccessReview/f:status/f:allowed
-        + SelfSubjectAccessReview/f:status/f:reason
-        + Service/f:spec/f:clusterIP
-        + Service/f:spec/f:clusterIPs
-        + Service/f:spec/f:healthCheckNodePort
-        + Service/f:spec/f:ipFamilies
-        + Service/f:spec/f:ipFamilyPolicy
-        + Service/f:spec/f:ports/k/f:nodePort
-        + StatefulSet/f:spec/f:serviceName
-        + SubjectAccessReview/f:status/f:allowed
-        + SubjectAccessReview/f:status/f:reason
-        + TokenReview/f:status/f:audiences
-        + TokenReview/f:status/f:authenticated
-        + TokenReview/f:status/f:error
-        + TokenReview/f:status/f:user
-        + TokenReview/f:status/f:user/.
-        + TokenReview/f:status/f:user/f:extra/.
-        + TokenReview/f:status/f:user/f:extra/f:authentication.kubernetes.io/credential-id
-        + TokenReview/f:status/f:user/f:groups
-        + TokenReview/f:status/f:user/f:uid
-        + TokenReview/f:status/f:user/f:username
-        - CSINode/f:spec/f:drivers
-        - ClusterRole/f:rules
-        - ControllerRevision/f:data
-        - EndpointSlice/f:endpoints
-        - EndpointSlice/f:ports
-        - Pod/f:spec/f:containers/k/f:resources
-        - Role/f:rules
-        - ValidatingAdmissionPolicyBinding/f:spec/f:validationActions/."#]]
-    .assert_eq(&lines.join("\n"));
+    expect_file!["owners/differences.txt"].assert_eq(&(lines.join("\n") + "\n"));
 }

@@ -144,7 +144,7 @@ async fn charge(review: &Review<'_>, quota: &Value, more: &Amounts, is_trial: bo
 
 fn path(kind: &'static Kind, quota: &Value) -> ObjectPath {
     ObjectPath {
-        kind: kind.into(),
+        kind,
         namespace: Some(object::namespace(quota).to_owned()),
         name: Some(object::name(quota).to_owned()),
         subresource: None,

@@ -65,7 +65,7 @@ pub enum ProviderError {
     #[error("the issuer `{issuer}` is no https URL")]
     Issuer { issuer: String },
     #[error("cannot load the authority of the issuer `{issuer}`")]
-    Authority { issuer: String, source: TlsError },
+    Authority { issuer: String, source: Box<TlsError> },
 }
 
 /// Why an identity token is not believed.
@@ -121,7 +121,7 @@ impl Provider {
             return Err(ProviderError::Issuer { issuer });
         }
         let tls = kit::tls::client(None, &config.authority)
-            .map_err(|source| ProviderError::Authority { issuer, source })?;
+            .map_err(|source| ProviderError::Authority { issuer, source: Box::new(source) })?;
         Ok(Self { config: config.clone(), tls, keys: Mutex::default() })
     }
 

@@ -92,7 +92,7 @@ async fn of_service(call: &Call, service: &Value, target: &Target) -> Result<Ups
     let ports = service["spec"]["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
     let wanted = ports.iter().find(|port| match target.port.as_str() {
         "" => ports.len() == 1,
-        text => port["name"] == *text || port["port"].to_string() == text,
+        text => port["name"] == *text || text.parse() == Ok(port["port"].as_u64().unwrap_or_default()),
     });
     let Some(wanted) = wanted else {
         return Err(Failure::unavailable(format!(

@@ -29,7 +29,8 @@ async fn answers_are_as_recorded() {
         println!("skipped: no recorded cases; set CREST_GOLDEN to the folder of `replay.py` and `cases`");
         return;
     };
-    let only = std::env::var("CREST_GOLDEN_ONLY").unwrap_or_else(|_| "*".to_owned());
+    let only = std::env::var_os("CREST_GOLDEN_ONLY");
+    let only = only.map_or_else(|| "*".to_owned(), |only| only.to_string_lossy().into_owned());
     let wanted = |group: &str| {
         let pattern = only.split('/').next().unwrap_or_default();
         pattern.contains('*') || pattern == group

@@ -9,6 +9,7 @@ use api::authority::{Authority, Holder};
 use api::{Config, Server, User};
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use kit::tls::PairPaths;
+use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use store::embedded::{Embedded, Options};
@@ -62,10 +63,19 @@ impl Cluster {
         let client = server.client(&User::new("kubernetes-admin", ["system:masters"]));
         let token = CancellationToken::new();
         kit::task::spawn("api", server.run(token.clone()));
-        // No controller runs here that would make the account of the namespace's Pods.
+        // No controller runs here that would make the account of the namespace's Pods; another server on the same
+        // store may have done so.
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
-        let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
-        accounts.create(&kube::api::PostParams::default(), &account).await.unwrap();
+        let account: ServiceAccount =
+            serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
+        accounts
+            .entry("default")
+            .await
+            .unwrap()
+            .or_insert(|| account)
+            .commit(&PostParams::default())
+            .await
+            .unwrap();
         Self { client, authority, address, directory, token }
     }
 

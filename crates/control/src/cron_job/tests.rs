@@ -122,7 +122,7 @@ fn time_zones_and_periods() {
         "",
         "2026-03-01T04:00:00Z",
         expect![[r#"
-            create c-29538930 for 2026-03-01T03:00:00Z
+            create c-29538900 for 2026-03-01T03:00:00Z
             next in Some(1800s)"#]],
     );
     check(json!({ "schedule": "0 0 30 2 *" }), "", "2026-03-01T04:00:00Z", expect!["next in None"]);

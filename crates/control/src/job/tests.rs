@@ -88,7 +88,7 @@ fn as_many_pods_as_parallelism_and_the_rest_of_the_work_allow() {
         (json!({ "parallelism": 1, "completions": 1 }), json!({})),
         "a=Succeeded",
         expect![[r#"
-        create 0 [], delete [], turn Some(Completed)
+        create 0 [], delete [], turn Some(Completed(AllDone))
         active None succeeded Some(1) failed None indexes None
         again None, expired false"#]],
     );
@@ -246,7 +246,7 @@ fn a_work_queue_is_done_when_one_ended_well_and_the_others_are_out() {
         (json!({ "parallelism": 2 }), json!({})),
         "a=Succeeded b=Succeeded",
         expect![[r#"
-        create 0 [], delete [], turn Some(Completed)
+        create 0 [], delete [], turn Some(Completed(AllDone))
         active None succeeded Some(2) failed None indexes None
         again None, expired false"#]],
     );

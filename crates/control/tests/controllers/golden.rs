@@ -64,7 +64,8 @@ fn compare(group: &str, passed: [usize; 2]) {
 }
 
 fn only() -> String {
-    std::env::var("CREST_GOLDEN_ONLY").unwrap_or_else(|_| "*".to_owned())
+    let only = std::env::var_os("CREST_GOLDEN_ONLY");
+    only.map_or_else(|| "*".to_owned(), |only| only.to_string_lossy().into_owned())
 }
 
 fn repository() -> &'static Path {

@@ -1,6 +1,11 @@
 //! The controllers against the real API server, in one process. A task of the test plays the kubelet.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so at once")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says so at once"
+)]
 
 mod batch;
 mod golden;

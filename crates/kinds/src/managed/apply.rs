@@ -5,8 +5,8 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 use super::entries::{self, Entries, Entry, Manager, Operation};
+use super::field_type::Type;
 use super::set::FieldSet;
-use super::types::Type;
 use super::{Writer, check, compare, difference, fields, merge, prune, reset, set_managed_fields};
 use crate::status::Failure;
 use crate::{Kind, decode};

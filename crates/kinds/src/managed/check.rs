@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::field_type::{Form, ItemError, Keys, Scalar, Type};
 use super::set::shown;
-use super::types::{Form, ItemError, Keys, Scalar, Type};
 
 /// Why a configuration does not fit, and where.
 #[derive(Debug, thiserror::Error)]

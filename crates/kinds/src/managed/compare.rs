@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::field_type::{FieldType, Form, Keys, Type};
 use super::set::{self, Element, FieldSet};
-use super::types::{FieldType, Form, Keys, Type};
 
 /// The difference between two states of a value.
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::field_type::{Form, Keys, Type};
 use super::set::{self, FieldSet};
-use super::types::{Form, Keys, Type};
 
 /// All fields of an object. An object that holds another one is not among them, unless it is empty or stands in a list
 /// or map: those have no parts that would be enough to keep them.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::field_type::{Form, Keys, Type};
 use super::set::Element;
-use super::types::{Form, Keys, Type};
 
 /// `live` with `applied` laid over it. Lists whose items can be told apart keep the applied order, with the other items
 /// where they stood.

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::entries::Entries;
+use super::field_type::Type;
 use super::fields::{stated, with_named};
 use super::remove;
 use super::set::FieldSet;
-use super::types::Type;
 
 /// Who owned what before and after.
 pub(crate) struct Owned<'a> {

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::field_type::{Form, Keys, Type};
 use super::set::{self, FieldSet};
-use super::types::{Form, Keys, Type};
 
 /// `object` without the fields of `gone`; what is left empty by that goes as well.
 pub(crate) fn fields(root: Type<'_>, object: Value, gone: &FieldSet) -> Value {

@@ -38,36 +38,7 @@ const REASONS: &[&str] = &["Forbidden", "Invalid", "RequestEntityTooLarge", "Una
 
 fn rules(kind: &Kind) -> Rules {
     match (kind.group, kind.kind) {
-        ("", "PersistentVolume") => &[
-            ("spec.accessModes", Required),
-            ("spec.persistentVolumeReclaimPolicy", OneOf(&["Delete", "Recycle", "Retain"])),
-            ("spec.volumeMode", OneOf(&["Block", "Filesystem"])),
-            ("spec.storageClassName", Subdomain),
-            ("spec.hostPath.path", Required),
-            ("spec.local.path", Required),
-            ("spec.nfs.server", Required),
-            ("spec.nfs.path", Required),
-            ("spec.csi.driver", Required),
-            ("spec.csi.volumeHandle", Required),
-            ("spec.iscsi.targetPortal", Required),
-            ("spec.iscsi.iqn", Required),
-            ("spec.claimRef.name", PathSegment),
-        ],
-        ("", "PersistentVolumeClaim") => &[
-            ("spec.accessModes", Required),
-            ("spec.selector", LabelSelector),
-            ("spec.storageClassName", Subdomain),
-            ("spec.volumeMode", OneOf(&["Block", "Filesystem"])),
-            ("spec.dataSource.name", Required),
-            ("spec.dataSource.kind", Required),
-            ("spec.dataSourceRef.name", Required),
-            ("spec.dataSourceRef.kind", Required),
-        ],
-        ("", "ReplicationController") => &[
-            ("spec.minReadySeconds", NotNegative),
-            ("spec.selector", Required),
-            ("spec.replicas", NotNegative),
-        ],
+        ("", _) => core(kind),
         ("apps", _) => apps(kind),
         ("batch", "CronJob") => &[
             ("spec.schedule", Required),
@@ -116,6 +87,42 @@ fn rules(kind: &Kind) -> Rules {
             ("spec.spec.devices.requests[].exactly.deviceClassName", Required),
             ("spec.spec.devices.requests[].exactly.deviceClassName", Subdomain),
             ("spec.spec.devices.requests[].exactly.allocationMode", OneOf(&["All", "ExactCount"])),
+        ],
+        _ => &[],
+    }
+}
+
+fn core(kind: &Kind) -> Rules {
+    match kind.kind {
+        "PersistentVolume" => &[
+            ("spec.accessModes", Required),
+            ("spec.persistentVolumeReclaimPolicy", OneOf(&["Delete", "Recycle", "Retain"])),
+            ("spec.volumeMode", OneOf(&["Block", "Filesystem"])),
+            ("spec.storageClassName", Subdomain),
+            ("spec.hostPath.path", Required),
+            ("spec.local.path", Required),
+            ("spec.nfs.server", Required),
+            ("spec.nfs.path", Required),
+            ("spec.csi.driver", Required),
+            ("spec.csi.volumeHandle", Required),
+            ("spec.iscsi.targetPortal", Required),
+            ("spec.iscsi.iqn", Required),
+            ("spec.claimRef.name", PathSegment),
+        ],
+        "PersistentVolumeClaim" => &[
+            ("spec.accessModes", Required),
+            ("spec.selector", LabelSelector),
+            ("spec.storageClassName", Subdomain),
+            ("spec.volumeMode", OneOf(&["Block", "Filesystem"])),
+            ("spec.dataSource.name", Required),
+            ("spec.dataSource.kind", Required),
+            ("spec.dataSourceRef.name", Required),
+            ("spec.dataSourceRef.kind", Required),
+        ],
+        "ReplicationController" => &[
+            ("spec.minReadySeconds", NotNegative),
+            ("spec.selector", Required),
+            ("spec.replicas", NotNegative),
         ],
         _ => &[],
     }

@@ -55,10 +55,10 @@ fn split(
     slices.iter().partition(|slice| keep(slice))
 }
 
-fn split_refs<'a>(
-    slices: Vec<&'a Arc<EndpointSlice>>,
+fn split_refs(
+    slices: Vec<&Arc<EndpointSlice>>,
     keep: impl Fn(&EndpointSlice) -> bool,
-) -> (Vec<&'a Arc<EndpointSlice>>, Vec<&'a Arc<EndpointSlice>>) {
+) -> (Vec<&Arc<EndpointSlice>>, Vec<&Arc<EndpointSlice>>) {
     slices.into_iter().partition(|slice| keep(slice))
 }
 

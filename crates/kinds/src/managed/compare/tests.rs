@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::objects;
 use crate::find;
-use crate::managed::types::Type;
+use crate::managed::field_type::Type;
 
 fn check(plural: &str, old: &Value, new: &Value, expect: Expect) {
     let kind = find(if plural == "deployments" { "apps" } else { "" }, "v1", plural).unwrap();

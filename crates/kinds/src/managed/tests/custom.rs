@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
-use crate::managed::types::Type;
+use crate::managed::field_type::Type;
 use crate::managed::{check, compare, fields, merge};
 
 fn schema() -> Value {
