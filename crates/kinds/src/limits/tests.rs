@@ -64,6 +64,7 @@ fn bounds_of_containers_and_of_the_whole_pod() {
             "minimum cpu usage per Container is 50m.  No request is specified",
             "maximum cpu usage per Container is 1.  No limit is specified",
             "cpu max limit to request ratio per Container is 5, but no request is specified or request is 0",
+            "maximum cpu usage per Pod is 2.  No limit is specified",
         ],
     );
 }
