@@ -91,3 +91,9 @@ pub(crate) fn is_deletion_complete(kind: &str, object: &Value) -> bool {
 pub(crate) fn time(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
+
+/// The items of a list in the spec, to be changed; none where there is no such list.
+pub(crate) fn items_mut<'a>(object: &'a mut Value, list: &str) -> impl Iterator<Item = &'a mut Value> {
+    let items = object.get_mut("spec").and_then(|spec| spec.get_mut(list)?.as_array_mut());
+    items.into_iter().flatten()
+}

@@ -10,7 +10,8 @@ const NOTE: &str = "kubernetes.io/limit-ranger";
 pub fn complete(range: &Value, pod: &mut Value) {
     let mut notes = Vec::new();
     for (list, role) in [("containers", "container"), ("initContainers", "init container")] {
-        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+        let containers = pod.get_mut("spec").and_then(|spec| spec.get_mut(list)?.as_array_mut());
+        for container in containers.into_iter().flatten() {
             for (field, source) in [("requests", "defaultRequest"), ("limits", "default")] {
                 let set = fill(container, field, &defaults(range, source));
                 if !set.is_empty() {

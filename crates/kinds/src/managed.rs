@@ -125,7 +125,9 @@ fn updated(kind: &Kind, writer: &Writer<'_>, mut entries: Entries, difference: C
 /// Scale does not carry any.
 pub fn scale(kind: &Kind, writer: &Writer<'_>, current: &Value, new: &mut Value) {
     update(kind, writer, Some(current), new);
-    let Some(entries) = new["metadata"]["managedFields"].as_array_mut() else { return };
+    let Some(entries) = new.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut) else {
+        return;
+    };
     let before = Entries::parse(&current["metadata"]["managedFields"]).unwrap_or_default();
     let manager = writer.manager(kind, Operation::Update);
     for entry in entries.iter_mut().filter_map(Value::as_object_mut) {

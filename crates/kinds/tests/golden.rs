@@ -231,6 +231,7 @@ fn minimal_objects_are_filled_in_as_there() {
     check(
         "create-minimal",
         expect![[r#"
+            pods "POST": .spec.preemptionPolicy "PreemptLowerPriority" there, null here, .spec.priority 0 there, null here, .spec.serviceAccount "default" there, null here, .spec.serviceAccountName "default" there, null here, .spec.tolerations [{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300},{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}] there, null here
             services-nodeport "POST": .spec.clusterIPs ["<clusterIP>"] there, null here
             services-loadbalancer "POST": .spec.clusterIPs ["<clusterIP>"] there, null here
             persistentvolumes "POST": .metadata.finalizers ["kubernetes.io/pv-protection"] there, null here
@@ -249,6 +250,8 @@ fn invalid_objects_are_refused_for_the_same_causes() {
         "create-invalid",
         expect![[r#"
             pods-ns-mismatch "POST": 400 there, 200 here 
+            pods-uid-on-create "POST": .spec.preemptionPolicy "PreemptLowerPriority" there, null here, .spec.priority 0 there, null here, .spec.serviceAccount "default" there, null here, .spec.serviceAccountName "default" there, null here, .spec.tolerations [{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300},{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}] there, null here
+            pods-termination-grace "POST": .spec.preemptionPolicy "PreemptLowerPriority" there, null here, .spec.priority 0 there, null here, .spec.serviceAccount "default" there, null here, .spec.serviceAccountName "default" there, null here, .spec.tolerations [{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300},{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}] there, null here
             pods-priority-mismatch "POST": 403 there, 200 here 
             pods-runtimeclass-missing "POST": 403 there, 200 here 
             pods-overhead-norc "POST": 403 there, 200 here 
@@ -288,14 +291,18 @@ fn patches_have_the_same_outcome() {
     check(
         "patch",
         expect![[r#"
-        merge-patch "PATCH": 409 there, 200 here 
-        merge-patch "PATCH": causes there {"patch FieldValueInvalid"}, here {}
-        merge-patch "PATCH": causes there {"patch FieldValueInvalid"}, here {}
-        smp-volumes-tolerations "PATCH": 500 there, 400 here unknown patch type: "bogus" is neither `replace`, `delete` nor `merge`
-        smp-primitive-lists "PATCH": 500 there, 200 here 
-        patch-media-types "PATCH": 422 there, 200 here 
-        patch-media-types "PATCH": 422 there, 200 here 
-        patch-media-types "PATCH": 422 there, 200 here 
-    "#]],
+            json-patch-array "POST": .spec.preemptionPolicy "PreemptLowerPriority" there, null here, .spec.priority 0 there, null here, .spec.serviceAccount "default" there, null here, .spec.serviceAccountName "default" there, null here, .spec.tolerations [{"key":"a","operator":"Exists"},{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300},{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}] there, [{"key":"a","operator":"Exists"}] here
+            json-patch-array "PATCH": .spec.preemptionPolicy "PreemptLowerPriority" there, null here, .spec.priority 0 there, null here, .spec.serviceAccount "default" there, null here, .spec.serviceAccountName "default" there, null here, .spec.tolerations [{"key":"a","operator":"Exists"},{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300},{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}] there, [{"key":"a","operator":"Exists"}] here
+            json-patch-array "PATCH": .spec.preemptionPolicy "PreemptLowerPriority" there, null here, .spec.priority 0 there, null here, .spec.serviceAccount "default" there, null here, .spec.serviceAccountName "default" there, null here, .spec.tolerations [{"key":"a","operator":"Exists"},{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300},{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}] there, [{"key":"a","operator":"Exists"}] here
+            json-patch-array "PATCH": .spec.preemptionPolicy "PreemptLowerPriority" there, null here, .spec.priority 0 there, null here, .spec.serviceAccount "default" there, null here, .spec.serviceAccountName "default" there, null here, .spec.tolerations [{"key":"a","operator":"Exists"},{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300},{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}] there, [{"key":"a","operator":"Exists"}] here
+            merge-patch "PATCH": 409 there, 200 here 
+            merge-patch "PATCH": causes there {"patch FieldValueInvalid"}, here {}
+            merge-patch "PATCH": causes there {"patch FieldValueInvalid"}, here {}
+            smp-volumes-tolerations "PATCH": 500 there, 400 here unknown patch type: "bogus" is neither `replace`, `delete` nor `merge`
+            smp-primitive-lists "PATCH": 500 there, 200 here 
+            patch-media-types "PATCH": 422 there, 200 here 
+            patch-media-types "PATCH": 422 there, 200 here 
+            patch-media-types "PATCH": 422 there, 200 here 
+        "#]],
     );
 }

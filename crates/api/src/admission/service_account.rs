@@ -106,7 +106,7 @@ fn automounts(account: &Value, pod: &Value) -> bool {
 fn mount_token(pod: &mut Value, volume: &str) {
     let mut is_needed = false;
     for field in ["initContainers", "containers"] {
-        for container in pod["spec"][field].as_array_mut().into_iter().flatten() {
+        for container in object::items_mut(pod, field) {
             is_needed |= mount(container, volume);
         }
     }

@@ -86,7 +86,7 @@ fn extend(role: &mut Value, line: &str) {
         }),
         _ => return,
     };
-    if let Some(rules) = role["rules"].as_array_mut() {
+    if let Some(rules) = role.get_mut("rules").and_then(Value::as_array_mut) {
         rules.push(rule);
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn keep_all_but_ephemeral_containers(new: &mut Value, old: &Value) {
 pub(super) fn keep_all_but_resources(new: &mut Value, old: &Value) {
     let wanted = object::replace_all_but_managers(new, old);
     for list in ["containers", "initContainers"] {
-        for container in new["spec"][list].as_array_mut().into_iter().flatten() {
+        for container in object::items_mut(new, list) {
             let name = container["name"].clone();
             let mut sized = wanted["spec"][list].as_array().into_iter().flatten();
             let Some(sized) = sized.find(|sized| sized["name"] == name) else { continue };

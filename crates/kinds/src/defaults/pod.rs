@@ -5,22 +5,19 @@ use serde_json::{Map, Value, json};
 
 use super::{existing, fill, fill_zero, items, object};
 
-/// A Pod itself: the template's defaults and what admission adds.
+/// A Pod itself: the template's defaults and a few of its own.
 pub(super) fn pod(fields: &mut Map<String, Value>) {
     let Some(spec) = object(fields, "spec") else { return };
     pod_spec(spec);
     requests_from_limits(spec);
     fill(spec, "enableServiceLinks", true);
-    let account = spec.get("serviceAccount").cloned().unwrap_or_else(|| "default".into());
-    fill_zero(spec, "serviceAccountName", account);
-    if let Some(name) = spec.get("serviceAccountName").cloned() {
-        fill_zero(spec, "serviceAccount", name);
+    // Two names of one field. What a Pod that names no account gets is admission's to say, and not its client's own.
+    for (said, meant) in [("serviceAccount", "serviceAccountName"), ("serviceAccountName", "serviceAccount")]
+    {
+        if let Some(account) = spec.get(said).cloned() {
+            fill_zero(spec, meant, account);
+        }
     }
-    if !spec.contains_key("priorityClassName") {
-        fill(spec, "priority", 0);
-        fill(spec, "preemptionPolicy", "PreemptLowerPriority");
-    }
-    tolerate_for_a_while(spec);
     let class = quality_of_service(spec);
     if let Some(status) = object(fields, "status") {
         fill_zero(status, "phase", "Pending");
@@ -163,25 +160,6 @@ fn requests_from_limits(spec: &mut Map<String, Value>) {
             for (name, quantity) in limits {
                 fill(requests, &name, quantity);
             }
-        }
-    }
-}
-
-/// A Pod outlives short losses of its node.
-fn tolerate_for_a_while(spec: &mut Map<String, Value>) {
-    fill(spec, "tolerations", Vec::<Value>::new());
-    let Some(tolerations) = spec.get_mut("tolerations").and_then(Value::as_array_mut) else { return };
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let tolerated = tolerations.iter().any(|toleration| {
-            let any_key =
-                toleration["key"].as_str().is_none_or(str::is_empty) && toleration["operator"] == "Exists";
-            let any_effect = toleration["effect"].as_str().is_none_or(str::is_empty);
-            (any_key || toleration["key"] == key) && (any_effect || toleration["effect"] == "NoExecute")
-        });
-        if !tolerated {
-            let toleration =
-                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
-            tolerations.push(toleration);
         }
     }
 }

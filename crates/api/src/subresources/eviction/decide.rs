@@ -87,7 +87,7 @@ fn set_condition(status: &mut Value, mut condition: Value) {
     if !status["conditions"].is_array() {
         status["conditions"] = json!([]);
     }
-    let Some(conditions) = status["conditions"].as_array_mut() else { return };
+    let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) else { return };
     match conditions.iter_mut().find(|had| had["type"] == condition["type"]) {
         Some(had) => {
             if had["status"] == condition["status"] {
