@@ -83,10 +83,10 @@ impl ServiceAccounts {
     }
 }
 
-/// Made meanwhile, or the namespace is going away: either way there is nothing to do.
+/// Made meanwhile: there is nothing to do. Any other refusal is tried again; a namespace that has gone is no work then.
 fn unless_there(result: Result<(), ActError>) -> Result<(), ActError> {
     match result {
-        Err(error) if matches!(error.code(), Some(409 | 403 | 404)) => Ok(()),
+        Err(error) if matches!(error.code(), Some(409)) => Ok(()),
         other => other,
     }
 }
