@@ -15,6 +15,7 @@ use crate::feed::Feeds;
 use crate::registry::Registry;
 use crate::security::Security;
 use crate::strategy::Birth;
+use crate::webhook::Webhooks;
 use crate::{audit, authorization};
 
 /// The parts of the server that outlive a request.
@@ -35,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) audit: Option<audit::Log>,
     /// How agents know that it is this server that calls them.
     pub(crate) kubelet_tls: Arc<ClientConfig>,
+    #[expect(dead_code, reason = "conversions and admission are its callers, and come next")]
+    pub(crate) webhooks: Webhooks,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -54,8 +57,10 @@ impl Context {
         let shutdown = CancellationToken::new();
         let feeds = Feeds::new(Arc::clone(&store), shutdown.clone());
         let Parts { addresses, advertised, authenticator, security, audit, kubelet_tls } = parts;
+        let registry = Registry::new(store, shutdown.clone());
         Self {
-            registry: Registry::new(store, shutdown.clone()),
+            webhooks: Webhooks::new(registry.clone()),
+            registry,
             feeds,
             addresses,
             turns: Turns::default(),

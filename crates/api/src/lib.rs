@@ -25,6 +25,7 @@ mod context;
 mod deletion;
 mod documents;
 mod encryption;
+mod endpoints;
 mod feed;
 mod guard;
 mod impersonation;
@@ -42,6 +43,8 @@ mod server;
 mod strategy;
 mod subresources;
 mod verbs;
+#[cfg_attr(not(test), expect(dead_code, reason = "conversions and admission are its callers, and come next"))]
+mod webhook;
 
 pub use admission::addresses::{Ipv4Range, RangeError};
 pub use authentication::User;

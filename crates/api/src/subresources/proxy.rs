@@ -12,11 +12,10 @@ use kinds::status::Failure;
 use kit::Chain;
 use kit::tunnel::Upstream;
 use serde_json::Value;
-use store::Range;
 
 use super::connect;
 use crate::call::Call;
-use crate::{object, record};
+use crate::endpoints;
 
 /// What a name in a path says beside the name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,34 +100,11 @@ async fn of_service(call: &Call, service: &Value, target: &Target) -> Result<Ups
         )));
     };
     let name = wanted["name"].as_str().unwrap_or_default();
-    for slice in slices(call, &target.name).await? {
-        let ready = slice["endpoints"].as_array().into_iter().flatten();
-        let mut ready = ready.filter(|endpoint| endpoint["conditions"]["ready"] != false);
-        let address = ready.next().and_then(|endpoint| endpoint["addresses"][0].as_str());
-        let mut ports = slice["ports"].as_array().into_iter().flatten();
-        let port = ports.find(|port| port["name"].as_str().unwrap_or_default() == name);
-        if let (Some(address), Some(port)) = (address, port) {
-            return plain(address, port["port"].as_u64(), target);
-        }
+    let ready = endpoints::ready(&call.context.registry, call.namespace(), &target.name, name).await?;
+    match ready.into_iter().next() {
+        Some(endpoint) => plain(&endpoint.host, Some(u64::from(endpoint.port)), target),
+        None => Err(Failure::unavailable(format!("no endpoints available for service \"{}\"", target.name))),
     }
-    Err(Failure::unavailable(format!("no endpoints available for service \"{}\"", target.name)))
-}
-
-/// The endpoint slices of a Service.
-async fn slices(call: &Call, service: &str) -> Result<Vec<Value>, Failure> {
-    let kind = kinds::find("discovery.k8s.io", "v1", "endpointslices").ok_or_else(Failure::no_such_path)?;
-    let prefix = format!("{}{}/", kind.storage_prefix(), call.namespace());
-    let page = call.context.registry.range(Range { prefix, ..Range::default() }).await?;
-    let mut found = Vec::new();
-    for entry in &page.entries {
-        let slice = record::decode(kind, entry)?;
-        if slice["metadata"]["labels"]["kubernetes.io/service-name"] == *service
-            && !object::is_being_deleted(&slice)
-        {
-            found.push(slice);
-        }
-    }
-    Ok(found)
 }
 
 fn plain(host: &str, port: Option<u64>, target: &Target) -> Result<Upstream, Failure> {
