@@ -1,5 +1,7 @@
 //! Makes a value conform to its definition: unknown fields go, wrong types are refused, texts get their one form.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Map, Number, Value};
 
@@ -137,7 +139,12 @@ impl Walk {
                 *value = self.quantity(&number.to_string())?;
                 Ok(())
             }
-            (Format::Base64, Value::String(text)) => check_base64(text),
+            (Format::Base64, Value::String(text)) => {
+                if let Cow::Owned(unbroken) = base64(text)? {
+                    *value = unbroken.into();
+                }
+                Ok(())
+            }
             (Format::Time, Value::String(text)) => {
                 *value = format!("{:.0}", time(text)?).into();
                 Ok(())
@@ -212,11 +219,14 @@ fn time(text: &str) -> Result<Timestamp, Mismatch> {
     text.parse().ok().filter(|_| whole).ok_or_else(|| Mismatch::Time(text.to_owned()))
 }
 
-fn check_base64(text: &str) -> Result<(), Mismatch> {
+/// The text without the line breaks that some put into long ones; the bytes it stands for are the same.
+fn base64(text: &str) -> Result<Cow<'_, str>, Mismatch> {
     use base64::DecodeError;
     use base64::engine::{Engine, general_purpose::STANDARD};
-    match STANDARD.decode(text) {
-        Ok(_bytes) => Ok(()),
+    let is_break = |character: char| matches!(character, '\r' | '\n');
+    let text = if text.contains(is_break) { text.replace(is_break, "").into() } else { Cow::from(text) };
+    match STANDARD.decode(&*text) {
+        Ok(_bytes) => Ok(text),
         Err(DecodeError::InvalidByte(offset, _) | DecodeError::InvalidLastSymbol(offset, _)) => {
             Err(Mismatch::Base64(offset))
         }

@@ -91,6 +91,12 @@ fn wrong_types_are_refused_in_the_words_that_clients_know() {
     check(
         "Secret",
         JSON,
+        r#"{"data":{"k":"aGVs\r\nbG8=\n"}}"#,
+        expect![[r#"{"apiVersion":"v1","kind":"Secret","data":{"k":"aGVsbG8="}} []"#]],
+    );
+    check(
+        "Secret",
+        JSON,
         r#"{"data":{"k":"not base64!"}}"#,
         expect![[
             r#"400 Secret in version "v1" cannot be handled as a Secret: illegal base64 data at input byte 3"#
