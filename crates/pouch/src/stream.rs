@@ -1,5 +1,6 @@
 //! Streams to commands, containers and ports: an HTTP server on loopback whose addresses are single-use secrets.
 
+mod channels;
 mod forward;
 mod remote;
 mod server;
@@ -38,9 +39,20 @@ pub(crate) struct Wanted {
 /// What an address stands for.
 #[derive(Clone, Debug)]
 pub(crate) enum Wish {
-    Exec { container: String, command: Vec<String>, streams: Wanted },
-    Attach { container: String, streams: Wanted },
-    PortForward { sandbox: String },
+    Exec {
+        container: String,
+        command: Vec<String>,
+        streams: Wanted,
+    },
+    Attach {
+        container: String,
+        streams: Wanted,
+    },
+    PortForward {
+        sandbox: String,
+        /// Those that are known beforehand; SPDY names its ports stream by stream.
+        ports: Vec<u16>,
+    },
 }
 
 /// The addresses given out.

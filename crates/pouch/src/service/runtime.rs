@@ -237,7 +237,8 @@ impl RuntimeService for Service {
         let sandbox = self.engine.sandbox(&id).filter(|sandbox| sandbox.record.lock().ready);
         let sandbox =
             sandbox.ok_or_else(|| Status::not_found(format!("there is no sandbox `{id}` that is ready")))?;
-        let url = self.offer(Wish::PortForward { sandbox: sandbox.record().id })?;
+        let ports = request.port.iter().filter_map(|port| u16::try_from(*port).ok()).collect();
+        let url = self.offer(Wish::PortForward { sandbox: sandbox.record().id, ports })?;
         answer(cri::PortForwardResponse { url })
     }
 

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::spdy::{self, SpdyError, Stream};
+use super::spdy::{self, SpdyError, Stream, Writer};
 use crate::engine::Engine;
 use crate::engine::sandbox::blocking;
 use crate::spawn::in_thread;
@@ -23,7 +23,7 @@ const BACKLOG: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
-enum ForwardError {
+pub(super) enum ForwardError {
     #[error("the stream names no port")]
     Port,
     #[error("the sandbox is gone")]
@@ -40,9 +40,13 @@ pub(super) async fn serve(
     sandbox: &str,
 ) -> Result<(), SpdyError> {
     let (sender, streams) = mpsc::channel(BACKLOG);
-    let netns = engine.sandbox(sandbox).map(|sandbox| sandbox.record().namespaces.get("network").cloned());
-    let (result, ()) = tokio::join!(spdy::serve(io, sender), pair(streams, netns));
+    let (result, ()) = tokio::join!(spdy::serve(io, sender), pair(streams, network(engine, sandbox)));
     result
+}
+
+/// The sandbox's network, which the host's can be; `None` where there is no such sandbox.
+pub(super) fn network(engine: &Engine, sandbox: &str) -> Option<Option<PathBuf>> {
+    engine.sandbox(sandbox).map(|sandbox| sandbox.record().namespaces.get("network").cloned())
 }
 
 /// Brings the two streams of each request together; ends with the connection, and the forwarding with it.
@@ -78,16 +82,45 @@ async fn forward(data: Stream, error: Option<Stream>, netns: Option<Option<PathB
 }
 
 async fn connect_and_copy(data: Stream, netns: Option<Option<PathBuf>>) -> Result<(), ForwardError> {
-    let port: u16 = data.header("port").and_then(|port| port.parse().ok()).ok_or(ForwardError::Port)?;
-    let netns = netns.ok_or(ForwardError::Sandbox)?;
-    let connected = blocking(move || in_thread(|| connect(netns, port))).await;
-    let stream = connected
-        .and_then(|stream| {
-            stream.set_nonblocking(true)?;
-            tokio::net::TcpStream::from_std(stream)
-        })
-        .map_err(|source| ForwardError::Connect { port, source })?;
-    copy(data, stream).await.map_err(|source| ForwardError::Copy { port, source })
+    let number: u16 = data.header("port").and_then(|port| port.parse().ok()).ok_or(ForwardError::Port)?;
+    Port { number, netns }.connect_and_copy(data.reader, &data.writer).await
+}
+
+/// The way back to whoever asked for a port.
+pub(super) trait Back {
+    /// `false`: nobody is there any more.
+    fn tell(&self, bytes: Bytes) -> impl Future<Output = bool> + Send;
+}
+
+impl Back for Writer {
+    fn tell(&self, bytes: Bytes) -> impl Future<Output = bool> + Send {
+        self.send(bytes)
+    }
+}
+
+/// A port in a sandbox.
+pub(super) struct Port {
+    pub number: u16,
+    pub netns: Option<Option<PathBuf>>,
+}
+
+impl Port {
+    pub(super) async fn connect_and_copy(
+        self,
+        data: mpsc::Receiver<Bytes>,
+        back: &impl Back,
+    ) -> Result<(), ForwardError> {
+        let port = self.number;
+        let netns = self.netns.ok_or(ForwardError::Sandbox)?;
+        let connected = blocking(move || in_thread(|| connect(netns, port))).await;
+        let stream = connected
+            .and_then(|stream| {
+                stream.set_nonblocking(true)?;
+                tokio::net::TcpStream::from_std(stream)
+            })
+            .map_err(|source| ForwardError::Connect { port, source })?;
+        copy(stream, data, back).await.map_err(|source| ForwardError::Copy { port, source })
+    }
 }
 
 /// On a thread that goes into the sandbox's network and never comes back.
@@ -100,10 +133,14 @@ fn connect(netns: Option<PathBuf>, port: u16) -> io::Result<TcpStream> {
         .or_else(|error| connect((Ipv6Addr::LOCALHOST, port).into()).map_err(|_| error))
 }
 
-async fn copy(mut data: Stream, stream: tokio::net::TcpStream) -> io::Result<()> {
+async fn copy(
+    stream: tokio::net::TcpStream,
+    mut data: mpsc::Receiver<Bytes>,
+    back: &impl Back,
+) -> io::Result<()> {
     let (mut reader, mut writer) = stream.into_split();
     let inward = async {
-        while let Some(bytes) = data.reader.recv().await {
+        while let Some(bytes) = data.recv().await {
             writer.write_all(&bytes).await?;
         }
         writer.shutdown().await
@@ -111,7 +148,7 @@ async fn copy(mut data: Stream, stream: tokio::net::TcpStream) -> io::Result<()>
     let outward = async {
         loop {
             let mut buffer = BytesMut::with_capacity(32 * 1024);
-            if reader.read_buf(&mut buffer).await? == 0 || !data.writer.send(buffer.freeze()).await {
+            if reader.read_buf(&mut buffer).await? == 0 || !back.tell(buffer.freeze()).await {
                 return Ok(());
             }
         }

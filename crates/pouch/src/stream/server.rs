@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::spdy::SpdyError;
-use super::{Wanted, Wish, forward, remote, websocket};
+use super::{Wanted, Wish, channels, forward, remote, websocket};
 use crate::engine::Engine;
 
 const SPDY: &str = "SPDY/3.1";
@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What both sides will speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Agreed {
-    WebSocket(&'static str),
+    /// Port forwarding needs no name for its protocol: those who offer none get channels.
+    WebSocket(Option<&'static str>),
     Spdy(&'static str),
 }
 
@@ -97,10 +98,14 @@ async fn run(
     agreed: Agreed,
 ) -> Result<(), SpdyError> {
     match (agreed, wish) {
-        (Agreed::WebSocket(_), Wish::PortForward { sandbox }) => {
+        (Agreed::WebSocket(Some(websocket::TUNNEL)), Wish::PortForward { sandbox, .. }) => {
             forward::serve(websocket::tunnel(io).await, engine, &sandbox).await
         }
-        (Agreed::Spdy(_), Wish::PortForward { sandbox }) => forward::serve(io, engine, &sandbox).await,
+        (Agreed::WebSocket(_), Wish::PortForward { sandbox, ports }) => {
+            channels::serve(io, engine, &sandbox, &ports).await;
+            Ok(())
+        }
+        (Agreed::Spdy(_), Wish::PortForward { sandbox, .. }) => forward::serve(io, engine, &sandbox).await,
         (Agreed::WebSocket(_), wish) => {
             websocket::serve(io, engine, wish).await;
             Ok(())
@@ -125,7 +130,10 @@ fn agree(headers: &HeaderMap, forwards: bool) -> Option<Agreed> {
     if upgrade.eq_ignore_ascii_case("websocket") && headers.contains_key(SEC_WEBSOCKET_KEY) {
         let known: &[&'static str] =
             if forwards { &websocket::FORWARD_PROTOCOLS } else { &websocket::STREAM_PROTOCOLS };
-        return choose(headers, &SEC_WEBSOCKET_PROTOCOL, known).map(Agreed::WebSocket);
+        if forwards && !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+            return Some(Agreed::WebSocket(None));
+        }
+        return choose(headers, &SEC_WEBSOCKET_PROTOCOL, known).map(|known| Agreed::WebSocket(Some(known)));
     }
     if upgrade.eq_ignore_ascii_case(SPDY) {
         let known = if forwards { forward::PROTOCOL } else { remote::PROTOCOL };
@@ -148,7 +156,9 @@ fn switch(request: &HeaderMap, agreed: Agreed) -> Response<Full<Bytes>> {
     match agreed {
         Agreed::WebSocket(protocol) => {
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+            if let Some(protocol) = protocol {
+                headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+            }
             let key = request.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
             if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key)) {
                 headers.insert(SEC_WEBSOCKET_ACCEPT, accept);

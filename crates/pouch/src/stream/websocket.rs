@@ -29,7 +29,9 @@ const CLOSE: u8 = 255;
 /// In order of preference. The fifth version can end the input alone.
 pub(super) const STREAM_PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 /// Port forwarding in SPDY frames inside binary messages.
-pub(super) const FORWARD_PROTOCOLS: [&str; 1] = ["SPDY/3.1+portforward.k8s.io"];
+pub(super) const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+/// In order of preference. The second has channels, as `channels` tells.
+pub(super) const FORWARD_PROTOCOLS: [&str; 2] = [TUNNEL, "v4.channel.k8s.io"];
 
 /// Messages on their way in each direction.
 const BACKLOG: usize = 16;
@@ -55,12 +57,8 @@ pub(super) async fn serve(
     let (outgoing, mut from_session) = mpsc::channel(BACKLOG);
     let receive = async move {
         while let Some(Ok(message)) = receiver.next().await {
-            let incoming = match message {
-                Message::Binary(bytes) => parse(&bytes),
-                Message::Close(_) => return,
-                _ => None,
-            };
-            if let Some(incoming) = incoming {
+            let Some(payload) = payload(message) else { return };
+            if let Some(incoming) = parse(&payload) {
                 // After the session's end only the caller's goodbye is of interest.
                 let _the_session_ended = to_session.send(incoming).await.is_err();
             }
@@ -93,8 +91,20 @@ pub(super) async fn serve(
 }
 
 /// Clients take an end without this code for a broken connection.
-fn goodbye() -> Message {
+pub(super) fn goodbye() -> Message {
     Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }))
+}
+
+/// What a message carries, nothing if it is none of the stream's; `None` when the caller leaves.
+///
+/// Some clients send as text whatever they have as text: what counts is the bytes.
+pub(super) fn payload(message: Message) -> Option<Bytes> {
+    match message {
+        Message::Binary(bytes) => Some(bytes),
+        Message::Text(text) => Some(text.into()),
+        Message::Close(_) => None,
+        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Some(Bytes::new()),
+    }
 }
 
 /// Messages that make no sense are passed over.
@@ -131,11 +141,8 @@ async fn copy(
     let (mut reader, mut writer) = tokio::io::split(bytes);
     let inward = async {
         while let Some(Ok(message)) = receiver.next().await {
-            match message {
-                Message::Binary(bytes) => writer.write_all(&bytes).await?,
-                Message::Close(_) => break,
-                _ => {}
-            }
+            let Some(payload) = payload(message) else { break };
+            writer.write_all(&payload).await?;
         }
         writer.shutdown().await
     };

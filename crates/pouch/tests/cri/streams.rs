@@ -13,9 +13,15 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The daemon's loopback is in its own network namespace: the thread that runs the test goes there.
 async fn open(daemon: &Daemon, url: &str) -> Socket {
+    open_with(daemon, url, Some("v5.channel.k8s.io")).await
+}
+
+async fn open_with(daemon: &Daemon, url: &str, protocol: Option<&'static str>) -> Socket {
     daemon.enter_netns();
     let mut request = url.replace("http://", "ws://").into_client_request().unwrap();
-    request.headers_mut().insert("sec-websocket-protocol", "v5.channel.k8s.io".parse().unwrap());
+    if let Some(protocol) = protocol {
+        request.headers_mut().insert("sec-websocket-protocol", protocol.parse().unwrap());
+    }
     tokio_tungstenite::connect_async(request).await.unwrap().0
 }
 
@@ -54,7 +60,9 @@ async fn input_output_and_exit_code() {
     let id = daemon.launch(&sandbox, shell("main", "while :; do sleep 1; done")).await;
     let url = exec_url(&mut daemon, &id, &["sh", "-c", "cat; echo bad >&2; exit 3"], false).await;
     let mut socket = open(&daemon, &url).await;
-    say(&mut socket, 0, "hello\n").await;
+    say(&mut socket, 0, "hel").await;
+    // As text, which some clients send what they have as text.
+    socket.send(Message::Text("\0lo\n".into())).await.unwrap();
     say(&mut socket, 255, "\0").await;
     let [_, out, err, end] = rest(socket).await;
     assert_eq!((out.as_str(), err.as_str()), ("hello\n", "bad\n"));
@@ -94,4 +102,40 @@ async fn attached_to_a_container() {
     let [_, out, _, end] = rest(socket).await;
     assert_eq!(out, "got it\n");
     assert!(end.contains("Success"), "{end}");
+}
+
+#[tokio::test]
+async fn ports_by_channels() {
+    let mut daemon = Daemon::start().await;
+    let sandbox = daemon.sandbox().await;
+    daemon.launch(&sandbox, shell("main", "echo up; while :; do nc -l -p 8080 -e cat; done")).await;
+    daemon.logged("main", 1).await;
+    // The listener may not be there at the first try, nor between two.
+    for protocol in [None, Some("v4.channel.k8s.io")] {
+        let mut tries = 0..100;
+        loop {
+            assert!(tries.next().is_some(), "the port never opened");
+            let request = cri::PortForwardRequest { pod_sandbox_id: sandbox.clone(), port: vec![8080, 9] };
+            let url = daemon.client.port_forward(request).await.unwrap().into_inner().url;
+            let mut socket = open_with(&daemon, &url, protocol).await;
+            say(&mut socket, 2, "nobody reads this").await;
+            say(&mut socket, 0, "there and back").await;
+            let mut heard: [Vec<u8>; 4] = Default::default();
+            while heard[1].len() <= 2 && (heard[0].len() < 16 || heard[3].len() <= 2) {
+                let Some(Ok(message)) = socket.next().await else { break };
+                let bytes = message.into_data();
+                heard[usize::from(bytes[0])].extend_from_slice(&bytes[1..]);
+            }
+            if heard[1].len() > 2 {
+                continue;
+            }
+            assert_eq!(
+                (&heard[0][..2], &heard[0][2..]),
+                (&8080u16.to_le_bytes()[..], &b"there and back"[..])
+            );
+            let refusal = String::from_utf8_lossy(&heard[3][2..]);
+            assert!(refusal.contains("cannot connect to port 9"), "{refusal}");
+            break;
+        }
+    }
 }
