@@ -423,6 +423,7 @@ fn engine_config(home: &Path, cgroup: &str) -> pouch::Config {
         bridge: "crest0".to_owned(),
         pod_cidr: "10.85.0.0/16".to_owned(),
         nft_table: "crest".to_owned(),
+        mirrors: Vec::new(),
         shim: vec![std::env::current_exe().unwrap().into(), "shim".into()],
         cgroup_root: cgroup.to_owned(),
     }

@@ -66,6 +66,9 @@ struct Place {
     /// Addresses of Services
     #[arg(long, global = true, default_value = "10.96.0.0/16")]
     service_cidr: String,
+    /// Registry to ask first when an image is pulled, as docker.io=localhost:5000 or *=localhost:5000; repeat for more
+    #[arg(long = "registry-mirror", global = true, value_name = "REGISTRY=HOST")]
+    registry_mirrors: Vec<pouch::image::Mirror>,
     /// Folder in which the instance keeps its state
     #[arg(long, global = true, default_value = "/var/lib", hide = true)]
     state_parent: PathBuf,
@@ -207,6 +210,7 @@ impl Cli {
             kubelet_port: place.kubelet_port,
             pod_cidr: place.pod_cidr.clone(),
             service_cidr: place.service_cidr.clone(),
+            registry_mirrors: place.registry_mirrors.clone(),
             state_parent: place.state_parent.clone(),
             run_parent: place.run_parent.clone(),
             own_state_dir: None,

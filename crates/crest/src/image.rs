@@ -16,7 +16,7 @@ pub(crate) fn open(settings: &Settings) -> anyhow::Result<ImageStore> {
     let root = settings.pouch_dir();
     std::fs::create_dir_all(&root)
         .with_context(|| format!("cannot create `{}`; run this as root", root.display()))?;
-    Ok(ImageStore::open(&root)?)
+    Ok(ImageStore::open(&root)?.with_mirrors(settings.registry_mirrors.clone()))
 }
 
 pub(crate) fn execute(settings: &Settings, verb: ImageVerb) -> anyhow::Result<()> {

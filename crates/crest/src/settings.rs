@@ -14,6 +14,8 @@ pub(crate) struct Settings {
     pub(crate) kubelet_port: u16,
     pub(crate) pod_cidr: String,
     pub(crate) service_cidr: String,
+    /// Registries to ask first when an image is pulled.
+    pub(crate) registry_mirrors: Vec<pouch::image::Mirror>,
     /// Folders above the instance's own, `/var/lib` and `/run` unless a test says otherwise.
     pub(crate) state_parent: PathBuf,
     pub(crate) run_parent: PathBuf,

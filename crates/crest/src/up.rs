@@ -75,6 +75,8 @@ fn arguments(settings: &Settings, options: &RunOptions) -> Vec<OsString> {
         ("--run-parent", settings.run_parent.clone().into()),
     ];
     arguments.extend(named.into_iter().flat_map(|(name, value)| [OsString::from(name), value]));
+    let mirrors = settings.registry_mirrors.iter();
+    arguments.extend(mirrors.map(|mirror| format!("--registry-mirror={mirror}").into()));
     arguments
 }
 

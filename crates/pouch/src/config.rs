@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::image::Mirror;
+
 /// One engine on one machine. Two engines on a machine differ in every field but `pod_cidr`'s prefix length.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -18,6 +20,8 @@ pub struct Config {
     pub pod_cidr: String,
     /// The nftables table of the engine's rules.
     pub nft_table: String,
+    /// Registries to ask first when an image is pulled.
+    pub mirrors: Vec<Mirror>,
     /// The command that runs a shim: a program whose `main` calls [`crate::shim::main`] first of all.
     pub shim: Vec<OsString>,
     /// The parent of all cgroups that containers get when their sandbox names none.

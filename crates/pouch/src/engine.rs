@@ -104,7 +104,9 @@ impl Engine {
         let inner = Inner {
             host: Host::probe(),
             cgroups: Hierarchies::detect(),
-            images: ImageStore::open(&config.root).map_err(BuildError::Images)?,
+            images: ImageStore::open(&config.root)
+                .map_err(BuildError::Images)?
+                .with_mirrors(config.mirrors.clone()),
             snapshots: Snapshots::open(&config.root).map_err(BuildError::Snapshots)?,
             network: network.map_err(BuildError::Network)?,
             sandboxes: Mutex::default(),

@@ -17,6 +17,7 @@ pub mod layers;
 pub(crate) mod layout;
 pub mod load;
 pub mod manifest;
+pub mod mirror;
 pub mod progress;
 pub mod pull;
 pub mod reference;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::image::ImageConfiguration;
 
 pub use self::load::LoadError;
+pub use self::mirror::{Mirror, MirrorError};
 pub use self::progress::{Progress, Stage};
 pub use self::pull::{Auth, PullError};
 pub use self::reference::{Reference, ReferenceError};
@@ -77,6 +79,7 @@ pub enum StoreError {
 #[derive(Debug, Clone)]
 pub struct ImageStore {
     layout: Layout,
+    mirrors: Vec<Mirror>,
 }
 
 impl ImageStore {
@@ -84,7 +87,12 @@ impl ImageStore {
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let layout = Layout::new(root);
         layout.create().map_err(|source| StoreError::Open { path: root.to_owned(), source })?;
-        Ok(Self { layout })
+        Ok(Self { layout, mirrors: Vec::new() })
+    }
+
+    /// The same store; what it pulls, it asks these for first.
+    pub fn with_mirrors(self, mirrors: Vec<Mirror>) -> Self {
+        Self { mirrors, ..self }
     }
 
     /// Finds by name, name with digest, id, or the beginning of an id (six digits or more).

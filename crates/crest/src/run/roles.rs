@@ -149,6 +149,7 @@ pub(crate) fn engine_config(settings: &Settings) -> anyhow::Result<pouch::Config
         bridge: settings.bridge(),
         pod_cidr: settings.pod_cidr.clone(),
         nft_table: settings.nft_table(),
+        mirrors: settings.registry_mirrors.clone(),
         shim: vec![program.into_os_string(), "shim".into()],
         cgroup_root: settings.instance.clone(),
     })

@@ -61,6 +61,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         bridge: arguments.bridge,
         pod_cidr: arguments.pod_cidr,
         nft_table: arguments.nft_table,
+        mirrors: Vec::new(),
         shim: vec![program.into(), "shim".into()],
         cgroup_root: arguments.cgroup_root,
     };

@@ -22,6 +22,7 @@ use super::digest::Digest;
 use super::install::{InstallError, Names, install};
 use super::layout::Lock;
 use super::manifest::{self, Document, ManifestError};
+use super::mirror;
 use super::progress::{Forward, Progress, Report, Stage};
 use super::reference::{self, Reference, ReferenceError};
 use super::{Image, ImageStore, StoreError};
@@ -105,16 +106,28 @@ impl ImageStore {
             return Err(PullError::Id { reference: reference.to_owned() });
         }
         let remote = reference::remote(&normal.to_string())?;
-        let pull = Pull {
-            store: self,
-            client: client(&remote),
-            auth: registry_auth(auth),
-            name: normal.to_string(),
-            repository: reference::repository(&remote),
-            remote,
-            progress,
+        let mut routes = mirror::routes(&self.mirrors, &remote).into_iter().peekable();
+        let id = loop {
+            let route = routes.next().unwrap_or_else(|| remote.clone());
+            let pull = Pull {
+                store: self,
+                client: client(&route),
+                // Credentials are for the registry that the image's name says, and for nobody else.
+                auth: registry_auth(auth.clone().filter(|_| route == remote)),
+                name: normal.to_string(),
+                repository: reference::repository(&remote),
+                remote: route,
+                progress,
+            };
+            match pull.run(normal.clone()).await {
+                Ok(id) => break id,
+                Err(error) if routes.peek().is_some() => {
+                    let (mirror, error) = (pull.remote.resolve_registry(), kit::Chain(&error));
+                    tracing::warn!(image = %pull.name, mirror, %error, "Mirror does not give the image");
+                }
+                Err(error) => return Err(error),
+            }
         };
-        let id = pull.run(normal).await?;
         let store = self.clone();
         let collected = blocking(reference, move || store.collect_garbage()).await?;
         if let Err(error) = collected {

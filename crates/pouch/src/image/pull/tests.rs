@@ -101,6 +101,18 @@ async fn an_image_comes_from_a_registry_and_a_broken_download_goes_on() {
     assert!(store.list().unwrap().is_empty());
     assert_eq!(store.pull(&by_digest, None, &()).await.unwrap().references, [""; 0]);
 
+    // A mirror that is away, one that has the image, and the name stays what it was.
+    let dead = format!(
+        "127.0.0.1:{}",
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    );
+    let mirrors = [format!("*={dead}"), format!("docker.io={}", registry.address)];
+    let mirrored = store.clone().with_mirrors(mirrors.iter().map(|text| text.parse().unwrap()).collect());
+    let image = mirrored.pull("team/app:1", None, &()).await.unwrap();
+    assert_eq!(image.references, ["docker.io/team/app:1"]);
+    assert_eq!(image.repo_digests[0], format!("{}/team/app@{}", registry.address, sample.manifest));
+    assert_eq!(image.repo_digests.last().unwrap(), &format!("docker.io/team/app@{}", sample.manifest));
+
     for missing in ["team/app:2", "team/none:1"] {
         let error = store.pull(&format!("{}/{missing}", registry.address), None, &()).await.unwrap_err();
         assert!(error.to_string().starts_with("cannot get the manifest of"), "{error}");
