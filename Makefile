@@ -47,8 +47,8 @@ bench: packages packages-test ## Run the benchmarks; each prints its figure besi
 	@sh bench/run.sh
 
 .PHONY: clients
-clients: build packages-test ## Run the own test suites of other clients (kr8s, kopf) against a cluster of its own
-	$(SUDO) env "PATH=$$PATH" sh scripts/clients.sh $(CREST) kr8s kopf
+clients: build packages-test packages-demo ## Run the own test suites of other people's clients, each against a cluster of its own
+	$(SUDO) env "PATH=$$PATH" sh scripts/clients.sh $(CREST) kr8s python kube-rs kopf spark
 
 .PHONY: fuzz
 fuzz: packages ## Feed bad input to every parser and handler, ten minutes each; SECONDS=60 for one
