@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("pouch", &["kit"]),
     ("drill", &["kit"]),
     ("api", &["kit", "model", "kinds", "store"]),
-    ("control", &["kit", "model", "sigma", "fuxi"]),
+    ("control", &["kit", "model", "kinds", "sigma", "fuxi"]),
     ("agent", &["kit", "model", "level0", "pouch", "fuxi"]),
     ("bench", ALL),
     ("fuzz", ALL),

@@ -20,6 +20,7 @@ use crate::host::Facts;
 use crate::kubelet;
 use crate::node::{Description, Keeper, Offer};
 use crate::pods::{Context, Registry, Shared, supervise};
+use crate::usage::Meter;
 use crate::{config, env, volumes};
 
 /// The agent cannot be built on this host.
@@ -128,11 +129,16 @@ impl Agent {
             description: self.description,
             offers: offered,
         };
-        let router = kubelet::router(kubelet::Server { context: self.context.clone(), reports: reported });
+        let (snapshots, measured) = watch::channel(Arc::default());
+        let meter = Meter { context: self.context.clone(), snapshots };
+        let server =
+            kubelet::Server { context: self.context.clone(), reports: reported, snapshots: measured };
+        let router = kubelet::router(server);
         tokio::join!(
             supervise(self.context, token.clone()),
             keeper.run(token.clone()),
             colocation.run(token.clone()),
+            meter.run(token.clone()),
             self.writer.run(token.clone()),
             kit::serve::serve(self.listener, router, self.options, token.clone()),
         );

@@ -89,6 +89,13 @@ impl Engine {
         Ok(glances)
     }
 
+    /// What the containers that run have used so far.
+    pub async fn stats(&self) -> Result<Vec<cri::ContainerStats>, EngineError> {
+        let response =
+            self.runtime.clone().list_container_stats(cri::ListContainerStatsRequest::default()).await;
+        Ok(response.map_err(failed("measure", "containers"))?.into_inner().stats)
+    }
+
     /// All of pod `uid`, in detail.
     pub async fn observe(&self, uid: &str) -> Result<Observed, EngineError> {
         let selector = HashMap::from([(label::POD_UID.to_owned(), uid.to_owned())]);

@@ -4,6 +4,7 @@
 //! cluster's authority that names the group of its masters.
 
 mod logs;
+mod metrics;
 mod stats;
 mod stream;
 
@@ -20,12 +21,14 @@ use tokio::sync::watch;
 
 use crate::colocation::Report;
 use crate::pods::Shared;
+use crate::usage::Snapshot;
 
 /// What the handlers need.
 #[derive(Clone, Debug)]
 pub struct Server {
     pub context: Shared,
     pub reports: watch::Receiver<Report>,
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
 }
 
 /// A refusal, as plain text with a status: the API server passes it on.
@@ -63,6 +66,7 @@ pub fn router(server: Server) -> Router {
         .route("/attach/{namespace}/{pod}/{container}", any(stream::attach))
         .route("/portForward/{namespace}/{pod}", any(stream::port_forward))
         .route("/stats/summary", get(stats::summary))
+        .route("/metrics/resource", get(metrics::resource))
         .route("/pods", get(pods))
         .route("/arbiter", get(arbiter))
         .layer(from_fn(masters_only));

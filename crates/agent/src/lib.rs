@@ -22,6 +22,7 @@ pub mod resources;
 pub mod sources;
 mod sys;
 pub mod tokens;
+pub mod usage;
 pub mod volumes;
 pub mod worker;
 

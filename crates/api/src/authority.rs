@@ -104,6 +104,11 @@ impl Authority {
         pair_paths(&self.directory, "ca").certificate
     }
 
+    /// The file of the authority's key, for those who sign in its name.
+    pub fn key_path(&self) -> PathBuf {
+        pair_paths(&self.directory, "ca").key
+    }
+
     /// The files of a valid certificate for `holder`, kept under `name`. What lies there is used if it is still
     /// good for a month and says what `holder` says; else it is made anew. Call it at each start.
     pub fn certificate(

@@ -1,6 +1,7 @@
-//! What a writer may not do though a role lets it write: give away rights that it does not have, or, as a node's agent,
-//! touch what belongs to other nodes.
+//! What a writer may not do though a role lets it write: give away rights that it does not have, have certificates
+//! signed that are not its to give, or, as a node's agent, touch what belongs to other nodes.
 
+mod certificate;
 mod escalation;
 mod node;
 
@@ -13,12 +14,14 @@ use crate::strategy::Part;
 /// Before `new` is created at the call's path.
 pub(crate) fn create(call: &Call, new: &Value) -> Result<(), Failure> {
     node::create(call, new)?;
+    certificate::create(call, new)?;
     escalation::write(call, new, None)
 }
 
 /// Before `current` becomes `new`.
 pub(crate) fn update(call: &Call, new: &Value, current: &Value, part: Part) -> Result<(), Failure> {
     node::update(call, new, current, part)?;
+    certificate::update(call, new, current, part)?;
     escalation::write(call, new, Some(current))
 }
 

@@ -5,6 +5,7 @@
 mod job;
 mod pod;
 mod service;
+pub(crate) mod signing_request;
 
 use kinds::Kind;
 use kinds::status::Failure;
@@ -81,6 +82,8 @@ pub(crate) enum Part {
     EphemeralContainers,
     /// The shares of a Pod's containers.
     Resize,
+    /// What was decided on a request for a certificate.
+    Approval,
 }
 
 /// Makes `new`, as a client wrote it, the next state of `old`; refuses to touch another object.
@@ -88,7 +91,11 @@ pub(crate) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, part: Pa
     check_identity(kind, new, old)?;
     match part {
         Part::Main => prepare_main(kind, new, old),
-        Part::Status => keep_all_but_status(kind, new, old),
+        Part::Status => {
+            keep_all_but_status(kind, new, old);
+            signing_request::keep_verdicts(kind, new, old);
+        }
+        Part::Approval => signing_request::keep_all_but_conditions(new, old),
         Part::EphemeralContainers => pod::keep_all_but_ephemeral_containers(new, old),
         Part::Resize => pod::keep_all_but_resources(new, old),
     }
@@ -121,6 +128,7 @@ fn prepare_main(kind: &Kind, new: &mut Value, old: &Value) {
     if kind.subresource("status").is_some() {
         copy_field(new, old, "status");
     }
+    signing_request::keep_spec(kind, new, old);
     if kind.kind == "Service" {
         service::keep_addresses(new, old);
     }

@@ -43,6 +43,7 @@ fn part(subresource: &str) -> Option<Part> {
         "status" => Some(Part::Status),
         "ephemeralcontainers" => Some(Part::EphemeralContainers),
         "resize" => Some(Part::Resize),
+        "approval" => Some(Part::Approval),
         _ => None,
     }
 }

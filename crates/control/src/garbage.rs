@@ -89,7 +89,13 @@ impl Garbage {
     ) -> Arc<Informer<Meta>> {
         let informer: Arc<Informer<Meta>> = Arc::default();
         let (graph, keys, resource) = (Arc::clone(&self.graph), keys.clone(), kind.resource.clone());
-        informer.on_change(move |change| note(&graph, &keys, &resource, change));
+        let departures = self.world.departures.clone();
+        informer.on_change(move |change| {
+            note(&graph, &keys, &resource, change);
+            if change.after.is_none() {
+                departures.tell(change.object().metadata.namespace.as_deref());
+            }
+        });
         let api = kind.api(self.world.act.client(), None);
         let watch = Arc::clone(&informer).run(api, watcher::Config::default(), token.clone());
         kit::task::spawn("metadata", watch);

@@ -1,13 +1,17 @@
 //! Starts every controller on one set of watches.
 
+use std::sync::Arc;
+
 use futures::future::{BoxFuture, FutureExt};
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificate::SigningAuthority;
 use crate::world::World;
 use crate::{
-    autoscaler, cluster_role, cron_job, daemon_set, deployment, disruption, endpoints, event_ttl, garbage,
-    job, namespace, node_lifecycle, pod_gc, replica_set, service_account, sigma, stateful_set, volumes,
+    autoscaler, certificate, cluster_role, cron_job, daemon_set, deployment, disruption, endpoints,
+    event_ttl, garbage, job, namespace, node_lifecycle, pod_gc, quota, replica_set, service_account, sigma,
+    stateful_set, volumes,
 };
 
 /// What the controllers need to know.
@@ -16,6 +20,8 @@ pub struct Config {
     pub client: Client,
     /// The cluster's CA certificate, published to every namespace.
     pub root_ca_pem: String,
+    /// Signs requests for certificates. Without it others do, or nobody.
+    pub signing: Option<Arc<SigningAuthority>>,
     /// Decides between nodes of equal score.
     pub seed: u64,
     /// Controllers that are left out, by the names that [`run`] gives them: where others do their work.
@@ -68,7 +74,9 @@ fn controllers(
         ("autoscaler", autoscaler::start(world, token()).boxed()),
         ("disruption", disruption::start(world, token()).boxed()),
         ("endpoints", endpoints::start(world, token()).boxed()),
+        ("quota", quota::start(world, token()).boxed()),
         ("volumes", volumes::start(world, token()).boxed()),
+        ("certificate", certificate::start(world, config.signing.clone(), token()).boxed()),
         ("clusterrole-aggregation", cluster_role::start(world, token()).boxed()),
         ("namespace", namespace::start(world, token()).boxed()),
         ("serviceaccount", service_account::start(world, &config.root_ca_pem, token()).boxed()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota,
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::Act;
+use crate::departures::Departures;
 use crate::informer::Informer;
 use crate::record::Recorder;
 
@@ -29,6 +31,8 @@ use crate::record::Recorder;
 pub struct World {
     pub act: Act,
     pub recorder: Recorder,
+    /// Objects of any kind that are gone, as the garbage collector sees them go.
+    pub departures: Departures,
     pub pods: Arc<Informer<Pod>>,
     pub nodes: Arc<Informer<Node>>,
     pub deployments: Arc<Informer<Deployment>>,
@@ -48,6 +52,7 @@ pub struct World {
     pub storage_classes: Arc<Informer<StorageClass>>,
     pub quotas: Arc<Informer<ResourceQuota>>,
     pub cluster_roles: Arc<Informer<ClusterRole>>,
+    pub signing_requests: Arc<Informer<CertificateSigningRequest>>,
     pub namespaces: Arc<Informer<Namespace>>,
     pub service_accounts: Arc<Informer<ServiceAccount>>,
     /// The heartbeats of nodes.
@@ -66,6 +71,7 @@ impl World {
         Self {
             recorder: Recorder::start(client.clone(), "crest-controllers", token.clone()),
             act: Act::new(client),
+            departures: Departures::default(),
             pods: Arc::default(),
             nodes: Arc::default(),
             deployments: Arc::default(),
@@ -85,6 +91,7 @@ impl World {
             storage_classes: Arc::default(),
             quotas: Arc::default(),
             cluster_roles: Arc::default(),
+            signing_requests: Arc::default(),
             namespaces: Arc::default(),
             service_accounts: Arc::default(),
             node_leases: Arc::default(),
@@ -117,6 +124,7 @@ impl World {
         watch.all(&self.storage_classes);
         watch.all(&self.quotas);
         watch.all(&self.cluster_roles);
+        watch.all(&self.signing_requests);
         let leases = Api::namespaced(client.clone(), NODE_LEASE_NAMESPACE);
         watch.some(&self.node_leases, leases, watcher::Config::default());
         let certificates = watcher::Config::default().fields(&format!("metadata.name={ROOT_CERTIFICATE}"));

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::LogOptions;
 use crate::daemon::InstanceLock;
 use crate::run::certificates::{self, Certificates};
-use crate::run::roles::{Cluster, api_config, node_name, start, start_fallible};
+use crate::run::roles::{Cluster, api_config, control_config, node_name, start, start_fallible};
 use crate::run::until_signalled;
 use crate::settings::Settings;
 
@@ -164,12 +164,7 @@ async fn controllers(
     identity: Option<String>,
     token: &CancellationToken,
 ) -> anyhow::Result<Vec<tokio::task::JoinHandle<()>>> {
-    let control = control::Config {
-        client: server.client(&User::component("controllers")),
-        root_ca_pem: tokio::fs::read_to_string(&certificates.authority).await?,
-        seed: kit::clock::since_epoch().as_secs(),
-        without: Vec::new(),
-    };
+    let control = control_config(certificates, server.client(&User::component("controllers"))).await?;
     let fuxi = server.client(&User::component("fuxi"));
     let worker_dir = settings.state_dir().join("worker");
     let batch = move || control::fuxi::Config { client: fuxi.clone(), worker_dir: worker_dir.clone() };

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::call::Call;
 use crate::context::Context;
-use crate::respond;
+use crate::{object, respond};
 
 /// More than this no agent has to say about a refusal.
 const LONGEST_REFUSAL: usize = 16 * 1024;
@@ -122,7 +122,12 @@ fn node_name(pod: &Value) -> &str {
 pub(super) async fn upstream(context: &Context, node_name: &str) -> Result<Upstream, Failure> {
     let nodes = kinds::find("", "v1", "nodes").ok_or_else(Failure::no_such_path)?;
     let node = context.registry.find(nodes, "", node_name).await?;
-    let node = node.ok_or_else(|| Failure::not_found(nodes, node_name))?;
+    agent(context, &node.ok_or_else(|| Failure::not_found(nodes, node_name))?)
+}
+
+/// As [`upstream`] for a node that is at hand.
+fn agent(context: &Context, node: &Value) -> Result<Upstream, Failure> {
+    let node_name = object::name(node);
     let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
     let internal = addresses.clone().find(|address| address["type"] == "InternalIP");
     let host = internal.and_then(|address| address["address"].as_str()).unwrap_or_default();

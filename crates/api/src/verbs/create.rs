@@ -46,6 +46,7 @@ pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Res
     let mut review = Review::of_create(call, new, options.dry_run);
     admission::mutate(&mut review).await?;
     strategy::prepare_create(kind, &mut review.object, &call.context.birth());
+    strategy::signing_request::identify(kind, &mut review.object, &call.user);
     admission::allocate(&mut review).await?;
     verbs::must_be_valid(kind, &review.object, kinds::validate::create(kind, &review.object))?;
     guard::create(call, &review.object)?;

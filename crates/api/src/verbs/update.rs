@@ -62,6 +62,8 @@ pub(crate) async fn replace(
         let mut review = Review::of_update(call, new, current, options.dry_run);
         admission::mutate(&mut review).await?;
         strategy::prepare_update(kind, &mut review.object, &review.old, part)?;
+        let now = object::time(call.context.now());
+        strategy::signing_request::date(kind, &mut review.object, &review.old, &now);
         admission::allocate(&mut review).await?;
         verbs::must_be_valid(kind, &review.object, faults(call, part, &review.object, &review.old))?;
         guard::update(call, &review.object, &review.old, part)?;
@@ -85,7 +87,7 @@ pub(crate) async fn replace(
 
 fn faults(call: &Call, part: Part, new: &Value, current: &Value) -> Vec<kinds::status::FieldError> {
     let rules = match part {
-        Part::Main | Part::Status => kinds::validate::update,
+        Part::Main | Part::Status | Part::Approval => kinds::validate::update,
         Part::EphemeralContainers => kinds::validate::ephemeral_containers,
         Part::Resize => kinds::validate::resize,
     };

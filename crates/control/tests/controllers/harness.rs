@@ -30,6 +30,8 @@ pub(crate) const ROOT_CA: &str = "-----BEGIN CERTIFICATE-----";
 /// A running control plane. It stops when this is dropped.
 pub(crate) struct Cluster {
     pub(crate) client: Client,
+    /// A machine with a bootstrap token.
+    pub(crate) joining: Client,
     authority: Authority,
     address: SocketAddr,
     token: CancellationToken,
@@ -68,16 +70,18 @@ impl Cluster {
         let server = Server::build(config, store as Arc<dyn store::Store>).await.unwrap();
         let address = server.address();
         let client = server.client(&User::new("admin", ["system:masters"]));
+        let joining = server.client(&User::new("system:bootstrap:abcdef", ["system:bootstrappers"]));
         let token = CancellationToken::new();
         kit::task::spawn("server", server.run(token.clone()));
         let config = control::Config {
             client: client.clone(),
             root_ca_pem: ROOT_CA.to_owned(),
+            signing: Some(signing(&authority)),
             seed: 7,
             without: controllers.iter().map(|&name| name.to_owned()).collect(),
         };
         kit::task::spawn("controllers", control::run(config, token.clone()));
-        Self { client, authority, address, token, directory }
+        Self { client, joining, authority, address, token, directory }
     }
 
     /// A Python program that speaks to the server as the administrator.
@@ -158,6 +162,13 @@ where
         Ok(found) => found.unwrap(),
         Err(_) => panic!("waited in vain for {name}: {:?}", api.get_opt(name).await),
     }
+}
+
+/// The authority as the certificate controller is given it.
+fn signing(authority: &Authority) -> Arc<control::certificate::SigningAuthority> {
+    let [certificate, key] = [authority.certificate_path(), authority.key_path()]
+        .map(|path| std::fs::read_to_string(path).unwrap());
+    Arc::new(control::certificate::SigningAuthority::parse(&certificate, &key).unwrap())
 }
 
 async fn play_kubelet(client: Client, node: String) {

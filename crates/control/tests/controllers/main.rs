@@ -8,6 +8,7 @@
 )]
 
 mod batch;
+mod certificates;
 mod golden;
 mod harness;
 mod housekeeping;

@@ -14,6 +14,8 @@ use crate::settings::Settings;
 #[derive(Clone, Debug)]
 pub(crate) struct Certificates {
     pub(crate) authority: PathBuf,
+    /// The authority's key, for the one controller that signs in its name.
+    pub(crate) authority_key: PathBuf,
     pub(super) api_server: PairPaths,
     /// With which the API server calls the agents.
     pub(super) kubelet_client: PairPaths,
@@ -48,6 +50,7 @@ pub(crate) fn prepare(settings: &Settings, node: &str) -> anyhow::Result<Certifi
         .with_context(|| format!("cannot write the kubeconfig `{}`", path.display()))?;
     Ok(Certificates {
         authority: authority.certificate_path(),
+        authority_key: authority.key_path(),
         api_server,
         kubelet_client,
         agent,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use api::authentication::{Authenticator, User};
@@ -37,13 +38,7 @@ impl Cluster {
         };
         let engine = pouch::Engine::build(engine_config(settings)?).await?;
         let agent = agent::Agent::build(agent_config(settings, &certificates, node, clients.agent)).await?;
-        let root_ca_pem = tokio::fs::read_to_string(&certificates.authority).await?;
-        let control = control::Config {
-            client: clients.controllers,
-            root_ca_pem,
-            seed: kit::clock::since_epoch().as_secs(),
-            without: Vec::new(),
-        };
+        let control = control_config(&certificates, clients.controllers).await?;
         let batch = control::fuxi::Config { client: clients.fuxi, worker_dir: settings.worker_dir() };
 
         let roles = vec![
@@ -129,6 +124,24 @@ pub(crate) fn api_config(settings: &Settings, certificates: &Certificates) -> ap
         authenticator: Authenticator::default(),
         security: security(settings, certificates),
     }
+}
+
+/// The controllers are given the authority's key, which no other part but the maker of certificates reads.
+pub(crate) async fn control_config(
+    certificates: &Certificates,
+    client: kube::Client,
+) -> anyhow::Result<control::Config> {
+    let root_ca_pem = tokio::fs::read_to_string(&certificates.authority).await?;
+    let key = tokio::fs::read_to_string(&certificates.authority_key).await?;
+    let signing = control::certificate::SigningAuthority::parse(&root_ca_pem, &key)
+        .context("cannot sign requests for certificates")?;
+    Ok(control::Config {
+        client,
+        root_ca_pem,
+        signing: Some(Arc::new(signing)),
+        seed: kit::clock::since_epoch().as_secs(),
+        without: Vec::new(),
+    })
 }
 
 fn security(settings: &Settings, certificates: &Certificates) -> api::SecurityConfig {

@@ -109,6 +109,7 @@ fn subject(kind: &Kind, path: &str, subject: &Value, faults: &mut Faults) {
 
 /// What a signer is asked to sign must at least look like a request for a certificate.
 pub(super) fn signing_request(object: &Value, faults: &mut Faults) {
+    signing_status(&object["status"], faults);
     let spec = &object["spec"];
     let request = text(spec, "request");
     if !is_certificate_request(request) {
@@ -133,13 +134,70 @@ pub(super) fn signing_request(object: &Value, faults: &mut Faults) {
     faults.push(FieldError::invalid("spec.signerName", signer, message));
 }
 
+/// What approvers and signers may say of a request, whatever they said before.
+fn signing_status(status: &Value, faults: &mut Faults) {
+    let mut seen = HashSet::new();
+    for (path, condition) in items("status", status, "conditions") {
+        let kind = text(condition, "type");
+        super::required(&path, condition, "type", faults);
+        super::unique(&mut seen, kind, format!("{path}.type"), faults);
+        let supported: &[&str] =
+            if LASTING.contains(&kind) { &["True"] } else { &["False", "True", "Unknown"] };
+        if text(condition, "status").is_empty() {
+            faults.push(FieldError::required(format!("{path}.status"), ""));
+        } else {
+            super::one_of(&path, condition, "status", supported, faults);
+        }
+        let opposite = match kind {
+            "Approved" => "Denied",
+            "Denied" => "Approved",
+            _ => continue,
+        };
+        if seen.contains(opposite) {
+            let message = "Approved and Denied conditions are mutually exclusive";
+            faults.push(FieldError::invalid(format!("{path}.type"), kind, message));
+        }
+    }
+    let certificate = text(status, "certificate");
+    if !certificate.is_empty() && !is_pem(certificate, "CERTIFICATE") {
+        let message = "must be certificates in PEM, each in a block of type CERTIFICATE";
+        faults.push(FieldError::invalid("status.certificate", "<certificate data>", message));
+    }
+}
+
+/// Conditions of a request that, once true, stay so.
+const LASTING: [&str; 3] = ["Approved", "Denied", "Failed"];
+
+/// What was decided on a request, and what was signed, is not taken back.
+pub(super) fn signing_request_update(new: &Value, old: &Value, faults: &mut Faults) {
+    let (new, old) = (&new["status"], &old["status"]);
+    let count = |status: &Value, kind: &str| {
+        list(status, "conditions").iter().filter(|condition| condition["type"] == kind).count()
+    };
+    for kind in LASTING.into_iter().filter(|kind| count(new, kind) < count(old, kind)) {
+        let message = format!("updates may not remove a condition of type \"{kind}\"");
+        faults.push(FieldError::forbidden("status.conditions", message));
+    }
+    let before = text(old, "certificate");
+    if !before.is_empty() && text(new, "certificate") != before {
+        let message = "updates may not modify existing certificate content";
+        faults.push(FieldError::forbidden("status.certificate", message));
+    }
+}
+
 fn is_certificate_request(encoded: &str) -> bool {
-    /// The tag of a sequence, with which every request begins.
+    is_pem(encoded, "CERTIFICATE REQUEST")
+}
+
+/// Whether the base64 text is PEM that begins with a block of this type.
+fn is_pem(encoded: &str, label: &str) -> bool {
+    /// The tag of a sequence, with which certificates and requests begin.
     const SEQUENCE: u8 = 0x30;
     let pem = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let body = pem.as_deref().and_then(|pem| {
-        let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE REQUEST-----")?;
-        Some(rest.split_once("-----END CERTIFICATE REQUEST-----")?.0.split_whitespace().collect::<String>())
+        let (_, rest) = pem.split_once(&format!("-----BEGIN {label}-----"))?;
+        let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
+        Some(body.split_whitespace().collect::<String>())
     });
     let der = body.and_then(|body| STANDARD.decode(body).ok());
     der.is_some_and(|der| der.first() == Some(&SEQUENCE))

@@ -36,6 +36,9 @@ pub(super) fn check(kind: &Kind, new: &Value, old: &Value, faults: &mut Faults) 
                 }
             }
         }
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            super::access::signing_request_update(new, old, faults);
+        }
         ("crest.dev", "DagJob") => dag_job(&new["spec"], &old["spec"], faults),
         _ => fixed(kind, new, old, faults),
     }
@@ -46,7 +49,6 @@ const FIXED: &[(&str, &str, &[&str])] = &[
     ("", "ResourceQuota", &["spec.scopes"]),
     ("apps", "ControllerRevision", &["data"]),
     ("apps", "DaemonSet", &["spec.selector"]),
-    ("certificates.k8s.io", "CertificateSigningRequest", &["spec"]),
     ("discovery.k8s.io", "EndpointSlice", &["addressType"]),
     ("networking.k8s.io", "IPAddress", &["spec"]),
     ("networking.k8s.io", "IngressClass", &["spec.controller"]),
