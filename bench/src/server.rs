@@ -73,11 +73,23 @@ impl Server {
 
     /// A client over TLS, as an outside administrator has it, with connections of its own.
     pub async fn client(&self) -> anyhow::Result<kube::Client> {
+        Ok(kube::Client::try_from(self.config().await?)?)
+    }
+
+    /// The same for whoever `token` stands for.
+    pub async fn client_with_token(&self, token: &str) -> anyhow::Result<kube::Client> {
+        let mut config = self.config().await?;
+        config.auth_info =
+            kube::config::AuthInfo { token: Some(token.to_owned().into()), ..Default::default() };
+        Ok(kube::Client::try_from(config)?)
+    }
+
+    async fn config(&self) -> anyhow::Result<kube::Config> {
         let kubeconfig = Kubeconfig::read_from(self.folder.path().join("kubeconfig"))?;
         let mut config =
             kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         config.connect_timeout = Some(Duration::from_secs(2));
-        Ok(kube::Client::try_from(config)?)
+        Ok(config)
     }
 }
 

@@ -91,6 +91,7 @@ impl Fed {
                 encryption_key: Some(authority.encryption_key()?),
                 ..SecurityConfig::default()
             },
+            limits: api::Limits::default(),
         };
         let store = Embedded::open(&directory.path().join("store"), Options::default())?;
         let server = runtime.block_on(Server::build(config, store as Arc<dyn store::Store>))?;

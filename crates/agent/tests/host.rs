@@ -91,6 +91,7 @@ impl Host {
             authority: authority.certificate_path(),
             authenticator: api::authentication::Authenticator::default(),
             security: api::SecurityConfig::default(),
+            limits: api::Limits::default(),
         };
         let store = store::embedded::Embedded::open(&home.join("store"), store::embedded::Options::default())
             .unwrap();

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::accept::Accept;
 use crate::authentication::User;
 use crate::context::Context;
+use crate::flow::Seat;
 use crate::query::Query;
 use crate::request::{ObjectPath, Verb};
 
@@ -28,6 +29,8 @@ pub(crate) struct Call {
     pub(crate) accept: Accept,
     pub(crate) content_type: String,
     parts: Parts,
+    /// The request's place in the server; free as soon as this is dropped, or the request is passed on.
+    seat: Mutex<Option<Seat>>,
     /// Behind a lock only so that calls can be shared between threads, which bodies cannot.
     body: Mutex<Body>,
 }
@@ -44,11 +47,33 @@ impl Call {
             matches!(path.subresource.as_deref(), Some("log" | "exec" | "attach" | "portforward" | "proxy"));
         let accept = if is_connection { Accept::default() } else { Accept::parse(header(ACCEPT))? };
         let content_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
-        Ok(Self { context, user, path, verb, query, accept, content_type, parts, body: Mutex::new(body) })
+        Ok(Self {
+            context,
+            user,
+            path,
+            verb,
+            query,
+            accept,
+            content_type,
+            parts,
+            seat: Mutex::default(),
+            body: Mutex::new(body),
+        })
     }
 
-    /// The request as it came, to be passed on.
+    /// The call holds `seat` from now on.
+    pub(crate) fn with_seat(self, seat: Seat) -> Self {
+        Self { seat: Mutex::new(Some(seat)), ..self }
+    }
+
+    /// To be called before the request waits for somebody who may have to ask this server first.
+    pub(crate) fn leave_seat(&self) {
+        drop(self.seat.lock().take());
+    }
+
+    /// The request as it came, to be passed on: whoever answers it now, it is not this server.
     pub(crate) fn into_request(self) -> Request<Body> {
+        self.leave_seat();
         Request::from_parts(self.parts, self.body.into_inner())
     }
 

@@ -12,8 +12,10 @@ use crate::admission::addresses::Addresses;
 use crate::admission::quota::Turns;
 use crate::authentication::Authenticator;
 use crate::feed::Feeds;
+use crate::flow::Gate;
 use crate::registry::Registry;
 use crate::security::Security;
+use crate::server::Limits;
 use crate::strategy::Birth;
 use crate::webhook::Webhooks;
 use crate::{audit, authorization};
@@ -23,6 +25,9 @@ use crate::{audit, authorization};
 pub(crate) struct Context {
     pub(crate) registry: Registry,
     pub(crate) feeds: Feeds,
+    /// Who may run now.
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) limits: Limits,
     /// The cluster addresses that Services hold.
     pub(crate) addresses: Addresses,
     /// Who charges the quotas of a namespace.
@@ -50,18 +55,21 @@ pub(crate) struct Parts {
     pub(crate) security: Security,
     pub(crate) audit: Option<audit::Log>,
     pub(crate) kubelet_tls: Arc<ClientConfig>,
+    pub(crate) limits: Limits,
 }
 
 impl Context {
     pub(crate) fn new(store: Arc<dyn Store>, parts: Parts) -> Self {
         let shutdown = CancellationToken::new();
         let feeds = Feeds::new(Arc::clone(&store), shutdown.clone());
-        let Parts { addresses, advertised, authenticator, security, audit, kubelet_tls } = parts;
+        let Parts { addresses, advertised, authenticator, security, audit, kubelet_tls, limits } = parts;
         let registry = Registry::new(store, shutdown.clone());
         Self {
             webhooks: Webhooks::new(registry.clone()),
             registry,
             feeds,
+            gate: Gate::new(limits.max_in_flight),
+            limits,
             addresses,
             turns: Turns::default(),
             advertised,

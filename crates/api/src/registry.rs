@@ -17,6 +17,9 @@ use crate::{object, record};
 /// that the client should know.
 const MAX_ATTEMPTS: usize = 32;
 
+/// Room is made by people, who take their time.
+const FULL_RETRY_AFTER: u32 = 10;
+
 /// What a change makes of an object.
 #[derive(Debug)]
 pub(crate) enum Next {
@@ -298,6 +301,12 @@ fn write_failure(error: &WriteError) -> Failure {
         WriteError::Conflict { .. } => Failure::internal(Chain(error)),
         WriteError::TooLarge { .. } => {
             Failure::new(413, "RequestEntityTooLarge", "the object is larger than the store takes")
+        }
+        WriteError::Full { .. } => {
+            tracing::error!(error = %Chain(error), "The store is full");
+            let message =
+                "the store is full: nothing was changed; reads go on, and writes will once its disk has room";
+            Failure::unavailable(message).with_retry_after(FULL_RETRY_AFTER)
         }
         WriteError::Unavailable { .. } => store_unavailable(error),
     }

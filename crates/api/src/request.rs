@@ -128,6 +128,11 @@ impl ObjectPath {
         self.name.as_deref().unwrap_or_default()
     }
 
+    /// Group, resource and namespace; the latter is empty for all.
+    pub(crate) fn place(&self) -> (&str, &str, &str) {
+        (self.kind.group, self.kind.plural, self.namespace.as_deref().unwrap_or_default())
+    }
+
     /// Where the object with this name is stored.
     pub(crate) fn key(&self) -> String {
         key(self.kind, self.namespace.as_deref().unwrap_or_default(), self.name())

@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use http::Response;
 use http::header::{ACCEPT, CONTENT_LENGTH, UPGRADE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kinds::flow::Flow;
 use kinds::status::Failure;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -20,7 +21,10 @@ use crate::attributes::Attributes;
 use crate::audit::{self, Who};
 use crate::call::Call;
 use crate::context::Context;
-use crate::{access, backup, documents, impersonation, respond, verbs};
+use crate::{access, backup, deadline, documents, flow, impersonation, respond, verbs};
+
+/// A request waits at most for this part of the time that it may take.
+const WAITING_PART: u32 = 4;
 
 /// As much as a body may have: the limit of Kubernetes.
 const MAX_BODY: usize = 3 << 20;
@@ -48,38 +52,74 @@ pub(crate) fn build(context: Arc<Context>) -> Router {
 async fn answer(State(context): State<Arc<Context>>, request: Request) -> Response<Body> {
     let header = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     let encoding = Accept::parse(header).unwrap_or_default().encoding;
-    match dispatch(context, request).await {
-        Ok(response) => response,
-        Err(failure) => respond::failure(&failure, encoding),
+    let mut known = Known::default();
+    let outcome = dispatch(&context, request, &mut known).await;
+    let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, encoding));
+    if let Some(flow) = &known.flow {
+        flow::mark(&mut response, flow);
     }
+    response
 }
 
-async fn dispatch(context: Arc<Context>, request: Request) -> Result<Response<Body>, Failure> {
-    let (parts, body) = read_whole(request).await?.into_parts();
+/// What became known of a request while it was answered.
+#[derive(Debug, Default)]
+struct Known {
+    who: Who,
+    flow: Option<Flow>,
+}
+
+async fn dispatch(
+    context: &Arc<Context>,
+    request: Request,
+    known: &mut Known,
+) -> Result<Response<Body>, Failure> {
+    let longest = context.limits.request_timeout;
+    let Ok(read) = tokio::time::timeout(longest, read_whole(request)).await else {
+        return Err(Failure::new(408, "Timeout", "the body of the request did not arrive in time"));
+    };
+    let (parts, body) = read?.into_parts();
     let attributes = Attributes::of(&parts);
-    let audited = audit::Request::begin(&context, &parts);
-    let mut who = Who::default();
-    let request = Request::from_parts(parts, body);
-    let outcome = admitted(&context, request, &attributes, &mut who).await;
+    let audited = audit::Request::begin(context, &parts);
+    let outcome = timed(context, Request::from_parts(parts, body), &attributes, known).await;
+    let who = &known.who;
     if let Some(audited) = audited {
         let code = outcome.as_ref().map_or_else(Failure::code, |response| response.status().as_u16());
-        audited.end(&context, &attributes, &who, code);
+        audited.end(context, &attributes, who, code);
     }
     outcome
 }
 
-/// The gates, then the answer. What became known of the sender is left in `who`.
+/// The answer, or a refusal if it takes too long.
+async fn timed(
+    context: &Arc<Context>,
+    request: Request,
+    attributes: &Attributes,
+    known: &mut Known,
+) -> Result<Response<Body>, Failure> {
+    let (parts, body) = request.into_parts();
+    let limit = deadline::of(&parts, attributes, context.limits.request_timeout)?;
+    let answer = admitted(context, Request::from_parts(parts, body), attributes, known);
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(deadline::passed())),
+        None => answer.await,
+    }
+}
+
+/// The gates, then the answer.
 async fn admitted(
     context: &Arc<Context>,
     request: Request,
     attributes: &Attributes,
-    who: &mut Who,
+    known: &mut Known,
 ) -> Result<Response<Body>, Failure> {
     let (parts, body) = request.into_parts();
     let user = access::authenticate(context, &parts).await?;
-    who.sender = Some(user.clone());
+    known.who.sender = Some(user.clone());
     let user = impersonation::impersonated(&context.authorizer, user, &parts.headers, attributes)?;
-    who.acted_as = Some(user.clone());
+    known.who.acted_as = Some(user.clone());
+    let flow = known.flow.insert(context.gate.classify(&user, attributes));
+    let width = context.gate.width(&parts, attributes);
+    let seat = context.gate.enter(flow, width, context.limits.request_timeout / WAITING_PART).await?;
     access::authorize(context, &user, attributes).await?;
     if parts.uri.path() == backup::PATH {
         return backup::handle(context, &user).await;
@@ -88,7 +128,7 @@ async fn admitted(
         return document;
     }
     let call = Call::parse(Arc::clone(context), user, Request::from_parts(parts, body))?;
-    verbs::handle(call).await
+    verbs::handle(call.with_seat(seat)).await
 }
 
 /// Reads the body before anything is refused: a connection with an unread body cannot be used again, and clients

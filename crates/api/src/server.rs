@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use kinds::status::Failure;
@@ -19,7 +20,7 @@ use crate::context::{Context, Parts};
 use crate::encryption::{Encrypted, EncryptionError};
 use crate::registry::Registry;
 use crate::security::{Security, SecurityConfig, SecurityError};
-use crate::{audit, authorization, bootstrap, client, router};
+use crate::{audit, authorization, bootstrap, client, flow, router};
 
 /// What the server needs to know.
 #[derive(Clone, Debug)]
@@ -40,6 +41,23 @@ pub struct Config {
     pub authenticator: Authenticator,
     /// How credentials are made, checked and kept.
     pub security: SecurityConfig,
+    /// What clients may ask of the server at once.
+    pub limits: Limits,
+}
+
+/// What clients may ask of the server at once. The defaults are Kubernetes'.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Requests that run at the same time, counted in small ones; the priority levels share them.
+    pub max_in_flight: u32,
+    /// How long a request may take that is no stream.
+    pub request_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_in_flight: 600, request_timeout: Duration::from_secs(60) }
+    }
 }
 
 /// Why the server cannot be built.
@@ -90,11 +108,13 @@ impl Server {
         let audit = config.security.audit_log.as_deref().map(audit::Log::open).transpose();
         let audit = audit.map_err(|source| security_failed(SecurityError::Audit { source }))?;
         let security = Security::load(&config.security).map_err(security_failed)?;
-        let parts = Parts { addresses, advertised, authenticator, security, audit, kubelet_tls };
+        let limits = config.limits;
+        let parts = Parts { addresses, advertised, authenticator, security, audit, kubelet_tls, limits };
         let context = Arc::new(Context::new(store, parts));
         let objects_failed = |source| BuildError::Objects { source };
         bootstrap::run(&context).await.map_err(objects_failed)?;
         authorization::mirror::start(&context).await.map_err(objects_failed)?;
+        flow::start(&context).await.map_err(objects_failed)?;
         let router = router::build(Arc::clone(&context));
         Ok(Self { listener, address, tls, context, router })
     }

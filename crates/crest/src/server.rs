@@ -36,6 +36,9 @@ pub(crate) struct ServerOptions {
     /// Whether to run controllers and schedulers, too
     #[arg(long, value_enum, default_value_t = Controllers::All)]
     controllers: Controllers,
+    /// Requests that run at the same time, counted in small ones; the priority levels share them
+    #[arg(long, default_value_t = api::Limits::default().max_in_flight, value_parser = clap::value_parser!(u32).range(1..))]
+    max_requests_inflight: u32,
     /// Folder for the store, certificates and kubeconfig; by default that of the instance
     #[arg(long)]
     state_dir: Option<PathBuf>,
@@ -137,7 +140,9 @@ async fn serve(settings: &Settings, options: &ServerOptions) -> anyhow::Result<(
     let node = node_name()?;
     let store = options.store.open(settings).await?;
     let certificates = certificates::prepare(settings, &node)?;
-    let server = api::Server::build(api_config(settings, &certificates), store).await?;
+    let mut config = api_config(settings, &certificates);
+    config.limits.max_in_flight = options.max_requests_inflight;
+    let server = api::Server::build(config, store).await?;
     let mut roles = Vec::new();
     if options.controllers == Controllers::All {
         let identity = format!("{node}_{}", settings.api_address());

@@ -12,6 +12,7 @@ pub mod convert;
 pub mod decode;
 pub mod defaults;
 pub mod discovery;
+pub mod flow;
 pub mod kind;
 pub mod limits;
 pub mod managed;

@@ -12,6 +12,7 @@
 //! A request from a peer with a verified certificate carries [`PeerIdentity`](crate::tls::PeerIdentity) as an
 //! extension. Upgrades (WebSocket, SPDY) work through `hyper::upgrade::on`.
 
+mod guests;
 mod listener;
 
 use std::convert::Infallible;
@@ -37,6 +38,7 @@ use tower::{Service, ServiceExt};
 
 pub use self::listener::Listener;
 
+use self::guests::{Guest, Guests};
 use self::listener::Socket;
 use crate::tls::{self, PeerIdentity};
 
@@ -50,6 +52,8 @@ pub struct Options {
     pub header_timeout: Duration,
     /// Connections beyond this wait in the kernel's queue until another ends.
     pub max_connections: usize,
+    /// Connections beyond this from one address are closed as soon as they are made.
+    pub max_connections_per_address: usize,
     /// How long requests may go on after the token was cancelled.
     pub drain: Duration,
 }
@@ -60,11 +64,18 @@ impl Default for Options {
             tls: None,
             header_timeout: Duration::from_secs(30),
             max_connections: 4096,
+            max_connections_per_address: 4096 / 2,
             drain: Duration::from_secs(5),
         }
     }
 }
 
+/// All headers of a request together; what Kubernetes' clients send is far below.
+const MAX_HEADER_BYTES: u32 = 64 << 10;
+/// Requests at a time on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 250;
+/// Requests that a peer may take back before they were looked at. One that takes back more is only making work.
+const MAX_RESETS: usize = 50;
 /// A peer that is silent for so long on HTTP/2 is asked whether it is still there.
 const PING_AFTER: Duration = Duration::from_secs(30);
 /// How long to wait before accepting again when the process is out of descriptors.
@@ -89,9 +100,18 @@ pub async fn serve<S, B>(
 {
     let listener = listener.into();
     let slots = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
+    let guests = Guests::new(options.max_connections_per_address);
     let tracker = TaskTracker::new();
     while let Some((socket, slot)) = next(&listener, &slots, &token).await {
-        let connection = Connection { options: options.clone(), token: token.clone(), slot };
+        let guest = match socket.address().map(|address| (address, guests.admit(address))) {
+            Some((address, None)) => {
+                tracing::debug!(%address, "Closed a connection: its address has enough of them");
+                continue;
+            }
+            Some((_, guest)) => guest,
+            None => None,
+        };
+        let connection = Connection { options: options.clone(), token: token.clone(), place: (slot, guest) };
         let served = connection.serve(socket, service.clone());
         crate::task::spawn("connection", tracker.track_future(served));
     }
@@ -130,7 +150,7 @@ struct Connection {
     options: Options,
     token: CancellationToken,
     /// Held for as long as the connection is served.
-    slot: OwnedSemaphorePermit,
+    place: (OwnedSemaphorePermit, Option<Guest>),
 }
 
 impl Connection {
@@ -142,7 +162,7 @@ impl Connection {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         match (&self.options.tls, socket) {
-            (Some(config), Socket::Tcp(mut stream)) => {
+            (Some(config), Socket::Tcp(mut stream, _)) => {
                 let handshake = async {
                     if !begins_with_tls(&stream).await? {
                         stream.write_all(NOT_TLS).await?;
@@ -167,7 +187,7 @@ impl Connection {
                     Some(Err(_)) | None => tracing::debug!("TLS handshake not finished in time"),
                 }
             }
-            (_, Socket::Tcp(stream)) => self.drive(stream, false, Identified::new(None, service)).await,
+            (_, Socket::Tcp(stream, _)) => self.drive(stream, false, Identified::new(None, service)).await,
             (_, Socket::Unix(stream)) => self.drive(stream, false, Identified::new(None, service)).await,
         }
     }
@@ -187,12 +207,16 @@ impl Connection {
             let connection = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .keep_alive_interval(PING_AFTER)
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(MAX_HEADER_BYTES)
+                .max_pending_accept_reset_streams(MAX_RESETS)
                 .serve_connection(stream, service);
             self.finish(pin!(connection), &has_begun, |connection| connection.graceful_shutdown()).await
         } else {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(self.options.header_timeout)
+                .max_buf_size(MAX_HEADER_BYTES as usize)
                 .serve_connection(stream, service)
                 .with_upgrades();
             self.finish(pin!(connection), &has_begun, |connection| connection.graceful_shutdown()).await
@@ -200,7 +224,7 @@ impl Connection {
         if let Err(error) = outcome {
             tracing::debug!(error = %crate::Chain(&error), "Connection ended");
         }
-        drop(self.slot);
+        drop(self.place);
     }
 
     /// Serves to the end: the peer's, that of its patience with an empty connection, or that of the drain time.

@@ -199,6 +199,7 @@ fn unreadable(error: CallError) -> ReadError {
 fn unwritable(key: &str, error: CallError) -> WriteError {
     match error {
         CallError::TooLarge => WriteError::TooLarge { key: key.to_owned() },
+        error @ CallError::Full => WriteError::Full { source: error.into() },
         error => WriteError::Unavailable { source: error.into() },
     }
 }

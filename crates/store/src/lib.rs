@@ -129,8 +129,11 @@ pub enum WriteError {
     /// The value is larger than the store takes.
     #[error("the value of `{key}` is too large for the store")]
     TooLarge { key: String },
-    /// The disk is full or refuses writes, in which case reads go on; or the store cannot be reached, in which case
-    /// the write may have happened all the same.
+    /// There is no room for it. Reads go on, and so do writes once there is.
+    #[error("the store is full")]
+    Full { source: Box<dyn std::error::Error + Send + Sync> },
+    /// The disk refuses writes, in which case reads go on; or the store cannot be reached, in which case the write may
+    /// have happened all the same.
     #[error("the store cannot write")]
     Unavailable { source: Box<dyn std::error::Error + Send + Sync> },
 }

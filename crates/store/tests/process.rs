@@ -177,7 +177,7 @@ async fn write_until_full(store: &Arc<Embedded>) -> Outcome<u64> {
         let key = format!("key/{count:05}");
         match store.put(&key, Bytes::from(vec![7; 64 << 10]), Expect::Absent).await {
             Ok(_) => {}
-            Err(WriteError::Unavailable { .. }) => return Ok(count),
+            Err(WriteError::Full { .. }) => return Ok(count),
             Err(error) => return Err(error.into()),
         }
     }

@@ -27,6 +27,8 @@ pub(crate) struct Selected {
     /// How the next page is asked for; empty after the last.
     token: String,
     remaining: Option<usize>,
+    /// How many entries there are, or were looked through.
+    seen: usize,
 }
 
 /// What a `continue` token says: which snapshot, and after which key.
@@ -46,6 +48,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
     }
     let selection = Selection::parse(call.path.kind, &call.query)?;
     let selected = select(call, &selection).await?;
+    call.context.gate.sizes.note(call.path.place(), selected.seen);
     render(call, &selected)
 }
 
@@ -86,14 +89,20 @@ async fn whole_page(call: &Call, range: Range) -> Result<Selected, Failure> {
         _ => String::new(),
     };
     let remaining = (page.remaining > 0).then_some(page.remaining);
-    Ok(Selected { entries: page.entries, revision, token, remaining })
+    let seen = page.entries.len() + page.remaining;
+    Ok(Selected { entries: page.entries, revision, token, remaining, seen })
 }
 
 async fn filtered(call: &Call, mut range: Range, selection: &Selection) -> Result<Selected, Failure> {
     let kind = call.path.kind;
     let limit = range.limit;
-    let mut selected =
-        Selected { entries: Vec::new(), revision: Revision(0), token: String::new(), remaining: None };
+    let mut selected = Selected {
+        entries: Vec::new(),
+        revision: Revision(0),
+        token: String::new(),
+        remaining: None,
+        seen: 0,
+    };
     range.limit = Some(CHUNK);
     loop {
         let page = call.context.registry.range(range.clone()).await?;
@@ -101,6 +110,7 @@ async fn filtered(call: &Call, mut range: Range, selection: &Selection) -> Resul
         selected.revision = revision;
         range.after = page.entries.last().map(|entry| entry.key.to_string());
         let last = page.entries.len();
+        selected.seen += last;
         for (index, entry) in page.entries.into_iter().enumerate() {
             if !selection.matches(kind, &record::decode(kind, &entry)?) {
                 continue;

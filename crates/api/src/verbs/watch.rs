@@ -84,6 +84,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
         Start::State | Start::MarkedState => {
             let page =
                 call.context.registry.range(Range { prefix: call.path.prefix(), ..Range::default() }).await?;
+            call.context.gate.sizes.note(call.path.place(), page.entries.len());
             for entry in &page.entries {
                 writer.added(entry, &mut opening)?;
             }

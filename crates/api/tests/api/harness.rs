@@ -6,7 +6,7 @@ use std::process::Output;
 use std::sync::Arc;
 
 use api::authority::{Authority, Holder};
-use api::{Config, Server, User};
+use api::{Config, Limits, Server, User};
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use kit::tls::PairPaths;
 use kube::api::PostParams;
@@ -37,8 +37,19 @@ impl Cluster {
         Self::start_on(store, directory).await
     }
 
+    /// A server that takes little at once.
+    pub(crate) async fn start_within(limits: Limits) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Embedded::open(&directory.path().join("store"), Options::default()).unwrap();
+        Self::start_as(store, directory, limits).await
+    }
+
     /// A server on `store`, with its certificates in `directory`.
     pub(crate) async fn start_on(store: Arc<dyn store::Store>, directory: TempDir) -> Self {
+        Self::start_as(store, directory, Limits::default()).await
+    }
+
+    async fn start_as(store: Arc<dyn store::Store>, directory: TempDir, limits: Limits) -> Self {
         let now = jiff::Timestamp::now();
         let authority = Authority::build(&directory.path().join("pki"), now).unwrap();
         let service = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
@@ -54,6 +65,7 @@ impl Cluster {
             authority: authority.certificate_path(),
             authenticator: api::authentication::Authenticator::default(),
             security: security(&authority),
+            limits,
         };
         let server = Server::build(config, store).await.unwrap();
         let address = server.address();
@@ -77,6 +89,11 @@ impl Cluster {
             .await
             .unwrap();
         Self { client, authority, address, directory, token }
+    }
+
+    /// Tells the server to stop.
+    pub(crate) fn stop(&self) {
+        self.token.cancel();
     }
 
     pub(crate) fn config_maps(&self) -> Api<ConfigMap> {

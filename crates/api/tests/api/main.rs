@@ -4,8 +4,10 @@
 
 mod connections;
 mod etcd;
+mod flow;
 mod golden;
 mod harness;
+mod hostile;
 mod kubectl;
 mod lists;
 mod objects;

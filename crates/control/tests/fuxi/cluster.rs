@@ -168,5 +168,6 @@ fn config(pki: PathBuf) -> api::Config {
         authority: authority.certificate_path(),
         authenticator: api::authentication::Authenticator::default(),
         security: api::SecurityConfig::default(),
+        limits: api::Limits::default(),
     }
 }

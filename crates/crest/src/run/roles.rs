@@ -123,6 +123,7 @@ pub(crate) fn api_config(settings: &Settings, certificates: &Certificates) -> ap
         authority: certificates.authority.clone(),
         authenticator: Authenticator::default(),
         security: security(settings, certificates),
+        limits: api::Limits::default(),
     }
 }
 

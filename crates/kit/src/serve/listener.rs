@@ -1,6 +1,7 @@
 //! The kinds of socket that can be served.
 
 use std::io;
+use std::net::IpAddr;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -26,19 +27,29 @@ impl From<UnixListener> for Listener {
 /// An accepted connection.
 #[derive(Debug)]
 pub(super) enum Socket {
-    Tcp(TcpStream),
+    Tcp(TcpStream, IpAddr),
     Unix(UnixStream),
+}
+
+impl Socket {
+    /// Where the peer is; those of a unix socket are on this host, and trusted with it.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(_, address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 impl Listener {
     pub(super) async fn accept(&self) -> io::Result<Socket> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, peer) = listener.accept().await?;
                 // Watch events and exec output are small; each is to leave at once. A connection on which this
                 // fails is already gone, and says so when it is read.
                 let _gone = stream.set_nodelay(true);
-                Ok(Socket::Tcp(stream))
+                Ok(Socket::Tcp(stream, peer.ip()))
             }
             Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Socket::Unix(stream)),
         }

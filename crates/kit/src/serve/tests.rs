@@ -203,3 +203,72 @@ async fn a_request_that_never_ends_is_cut_off() {
     running.token.cancel();
     running.task.await.unwrap();
 }
+
+#[tokio::test]
+async fn one_address_gets_so_many_connections_and_no_more() {
+    let running = run(Options { max_connections_per_address: 1, ..Options::default() }).await;
+    let mut first = TcpStream::connect(running.address).await.unwrap();
+    first.write_all(b"GET / HT").await.unwrap();
+    let second = TcpStream::connect(running.address).await.unwrap();
+    assert_eq!(exchange(second, GET).await, "", "closed at once");
+    first.write_all(b"TP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert!(exchange(first, "").await.ends_with("nobody"));
+    // Its place is free once the server has seen the end.
+    loop {
+        let next = TcpStream::connect(running.address).await.unwrap();
+        if exchange(next, GET).await.ends_with("nobody") {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn endless_headers_are_refused() {
+    let pki = Pki::new();
+    let running = run(options(&pki)).await;
+    let stream = TcpStream::connect(running.address).await.unwrap();
+    let stream = pki.connector(None).connect(name(), stream).await.unwrap();
+    let long = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(200 << 10));
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let writing = crate::task::spawn("test client", async move {
+        // The server may hang up before it has heard all of it.
+        let _cut_off = writer.write_all(long.as_bytes()).await;
+    });
+    let mut answer = Vec::new();
+    let _farewell = reader.read_to_end(&mut answer).await;
+    writing.await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+/// Requests that are taken back as soon as they are made, over and over.
+#[tokio::test]
+async fn who_only_takes_requests_back_is_cut_off() {
+    let pki = Pki::new();
+    let running = run(options(&pki)).await;
+    let mut stream = pki.connect_http2(running.address).await;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    // GET https / with the authority `x`, by the static table and one literal.
+    let headers = [0x82, 0x87, 0x84, 0x01, 0x01, b'x'];
+    let mut flood = Vec::new();
+    for stream_id in (1..20_001_u32).step_by(2) {
+        flood.extend([0, 0, 6, 1, 5]);
+        flood.extend(stream_id.to_be_bytes());
+        flood.extend(headers);
+        flood.extend([0, 0, 4, 3, 0]);
+        flood.extend(stream_id.to_be_bytes());
+        flood.extend(8_u32.to_be_bytes());
+    }
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let writing = crate::task::spawn("test client", async move {
+        let _cut_off = writer.write_all(&flood).await;
+    });
+    let mut answer = Vec::new();
+    let reading = tokio::time::timeout(Duration::from_secs(20), reader.read_to_end(&mut answer));
+    let _farewell = reading.await.expect("the connection goes on");
+    writing.await.unwrap();
+    // GOAWAY with ENHANCE_YOUR_CALM.
+    let is_goaway = |frame: &[u8]| frame[3] == 7 && frame[9 + 4..9 + 8] == [0, 0, 0, 11];
+    assert!(answer.windows(17).any(is_goaway), "{answer:?}");
+}

@@ -67,6 +67,28 @@ pub(super) enum FileError {
     Reopen { source: Box<OpenError> },
 }
 
+impl FileError {
+    /// Whether more room on the disk would have helped.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Engine { source: redb::Error::Io(error) } => is_full(error),
+            Self::Reopen { source } => match &**source {
+                OpenError::Open { source, .. } => matches!(
+                    source.downcast_ref(),
+                    Some(DatabaseError::Storage(StorageError::Io(error))) if is_full(error)
+                ),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
 /// Whatever the storage engine and the file system may complain of.
 pub(super) type Problem = Box<dyn std::error::Error + Send + Sync>;
 

@@ -59,11 +59,13 @@ impl Answer {
     }
 
     fn refuse(self, error: &Arc<FileError>) {
-        let unavailable = WriteError::Unavailable { source: Box::new(error.clone()) };
+        let source = Box::new(error.clone());
+        let refusal =
+            if error.is_full() { WriteError::Full { source } } else { WriteError::Unavailable { source } };
         match self {
-            Self::Put(reply, _) => _ = reply.send(Err(unavailable)),
-            Self::Delete(reply, _) => _ = reply.send(Err(unavailable)),
-            Self::Compact(reply) => _ = reply.send(Err(unavailable)),
+            Self::Put(reply, _) => _ = reply.send(Err(refusal)),
+            Self::Delete(reply, _) => _ = reply.send(Err(refusal)),
+            Self::Compact(reply) => _ = reply.send(Err(refusal)),
         }
     }
 }

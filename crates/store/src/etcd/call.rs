@@ -24,6 +24,8 @@ pub(super) enum CallError {
     Future,
     #[error("the request is larger than etcd takes (its --max-request-bytes)")]
     TooLarge,
+    #[error("etcd has no room (its --quota-backend-bytes)")]
+    Full,
     #[error("etcd did not answer within {0:?}")]
     Timeout(Duration),
     #[error("etcd refused the call or cannot be reached")]
@@ -47,6 +49,8 @@ impl From<Error> for CallError {
             Self::Future
         } else if said.contains("request is too large") || said.contains("larger than max") {
             Self::TooLarge
+        } else if said.contains("database space exceeded") {
+            Self::Full
         } else {
             Self::Refused { source }
         }
