@@ -110,7 +110,7 @@ async fn a_level_without_seats_refuses_its_clients_and_nobody_else() {
 
 #[tokio::test]
 async fn who_waits_too_long_is_told_to_come_again() {
-    let limits = Limits { request_timeout: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits { request_timeout: Duration::from_secs(2), ..Limits::default() };
     let cluster = Cluster::start_within(limits).await;
     cluster
         .with_level(
@@ -122,6 +122,9 @@ async fn who_waits_too_long_is_told_to_come_again() {
     let ask = || cluster.send_as("loud", "GET", MAPS, &Value::Null);
     let (one, two, three) = tokio::join!(ask(), ask(), ask());
     assert_eq!([one.status, two.status, three.status], [429; 3]);
+    // Whoever has less time than that is told when it is over.
+    let hasty = cluster.send_as("loud", "GET", &format!("{MAPS}?timeout=50ms"), &Value::Null).await;
+    assert_eq!((hasty.status, hasty.body["reason"].as_str()), (504, Some("Timeout")));
 }
 
 #[tokio::test]
