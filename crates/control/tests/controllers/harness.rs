@@ -65,6 +65,7 @@ impl Cluster {
             authority: authority.certificate_path(),
             authenticator: api::authentication::Authenticator::default(),
             security: api::SecurityConfig::default(),
+            limits: api::Limits::default(),
         };
         let store = Embedded::open(&directory.path().join("store"), Options::default()).unwrap();
         let server = Server::build(config, store as Arc<dyn store::Store>).await.unwrap();

@@ -58,7 +58,7 @@ fn one_of(address: IpAddr) -> IpAddr {
             let [a, b, c, d, ..] = address.segments();
             Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
         }
-        address => address,
+        IpAddr::V4(address) => address.into(),
     }
 }
 
