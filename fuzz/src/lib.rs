@@ -5,6 +5,7 @@
 //!   seeds ──► mutation (by seed and number) ──► target ──► fine | panic | too slow
 //! ```
 
+mod admission;
 mod mutation;
 mod requests;
 mod run;

@@ -11,7 +11,26 @@ pub(crate) enum Diet {
     Documents,
     /// Selectors, quantities, paths: lines of text.
     Lines,
+    /// The language of policies and of rules in schemas.
+    Expressions,
 }
+
+const EXPRESSIONS: [&str; 14] = [
+    "object.spec.replicas > 2 && has(object.metadata.labels) || !(1 in [1, 2])",
+    "object.spec.items.all(i, i > 0) && object.spec.items.exists_one(j, j == 2)",
+    "object.spec.items.map(i, i > 1, {'a': i, 'b': [i, i + 1]}).filter(m, m.a % 2 == 0)",
+    "object.?spec.?paused.orValue(false) ? 'a' + string(1) : \"b\".upperAscii()",
+    "'a,b,c'.split(',').join('-').replace('-', '--', 1).matches('^[a-c-]+$')",
+    "'%s %d %f %x %b'.format(['a', 1, 1.5, 255, true])",
+    "quantity('1Gi').add(quantity('1M')).isGreaterThan(quantity('1')) && isQuantity('x')",
+    "ip('10.0.0.1').family() == 4 && cidr('10.0.0.0/8').containsIP('10.1.2.3')",
+    "timestamp('2030-01-01T00:00:00Z') - timestamp('2029-01-01T00:00:00Z') > duration('1h30m')",
+    "sets.intersects([1, 2], lists.range(3)) && math.greatest(1, 2u, 3.0) == 3",
+    "Object{spec: Object.spec{replicas: object.spec.replicas * 2}}",
+    "[JSONPatch{op: 'add', path: '/metadata/labels/' + jsonpatch.escapeKey('a/b'), value: 'c'}]",
+    "semver('1.2.3-rc.1').isLessThan(semver('2.0.0')) && url('https://a:1/b?c=d').getHost() == 'a:1'",
+    "'aXbXc'.indexOf('X', 2) + 'abc'.substring(1, 2).size() + b'abc'.size() - [[1], [2, [3]]].flatten(2).size()",
+];
 
 const LINES: [&str; 16] = [
     "app=web,tier in (a, b),!canary",
@@ -35,6 +54,7 @@ const LINES: [&str; 16] = [
 /// The seeds of a diet.
 pub(crate) fn of(diet: Diet) -> Vec<Vec<u8>> {
     match diet {
+        Diet::Expressions => EXPRESSIONS.iter().map(|line| line.as_bytes().to_vec()).collect(),
         Diet::Lines => LINES.iter().map(|line| line.as_bytes().to_vec()).collect(),
         Diet::Documents => {
             let own = documents().into_iter().map(|document| document.to_string().into_bytes());
@@ -69,6 +89,18 @@ fn documents() -> Vec<Value> {
             "metadata": {"name": "v"}, "spec": {"failurePolicy": "Ignore", "matchConstraints": {"resourceRules": [
                 {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]},
                 "validations": [{"expression": "object.metadata.name.size() < 10 && [1, 2].all(x, x > 0)"}]}}),
+        json!({"uid": "u", "allowed": true, "patchType": "JSONPatch",
+            "patch": "W3sib3AiOiJhZGQiLCJwYXRoIjoiL3NwZWMvaG9zdG5hbWUiLCJ2YWx1ZSI6ImgifV0=",
+            "warnings": ["w"], "auditAnnotations": {"a": "b"}}),
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {"uid": "u",
+            "allowed": false, "status": {"code": 403, "reason": "Forbidden", "message": "m", "details": {}}}}),
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy",
+            "metadata": {"name": "m"}, "spec": {"reinvocationPolicy": "Never", "variables": [
+                {"name": "n", "expression": "object.metadata.name"}], "mutations": [
+                {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
+                    "Object{data: {'n': variables.n}}"}},
+                {"patchType": "JSONPatch", "jsonPatch": {"expression":
+                    "[JSONPatch{op: 'add', path: '/data/x', value: 'y'}]"}}]}}),
         json!([{"op": "add", "path": "/metadata/labels/x", "value": "y"}, {"op": "test", "path": "/spec", "value": 1},
             {"op": "move", "from": "/a", "path": "/b/-"}]),
         json!({"spec": {"template": {"spec": {"$setElementOrder/containers": [{"name": "c"}],

@@ -4,6 +4,7 @@ use kinds::patch::PatchType;
 use kinds::{Kind, decode, patch, selector};
 use serde_json::Value;
 
+use crate::admission;
 use crate::requests;
 use crate::seeds::Diet;
 
@@ -34,6 +35,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "patches", diet: Diet::Documents, build: || Box::new(patches) },
     Target { name: "selectors", diet: Diet::Lines, build: || Box::new(selectors) },
     Target { name: "paths", diet: Diet::Lines, build: requests::paths },
+    Target { name: "reviews", diet: Diet::Documents, build: || Box::new(admission::reviews) },
+    Target { name: "policies", diet: Diet::Documents, build: || Box::new(admission::policies) },
+    Target { name: "expressions", diet: Diet::Expressions, build: || Box::new(admission::expressions) },
     Target { name: "requests", diet: Diet::Documents, build: requests::bodies },
 ];
 

@@ -9,11 +9,13 @@
 
 pub(crate) mod addresses;
 mod classes;
+pub(crate) mod dynamic;
 mod limit_ranger;
 mod namespace;
 mod pod_security;
 mod priority;
 pub(crate) mod quota;
+pub(crate) mod rounds;
 mod service_account;
 mod storage;
 mod tolerations;
@@ -23,28 +25,25 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kinds::Kind;
 use kinds::status::Failure;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+pub(crate) use kinds::admission::Operation;
 
 use crate::call::Call;
 use crate::context::Context;
+use crate::deletion::DeleteOptions;
 use crate::lister::Lister;
 use crate::object;
-use crate::request::ObjectPath;
+use crate::request::{ObjectPath, Verb};
 use addresses::Claim;
-
-/// What a write does, in the words of admission rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Create,
-    Update,
-    Delete,
-}
+use rounds::Rounds;
 
 /// One write on its way through the chain.
 #[derive(Debug)]
 pub(crate) struct Review<'a> {
+    pub(crate) call: &'a Call,
     pub(crate) context: &'a Context,
-    pub(crate) kind: &'a Kind,
+    pub(crate) kind: &'static Kind,
     pub(crate) subresource: Option<&'a str>,
     pub(crate) operation: Operation,
     pub(crate) namespace: &'a str,
@@ -55,15 +54,28 @@ pub(crate) struct Review<'a> {
     pub(crate) object: Value,
     /// As it is; null for creates.
     pub(crate) old: Value,
+    /// The options of the request, as an object.
+    pub(crate) options: Value,
     /// For the client.
     pub(crate) warnings: Vec<String>,
     claims: Vec<Claim>,
+    phase: Phase,
+    webhook_rounds: Rounds,
+    policy_rounds: Rounds,
+}
+
+/// Where a write is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Mutating,
+    Validating,
 }
 
 impl<'a> Review<'a> {
     /// A review without objects.
     pub(crate) fn new(call: &'a Call, operation: Operation, dry_run: bool) -> Self {
         Self {
+            call,
             context: &call.context,
             kind: call.path.kind,
             subresource: call.path.subresource.as_deref(),
@@ -73,9 +85,18 @@ impl<'a> Review<'a> {
             dry_run,
             object: Value::Null,
             old: Value::Null,
+            options: options(call, operation, dry_run),
             warnings: Vec::new(),
             claims: Vec::new(),
+            phase: Phase::Mutating,
+            webhook_rounds: Rounds::default(),
+            policy_rounds: Rounds::default(),
         }
+    }
+
+    /// A connection: `options` says what is to be connected.
+    pub(crate) fn of_connect(call: &'a Call, options: Value) -> Self {
+        Self { object: options, options: Value::Null, ..Self::new(call, Operation::Connect, false) }
     }
 
     /// A new object.
@@ -89,14 +110,25 @@ impl<'a> Review<'a> {
     }
 
     /// The end of `old`.
-    pub(crate) fn of_delete(call: &'a Call, path: &'a ObjectPath, old: Value, dry_run: bool) -> Self {
-        let review = Self::new(call, Operation::Delete, dry_run);
+    pub(crate) fn of_delete(
+        call: &'a Call,
+        path: &'a ObjectPath,
+        old: Value,
+        options: &DeleteOptions,
+    ) -> Self {
+        let review = Self::new(call, Operation::Delete, options.dry_run);
         let namespace = path.namespace.as_deref().unwrap_or_default();
-        Self { old, kind: path.kind, namespace, path_name: path.name(), subresource: None, ..review }
+        let options = options.to_value();
+        Self { old, options, kind: path.kind, namespace, path_name: path.name(), subresource: None, ..review }
     }
 
     pub(crate) fn name(&self) -> &str {
         if self.path_name.is_empty() { object::name(self.object_or_old()) } else { self.path_name }
+    }
+
+    /// Whether the object may still be changed.
+    fn is_mutating(&self) -> bool {
+        self.phase == Phase::Mutating
     }
 
     /// What the write is about: the new state, or what is deleted.
@@ -160,15 +192,57 @@ static CHAIN: &[&dyn Plugin] = &[
     &storage::ClaimResize,
     &classes::RuntimeClass,
     &classes::DefaultIngressClass,
+    &dynamic::MutatingPolicies,
+    &dynamic::Mutating,
+    &dynamic::ValidatingPolicies,
+    &dynamic::Validating,
     &quota::ResourceQuota,
 ];
 
-/// Lets every plugin complete the object.
+/// Lets every plugin complete the object, and once more where a webhook or a policy changed what others had seen.
 pub(crate) async fn mutate(review: &mut Review<'_>) -> Result<(), Failure> {
+    review.phase = Phase::Mutating;
     for plugin in CHAIN {
         plugin.mutate(review).await?;
     }
+    if review.webhook_rounds.wants_another() || review.policy_rounds.wants_another() {
+        review.webhook_rounds.next_round();
+        review.policy_rounds.next_round();
+        for plugin in CHAIN {
+            plugin.mutate(review).await?;
+        }
+    }
     Ok(())
+}
+
+/// Asks everybody about something that is not stored: a connection, or an action on an object.
+pub(crate) async fn admit(mut review: Review<'_>) -> Result<Review<'_>, Failure> {
+    mutate(&mut review).await?;
+    validate(&mut review).await?;
+    Ok(review)
+}
+
+/// The options of a request as the object that a client could have sent.
+fn options(call: &Call, operation: Operation, dry_run: bool) -> Value {
+    let kind = match operation {
+        Operation::Create => "CreateOptions",
+        Operation::Update if call.verb == Verb::Patch => "PatchOptions",
+        Operation::Update => "UpdateOptions",
+        Operation::Delete | Operation::Connect => return Value::Null,
+    };
+    let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+    if dry_run {
+        options["dryRun"] = json!(["All"]);
+    }
+    if kind == "PatchOptions" && call.query.flag("force") {
+        options["force"] = true.into();
+    }
+    for field in ["fieldManager", "fieldValidation"] {
+        if let Some(value) = call.query.get(field).filter(|value| !value.is_empty()) {
+            options[field] = value.into();
+        }
+    }
+    options
 }
 
 /// Gives the object what only one can have, unless it is not stored in the end.
@@ -178,6 +252,7 @@ pub(crate) async fn allocate(review: &mut Review<'_>) -> Result<(), Failure> {
 
 /// Asks every plugin whether the object, which is as it is to be stored, may pass.
 pub(crate) async fn validate(review: &mut Review<'_>) -> Result<(), Failure> {
+    review.phase = Phase::Validating;
     for plugin in CHAIN {
         plugin.validate(review).await?;
     }

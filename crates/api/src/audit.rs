@@ -3,13 +3,16 @@
 //! The lines are `audit.k8s.io/v1` Events of the level Metadata. They are written by a task of their own: a request
 //! waits for no disk, and when the disk cannot keep up lines are lost, with a warning, rather than requests.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use http::header::USER_AGENT;
 use http::request::Parts;
 use jiff::Timestamp;
 use kit::tls::PeerIdentity;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -97,9 +100,21 @@ impl File {
     }
 }
 
+/// What is noted about a request while it is answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Notes {
+    /// The first note of a key stays, as in Kubernetes.
+    pub(crate) fn add(&self, key: String, value: String) {
+        self.0.lock().entry(key).or_insert(value);
+    }
+}
+
 /// What is known of a request before it is answered.
 #[derive(Debug)]
 pub(crate) struct Request {
+    notes: Notes,
     uri: String,
     agent: String,
     by_certificate: bool,
@@ -112,11 +127,17 @@ impl Request {
         context.audit.as_ref()?;
         let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         Some(Self {
+            notes: Notes::default(),
             uri: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
             agent: agent.chars().take(MAX_AGENT).collect(),
             by_certificate: parts.extensions.get::<PeerIdentity>().is_some(),
             received: context.now(),
         })
+    }
+
+    /// Where notes are left until then.
+    pub(crate) fn notes(&self) -> Notes {
+        self.notes.clone()
     }
 
     /// Writes the request down with its end. `user` is who sent it, `acted_as` whom it was done as.
@@ -165,6 +186,9 @@ impl Request {
         event["annotations"] = json!({
             "authorization.k8s.io/decision": decision, "authentication.crest.dev/by": how,
         });
+        for (key, value) in self.notes.0.lock().iter() {
+            event["annotations"][key] = value.clone().into();
+        }
         event
     }
 }
@@ -202,7 +226,7 @@ fn is_worth_it(attributes: &Attributes, who: &Who) -> bool {
 mod tests {
     use expect_test::expect;
 
-    use super::{Outcome, Request, Who, is_worth_it};
+    use super::{Notes, Outcome, Request, Who, is_worth_it};
     use crate::attributes::Attributes;
     use crate::authentication::User;
 
@@ -215,8 +239,13 @@ mod tests {
     fn a_line_says_who_did_what() {
         let now = "2030-01-01T00:00:00Z".parse().unwrap();
         let uri = "/api/v1/namespaces/n/secrets/s";
-        let request =
-            Request { uri: uri.to_owned(), agent: "kubectl".to_owned(), by_certificate: true, received: now };
+        let request = Request {
+            notes: Notes::default(),
+            uri: uri.to_owned(),
+            agent: "kubectl".to_owned(),
+            by_certificate: true,
+            received: now,
+        };
         let who = Who {
             sender: Some(User::new("admin", ["system:masters"])),
             acted_as: Some(User::new("jane", [])),

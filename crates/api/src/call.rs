@@ -12,6 +12,7 @@ use kinds::status::Failure;
 use parking_lot::Mutex;
 
 use crate::accept::Accept;
+use crate::audit::Notes;
 use crate::authentication::User;
 use crate::context::Context;
 use crate::flow::Seat;
@@ -75,6 +76,13 @@ impl Call {
     pub(crate) fn into_request(self) -> Request<Body> {
         self.leave_seat();
         Request::from_parts(self.parts, self.body.into_inner())
+    }
+
+    /// Leaves a note in the audit log, if there is one.
+    pub(crate) fn note(&self, key: String, value: String) {
+        if let Some(notes) = self.parts.extensions.get::<Notes>() {
+            notes.add(key, value);
+        }
     }
 
     pub(crate) fn uri_path(&self) -> &str {

@@ -9,6 +9,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::addresses::Addresses;
+use crate::admission::dynamic::Dynamic;
 use crate::admission::quota::Turns;
 use crate::authentication::Authenticator;
 use crate::feed::Feeds;
@@ -30,6 +31,8 @@ pub(crate) struct Context {
     pub(crate) limits: Limits,
     /// The cluster addresses that Services hold.
     pub(crate) addresses: Addresses,
+    /// The webhooks and policies that are configured.
+    pub(crate) dynamic: Dynamic,
     /// Who charges the quotas of a namespace.
     pub(crate) turns: Turns,
     /// `host:port` at which clients reach this server.
@@ -41,7 +44,6 @@ pub(crate) struct Context {
     pub(crate) audit: Option<audit::Log>,
     /// How agents know that it is this server that calls them.
     pub(crate) kubelet_tls: Arc<ClientConfig>,
-    #[expect(dead_code, reason = "conversions and admission are its callers, and come next")]
     pub(crate) webhooks: Webhooks,
     pub(crate) shutdown: CancellationToken,
 }
@@ -71,6 +73,7 @@ impl Context {
             gate: Gate::new(limits.max_in_flight),
             limits,
             addresses,
+            dynamic: Dynamic::default(),
             turns: Turns::default(),
             advertised,
             authenticator,

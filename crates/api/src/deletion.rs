@@ -8,7 +8,7 @@
 use jiff::{SignedDuration, Timestamp};
 use kinds::Kind;
 use kinds::status::{Failure, FieldError};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::query::Query;
 use crate::registry::Next;
@@ -47,6 +47,32 @@ impl DeleteOptions {
             "orphanDependents": flag("orphanDependents"),
             "dryRun": query.get("dryRun").map(|stage| [stage]),
         }))
+    }
+
+    /// As the object that a client could have sent.
+    pub(crate) fn to_value(&self) -> Value {
+        let policy = self.propagation.map(|policy| match policy {
+            Propagation::Orphan => "Orphan",
+            Propagation::Background => "Background",
+            Propagation::Foreground => "Foreground",
+        });
+        let mut preconditions = Map::new();
+        for (field, value) in [("uid", &self.uid), ("resourceVersion", &self.revision)] {
+            preconditions.extend(value.clone().map(|value| (field.to_owned(), value.into())));
+        }
+        let fields = [
+            ("gracePeriodSeconds", self.grace_period_seconds.map(Value::from)),
+            ("propagationPolicy", policy.map(Value::from)),
+            ("preconditions", (!preconditions.is_empty()).then_some(Value::Object(preconditions))),
+            ("dryRun", self.dry_run.then(|| json!(["All"]))),
+        ];
+        let mut options = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+        for (field, value) in fields {
+            if let Some(value) = value {
+                options[field] = value;
+            }
+        }
+        options
     }
 
     pub(crate) fn parse(body: &Value) -> Result<Self, Failure> {

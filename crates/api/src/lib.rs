@@ -45,7 +45,6 @@ mod server;
 mod strategy;
 mod subresources;
 mod verbs;
-#[cfg_attr(not(test), expect(dead_code, reason = "conversions and admission are its callers, and come next"))]
 mod webhook;
 
 pub use admission::addresses::{Ipv4Range, RangeError};

@@ -141,7 +141,8 @@ impl Lister {
         tokio::time::timeout(patience, search).await.ok().flatten()
     }
 
-    async fn catch_up(&self) {
+    /// Waits until everything that this server wrote is in.
+    pub(crate) async fn catch_up(&self) {
         let wanted = self.written.load(Ordering::Relaxed);
         if *self.position.borrow() >= wanted {
             return;

@@ -16,6 +16,17 @@ pub(crate) fn namespace(object: &Value) -> &str {
     metadata(object, "namespace")
 }
 
+/// A body that says what it is, whether or not its sender said so.
+pub(crate) fn typed(body: Value, api_version: &str, kind: &str) -> Value {
+    let mut fields = match body {
+        Value::Object(fields) => fields,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+    };
+    fields.insert("apiVersion".to_owned(), api_version.into());
+    fields.insert("kind".to_owned(), kind.into());
+    Value::Object(fields)
+}
+
 /// Sets a field of `metadata`, which is made an object if it is none.
 pub(crate) fn set_metadata(object: &mut Value, field: &str, value: impl Into<Value>) {
     metadata_mut(object).insert(field.to_owned(), value.into());

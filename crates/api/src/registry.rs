@@ -122,6 +122,11 @@ impl Registry {
         }
     }
 
+    /// As [`Registry::lister`] for a kind at hand.
+    pub(crate) async fn lister_of(&self, kind: &'static Kind) -> Result<Arc<Lister>, Failure> {
+        self.listers.of(kind).await
+    }
+
     /// Everything, as it is kept.
     pub(crate) async fn snapshot(&self) -> Result<Page, Failure> {
         self.store.snapshot().await.map_err(read_failure)

@@ -77,9 +77,12 @@ async fn dispatch(
     let Ok(read) = tokio::time::timeout(longest, read_whole(request)).await else {
         return Err(Failure::new(408, "Timeout", "the body of the request did not arrive in time"));
     };
-    let (parts, body) = read?.into_parts();
+    let (mut parts, body) = read?.into_parts();
     let attributes = Attributes::of(&parts);
     let audited = audit::Request::begin(context, &parts);
+    if let Some(audited) = &audited {
+        parts.extensions.insert(audited.notes());
+    }
     let outcome = timed(context, Request::from_parts(parts, body), &attributes, known).await;
     let who = &known.who;
     if let Some(audited) = audited {

@@ -6,7 +6,7 @@ mod eviction;
 mod finalize;
 mod log;
 mod proxy;
-mod scale;
+pub(crate) mod scale;
 mod token;
 
 use axum::body::Body;

@@ -8,6 +8,8 @@
 //!                     patch
 //! ```
 
+pub mod admission;
+pub mod cel;
 pub mod convert;
 pub mod decode;
 pub mod defaults;

@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 pub use apply::{Applied, apply};
 
 use crate::Kind;
+use crate::status::Failure;
 use compare::Comparison;
 use entries::{Entries, Entry, Manager, Operation};
 use field_type::Type;
@@ -140,6 +141,15 @@ pub fn scale(kind: &Kind, writer: &Writer<'_>, current: &Value, new: &mut Value)
             }
         }
     }
+}
+
+/// `current` with what `stated` says laid over it, as an apply would, but owned by nobody for that.
+pub fn overlay(kind: &Kind, current: &Value, mut stated: Value) -> Result<Value, Failure> {
+    for field in ["apiVersion", "kind"] {
+        stated[field] = current[field].clone();
+    }
+    check::check(Type::of(kind), &stated).map_err(|misfit| Failure::unprocessable(misfit.to_string()))?;
+    Ok(merge::objects(Type::of(kind), current, &stated))
 }
 
 /// Whether two objects differ at most in the times of their managers.

@@ -44,7 +44,7 @@ impl PatchType {
 /// Patches are JSON, also to a real server: clients convert YAML themselves.
 pub fn apply(kind: &Kind, patch_type: PatchType, current: &Value, patch: &[u8]) -> Result<Value, Failure> {
     match patch_type {
-        PatchType::Json => json(current, patch),
+        PatchType::Json => apply_json(current, patch),
         PatchType::Merge => {
             let patch = object_patch(patch)?;
             let mut patched = current.clone();
@@ -72,7 +72,8 @@ pub fn duplicates(patch_type: PatchType, patch: &[u8]) -> Vec<String> {
 /// The most operations of one JSON patch: a bound for the work of one request, as in Kubernetes.
 const MAX_OPERATIONS: usize = 10_000;
 
-fn json(current: &Value, patch: &[u8]) -> Result<Value, Failure> {
+/// `current` with a JSON patch applied, whatever kind of object it is.
+pub(crate) fn apply_json(current: &Value, patch: &[u8]) -> Result<Value, Failure> {
     let refused = |error: String| Failure::bad_request(format!("error decoding patch: {error}"));
     // Of a field that stands twice the last one counts, which the type itself would refuse.
     let operations =

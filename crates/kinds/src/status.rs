@@ -14,7 +14,7 @@ pub use field::{FieldError, FieldErrorKind};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     code: u16,
-    reason: &'static str,
+    reason: Box<str>,
     message: String,
     details: Map<String, Value>,
 }
@@ -22,7 +22,7 @@ pub struct Failure {
 impl Failure {
     /// A refusal without details; the named constructors below are the usual way.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Map::new() }
+        Self { code, reason: reason.into(), message: message.into(), details: Map::new() }
     }
 
     /// 404: no object of this name.
@@ -183,6 +183,21 @@ impl Failure {
         Self::new(504, "Timeout", message)
     }
 
+    /// What another program says of a refusal of its own: its reason and its details, as they are in `status`.
+    pub fn told(code: u16, status: &Value, message: impl Into<String>) -> Self {
+        let reason = status["reason"].as_str().unwrap_or_default().into();
+        let details = status["details"].as_object().cloned().unwrap_or_default();
+        Self { code, reason, message: message.into(), details }
+    }
+
+    /// The same refusal for another reason.
+    #[must_use]
+    pub fn with_reason(mut self, code: u16, reason: &str) -> Self {
+        self.code = code;
+        self.reason = reason.into();
+        self
+    }
+
     /// The same refusal in other words.
     #[must_use]
     pub fn with_message(mut self, message: impl Into<String>) -> Self {
@@ -211,12 +226,23 @@ impl Failure {
         self
     }
 
+    /// Adds an entry to `details.causes` that says nothing but this.
+    #[must_use]
+    pub fn with_said_cause(mut self, message: &str) -> Self {
+        let cause = json!({"message": message});
+        match self.details.get_mut("causes").and_then(Value::as_array_mut) {
+            Some(causes) => causes.push(cause),
+            None => drop(self.details.insert("causes".into(), json!([cause]))),
+        }
+        self
+    }
+
     pub fn code(&self) -> u16 {
         self.code
     }
 
-    pub fn reason(&self) -> &'static str {
-        self.reason
+    pub fn reason(&self) -> &str {
+        &self.reason
     }
 
     pub fn message(&self) -> &str {
@@ -235,7 +261,7 @@ impl Failure {
             "message": self.message,
         });
         if !self.reason.is_empty() {
-            status["reason"] = self.reason.into();
+            status["reason"] = (*self.reason).into();
         }
         // Refusals of a form, not of an object, say that they have no details.
         let is_of_form = matches!(self.code, 403 | 405 | 406 | 415 | 422);

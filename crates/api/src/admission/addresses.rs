@@ -30,7 +30,7 @@ pub(super) async fn allocate(review: &mut Review<'_>) -> Result<(), Failure> {
     let claim = match review.operation {
         Operation::Create => addresses.claim(kind, &mut review.object)?,
         Operation::Update => addresses.claim_next(kind, &mut review.object, &review.old)?,
-        Operation::Delete => return Ok(()),
+        Operation::Delete | Operation::Connect => return Ok(()),
     };
     review.claim(claim);
     Ok(())

@@ -25,7 +25,7 @@ impl Plugin for LimitRanger {
         let is_pod = match review.operation {
             Operation::Create => review.is_about("", "pods"),
             Operation::Update => is_resize(review),
-            Operation::Delete => false,
+            Operation::Delete | Operation::Connect => false,
         };
         let is_written = matches!(review.operation, Operation::Create | Operation::Update);
         let is_claim = is_written && review.is_about("", "persistentvolumeclaims");

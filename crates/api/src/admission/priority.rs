@@ -24,7 +24,7 @@ impl Plugin for Priority {
                 keep(review);
                 Ok(())
             }
-            Operation::Delete => Ok(()),
+            Operation::Delete | Operation::Connect => Ok(()),
         }
     }
 

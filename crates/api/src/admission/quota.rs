@@ -89,7 +89,7 @@ fn is_counted(review: &Review<'_>) -> bool {
                 || review.is_about("", "services")
                 || review.is_about("", "persistentvolumeclaims")
         }
-        Operation::Delete => false,
+        Operation::Delete | Operation::Connect => false,
     }
 }
 

@@ -5,15 +5,16 @@ use http::{Response, StatusCode};
 use kinds::status::Failure;
 use serde_json::{Value, json};
 
+use crate::admission::Review;
 use crate::call::Call;
 use crate::query::WriteOptions;
 use crate::registry::Next;
-use crate::{object, respond};
+use crate::{admission, object, respond};
 
 pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let body = call.take_body().await?;
     let binding = kinds::decode::raw(call.media_type(), &body)?;
-    bind(call, &binding).await
+    bind(call, binding).await
 }
 
 /// The old spelling: a Binding that is created, and names its Pod itself.
@@ -26,11 +27,16 @@ pub(crate) async fn handle_unaddressed(mut call: Call) -> Result<Response<Body>,
     }
     call.path.kind = kinds::find("", "v1", "pods").ok_or_else(Failure::no_such_path)?;
     call.path.name = Some(name);
-    bind(call, &binding).await
+    call.path.subresource = Some("binding".to_owned());
+    bind(call, binding).await
 }
 
-async fn bind(call: Call, binding: &Value) -> Result<Response<Body>, Failure> {
+async fn bind(call: Call, binding: Value) -> Result<Response<Body>, Failure> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
+    target(&call, &binding)?;
+    let binding = object::typed(binding, "v1", "Binding");
+    let review = admission::admit(Review::of_create(&call, binding, options.dry_run)).await?;
+    let (binding, warnings) = (&review.object, &review.warnings);
     let node = target(&call, binding)?.to_owned();
     let now = object::time(call.context.now());
     let registry = &call.context.registry;
@@ -39,7 +45,8 @@ async fn bind(call: Call, binding: &Value) -> Result<Response<Body>, Failure> {
         .await?;
     let success =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    respond::encoded(StatusCode::CREATED, call.accept.encoding, &success)
+    let response = respond::encoded(StatusCode::CREATED, call.accept.encoding, &success)?;
+    Ok(respond::with_warnings(response, warnings))
 }
 
 fn target<'a>(call: &Call, binding: &'a Value) -> Result<&'a str, Failure> {

@@ -9,11 +9,12 @@ use hyper::body::Incoming;
 use kinds::status::Failure;
 use kit::Chain;
 use kit::tunnel::Upstream;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::admission::Review;
 use crate::call::Call;
 use crate::context::Context;
-use crate::{object, respond};
+use crate::{admission, object, respond};
 
 /// More than this no agent has to say about a refusal.
 const LONGEST_REFUSAL: usize = 16 * 1024;
@@ -26,6 +27,8 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
         super::log::check(&call)?;
     }
     let pod = call.context.registry.get(&call.path).await?;
+    // Reading a log changes nothing; whoever connects to a Pod may do anything in it.
+    let warnings = if is_log { Vec::new() } else { admitted(&call, &options(&call)).await? };
     let uri = uri(&call, &pod)?;
     if is_log && node_name(&pod).is_empty() {
         // Nothing ran yet, so nothing was said.
@@ -43,9 +46,37 @@ pub(super) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
     match kit::tunnel::forward(request, &upstream).await {
         // Whoever reads a log reads a refusal as they read any other of ours.
         Ok(response) if is_log && response.status().as_u16() >= 400 => Err(refusal(response).await),
-        Ok(response) => Ok(passed_on(response)),
+        Ok(response) => Ok(respond::with_warnings(passed_on(response), &warnings)),
         Err(error) => Err(Failure::internal(Chain(&error))),
     }
+}
+
+/// Asks admission about a connection; answers its warnings.
+pub(super) async fn admitted(call: &Call, options: &[(&str, Value)]) -> Result<Vec<String>, Failure> {
+    let part = call.path.subresource.as_deref().and_then(|name| call.path.kind.subresource(name));
+    let mut object = json!({"kind": part.map_or("", |part| part.kind), "apiVersion": "v1"});
+    for (name, value) in options {
+        object[*name] = value.clone();
+    }
+    let review = admission::admit(Review::of_connect(call, object)).await?;
+    Ok(review.warnings)
+}
+
+/// What is to be connected, from the query.
+fn options(call: &Call) -> Vec<(&'static str, Value)> {
+    let mut options = Vec::new();
+    if call.path.subresource.as_deref() == Some("portforward") {
+        let ports: Vec<u16> = call.query.all("ports").filter_map(|port| port.parse().ok()).collect();
+        options.extend((!ports.is_empty()).then(|| ("ports", json!(ports))));
+        return options;
+    }
+    for stream in ["stdin", "stdout", "stderr", "tty"] {
+        options.extend(call.query.flag(stream).then(|| (stream, json!(true))));
+    }
+    options.extend(call.query.get("container").map(|name| ("container", json!(name))));
+    let command: Vec<&str> = call.query.all("command").collect();
+    options.extend((!command.is_empty()).then(|| ("command", json!(command))));
+    options
 }
 
 /// Why the agent does not give a log, as a `Status`.

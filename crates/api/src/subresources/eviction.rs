@@ -15,12 +15,13 @@ use kinds::status::Failure;
 use serde_json::{Value, json};
 use store::Range;
 
+use crate::admission::Review;
 use crate::call::Call;
 use crate::deletion::{self, DeleteOptions};
 use crate::query::dry_run;
 use crate::registry::Next;
 use crate::request::ObjectPath;
-use crate::{object, record, respond, verbs};
+use crate::{admission, object, record, respond, verbs};
 
 pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let body = call.take_body().await?;
@@ -32,13 +33,17 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let mut options = DeleteOptions::parse(&eviction["deleteOptions"])?;
     options.dry_run |= dry_run(call.query.get("dryRun"), "CreateOptions")?;
     let pod = call.context.registry.get(&call.path).await?;
+    let eviction = object::typed(eviction, "policy/v1", "Eviction");
+    let review = admission::admit(Review::of_create(&call, eviction, options.dry_run)).await?;
+    let warnings = review.warnings;
     if decide::counts(&pod) {
         ask_budget(&call, &pod, options.dry_run).await?;
     }
     evict(&call, &options).await?;
     let success =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    respond::encoded(StatusCode::CREATED, call.accept.encoding, &success)
+    let response = respond::encoded(StatusCode::CREATED, call.accept.encoding, &success)?;
+    Ok(respond::with_warnings(response, &warnings))
 }
 
 /// Takes one disruption from the budget of the Pod, if it has one.

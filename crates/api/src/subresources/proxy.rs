@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::connect;
 use crate::call::Call;
-use crate::endpoints;
+use crate::{endpoints, respond};
 
 /// What a name in a path says beside the name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let target = Target::parse(call.path.name())?;
     call.path.name = Some(target.name.clone());
     let found = call.context.registry.get(&call.path).await?;
+    let uri = rest(call.uri_path(), call.query_text())?;
+    let warnings = connect::admitted(&call, &[("path", uri.path().into())]).await?;
     if target.scheme == "https" && call.path.kind.kind != "Node" {
         // Nobody vouches for the certificate that would answer.
         return Err(Failure::bad_request("only plain HTTP can be passed on to Pods and Services"));
@@ -53,11 +55,10 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
         "Pod" => of_pod(&found, &target)?,
         _ => of_service(&call, &found, &target).await?,
     };
-    let uri = rest(call.uri_path(), call.query_text())?;
     let mut request = call.into_request();
     *request.uri_mut() = uri;
     match kit::tunnel::forward(request, &upstream).await {
-        Ok(response) => Ok(connect::passed_on(response)),
+        Ok(response) => Ok(respond::with_warnings(connect::passed_on(response), &warnings)),
         Err(error) => Err(Failure::unavailable(format!("error trying to reach service: {}", Chain(&error)))),
     }
 }

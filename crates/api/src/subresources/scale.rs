@@ -79,7 +79,7 @@ fn check_kind(scale: &Value) -> Result<(), Failure> {
     }
 }
 
-fn scale_of(workload: &Value) -> Value {
+pub(crate) fn scale_of(workload: &Value) -> Value {
     let metadata = &workload["metadata"];
     let mut scale = json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {},
         "spec": {}, "status": {"replicas": workload["status"]["replicas"].as_i64().unwrap_or(0)}});

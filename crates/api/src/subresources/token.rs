@@ -7,9 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use kinds::status::{Failure, FieldError};
 use serde_json::{Value, json};
 
+use crate::admission::Review;
 use crate::authentication::service_account::{Bound, Claims, Private};
 use crate::call::Call;
-use crate::{guard, object, respond};
+use crate::{admission, guard, object, respond};
 
 const GROUP: &str = "authentication.k8s.io";
 const DEFAULT_SECONDS: i64 = 3600;
@@ -22,6 +23,8 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let account = call.context.registry.get(&call.path).await?;
     let now = call.context.now();
     complete(&call, &mut request, now)?;
+    let review = admission::admit(Review::of_create(&call, request, false)).await?;
+    let (mut request, warnings) = (review.object, review.warnings);
     let private = private(&call, &request["spec"]["boundObjectRef"], &account).await?;
     let Some(signer) = call.context.security.signer() else {
         return Err(Failure::unavailable("this server has no key to sign tokens with"));
@@ -40,7 +43,8 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
         sub: format!("system:serviceaccount:{}:{}", call.namespace(), call.path.name()),
     };
     request["status"] = json!({"token": signer.sign(&claims)?, "expirationTimestamp": object::time(end)});
-    respond::object(StatusCode::CREATED, call.accept, call.path.kind, request)
+    let response = respond::object(StatusCode::CREATED, call.accept, call.path.kind, request)?;
+    Ok(respond::with_warnings(response, &warnings))
 }
 
 /// Fills in what the client left out, and refuses what it may not ask for.

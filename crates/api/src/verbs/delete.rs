@@ -43,7 +43,7 @@ pub(crate) async fn delete(
 ) -> Result<Changed, Failure> {
     let context = &call.context;
     let current = context.registry.get(path).await?;
-    let mut review = Review::of_delete(call, path, current, options.dry_run);
+    let mut review = Review::of_delete(call, path, current, options);
     admission::mutate(&mut review).await?;
     admission::validate(&mut review).await?;
     let decide = |current: &Value| {

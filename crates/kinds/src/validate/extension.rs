@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::{Faults, in_range, items, list, metadata, names, one_of, required, text, unique};
-use crate::status::FieldError;
+use crate::admission::policy::{Conditions, Policy};
+use crate::status::{FieldError, FieldErrorKind};
 
 pub(super) fn webhooks(object: &Value, faults: &mut Faults) {
     let mut seen = HashSet::new();
@@ -26,6 +27,7 @@ pub(super) fn webhooks(object: &Value, faults: &mut Faults) {
             wildcards(&path, rule, faults);
         }
         conditions(&path, webhook, faults);
+        faults.extend(Conditions::of_webhook(webhook, &path).err().into_iter().flatten());
         client(&format!("{path}.clientConfig"), &webhook["clientConfig"], faults);
     }
 }
@@ -69,6 +71,13 @@ fn wildcards(path: &str, rule: &Value, faults: &mut Faults) {
 }
 
 fn conditions(path: &str, object: &Value, faults: &mut Faults) {
+    const MOST: usize = 64;
+    let count = list(object, "matchConditions").len();
+    if count > MOST {
+        let (kind, field) = (FieldErrorKind::TooMany, format!("{path}.matchConditions"));
+        let message = format!("must have at most {MOST} items");
+        faults.push(FieldError { kind, field, value: count.into(), message });
+    }
     let mut seen = HashSet::new();
     for (path, condition) in items(path, object, "matchConditions") {
         let name = text(condition, "name");
@@ -137,11 +146,10 @@ pub(super) fn policy(object: &Value, faults: &mut Faults) {
             let message = "validations or auditAnnotations must contain at least one item";
             faults.extend(fields.map(|field| FieldError::required(format!("spec.{field}"), message)));
         }
-        let mut seen = HashSet::new();
-        for (path, annotation) in items("spec", spec, "auditAnnotations") {
-            unique(&mut seen, text(annotation, "key"), format!("{path}.key"), faults);
-        }
+        items("spec", spec, "validations").for_each(|(path, item)| message(&path, item, faults));
+        annotations(text(&object["metadata"], "name"), spec, faults);
     }
+    faults.extend(Policy::compile(object).err().into_iter().flatten());
     for (path, mutation) in items("spec", spec, "mutations") {
         for (kind, field) in [("ApplyConfiguration", "applyConfiguration"), ("JSONPatch", "jsonPatch")] {
             match (mutation["patchType"] == kind, mutation[field].is_null()) {
@@ -153,6 +161,52 @@ pub(super) fn policy(object: &Value, faults: &mut Faults) {
                 _ => {}
             }
         }
+    }
+}
+
+/// What a validation says when it does not hold is one line.
+fn message(path: &str, validation: &Value, faults: &mut Faults) {
+    let (said, is_said) = (text(validation, "message").trim(), !text(validation, "message").is_empty());
+    let field = format!("{path}.message");
+    if is_said && said.is_empty() {
+        let message = "message must be non-empty if specified";
+        faults.push(FieldError::invalid(field, text(validation, "message"), message));
+    } else if said.contains('\n') {
+        faults.push(FieldError::invalid(
+            field,
+            text(validation, "message"),
+            "message must not contain line breaks",
+        ));
+    } else if !is_said && text(validation, "expression").trim().contains('\n') {
+        faults.push(FieldError::required(
+            field,
+            "message must be specified if expression contains line breaks",
+        ));
+    }
+    let expression = text(validation, "messageExpression");
+    if !expression.is_empty() && expression.trim().is_empty() {
+        let message = "must be non-empty if specified";
+        faults.push(FieldError::invalid(format!("{path}.messageExpression"), expression, message));
+    }
+}
+
+/// Notes for the audit log, whose keys stand there behind the name of their policy.
+fn annotations(policy: &str, spec: &Value, faults: &mut Faults) {
+    const MOST: usize = 20;
+    let count = list(spec, "auditAnnotations").len();
+    if count > MOST {
+        let message = format!("must not have more than {MOST} auditAnnotations");
+        faults.push(FieldError::invalid("spec.auditAnnotations", count, message));
+    }
+    let mut seen = HashSet::new();
+    for (path, annotation) in items("spec", spec, "auditAnnotations") {
+        let key = text(annotation, "key");
+        let path = format!("{path}.key");
+        if !key.is_empty() {
+            let faulty = names::qualified_name(&format!("{policy}/{key}"));
+            faults.extend(faulty.into_iter().map(|fault| FieldError::invalid(path.as_str(), key, fault)));
+        }
+        unique(&mut seen, key, path, faults);
     }
 }
 
