@@ -21,6 +21,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestStatus,
 };
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
@@ -59,9 +60,17 @@ pub fn start(
     token: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
     let (keys, work) = queue::<ObjectKey>();
+    let (own, requests) = (keys.clone(), Arc::clone(&world.signing_requests));
     world.signing_requests.on_change(move |change| {
         if change.after.is_some() {
-            keys.add(ObjectKey::of(&**change.object()));
+            own.add(ObjectKey::of(&**change.object()));
+        }
+    });
+    world.nodes.on_change(move |change| {
+        // An agent may ask for its serving certificate before its node's addresses are known.
+        let addresses = |node: &Arc<Node>| node.status.as_ref().and_then(|status| status.addresses.clone());
+        if change.after.is_some() && change.before.map(addresses) != change.after.map(addresses) {
+            requests.all().iter().for_each(|request| keys.add(ObjectKey::of(&**request)));
         }
     });
     let controller = Certificates { world: world.clone(), authority };

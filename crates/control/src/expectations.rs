@@ -80,6 +80,10 @@ impl Expectations {
         change(outstanding);
     }
 }
+
+/// Pods of a Job go in crowds, and nobody waits for the count of those that are going: one look a second is enough.
+const CROWD: Duration = Duration::from_secs(1);
+
 /// A pod changed: its controller of this kind may have work, and may have waited for just this.
 pub fn note_pod(kind: &str, change: &Change<'_, Pod>, expectations: &Expectations, keys: &Queue<ObjectKey>) {
     // When the controller changes, the old and the new one both have work.
@@ -94,6 +98,7 @@ pub fn note_pod(kind: &str, change: &Change<'_, Pod>, expectations: &Expectation
         if change.after.is_none() || pod.metadata.deletion_timestamp.is_some() {
             expectations.deleted(&key, &pod.uid().unwrap_or_default());
         }
-        keys.add(key);
+        let is_late_news = kind == "Job" && change.after.is_none() && !crate::pods::has_ended(pod);
+        if is_late_news { keys.add_after(key, CROWD) } else { keys.add(key) }
     }
 }

@@ -79,6 +79,10 @@ where
         self.objects.read().by_key.values().cloned().collect()
     }
 
+    pub fn count(&self) -> usize {
+        self.objects.read().by_key.len()
+    }
+
     /// The objects of `namespace`, by name.
     pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
         let objects = self.objects.read();

@@ -26,6 +26,7 @@ pub mod key;
 pub mod leader;
 pub mod namespace;
 pub mod node_lifecycle;
+pub mod node_ttl;
 pub mod owner;
 pub mod pod_gc;
 pub mod pods;

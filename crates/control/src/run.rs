@@ -10,8 +10,8 @@ use crate::certificate::SigningAuthority;
 use crate::world::World;
 use crate::{
     autoscaler, certificate, cluster_role, cron_job, daemon_set, deployment, disruption, endpoints,
-    event_ttl, garbage, job, namespace, node_lifecycle, pod_gc, quota, replica_set, service_account, sigma,
-    stateful_set, volumes,
+    event_ttl, garbage, job, namespace, node_lifecycle, node_ttl, pod_gc, quota, replica_set,
+    service_account, sigma, stateful_set, volumes,
 };
 
 /// What the controllers need to know.
@@ -81,6 +81,7 @@ fn controllers(
         ("namespace", namespace::start(world, token()).boxed()),
         ("serviceaccount", service_account::start(world, &config.root_ca_pem, token()).boxed()),
         ("node-lifecycle", node_lifecycle::start(world, token()).boxed()),
+        ("ttl", node_ttl::start(world, token()).boxed()),
         ("pod-gc", pod_gc::start(world, token()).boxed()),
         ("event-ttl", event_ttl::start(world, token()).boxed()),
         ("garbage", garbage::run(world.clone(), token()).boxed()),
