@@ -14,6 +14,7 @@ pub mod engine;
 pub mod env;
 pub mod events;
 pub mod host;
+pub mod identity;
 pub mod kubelet;
 pub mod node;
 pub mod pods;

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::node::NodeVerb;
 use crate::server::ServerOptions;
 use crate::settings::{Settings, parse_instance};
 use crate::store_verbs::StoreVerb;
+use crate::token::TokenVerb;
 
 /// One pool of machines for online services and batch jobs, behind a Kubernetes API.
 #[derive(Debug, Parser)]
@@ -36,6 +38,12 @@ pub(crate) enum Command {
     Status(StatusOptions),
     /// Print the administrator's kubeconfig
     Kubeconfig,
+    /// Let further machines join: make, list and delete bootstrap tokens
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Join this machine to a cluster; list and remove the cluster's nodes
+    #[command(subcommand)]
+    Node(NodeVerb),
     /// Load, pull, build, list and remove container images
     #[command(subcommand)]
     Image(ImageVerb),

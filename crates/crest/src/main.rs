@@ -6,6 +6,7 @@ mod daemon;
 mod demo;
 mod down;
 mod image;
+mod node;
 mod preflight;
 mod refusal;
 mod run;
@@ -13,6 +14,7 @@ mod server;
 mod settings;
 mod status;
 mod store_verbs;
+mod token;
 mod up;
 
 use std::ffi::OsString;
@@ -49,6 +51,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Down(options) => down::down(&settings, &options),
         Command::Status(options) => status::status(&settings, &options),
         Command::Kubeconfig => status::kubeconfig(&settings),
+        Command::Token(verb) => token::execute(&settings, verb),
+        Command::Node(verb) => node::execute(&settings, verb),
         Command::Image(verb) => image::execute(&settings, verb),
         Command::Demo(options) => demo::demo(&settings, &options),
         Command::Completion { shell } => {

@@ -59,7 +59,7 @@ pub(crate) async fn until_signalled() {
     }
 }
 
-fn prepare_folders(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) fn prepare_folders(settings: &Settings) -> anyhow::Result<()> {
     // State holds every Secret, so it is root's alone; sockets guard themselves.
     for (folder, mode) in
         [(settings.state_dir(), 0o700), (settings.run_dir(), 0o755), (settings.worker_dir(), 0o755)]

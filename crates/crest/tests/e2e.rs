@@ -13,6 +13,8 @@ mod cluster;
 mod guest;
 #[path = "e2e/helm.rs"]
 mod helm;
+#[path = "e2e/join.rs"]
+mod join;
 #[path = "e2e/kubectl.rs"]
 mod kubectl;
 #[path = "e2e/lifecycle.rs"]

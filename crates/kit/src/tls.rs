@@ -2,6 +2,8 @@
 //!
 //! ring is named as the provider in each configuration, so nothing depends on a process-wide default.
 
+mod trusting;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -92,6 +94,27 @@ pub fn client(pair: Option<&PairPaths>, server_authority: &Path) -> Result<Arc<C
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// A client's side that trusts whoever answers: only to be told what proves itself otherwise.
+pub fn client_without_trust() -> Result<Arc<ClientConfig>, TlsError> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|source| TlsError::Versions { source })?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(trusting::Trusting))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// `sha256:` and the hash of the key of a certificate in PEM: by which an authority is known when its certificate is
+/// not at hand. `None` if the text is no certificate.
+pub fn key_hash(certificate: &str) -> Option<String> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).ok()?;
+    let certificate = pem.parse_x509().ok()?;
+    let hash = ring::digest::digest(&ring::digest::SHA256, certificate.public_key().raw);
+    let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("sha256:{hex}"))
 }
 
 /// All certificates in a PEM file; at least one.

@@ -14,6 +14,8 @@ pub(crate) struct Cluster {
     api_port: u16,
     kubelet_port: u16,
     pod_cidr: String,
+    /// Where it listens.
+    pub(crate) address: String,
     kubectl: PathBuf,
 }
 
@@ -28,6 +30,11 @@ pub(crate) struct Said {
 impl Cluster {
     /// Starts a cluster, or explains in one line why this host cannot and returns `None`.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_at("127.0.0.1")
+    }
+
+    /// As [`Cluster::start`] at an address of this host.
+    pub(crate) fn start_at(address: &str) -> Option<Self> {
         let kubectl = find_kubectl()?;
         if !is_root() {
             println!("skipped: starting containers needs root");
@@ -37,7 +44,9 @@ impl Cluster {
         let instance = format!("t{}-{number}", std::process::id() % 100_000);
         let second = 100 + (std::process::id() + number) % 100;
         let pod_cidr = format!("10.{second}.0.0/16");
-        let cluster = Self { instance, api_port: free_port(), kubelet_port: free_port(), pod_cidr, kubectl };
+        let address = address.to_owned();
+        let (api_port, kubelet_port) = (free_port(), free_port());
+        let cluster = Self { instance, api_port, kubelet_port, pod_cidr, address, kubectl };
         let up = cluster.crest(&["up"]);
         assert_eq!(up.code, 0, "crest up: {}{}\n{}", up.stdout, up.stderr, cluster.log());
         Some(cluster)
@@ -47,6 +56,8 @@ impl Cluster {
         let place = [
             "--instance",
             &self.instance,
+            "--address",
+            &self.address,
             "--api-port",
             &self.api_port.to_string(),
             "--kubelet-port",
@@ -109,6 +120,14 @@ impl Cluster {
 
     /// An image `busybox:test` from Debian's static busybox, in the cluster's store.
     pub(crate) fn with_busybox(&self) {
+        let folder = self.busybox();
+        let built =
+            self.crest(&["image", "build-rootfs", &folder, "--tag", "busybox:test", "--cmd", "/bin/sh"]);
+        assert_eq!(built.code, 0, "{built:?}");
+    }
+
+    /// A folder with that image's files.
+    pub(crate) fn busybox(&self) -> String {
         let rootfs = self.state_dir().join("busybox");
         fs::create_dir_all(rootfs.join("bin")).unwrap();
         fs::create_dir_all(rootfs.join("etc")).unwrap();
@@ -121,10 +140,7 @@ impl Cluster {
             std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
         }
         fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").unwrap();
-        let folder = rootfs.display().to_string();
-        let built =
-            self.crest(&["image", "build-rootfs", &folder, "--tag", "busybox:test", "--cmd", "/bin/sh"]);
-        assert_eq!(built.code, 0, "{built:?}");
+        rootfs.display().to_string()
     }
 
     /// Asks again until `holds`; the event to wait for has no watch that a command line could follow.

@@ -1,0 +1,162 @@
+//! A second machine, played by a network namespace, joins the cluster by a token, runs Pods and leaves again.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use super::cluster::{Cluster, Said, free_port, run};
+
+/// A host of its own: a namespace with one cable to this one. Gone without a trace afterwards.
+struct Machine {
+    name: String,
+    ours: String,
+    theirs: String,
+    kubelet_port: u16,
+    agent: Option<Child>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let number = std::process::id() % 10_000;
+        let (second, third) = (number / 250, number % 250);
+        let machine = Self {
+            name: format!("j{number}"),
+            ours: format!("10.{}.{third}.1", 200 + second % 50),
+            theirs: format!("10.{}.{third}.2", 200 + second % 50),
+            kubelet_port: free_port(),
+            agent: None,
+        };
+        let name = &machine.name;
+        let inside = |command: &str| format!("-n {name} {command}");
+        for command in [
+            format!("netns add {name}"),
+            format!("link add {name}a type veth peer name {name}b netns {name}"),
+            format!("addr add {}/24 dev {name}a", machine.ours),
+            format!("link set {name}a up"),
+            inside(&format!("addr add {}/24 dev {name}b", machine.theirs)),
+            inside(&format!("link set {name}b up")),
+            inside("link set lo up"),
+        ] {
+            let said = run(Command::new("ip").args(command.split(' ')), "");
+            assert_eq!(said.code, 0, "ip {command}: {said:?}");
+        }
+        machine
+    }
+
+    fn crest(&self, arguments: &[&str]) -> Command {
+        // Another network and the same everything else: `ip netns exec` would hide the cgroups, too.
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.name)).arg(env!("CARGO_BIN_EXE_crest"));
+        command.args(arguments).args([
+            "--instance",
+            &self.name,
+            "--address",
+            &self.theirs,
+            "--kubelet-port",
+            &self.kubelet_port.to_string(),
+            "--pod-cidr",
+            "10.99.0.0/16",
+        ]);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        run(&mut self.crest(arguments), "")
+    }
+
+    /// Starts the agent; `words` are those of `crest node join`.
+    fn join(&mut self, words: &[&str]) {
+        let log = fs::File::create(self.log()).unwrap();
+        let mut command = self.crest(&["node", "join", "--node-name", "second"]);
+        command.args(words).stdin(Stdio::null()).stderr(log);
+        self.agent = Some(command.spawn().unwrap());
+    }
+
+    fn log(&self) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("{}.log", self.name))
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            // `nsenter` becomes the program itself, so this is its process.
+            let pid = rustix::process::Pid::from_child(&agent);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+            agent.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.stop();
+        let down = self.run(&["down", "--purge", "--grace-seconds", "1"]);
+        let gone = run(Command::new("ip").args(["netns", "del", &self.name]), "");
+        // Deleting the namespace takes both ends of the cable along.
+        if std::thread::panicking() {
+            println!("{}", fs::read_to_string(self.log()).unwrap_or_default());
+        } else {
+            assert_eq!((down.code, gone.code), (0, 0), "{down:?} {gone:?}");
+        }
+        let _log = fs::remove_file(self.log());
+    }
+}
+
+const POD: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: far}
+spec:
+  nodeSelector: {kubernetes.io/hostname: second}
+  terminationGracePeriodSeconds: 0
+  containers: [{name: main, image: "busybox:test", command: [sh, -c, "echo from afar; sleep 1000"]}]
+"#;
+
+#[test]
+fn a_second_machine_joins_runs_pods_and_leaves() {
+    if !rustix::process::geteuid().is_root() || super::cluster::find_kubectl().is_none() {
+        println!("skipped: network namespaces need root, and the test needs kubectl");
+        return;
+    }
+    let mut machine = Machine::new();
+    let cluster = Cluster::start_at(&machine.ours).unwrap();
+    let folder = cluster.busybox();
+    let built = machine.run(&["image", "build-rootfs", &folder, "--tag", "busybox:test", "--cmd", "/bin/sh"]);
+    assert_eq!(built.code, 0, "{built:?}");
+
+    let token = cluster.crest(&["token", "create", "--ttl", "1h"]);
+    assert_eq!(token.code, 0, "{token:?}");
+    let words: Vec<&str> = token.stdout.split_whitespace().skip(3).collect();
+    let wrong = format!("sha256:{}", "0".repeat(64));
+    let refused = machine.run(&["node", "join", words[0], "--token", words[2], "--ca-cert-hash", &wrong]);
+    assert!(refused.code != 0 && refused.stderr.contains("another"), "{refused:?}");
+    machine.join(&words);
+    cluster
+        .until("the second node is there", |cluster| cluster.kubectl(&["get", "node", "second"]).code == 0);
+    cluster.ok(&["wait", "--for=condition=Ready", "node/second", "--timeout=60s"]);
+
+    cluster.apply(POD);
+    cluster.ok(&["wait", "--for=condition=Ready", "pod/far", "--timeout=60s"]);
+    // The API server believes the agent by the certificate that the cluster issued.
+    cluster
+        .until("its logs are read", |cluster| cluster.kubectl(&["logs", "far"]).stdout.contains("from afar"));
+    let requests = cluster.ok(&["get", "csr"]);
+    assert_eq!(requests.matches("Approved,Issued").count(), 2, "{requests}");
+
+    // From the second time on it needs no token, and finds its Pods running.
+    machine.stop();
+    let deleted = cluster.crest(&["token", "delete", words[2]]);
+    assert_eq!(deleted.code, 0, "{deleted:?}");
+    machine.join(&[]);
+    cluster.until("it serves again", |cluster| cluster.kubectl(&["exec", "far", "--", "true"]).code == 0);
+    let restarts =
+        cluster.ok(&["get", "pod", "far", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"]);
+    assert_eq!(restarts, "0");
+
+    let listed = cluster.crest(&["node", "list"]);
+    assert!(listed.stdout.lines().any(|line| line.starts_with("second") && line.contains(&machine.theirs)));
+    let removed = cluster.crest(&["node", "remove", "second"]);
+    assert_eq!(removed.code, 0, "{removed:?}");
+    machine.stop();
+    assert!(cluster.kubectl(&["get", "pod", "far"]).code != 0);
+    assert!(Path::new("/run/netns").join(&machine.name).exists());
+}
