@@ -109,7 +109,9 @@ impl Meter {
     }
 
     fn measure(&self, before: &Snapshot, stats: Vec<cri::ContainerStats>) -> Snapshot {
-        let node = self.node().map_or(before.node, |counters| Measured::since(Some(&before.node), counters));
+        // Nothing was measured before the first look.
+        let node_before = Some(&before.node).filter(|node| **node != Measured::default());
+        let node = self.node().map_or(before.node, |counters| Measured::since(node_before, counters));
         let mut snapshot = Snapshot { node, ..Snapshot::default() };
         for stats in stats {
             let Some((container, counters)) = counters(&stats) else { continue };
