@@ -1,6 +1,7 @@
 //! Gathers the descriptors of Kubernetes' protobuf messages into one set for `decode::protobuf`.
 //!
-//! `engenho-kube-proto` brings those of most groups; the groups that it lacks are described in `proto/`.
+//! `engenho-kube-proto` brings those of most groups; the groups that it lacks, or knows as
+//! they were, are described in `proto/`.
 //! It is used here only: its run-time half knows too few of the messages' JSON forms (times, quantities).
 
 use std::error::Error;
@@ -16,6 +17,7 @@ const OURS: &[&str] = &[
     "k8s.io/api/admissionregistration/v1/generated.proto",
     "k8s.io/api/apiextensions/v1/generated.proto",
     "k8s.io/api/apiregistration/v1/generated.proto",
+    "k8s.io/api/authorization/v1/generated.proto",
     "k8s.io/api/autoscaling/v1/generated.proto",
     "k8s.io/api/autoscaling/v2/generated.proto",
     "k8s.io/api/batch/v1/generated.proto",
@@ -56,7 +58,10 @@ fn known_files() -> Result<Vec<FileDescriptorProto>, Box<dyn Error>> {
         // Through bytes: the pool's messages may be of another prost-types version than ours.
         let mut file = FileDescriptorProto::decode(file.encode_to_vec().as_slice())?;
         file.source_code_info = None;
-        files.push(file);
+        // Where ours is the newer one, it takes the place of the other.
+        if !OURS.iter().any(|ours| file.name.as_deref().is_some_and(|name| name.ends_with(ours))) {
+            files.push(file);
+        }
     }
     Ok(files)
 }

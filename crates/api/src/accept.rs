@@ -8,6 +8,8 @@ pub(crate) enum Encoding {
     #[default]
     Json,
     Yaml,
+    /// For those who read nothing else: JSON is in the store already, and costs nothing.
+    Protobuf,
 }
 
 impl Encoding {
@@ -15,6 +17,7 @@ impl Encoding {
         match self {
             Self::Json => "application/json",
             Self::Yaml => "application/yaml",
+            Self::Protobuf => kinds::decode::PROTOBUF,
         }
     }
 }
@@ -37,12 +40,24 @@ struct Range<'a> {
     quality: f32,
 }
 
+/// The versions of the shapes, which are the same in all but the name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ShapeVersion {
+    #[default]
+    V1,
+    V1Beta1,
+}
+
 /// What the client gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Accept {
     pub(crate) encoding: Encoding,
     pub(crate) shape: Shape,
+    pub(crate) version: ShapeVersion,
 }
+
+/// What can be written, in the words of refusals.
+const OFFERED: [&str; 3] = ["application/json", "application/yaml", kinds::decode::PROTOBUF];
 
 impl Accept {
     /// The best that the client names and that can be written. Without a header: JSON objects.
@@ -50,43 +65,85 @@ impl Accept {
         let Some(header) = header.filter(|header| !header.trim().is_empty()) else {
             return Ok(Self::default());
         };
-        ranges(header)
-            .iter()
-            .find_map(Self::from_range)
-            .ok_or_else(|| Failure::not_acceptable(&["application/json", "application/yaml"]))
+        let ranges = ranges(header);
+        let accepted = ranges.iter().filter_map(Self::from_range).collect();
+        best(accepted, |accept| accept.encoding).ok_or_else(|| {
+            let failure = Failure::not_acceptable(&OFFERED);
+            // Who asks for another shape is not told that there are no details.
+            let asks_for_shape = ranges.iter().any(|range| range.parameter("as").is_some());
+            if asks_for_shape { failure } else { failure.detailed() }
+        })
     }
 
     fn from_range(range: &Range<'_>) -> Option<Self> {
         let encoding = match range.media_type {
             "application/json" | "*/*" => Encoding::Json,
             "application/yaml" => Encoding::Yaml,
+            kinds::decode::PROTOBUF => Encoding::Protobuf,
             _ => return None,
         };
         let parameter = |name| range.parameter(name);
+        let version = match parameter("v") {
+            Some("v1beta1") => ShapeVersion::V1Beta1,
+            _ => ShapeVersion::V1,
+        };
+        let is_known =
+            parameter("g") == Some("meta.k8s.io") && matches!(parameter("v"), Some("v1" | "v1beta1"));
         let shape = match parameter("as") {
             None => Shape::Object,
-            Some(_) if parameter("g") != Some("meta.k8s.io") || parameter("v") != Some("v1") => return None,
-            Some("Table") => Shape::Table,
+            Some(_) if !is_known => return None,
+            Some("Table") if encoding != Encoding::Protobuf => Shape::Table,
             Some("PartialObjectMetadata") => Shape::Metadata,
             Some("PartialObjectMetadataList") => Shape::MetadataList,
             Some(_) => return None,
         };
-        Some(Self { encoding, shape })
+        Some(Self { encoding, shape, version })
+    }
+
+    /// The name of the shape's version: `meta.k8s.io/v1`.
+    pub(crate) fn shape_version(self) -> &'static str {
+        match self.version {
+            ShapeVersion::V1 => "meta.k8s.io/v1",
+            ShapeVersion::V1Beta1 => "meta.k8s.io/v1beta1",
+        }
     }
 }
 
-/// Which form of discovery the client wants: the first it names of those that are served.
-pub(crate) fn aggregated_discovery(header: Option<&str>) -> Option<kinds::discovery::Aggregated> {
-    use kinds::discovery::Aggregated;
-    let wanted = |range: &Range<'_>| match (range.media_type, range.parameter("as"), range.parameter("v")) {
-        ("application/json", Some("APIGroupDiscoveryList"), Some("v2")) => Some(Some(Aggregated::V2)),
-        ("application/json", Some("APIGroupDiscoveryList"), Some("v2beta1")) => {
-            Some(Some(Aggregated::V2Beta1))
-        }
-        ("application/json" | "*/*", None, _) => Some(None),
-        _ => None,
-    };
-    ranges(header.unwrap_or_default()).iter().find_map(wanted).flatten()
+/// The first of what the client accepts, but protobuf only where it accepts nothing else.
+fn best<T: Copy>(accepted: Vec<T>, encoding: impl Fn(&T) -> Encoding) -> Option<T> {
+    let other = accepted.iter().find(|one| encoding(one) != Encoding::Protobuf);
+    other.or(accepted.first()).copied()
+}
+
+/// How discovery is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Discovery {
+    /// All groups with all their resources at once.
+    Aggregated,
+    /// One document after the other.
+    Plain(Encoding),
+}
+
+impl Discovery {
+    /// The best that the client names and that can be written.
+    pub(crate) fn parse(header: Option<&str>) -> Result<Self, Failure> {
+        let Some(header) = header.filter(|header| !header.trim().is_empty()) else {
+            return Ok(Self::Plain(Encoding::Json));
+        };
+        let form = |range: &Range<'_>| match (range.parameter("as"), range.parameter("v")) {
+            (Some("APIGroupDiscoveryList"), Some("v2")) if range.media_type == "application/json" => {
+                Some(Self::Aggregated)
+            }
+            (Some(_), _) => None,
+            (None, _) => Accept::from_range(range).map(|accept| Self::Plain(accept.encoding)),
+        };
+        let accepted = ranges(header).iter().filter_map(form).collect();
+        let encoding = |form: &Self| match form {
+            Self::Aggregated => Encoding::Json,
+            Self::Plain(encoding) => *encoding,
+        };
+        best(accepted, encoding).ok_or_else(|| Failure::not_acceptable(&OFFERED))
+    }
 }
 
 /// Whether the first acceptable of two media types is `wanted`.

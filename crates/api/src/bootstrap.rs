@@ -54,7 +54,9 @@ async fn create(context: &Context, mut object: Value) -> Result<(), Failure> {
         return Ok(());
     }
     kinds::defaults::apply(kind, &mut object);
-    strategy::prepare_create(kind, &mut object, &context.birth());
+    let birth = context.birth();
+    crate::verbs::by_server(kind, "", &birth.created, None, &mut object);
+    strategy::prepare_create(kind, &mut object, &birth);
     let claim = if kind.kind == "Service" { Some(context.addresses.claim(kind, &mut object)?) } else { None };
     match context.registry.create(kind, &object).await {
         // Another server was first.

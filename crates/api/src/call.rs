@@ -19,6 +19,25 @@ use crate::flow::Seat;
 use crate::query::Query;
 use crate::request::{ObjectPath, Verb};
 
+/// Warnings, each told once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    pub(crate) fn add(&self, warnings: impl IntoIterator<Item = String>) {
+        let mut told = self.0.lock();
+        for warning in warnings {
+            if !told.contains(&warning) {
+                told.push(warning);
+            }
+        }
+    }
+
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
 /// One request.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -29,6 +48,8 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) accept: Accept,
     pub(crate) content_type: String,
+    /// What the client is told beside the answer, whatever that is.
+    pub(crate) warnings: Warnings,
     parts: Parts,
     /// The request's place in the server; free as soon as this is dropped, or the request is passed on.
     seat: Mutex<Option<Seat>>,
@@ -48,18 +69,8 @@ impl Call {
             matches!(path.subresource.as_deref(), Some("log" | "exec" | "attach" | "portforward" | "proxy"));
         let accept = if is_connection { Accept::default() } else { Accept::parse(header(ACCEPT))? };
         let content_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
-        Ok(Self {
-            context,
-            user,
-            path,
-            verb,
-            query,
-            accept,
-            content_type,
-            parts,
-            seat: Mutex::default(),
-            body: Mutex::new(body),
-        })
+        let (warnings, seat, body) = (Warnings::default(), Mutex::default(), Mutex::new(body));
+        Ok(Self { context, user, path, verb, query, accept, content_type, warnings, parts, seat, body })
     }
 
     /// The call holds `seat` from now on.

@@ -201,11 +201,11 @@ fn propagate(kind: &Kind, object: &mut Value, asked: Option<Propagation>) {
     }
 }
 
-/// Jobs leave their Pods behind unless told otherwise, as `batch/v1` has always done. `None`: the finalizers that
-/// the object carries already say what was decided before.
+/// Jobs and replication controllers leave their Pods behind unless told otherwise, as they have always done. `None`: the
+/// finalizers that the object carries already say what was decided before.
 fn default_propagation(kind: &Kind, finalizers: &[String]) -> Option<Propagation> {
     let decided = finalizers.iter().any(|name| name == ORPHAN || name == FOREGROUND);
-    (kind.kind == "Job" && !decided).then_some(Propagation::Orphan)
+    (matches!(kind.kind, "Job" | "ReplicationController") && !decided).then_some(Propagation::Orphan)
 }
 
 /// Whether `kind` is deleted with a warning that its dependents stay.

@@ -4,16 +4,18 @@ use axum::body::Body;
 use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
-use kinds::discovery::{self, Aggregated, Document};
+use kinds::discovery::{self, Document};
 use kinds::status::Failure;
 use serde_json::json;
 
-use crate::accept::{self, Encoding};
+use crate::accept::{self, Discovery, Encoding};
 use crate::context::Context;
 use crate::query::Query;
 use crate::respond;
 
 const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 /// The form of OpenAPI v2 that kubectl before 1.28 asks for.
 const OPENAPI_V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
@@ -22,22 +24,48 @@ pub(crate) fn find(context: &Context, parts: &Parts) -> Option<Result<Response<B
     let path = parts.uri.path().trim_end_matches('/');
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let known = match segments.as_slice() {
+        [] => fixed(parts, Some(discovery::paths()), JSON),
         ["version"] => version(),
-        ["healthz" | "livez" | "readyz", ..] => Ok(respond::bytes_of(StatusCode::OK, "text/plain", "ok")),
+        // Whoever asks in whatever way is told: it is the simplest of clients that ask.
+        ["healthz" | "livez" | "readyz", check @ ..] => return Some(Ok(health(check))),
         ["api"] => api(context, parts),
         ["apis"] => group_list(parts),
-        ["apis", group] => fixed(parts, discovery::group(group), JSON),
-        ["api", version] => fixed(parts, discovery::resource_list("", version), JSON),
-        ["apis", group, version] => fixed(parts, discovery::resource_list(group, version), JSON),
+        ["apis", group] => plain(parts, discovery::group(group)),
+        ["api", version] => plain(parts, discovery::resource_list("", version)),
+        ["apis", group, version] => plain(parts, discovery::resource_list(group, version)),
         [".well-known", "openid-configuration"] => issuer(context),
         ["openid", "v1", "jwks"] => issuer_keys(context),
         ["openapi", "v2"] => openapi_v2(parts),
-        ["openapi", "v3"] => fixed(parts, Some(kinds::openapi::v3_index()), JSON),
+        // Clients read it as JSON, whatever it is called; it has been called so from the start.
+        ["openapi", "v3"] => fixed(parts, Some(kinds::openapi::v3_index()), TEXT),
         ["openapi", "v3", path @ ..] => openapi_v3(parts, &path.join("/")),
         _ => return None,
     };
     let is_read = matches!(parts.method, Method::GET | Method::HEAD);
     Some(if is_read { known } else { known.and(Err(Failure::method_not_allowed())) })
+}
+
+/// Whether a path is below a group that is served, where refusals are objects.
+pub(crate) fn is_of_group(path: &str) -> bool {
+    let mut segments = path.split('/').skip(1);
+    match (segments.next(), segments.next()) {
+        (Some("api"), _) => true,
+        (Some("apis"), Some(group)) => discovery::group(group).is_some(),
+        _ => false,
+    }
+}
+
+/// 404 for those who do not speak of objects.
+pub(crate) fn not_found() -> Response<Body> {
+    respond::bytes_of(StatusCode::NOT_FOUND, TEXT, "404 page not found\n")
+}
+
+/// That the server answers is all that there is to say; the checks are there for those who ask for one by name.
+fn health(check: &[&str]) -> Response<Body> {
+    match check {
+        [] | ["ping" | "log" | "etcd"] => respond::bytes_of(StatusCode::OK, TEXT, "ok"),
+        _ => not_found(),
+    }
 }
 
 fn version() -> Result<Response<Body>, Failure> {
@@ -73,35 +101,32 @@ fn issuer_keys(context: &Context) -> Result<Response<Body>, Failure> {
 }
 
 fn api(context: &Context, parts: &Parts) -> Result<Response<Body>, Failure> {
-    match aggregated(parts) {
-        Some(form) => aggregated_document(parts, form, discovery::aggregated_core(form)),
-        None => {
-            respond::encoded(StatusCode::OK, Encoding::Json, &discovery::api_versions(&context.advertised))
+    match Discovery::parse(header(parts, &ACCEPT))? {
+        Discovery::Aggregated => fixed(parts, Some(discovery::aggregated_core()), AGGREGATED),
+        Discovery::Plain(encoding) => {
+            respond::encoded(StatusCode::OK, encoding, &discovery::api_versions(&context.advertised))
         }
     }
 }
 
 fn group_list(parts: &Parts) -> Result<Response<Body>, Failure> {
-    match aggregated(parts) {
-        Some(form) => aggregated_document(parts, form, discovery::aggregated_groups(form)),
-        None => fixed(parts, Some(discovery::group_list()), JSON),
+    match Discovery::parse(header(parts, &ACCEPT))? {
+        Discovery::Aggregated => fixed(parts, Some(discovery::aggregated_groups()), AGGREGATED),
+        Discovery::Plain(_) => plain(parts, Some(discovery::group_list())),
     }
 }
 
-fn aggregated(parts: &Parts) -> Option<Aggregated> {
-    accept::aggregated_discovery(header(parts, &ACCEPT))
-}
-
-fn aggregated_document(
-    parts: &Parts,
-    form: Aggregated,
-    document: &'static Document,
-) -> Result<Response<Body>, Failure> {
-    let media_type = match form {
-        Aggregated::V2 => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-        Aggregated::V2Beta1 => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
-    };
-    fixed(parts, Some(document), media_type)
+/// A document of discovery that is the same for all, in the encoding that the client accepts.
+fn plain(parts: &Parts, document: Option<&'static Document>) -> Result<Response<Body>, Failure> {
+    match Discovery::parse(header(parts, &ACCEPT))? {
+        Discovery::Aggregated | Discovery::Plain(Encoding::Json) => fixed(parts, document, JSON),
+        Discovery::Plain(encoding) => {
+            let document = document.ok_or_else(Failure::no_such_path)?;
+            let value = serde_json::from_slice(&document.bytes)
+                .map_err(|error| Failure::internal(format!("cannot read a document of ours: {error}")))?;
+            respond::encoded(StatusCode::OK, encoding, &value)
+        }
+    }
 }
 
 fn openapi_v2(parts: &Parts) -> Result<Response<Body>, Failure> {
@@ -116,6 +141,11 @@ fn openapi_v2(parts: &Parts) -> Result<Response<Body>, Failure> {
 /// A document asked for by its current hash never changes under that name, so that clients may keep it.
 fn openapi_v3(parts: &Parts, path: &str) -> Result<Response<Body>, Failure> {
     let document = kinds::openapi::v3(path);
+    if document.is_none() {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        return Ok(response);
+    }
     let mut response = fixed(parts, document, JSON)?;
     let hash = Query::parse(&parts.uri)?.get("hash").map(str::to_owned);
     if hash.is_some() && hash.as_deref() == document.map(|document| document.hash.as_str()) {

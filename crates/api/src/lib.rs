@@ -46,6 +46,7 @@ mod strategy;
 mod subresources;
 mod verbs;
 mod webhook;
+mod yaml;
 
 pub use admission::addresses::{Ipv4Range, RangeError};
 pub use authentication::User;

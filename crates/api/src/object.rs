@@ -1,6 +1,7 @@
 //! Reading and writing an object's metadata while it is a JSON tree.
 
 use jiff::Timestamp;
+use kinds::defaults::TEMPLATE_GENERATION;
 use serde_json::{Map, Value, json};
 
 /// A text field of `metadata`; empty when it is not there.
@@ -67,9 +68,6 @@ pub(crate) fn entry_object<'a>(parent: &'a mut Value, field: &str) -> &'a mut Ma
         }
     }
 }
-
-/// Where a DaemonSet counts the changes of its template, as old clients expect it.
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 pub(crate) fn template_generation(object: &Value) -> i64 {
     let text = object["metadata"]["annotations"][TEMPLATE_GENERATION].as_str();

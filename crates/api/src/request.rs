@@ -98,6 +98,15 @@ impl ObjectPath {
     /// What `method` means here.
     pub(crate) fn verb(&self, method: &Method, watch: bool) -> Result<Verb, Failure> {
         let named = self.name.is_some();
+        let is_unnamed_kind =
+            !["get", "update", "patch", "delete"].iter().any(|verb| self.kind.verbs.contains(verb));
+        if named && self.subresource.is_none() && is_unnamed_kind {
+            return Err(Failure::no_such_path());
+        }
+        if matches!(self.name(), "." | "..") {
+            let message = format!("{:?} is no name of an object: it would lead elsewhere", self.name());
+            return Err(Failure::bad_request(message));
+        }
         let verb = match *method {
             Method::GET if self.subresource.is_some() => Verb::Get,
             Method::GET if self.legacy_watch => Verb::Watch,

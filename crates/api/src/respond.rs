@@ -8,8 +8,8 @@ use kinds::status::Failure;
 use kinds::table::IncludeObject;
 use serde_json::{Value, json};
 
-use crate::accept::{Accept, Encoding, Shape};
-use crate::{object, record};
+use crate::accept::{Accept, Encoding, Shape, ShapeVersion};
+use crate::{object, record, yaml};
 
 /// One object, shaped as the client accepts it.
 pub(crate) fn object(
@@ -28,7 +28,34 @@ pub(crate) fn object(
             return Err(Failure::new(406, "NotAcceptable", message));
         }
     };
-    encoded(status, accept.encoding, &shaped)
+    self::shaped(status, accept, shaped)
+}
+
+/// A value that has the shape that the client accepts, named in the version that it asked for.
+pub(crate) fn shaped(
+    status: StatusCode,
+    accept: Accept,
+    mut value: Value,
+) -> Result<Response<Body>, Failure> {
+    if accept.version != ShapeVersion::V1 {
+        name_version(&mut value, accept.shape_version());
+    }
+    encoded(status, accept.encoding, &value)
+}
+
+/// Names the version of a shape and of the shapes in it.
+pub(crate) fn name_version(value: &mut Value, version: &str) {
+    if value["apiVersion"] == "meta.k8s.io/v1" {
+        value["apiVersion"] = version.into();
+    }
+    for (list, inner) in [("rows", "/object"), ("items", "")] {
+        let items = value.get_mut(list).and_then(Value::as_array_mut);
+        for item in items.into_iter().flatten().filter_map(|item| item.pointer_mut(inner)) {
+            if item["apiVersion"] == "meta.k8s.io/v1" {
+                item["apiVersion"] = version.into();
+            }
+        }
+    }
 }
 
 /// A table of `objects` with the revision of the object, if there is one, as its own.
@@ -52,11 +79,15 @@ pub(crate) fn encoded(
             record::write_json(&mut bytes, value)?;
             bytes
         }
-        Encoding::Yaml => serde_yaml_ng::to_string(value)
-            .map_err(|error| Failure::internal(format!("cannot write YAML: {error}")))?
-            .into_bytes(),
+        Encoding::Yaml => yaml::write(value).into_bytes(),
+        Encoding::Protobuf => kinds::encode::protobuf(value).ok_or_else(no_protobuf)?,
     };
     Ok(bytes_of(status, encoding.media_type(), bytes))
+}
+
+/// 406: what is asked for has no such form.
+pub(crate) fn no_protobuf() -> Failure {
+    Failure::not_acceptable(&[Encoding::Json.media_type(), Encoding::Yaml.media_type()])
 }
 
 /// Bytes that are already in the form of `media_type`.

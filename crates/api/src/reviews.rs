@@ -22,7 +22,9 @@ pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let options = crate::query::WriteOptions::parse(&call.query, "CreateOptions")?;
     let body = call.take_body().await?;
     let decoded = kinds::decode::body(kind, call.media_type(), &body)?;
-    let (mut review, warnings) = verbs::checked(kind, decoded, options.field_validation)?;
+    let mut review = verbs::checked(&call, decoded, options.field_validation)?;
+    object::metadata_mut(&mut review);
+    verbs::complete(&call, None, &mut review);
     match kind.plural {
         "selfsubjectreviews" => {
             let created = object::time(call.context.now());
@@ -33,9 +35,7 @@ pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
         "selfsubjectrulesreviews" => rules(&call, &mut review)?,
         plural => access(&call, plural, &mut review)?,
     }
-    object::metadata_mut(&mut review);
-    let response = respond::object(StatusCode::CREATED, call.accept, kind, review)?;
-    Ok(respond::with_warnings(response, &warnings))
+    respond::object(StatusCode::CREATED, call.accept, kind, review)
 }
 
 async fn token(call: &Call, review: &mut Value) -> Result<(), Failure> {
@@ -80,6 +80,8 @@ fn rules(call: &Call, review: &mut Value) -> Result<(), Failure> {
             paths.push(entry);
         }
     }
+    // The answer is no longer what the client wrote.
+    object::remove_metadata(review, "managedFields");
     review["spec"] = json!({});
     review["status"] = json!({"resourceRules": objects, "nonResourceRules": paths, "incomplete": false});
     Ok(())

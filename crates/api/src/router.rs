@@ -52,9 +52,13 @@ pub(crate) fn build(context: Arc<Context>) -> Router {
 async fn answer(State(context): State<Arc<Context>>, request: Request) -> Response<Body> {
     let header = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     let encoding = Accept::parse(header).unwrap_or_default().encoding;
+    let is_of_group = documents::is_of_group(request.uri().path());
     let mut known = Known::default();
-    let outcome = dispatch(&context, request, &mut known).await;
-    let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, encoding));
+    let mut response = match dispatch(&context, request, &mut known).await {
+        Ok(response) => response,
+        Err(failure) if failure.is_no_such_path() && !is_of_group => documents::not_found(),
+        Err(failure) => respond::failure(&failure, encoding),
+    };
     if let Some(flow) = &known.flow {
         flow::mark(&mut response, flow);
     }
@@ -131,7 +135,7 @@ async fn admitted(
         return document;
     }
     let call = Call::parse(Arc::clone(context), user, Request::from_parts(parts, body))?;
-    verbs::handle(call.with_seat(seat)).await
+    Ok(verbs::handle(call.with_seat(seat)).await)
 }
 
 /// Reads the body before anything is refused: a connection with an unread body cannot be used again, and clients

@@ -4,7 +4,7 @@
 
 mod job;
 mod pod;
-mod service;
+pub(crate) mod service;
 pub(crate) mod signing_request;
 
 use kinds::Kind;
@@ -48,11 +48,13 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value, birth: &Birth) {
     match kind.kind {
         "Namespace" => prepare_namespace(object),
         "Pod" => pod::prepare_create(object),
+        "Service" => service::prepare_create(object),
         "Job" => job::prepare_create(object),
         "DaemonSet" => object::set_template_generation(object, 1),
         "Node" => prepare_node(object),
         _ => {}
     }
+    kinds::defaults::settle(kind, object);
 }
 
 /// A new node takes no Pods until it said that it is ready, which our own agents say when they register.
@@ -104,10 +106,11 @@ pub(crate) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, part: Pa
         let generation = object::template_generation(old).saturating_add(i64::from(!same));
         object::set_template_generation(new, generation);
     }
-    if counts_generations(kind) && asks_for_more(new, old) {
+    if counts_generations(kind) && (asks_for_more(new, old) || labels_count(kind, new, old)) {
         bump_generation(new);
     }
     drop_empty(new);
+    kinds::defaults::settle(kind, new);
     Ok(())
 }
 
@@ -130,7 +133,7 @@ fn prepare_main(kind: &Kind, new: &mut Value, old: &Value) {
     }
     signing_request::keep_spec(kind, new, old);
     if kind.kind == "Service" {
-        service::keep_addresses(new, old);
+        service::prepare_update(new, old);
     }
     if kind.kind == "Namespace" {
         // Its finalizers have a subresource of their own.
@@ -149,6 +152,12 @@ pub(crate) fn bump_generation(object: &mut Value) {
 fn check_identity(kind: &Kind, new: &Value, old: &Value) -> Result<(), Failure> {
     let name = object::name(old);
     let revision = object::metadata(new, "resourceVersion");
+    if !revision.is_empty() && revision.parse::<u64>().is_err() {
+        let message = format!(
+            "metadata.resourceVersion: `{revision}` is no revision; take it from the object that was read"
+        );
+        return Err(Failure::unreasonable(message));
+    }
     if !revision.is_empty() && revision != "0" && revision != object::metadata(old, "resourceVersion") {
         return Err(Failure::stale(kind, name));
     }
@@ -174,12 +183,8 @@ fn keep_server_fields(new: &mut Value, old: &Value) {
 /// those with it.
 fn keep_all_but_status(kind: &Kind, new: &mut Value, old: &Value) {
     let status = new.get("status").cloned();
-    let marks: &[&str] = match kind.kind {
-        _ if !kind.status_writes_metadata() => &[],
-        "Deployment" => &["annotations"],
-        _ => &["annotations", "labels"],
-    };
-    let marks: Vec<_> = marks.iter().map(|field| (*field, new["metadata"].get(*field).cloned())).collect();
+    let marks = kind.marks_of_status().iter();
+    let marks: Vec<_> = marks.map(|field| (*field, new["metadata"].get(*field).cloned())).collect();
     object::replace_all_but_managers(new, old);
     match status {
         Some(status) => new["status"] = status,
@@ -235,12 +240,21 @@ const COUNTED: &[&str] = &[
     "ValidatingWebhookConfiguration",
 ];
 
+/// Whether the labels of this kind say as much as its other fields.
+fn labels_count(kind: &Kind, new: &Value, old: &Value) -> bool {
+    kind.kind == "EndpointSlice" && new["metadata"]["labels"] != old["metadata"]["labels"]
+}
+
 fn counts_generations(kind: &Kind) -> bool {
     COUNTED.contains(&kind.kind)
 }
 
 /// Whether more differs than metadata and status.
 fn asks_for_more(new: &Value, old: &Value) -> bool {
+    // A PriorityClass is what it is from its first day on; only its description changes.
+    if new["kind"] == "PriorityClass" {
+        return false;
+    }
     let asked = |object: &Value| -> Vec<(String, Value)> {
         let fields = object.as_object().into_iter().flatten();
         let mut asked: Vec<(String, Value)> = fields

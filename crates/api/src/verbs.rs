@@ -23,11 +23,12 @@ use crate::query::FieldValidation;
 use crate::request::Verb;
 use crate::{respond, reviews, subresources};
 
-/// Does what the request asks; what the client should know of the kind itself comes with every answer.
-pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
-    let warning = kinds::warn::on_use(call.path.kind).map(str::to_owned);
-    let response = act(call).await?;
-    Ok(respond::with_warnings(response, warning.as_slice()))
+/// Does what the request asks; the warnings come with every answer, refusals among them.
+pub(crate) async fn handle(call: Call) -> Response<Body> {
+    let (warnings, encoding) = (call.warnings.clone(), call.accept.encoding);
+    warnings.add(kinds::warn::on_use(call.path.kind).map(str::to_owned));
+    let response = act(call).await.unwrap_or_else(|failure| respond::failure(&failure, encoding));
+    respond::with_warnings(response, &warnings.take())
 }
 
 async fn act(call: Call) -> Result<Response<Body>, Failure> {
@@ -53,29 +54,23 @@ async fn act(call: Call) -> Result<Response<Body>, Failure> {
     }
 }
 
-/// The object of a body, with the warnings that go to the client; refuses unknown fields if the client asks for it.
-pub(crate) fn checked(
-    kind: &Kind,
-    decoded: Decoded,
-    validation: FieldValidation,
-) -> Result<(Value, Vec<String>), Failure> {
+/// The object of a body; warns of unknown fields, or refuses them if the client asks for it.
+pub(crate) fn checked(call: &Call, decoded: Decoded, validation: FieldValidation) -> Result<Value, Failure> {
     match validation {
-        FieldValidation::Ignore => Ok((decoded.object, Vec::new())),
+        FieldValidation::Ignore => {}
         FieldValidation::Strict if !decoded.problems.is_empty() => {
-            let problems = decoded.problems.join(", ");
-            Err(Failure::bad_request(format!(
-                "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {problems}",
-                kind.kind, kind.version, kind.kind
-            )))
+            return Err(kinds::decode::strict_failure(call.path.kind, &decoded.problems));
         }
-        FieldValidation::Strict | FieldValidation::Warn => Ok((decoded.object, decoded.problems)),
+        FieldValidation::Strict | FieldValidation::Warn => call.warnings.add(decoded.problems),
     }
+    Ok(decoded.object)
 }
 
 /// Fills in the defaults of an object as its client wrote it, and notes who owns what the client changed.
 pub(crate) fn complete(call: &Call, current: Option<&Value>, new: &mut Value) {
     let kind = call.path.kind;
     kinds::defaults::apply(kind, new);
+    kinds::defaults::fill_zeros(kind, new);
     owned(call, |writer| kinds::managed::update(kind, writer, current, new));
 }
 
@@ -87,10 +82,10 @@ pub(crate) fn owned<T>(call: &Call, write: impl FnOnce(&Writer<'_>) -> T) -> T {
     write(&Writer { manager: &manager, subresource, now: &now })
 }
 
-/// Notes that the server itself wrote a part of an object, for a client that asked for something else.
-pub(crate) fn by_server(kind: &Kind, subresource: &str, now: &str, current: &Value, new: &mut Value) {
+/// Notes that the server itself wrote an object or a part of it, for a client that asked for something else.
+pub(crate) fn by_server(kind: &Kind, subresource: &str, now: &str, current: Option<&Value>, new: &mut Value) {
     let writer = Writer { manager: "kube-apiserver", subresource, now };
-    kinds::managed::update(kind, &writer, Some(current), new);
+    kinds::managed::update(kind, &writer, current, new);
 }
 
 /// 422 if the object has faults.

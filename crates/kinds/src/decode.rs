@@ -1,9 +1,10 @@
 //! Request bodies: JSON, YAML or Kubernetes protobuf to an object that has only known fields of the right types.
 
 mod conform;
-mod protobuf;
+pub(crate) mod protobuf;
 pub(crate) mod quantity;
 mod text;
+mod yaml;
 
 use serde_json::{Map, Value};
 

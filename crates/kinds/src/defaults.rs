@@ -8,10 +8,13 @@ mod pod;
 mod prune;
 mod rules;
 mod service;
+mod settle;
 mod workload;
 
 use base64::engine::{Engine, general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
+
+pub use controllers::TEMPLATE_GENERATION;
 
 use crate::Kind;
 
@@ -44,6 +47,21 @@ pub fn apply(kind: &Kind, object: &mut Value) {
         ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate") => kinds::resource_claim(fields),
         ("crest.dev", "DagJob") => dag_job(fields),
         _ => {}
+    }
+}
+
+/// Adds what stands in every object whether anybody said it or not: zeros, empty objects, lists that are null.
+pub fn fill_zeros(kind: &Kind, object: &mut Value) {
+    if let Some(fields) = object.as_object_mut() {
+        settle::apply(kind, fields, settle::EmptyList::Stays);
+    }
+}
+
+/// Brings an object that is otherwise complete into the form in which it is kept: as [`fill_zeros`], and a list that
+/// must be there and holds nothing is null. Who wrote the empty list owns it all the same, so this comes last.
+pub fn settle(kind: &Kind, object: &mut Value) {
+    if let Some(fields) = object.as_object_mut() {
+        settle::apply(kind, fields, settle::EmptyList::BecomesNull);
     }
 }
 

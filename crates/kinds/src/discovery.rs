@@ -10,21 +10,22 @@ use crate::kind::{self, Kind, Scope, Subresource, join_group_version};
 
 pub use document::Document;
 
-/// The two forms of aggregated discovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Aggregated {
-    V2,
-    V2Beta1,
-}
-
-impl Aggregated {
-    /// The version in the media type `application/json;g=apidiscovery.k8s.io;v=..;as=APIGroupDiscoveryList`.
-    pub fn version(self) -> &'static str {
-        match self {
-            Self::V2 => "v2",
-            Self::V2Beta1 => "v2beta1",
-        }
-    }
+/// `GET /`: all paths that are no objects.
+pub fn paths() -> &'static Document {
+    static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
+        let fixed =
+            ["/.well-known/openid-configuration", "/api", "/apis", "/apis/", "/healthz", "/healthz/ping"];
+        let more = ["/livez", "/livez/ping", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/openid/v1/jwks"];
+        let last = ["/readyz", "/readyz/ping", "/version"];
+        let mut paths: Vec<String> =
+            fixed.iter().chain(&more).chain(&last).map(|path| (*path).to_owned()).collect();
+        paths.extend(named_groups().map(|group| format!("/apis/{group}")));
+        paths.extend(kind::all().iter().map(Kind::path_prefix));
+        paths.sort();
+        paths.dedup();
+        Document::of(&json!({"paths": paths}))
+    });
+    &DOCUMENT
 }
 
 /// `GET /api`; `address` is where clients reach this server, `host:port`.
@@ -69,25 +70,15 @@ pub fn resource_list(group: &str, version: &str) -> Option<&'static Document> {
 }
 
 /// `GET /api` of clients that ask for aggregated discovery.
-pub fn aggregated_core(form: Aggregated) -> &'static Document {
-    static V2: LazyLock<Document> = LazyLock::new(|| aggregated(Aggregated::V2, &[""]));
-    static V2_BETA_1: LazyLock<Document> = LazyLock::new(|| aggregated(Aggregated::V2Beta1, &[""]));
-    match form {
-        Aggregated::V2 => &V2,
-        Aggregated::V2Beta1 => &V2_BETA_1,
-    }
+pub fn aggregated_core() -> &'static Document {
+    static DOCUMENT: LazyLock<Document> = LazyLock::new(|| aggregated(&[""]));
+    &DOCUMENT
 }
 
 /// `GET /apis` of clients that ask for aggregated discovery.
-pub fn aggregated_groups(form: Aggregated) -> &'static Document {
-    static V2: LazyLock<Document> =
-        LazyLock::new(|| aggregated(Aggregated::V2, &named_groups().collect::<Vec<_>>()));
-    static V2_BETA_1: LazyLock<Document> =
-        LazyLock::new(|| aggregated(Aggregated::V2Beta1, &named_groups().collect::<Vec<_>>()));
-    match form {
-        Aggregated::V2 => &V2,
-        Aggregated::V2Beta1 => &V2_BETA_1,
-    }
+pub fn aggregated_groups() -> &'static Document {
+    static DOCUMENT: LazyLock<Document> = LazyLock::new(|| aggregated(&named_groups().collect::<Vec<_>>()));
+    &DOCUMENT
 }
 
 /// Every group with its versions, in the order of the table.
@@ -167,14 +158,10 @@ fn legacy_subresource(kind: &Kind, subresource: &Subresource) -> Value {
     entry
 }
 
-fn aggregated(form: Aggregated, groups: &[&'static str]) -> Document {
+fn aggregated(groups: &[&'static str]) -> Document {
     let items: Vec<Value> = groups.iter().map(|group| aggregated_group(group)).collect();
-    // `items` since v2beta1 was a list like any other.
     Document::of(&json!({
-        "kind": "APIGroupDiscoveryList",
-        "apiVersion": format!("apidiscovery.k8s.io/{}", form.version()),
-        "metadata": {},
-        "items": items,
+        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
     }))
 }
 
@@ -197,7 +184,7 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
     };
     let mut entry = json!({
         "resource": kind.plural,
-        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "responseKind": response_kind(kind, (kind.group, kind.version), kind.kind),
         "scope": scope,
         "singularResource": kind.singular,
         "verbs": kind.verbs,
@@ -209,18 +196,26 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
         entry["categories"] = json!(kind.categories);
     }
     if !kind.subresources.is_empty() {
-        entry["subresources"] = kind.subresources.iter().map(aggregated_subresource).collect();
+        entry["subresources"] =
+            kind.subresources.iter().map(|subresource| aggregated_subresource(kind, subresource)).collect();
     }
     entry
 }
 
-fn aggregated_subresource(subresource: &Subresource) -> Value {
+fn aggregated_subresource(owner: &Kind, subresource: &Subresource) -> Value {
     let Subresource { name, group, version, kind, verbs } = subresource;
     json!({
         "subresource": name,
-        "responseKind": {"group": group, "version": version, "kind": kind},
+        "responseKind": response_kind(owner, (group, version), kind),
         "verbs": verbs,
     })
+}
+
+/// The group version is only named where it is not that of the resource.
+fn response_kind(owner: &Kind, (group, version): (&str, &str), kind: &str) -> Value {
+    let (group, version) =
+        if (group, version) == (owner.group, owner.version) { ("", "") } else { (group, version) };
+    json!({"group": group, "version": version, "kind": kind})
 }
 
 #[cfg(test)]

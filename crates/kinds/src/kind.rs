@@ -64,6 +64,11 @@ impl Kind {
         format!("/registry/{group}/{}/", self.plural)
     }
 
+    /// The group under which its objects are stored.
+    pub fn storage_group(&self) -> &'static str {
+        self.storage_group
+    }
+
     /// `pods`, `deployments.apps`: how messages name the resource.
     pub fn qualified_resource(&self) -> String {
         if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
@@ -93,9 +98,9 @@ impl Kind {
         self.group != model::names::GROUP
     }
 
-    /// Whether a write to the status of an object may change its labels and annotations as well. What controllers of
-    /// the first kinds have always done is not taken from them; later kinds keep the two apart.
-    pub fn status_writes_metadata(&self) -> bool {
+    /// What of an object's metadata a write to its status may change as well. What controllers of the first kinds have
+    /// always done is not taken from them; later kinds keep the two apart.
+    pub fn marks_of_status(&self) -> &'static [&'static str] {
         const EARLY: [&str; 8] = [
             "",
             "apps",
@@ -106,7 +111,34 @@ impl Kind {
             "storage.k8s.io",
             "certificates.k8s.io",
         ];
-        EARLY.contains(&self.group)
+        match self.kind {
+            _ if !EARLY.contains(&self.group) => &[],
+            "Deployment" => &["annotations"],
+            _ => &["annotations", "labels"],
+        }
+    }
+
+    /// Whether an object that is not there is made by an update of it.
+    pub fn is_created_by_update(&self) -> bool {
+        match self.group {
+            "" => matches!(self.kind, "Endpoints" | "Event" | "LimitRange" | "Service"),
+            "coordination.k8s.io" | "events.k8s.io" | "rbac.authorization.k8s.io" => true,
+            _ => false,
+        }
+    }
+
+    /// Whether an object may be replaced by one that does not say which state it follows.
+    pub fn is_replaced_unseen(&self) -> bool {
+        match self.group {
+            "admissionregistration.k8s.io"
+            | "apiextensions.k8s.io"
+            | "apiregistration.k8s.io"
+            | "coordination.k8s.io"
+            | "node.k8s.io"
+            | "policy" => false,
+            "storage.k8s.io" => matches!(self.kind, "StorageClass" | "VolumeAttributesClass"),
+            _ => true,
+        }
     }
 
     /// Whether `self` and `other` serve the same stored objects under two groups.
@@ -228,6 +260,18 @@ const GROUPS: &[&[Kind]] = &[
     extensions::FLOWCONTROL_KINDS,
     OWN_KINDS,
 ];
+
+/// What `serviceaccounts/token` takes and answers.
+pub const TOKEN_REQUEST: Kind = group("authentication.k8s.io", "v1").namespaced([
+    "TokenRequest",
+    "tokenrequest",
+    "tokenrequests",
+    "io.k8s.api.authentication.v1.TokenRequest",
+]);
+
+/// What `scale` takes and answers.
+pub const SCALE_KIND: Kind =
+    group("autoscaling", "v1").namespaced(["Scale", "scale", "scales", "io.k8s.api.autoscaling.v1.Scale"]);
 
 const OWN_KINDS: &[Kind] = &[group(model::names::GROUP, "v1alpha1")
     .namespaced(["DagJob", "dagjob", "dagjobs", "dev.crest.v1alpha1.DagJob"])

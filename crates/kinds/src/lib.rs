@@ -14,6 +14,7 @@ pub mod convert;
 pub mod decode;
 pub mod defaults;
 pub mod discovery;
+pub mod encode;
 pub mod flow;
 pub mod kind;
 pub mod limits;

@@ -204,9 +204,16 @@ fn reset(kind: &Kind, subresource: &str, fields: &mut FieldSet) {
                 _ => {}
             }
         }
+        // Whoever is asked to judge says it in the object's own name.
+        "approval" => fields.retain(|_| false),
         "status" => {
-            let metadata = kind.status_writes_metadata();
-            fields.retain(|field| field == "f:status" || (metadata && field == "f:metadata"));
+            let metadata = fields.take(&["f:metadata"]);
+            fields.retain(|field| field == "f:status");
+            if let Some(mut metadata) = metadata {
+                let marks = kind.marks_of_status();
+                metadata.retain(|field| field.strip_prefix("f:").is_some_and(|field| marks.contains(&field)));
+                fields.insert(set::field("metadata"), metadata);
+            }
         }
         _ => {}
     }

@@ -45,14 +45,40 @@ pub fn v2_protobuf() -> &'static Document {
 /// All together, since the index needs all hashes and the schemas are the costly part.
 static V3: LazyLock<Vec<(String, Document)>> = LazyLock::new(|| {
     let all = definitions::published(source::definitions(), Dialect::V3);
-    group_versions().into_iter().map(|(group, version)| v3_document(group, version, &all)).collect()
+    let groups = group_versions().into_iter().map(|(group, version)| v3_document(group, version, &all));
+    groups.chain(plain_paths().into_iter().map(plain_document)).collect()
 });
+
+/// Paths that are no objects and have a document of their own each.
+fn plain_paths() -> Vec<String> {
+    let fixed = [".well-known/openid-configuration", "api", "apis", "openid/v1/jwks", "version"];
+    let mut paths: Vec<String> = fixed.map(str::to_owned).into();
+    paths.extend(
+        group_versions()
+            .into_iter()
+            .filter(|(group, _)| !group.is_empty())
+            .map(|(group, _)| format!("apis/{group}")),
+    );
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+fn plain_document(path: String) -> (String, Document) {
+    let answer = json!({"200": {"description": "OK", "content": {"application/json": {"schema": {"type": "object"}}}}});
+    let item = json!({"get": {"description": format!("get /{path}"), "responses": answer}});
+    let paths = Map::from_iter([(format!("/{path}/"), item)]);
+    let document = json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": {}}});
+    (path, Document::of(&document))
+}
 
 fn v3_document(group: &str, version: &str, all: &Map<String, Value>) -> (String, Document) {
     let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
     let kinds: Vec<_> =
         crate::all().iter().filter(|kind| kind.group == group && kind.version == version).collect();
-    let paths: Map<String, Value> = kinds.iter().flat_map(|kind| paths::of(kind, Dialect::V3)).collect();
+    let mut paths: Map<String, Value> = kinds.iter().flat_map(|kind| paths::of(kind, Dialect::V3)).collect();
+    paths.extend([paths::of_resources(&format!("/{path}"), Dialect::V3)]);
+    paths.sort_keys();
     let roots = definitions::roots(&kinds);
     let document = json!({
         "openapi": "3.0.0",
@@ -67,7 +93,14 @@ fn swagger() -> Value {
     let all = definitions::published(source::definitions(), Dialect::V2);
     let kinds: Vec<_> = crate::all().iter().collect();
     let paths: Map<String, Value> = kinds.iter().flat_map(|kind| paths::of(kind, Dialect::V2)).collect();
-    json!({"swagger": "2.0", "info": info(), "paths": paths, "definitions": all})
+    json!({
+        "swagger": "2.0", "info": info(), "paths": paths, "definitions": all,
+        // None is shared; clients expect to find them all the same.
+        "parameters": {},
+        "securityDefinitions": {"BearerToken": {"type": "apiKey", "name": "authorization", "in": "header",
+            "description": "Bearer Token authentication"}},
+        "security": [{"BearerToken": []}],
+    })
 }
 
 fn info() -> Value {

@@ -53,10 +53,20 @@ pub fn apply(kind: &Kind, patch_type: PatchType, current: &Value, patch: &[u8]) 
         }
         PatchType::StrategicMerge if kind.is_builtin() => {
             let Value::Object(patch) = object_patch(patch)? else { return Ok(current.clone()) };
-            strategic::merge(schema::of(kind), current, patch)
-                .map_err(|error| Failure::bad_request(error.to_string()))
+            strategic::merge(schema::of(kind), current, patch).map_err(|error| refused_merge(&error))
         }
-        PatchType::StrategicMerge => Err(Failure::unsupported_media_type(PatchType::media_types(kind))),
+        PatchType::StrategicMerge => Err(Failure::unsupported_patch_type(PatchType::media_types(kind))),
+    }
+}
+
+/// What no client sends is answered as Kubernetes answers it: as if it were the server's fault.
+fn refused_merge(error: &strategic::MergeError) -> Failure {
+    use strategic::MergeError::{DirectiveWithoutList, NoMergeKey, UnknownDirective, WrongItems};
+    match error {
+        DirectiveWithoutList { .. } => Failure::bad_request(error.to_string()),
+        NoMergeKey { .. } | UnknownDirective(_) | WrongItems { .. } => {
+            Failure::unreasonable(error.to_string())
+        }
     }
 }
 

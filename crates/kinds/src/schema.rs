@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use crate::Kind;
-use merge::{List, Merge, Topology};
+use merge::{Merge, Topology};
 
 /// A type with named fields.
 #[derive(Debug)]
@@ -73,6 +73,11 @@ impl Definition {
     pub(crate) fn field(&self, name: &str) -> Option<&Field> {
         let index = self.fields.binary_search_by(|field| (*field.name).cmp(name)).ok()?;
         self.fields.get(index)
+    }
+
+    /// All of them, sorted by name.
+    pub(crate) fn fields(&self) -> &[Field] {
+        &self.fields
     }
 
     /// `v1.PodSpec`: how messages name the type.
@@ -173,9 +178,12 @@ fn definition(
             let always = is_needed || presence::is_by_value(name, field, is_root);
             Field {
                 name: field.as_str().into(),
-                merge: row.map_or(Merge { list: List::Replaced, retain_keys: false }, |row| row.merge),
+                merge: row.map_or(Merge::USUAL, |row| row.merge),
                 topology: row.map_or_else(|| topology(schema, &shape), |row| row.topology),
-                zero: always.then(|| presence::zero(&shape)),
+                zero: match presence::is_referred(name, field) {
+                    true => Some(&Value::Null),
+                    false => always.then(|| presence::zero(&shape)),
+                },
                 shape,
             }
         })

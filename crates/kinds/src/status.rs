@@ -17,12 +17,14 @@ pub struct Failure {
     reason: Box<str>,
     message: String,
     details: Map<String, Value>,
+    /// Whether the details are told though there are none.
+    is_detailed: bool,
 }
 
 impl Failure {
     /// A refusal without details; the named constructors below are the usual way.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.into(), message: message.into(), details: Map::new() }
+        Self { code, reason: reason.into(), message: message.into(), details: Map::new(), is_detailed: false }
     }
 
     /// 404: no object of this name.
@@ -33,12 +35,12 @@ impl Failure {
 
     /// 404: nothing is served at this path.
     pub fn no_such_path() -> Self {
-        let mut failure = Self::new(404, "NotFound", "the server could not find the requested resource");
-        failure.details.insert(
-            "causes".into(),
-            json!([{"reason": "UnexpectedServerResponse", "message": "404 page not found"}]),
-        );
-        failure
+        Self::new(404, "NotFound", "the server could not find the requested resource")
+    }
+
+    /// Whether nothing is served at the path of the request.
+    pub fn is_no_such_path(&self) -> bool {
+        self.code == 404 && self.details.is_empty()
     }
 
     /// 409: the name is taken.
@@ -73,7 +75,8 @@ impl Failure {
 
     /// 422: the object breaks the kind's rules; all faults are told at once.
     pub fn invalid(kind: &Kind, name: &str, errors: Vec<FieldError>) -> Self {
-        Self::invalid_object(kind.group, kind.kind, name, &errors)
+        // Objects that two groups serve are judged as those of the first.
+        Self::invalid_object(kind.storage_group(), kind.kind, name, &errors)
     }
 
     /// 422 for a body whose kind is not in the table (`Scale`, `Binding`, `DeleteOptions`).
@@ -151,6 +154,11 @@ impl Failure {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
+    /// 415 for a patch, which tells that it has no details.
+    pub fn unsupported_patch_type(supported: &[&str]) -> Self {
+        Self::unsupported_media_type(supported).detailed()
+    }
+
     /// 422: a patch that cannot be applied to this object.
     pub fn unprocessable(message: impl Into<String>) -> Self {
         Self::new(422, "Invalid", message)
@@ -202,6 +210,20 @@ impl Failure {
     #[must_use]
     pub fn with_message(mut self, message: impl Into<String>) -> Self {
         self.message = message.into();
+        self
+    }
+
+    /// The same refusal, which tells that it has no details.
+    #[must_use]
+    pub fn detailed(mut self) -> Self {
+        self.is_detailed = true;
+        self
+    }
+
+    /// The same refusal, about a part of the resource.
+    #[must_use]
+    pub fn about_resource(mut self, resource: &str) -> Self {
+        self.details.insert("kind".into(), resource.into());
         self
     }
 
@@ -263,9 +285,9 @@ impl Failure {
         if !self.reason.is_empty() {
             status["reason"] = (*self.reason).into();
         }
-        // Refusals of a form, not of an object, say that they have no details.
-        let is_of_form = matches!(self.code, 403 | 405 | 406 | 415 | 422);
-        if !self.details.is_empty() || is_of_form {
+        // Refusals of a request, not of an object, say that they have no details.
+        let is_of_request = self.is_detailed || matches!(self.code, 403 | 404 | 405 | 422);
+        if !self.details.is_empty() || is_of_request {
             status["details"] = Value::Object(self.details.clone());
         }
         status["code"] = self.code.into();

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::Kind;
+use crate::defaults::TEMPLATE_GENERATION;
 
 /// What a row carries beside its cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -64,7 +65,18 @@ pub fn render(kind: &Kind, objects: &[Value], now: Timestamp, include: IncludeOb
 
 /// The object reduced to its metadata, as metadata-only clients ask for it.
 pub fn partial_metadata(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+    let mut metadata = object["metadata"].clone();
+    if let Some(fields) = metadata.as_object_mut()
+        && let Some(Value::Object(annotations)) = fields.get_mut("annotations")
+        && object["kind"] == "DaemonSet"
+    {
+        // It is no annotation but a field of the object.
+        annotations.shift_remove(TEMPLATE_GENERATION);
+        if annotations.is_empty() {
+            fields.shift_remove("annotations");
+        }
+    }
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }
 
 /// One cell for each of the kind's columns.
@@ -101,6 +113,12 @@ fn others(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         "ResourceClaim" => guards::resource_claim(object, now),
         "ResourceQuota" => storage::resource_quota(object, now),
         "ResourceSlice" => guards::resource_slice(object, now),
+        "Scale" => vec![
+            cell::name(object),
+            cell::count(&object["spec"]["replicas"]).into(),
+            cell::count(&object["status"]["replicas"]).into(),
+            cell::created(object, now),
+        ],
         "RuntimeClass" => {
             vec![cell::name(object), cell::text_or(&object["handler"], ""), cell::created(object, now)]
         }

@@ -8,6 +8,7 @@ mod extension;
 mod metadata;
 pub mod names;
 mod network;
+mod os;
 mod placement;
 mod pod;
 mod quota;
@@ -46,6 +47,10 @@ pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     metadata::check_update(new, old, &mut faults);
     // A job that was stored before a check existed must still be able to say in its status that it cannot run.
     if kind.kind != "DagJob" || new["spec"] != old["spec"] {
+        content(kind, new, &mut faults);
+    }
+    if (kind.group, kind.kind) == ("batch", "Job") {
+        // Told once by the rules of a Job and once by those of its changes, as Kubernetes does.
         content(kind, new, &mut faults);
     }
     update::check(kind, new, old, &mut faults);

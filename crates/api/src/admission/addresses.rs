@@ -1,24 +1,21 @@
-//! Cluster addresses of Services, each held by one Service at most.
-//!
-//! ```text
-//!   claim ──► Claim (held) ──keep──► held by a stored Service ──release──► free
-//!                 └──drop──► free
-//! ```
+//! What Services hold that no other may have: cluster addresses and ports of the nodes.
 
-use std::collections::HashSet;
+mod node_ports;
+mod pool;
+
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use kinds::Kind;
 use kinds::status::{Failure, FieldError};
-use parking_lot::Mutex;
-use rand::Rng;
 use serde_json::{Value, json};
 
-use super::{Operation, Review};
-use crate::object;
+pub(crate) use pool::Claim;
 
-/// A Service gets its cluster address when it is otherwise complete.
+use super::{Operation, Review};
+use crate::{object, strategy};
+use pool::Pool;
+
+/// A Service gets its cluster address and node ports when it is otherwise complete.
 pub(super) async fn allocate(review: &mut Review<'_>) -> Result<(), Failure> {
     if !review.is_about("", "services") {
         return Ok(());
@@ -78,144 +75,99 @@ impl Ipv4Range {
     }
 }
 
-/// Which addresses are held.
+/// Which addresses and node ports are held.
 #[derive(Clone, Debug)]
 pub(crate) struct Addresses {
     range: Ipv4Range,
-    held: Arc<Mutex<Held>>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    all: HashSet<Ipv4Addr>,
-    /// Those of Services that are about to be stored.
-    claimed: HashSet<Ipv4Addr>,
-}
-
-impl Held {
-    fn claim(&mut self, address: Ipv4Addr) -> bool {
-        let is_free = self.all.insert(address);
-        if is_free {
-            self.claimed.insert(address);
-        }
-        is_free
-    }
-
-    fn free(&mut self, address: Ipv4Addr) {
-        self.all.remove(&address);
-        self.claimed.remove(&address);
-    }
-}
-
-/// Addresses that are free again when this is dropped before [`Claim::keep`].
-#[derive(Debug, Default)]
-pub(crate) struct Claim {
-    taken: Option<(Addresses, Ipv4Addr)>,
-    /// What the Service held before; free once the claim is kept.
-    freed: Option<(Addresses, Ipv4Addr)>,
-}
-
-impl Claim {
-    /// The Service is stored: the address is its own now.
-    pub(crate) fn keep(mut self) {
-        if let Some((addresses, address)) = self.taken.take() {
-            addresses.held.lock().claimed.remove(&address);
-        }
-        if let Some((addresses, address)) = self.freed.take() {
-            addresses.held.lock().free(address);
-        }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if let Some((addresses, address)) = self.taken.take() {
-            addresses.held.lock().free(address);
-        }
-    }
+    addresses: Pool,
+    node_ports: Pool,
 }
 
 impl Addresses {
-    /// All free but those that `services` hold.
+    /// All free but what `services` hold.
     pub(crate) fn new(range: Ipv4Range, services: &[Value]) -> Self {
-        let addresses = Self { range, held: Arc::default() };
+        let addresses = Self { range, addresses: Pool::default(), node_ports: Pool::default() };
         addresses.refresh(services);
         addresses
     }
 
-    /// Learns what other servers gave out and took back: `services` are all that there are. Two servers that give out
-    /// one address at the very same moment are not told apart; of 65,000 random ones that is as good as never.
+    /// Learns what other servers gave out and took back: `services` are all that there are.
     pub(crate) fn refresh(&self, services: &[Value]) {
-        let mut held = self.held.lock();
-        held.all = services.iter().filter_map(address).chain(held.claimed.iter().copied()).collect();
+        self.addresses.refresh(services.iter().filter_map(address).map(u32::from));
+        self.node_ports.refresh(services.iter().flat_map(node_ports::of));
     }
 
     pub(crate) fn range(&self) -> Ipv4Range {
         self.range
     }
 
-    /// Gives `service` an address if it needs one, or takes the one that it names.
+    /// Gives `service` the address and the node ports that it needs, or takes those that it names.
     pub(crate) fn claim(&self, kind: &Kind, service: &mut Value) -> Result<Claim, Failure> {
-        let wanted = service["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
-        if service["spec"]["type"] == "ExternalName" || wanted == "None" {
-            if wanted == "None" {
-                service["spec"]["clusterIPs"] = json!(["None"]);
-            }
-            return Ok(Claim::default());
-        }
-        let address = if wanted.is_empty() { self.take_free()? } else { self.take(kind, service, &wanted)? };
-        let spec = object::entry_object(service, "spec");
-        spec.insert("clusterIP".into(), address.to_string().into());
-        spec.insert("clusterIPs".into(), json!([address.to_string()]));
-        Ok(Claim { taken: Some((self.clone(), address)), freed: None })
+        self.claim_next(kind, service, &Value::Null)
     }
 
-    /// As [`Addresses::claim`] for the next state of `old`, whose address it keeps or, in the end, gives back.
+    /// As [`Addresses::claim`] for the next state of `old`, which keeps what it has or, in the end, gives it back.
     pub(crate) fn claim_next(&self, kind: &Kind, new: &mut Value, old: &Value) -> Result<Claim, Failure> {
+        let mut claim = Claim::default();
         let had = address(old);
-        if had.is_some() && address(new) == had {
-            return Ok(Claim::default());
+        if had.is_none() || address(new) != had {
+            self.claim_address(kind, new, &mut claim)?;
+            if let Some(had) = had {
+                claim.give_back(&self.addresses, had.into());
+            }
         }
-        let mut claim = self.claim(kind, new)?;
-        claim.freed = had.map(|address| (self.clone(), address));
+        node_ports::claim(&self.node_ports, kind, new, old, &mut claim)?;
         Ok(claim)
     }
 
-    /// The deleted `service` needs its address no longer.
-    pub(crate) fn release(&self, service: &Value) {
-        if let Some(address) = address(service) {
-            self.held.lock().free(address);
+    fn claim_address(&self, kind: &Kind, service: &mut Value, claim: &mut Claim) -> Result<(), Failure> {
+        let wanted = service["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
+        if !strategy::service::needs_address(&service["spec"]) || wanted == "None" {
+            return Ok(());
         }
+        let address = if wanted.is_empty() {
+            self.any_address(claim)?
+        } else {
+            self.named_address(&wanted, claim)
+                .map_err(|error| Failure::invalid(kind, object::name(service), vec![error]))?
+        };
+        let spec = object::entry_object(service, "spec");
+        spec.insert("clusterIP".into(), address.to_string().into());
+        spec.insert("clusterIPs".into(), json!([address.to_string()]));
+        Ok(())
     }
 
-    /// A random free address, so that one that was just released is not given out at once.
-    fn take_free(&self) -> Result<Ipv4Addr, Failure> {
-        let mut held = self.held.lock();
-        let room = self.range.size() - 2;
-        let start = rand::rng().random_range(0..room);
-        let mut candidates =
-            (0..room).map(|step| Ipv4Addr::from(self.range.base + 1 + (start + step) % room));
-        let free = candidates.find(|address| *address != self.range.first() && !held.all.contains(address));
-        let free = free.ok_or_else(|| Failure::internal("all cluster addresses of Services are in use"))?;
-        held.claim(free);
-        Ok(free)
+    /// The deleted `service` needs nothing any longer.
+    pub(crate) fn release(&self, service: &Value) {
+        if let Some(address) = address(service) {
+            self.addresses.free(address.into());
+        }
+        node_ports::of(service).into_iter().for_each(|port| self.node_ports.free(port));
+    }
+
+    fn any_address(&self, claim: &mut Claim) -> Result<Ipv4Addr, Failure> {
+        // Neither the network's own address, nor the API server's, nor the last one.
+        let room = self.range.base + 2..self.range.base + self.range.size() - 1;
+        let address = claim.take_any(&self.addresses, room);
+        address
+            .map(Ipv4Addr::from)
+            .ok_or_else(|| Failure::internal("all cluster addresses of Services are in use"))
     }
 
     /// The address that the Service names.
-    fn take(&self, kind: &Kind, service: &Value, wanted: &str) -> Result<Ipv4Addr, Failure> {
-        let invalid = |error| Err(Failure::invalid(kind, object::name(service), vec![error]));
-        let refuse = |why: &str| invalid(FieldError::invalid("spec.clusterIPs", json!([wanted]), why));
+    fn named_address(&self, wanted: &str, claim: &mut Claim) -> Result<Ipv4Addr, FieldError> {
+        let refused = |why: &str| Err(FieldError::invalid("spec.clusterIPs", json!([wanted]), why));
         let Ok(address) = wanted.parse::<Ipv4Addr>() else {
             let why = "must be a valid IPv4 address";
-            return invalid(FieldError::invalid("spec.clusterIPs[0]", wanted, why));
+            return Err(FieldError::invalid("spec.clusterIPs[0]", wanted, why));
         };
         if !self.range.contains(address) {
-            return refuse("failed to allocate IP: the provided IP is not in the valid range");
+            return refused("failed to allocate IP: the provided IP is not in the valid range");
         }
-        if self.held.lock().claim(address) {
+        if claim.take(&self.addresses, address.into()) {
             Ok(address)
         } else {
-            refuse("failed to allocate IP: provided IP is already allocated")
+            refused("failed to allocate IP: provided IP is already allocated")
         }
     }
 }

@@ -135,7 +135,7 @@ async fn charge(review: &Review<'_>, quota: &Value, more: &Amounts, is_trial: bo
         };
         let before = current.clone();
         object::entry_object(&mut current, "status").insert("used".into(), used);
-        verbs::by_server(kind, "status", &object::time(review.context.now()), &before, &mut current);
+        verbs::by_server(kind, "status", &object::time(review.context.now()), Some(&before), &mut current);
         if attempts.write(Next::Replace(current)).await?.is_some() {
             return Ok(());
         }

@@ -8,6 +8,12 @@ use crate::object;
 pub(super) fn prepare_create(pod: &mut Value) {
     let qos_class = kinds::defaults::quality_of_service(&pod["spec"]);
     pod["status"] = json!({"phase": "Pending", "qosClass": qos_class});
+    let is_gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
+    if is_gated {
+        pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False",
+            "lastTransitionTime": pod["metadata"]["creationTimestamp"], "reason": "SchedulingGated",
+            "message": "The Pod is held back until its scheduling gates are lifted"}]);
+    }
 }
 
 /// A write to the ephemeral containers changes nothing else.

@@ -73,7 +73,7 @@ fn an_update_keeps_what_is_the_servers() {
         json!({"metadata": {"name": "d", "generation": 9}, "spec": {"replicas": 3}, "status": {"replicas": 8}}),
         &old,
         expect![[
-            r#"{"metadata":{"name":"d","generation":3,"uid":"u1","resourceVersion":"5"},"spec":{"replicas":3},"status":{"replicas":1}}"#
+            r#"{"metadata":{"name":"d","generation":3,"uid":"u1","resourceVersion":"5"},"spec":{"replicas":3,"selector":null,"strategy":{},"template":{"metadata":{},"spec":{"containers":null}}},"status":{"replicas":1}}"#
         ]],
     );
     check_update(
@@ -82,7 +82,7 @@ fn an_update_keeps_what_is_the_servers() {
         json!({"metadata": {"name": "d", "labels": {"a": "b"}}, "spec": {"replicas": 3}, "status": {"replicas": 8}}),
         &old,
         expect![[
-            r#"{"metadata":{"name":"d","uid":"u1","resourceVersion":"5","generation":2},"spec":{"replicas":1},"status":{"replicas":8}}"#
+            r#"{"metadata":{"name":"d","uid":"u1","resourceVersion":"5","generation":2},"spec":{"replicas":1,"selector":null,"strategy":{},"template":{"metadata":{},"spec":{"containers":null}}},"status":{"replicas":8}}"#
         ]],
     );
     check_update(

@@ -73,7 +73,9 @@ fn bound(call: &Call, pod: &Value, binding: &Value, node: &str, now: &str) -> Re
     let refuse = |why: String| {
         let message =
             format!("Operation cannot be fulfilled on pods/binding \"{}\": {why}", call.path.name());
-        Err(Failure::conflict(call.path.kind, call.path.name(), "").with_message(message))
+        Err(Failure::conflict(call.path.kind, call.path.name(), "")
+            .with_message(message)
+            .about_resource("pods/binding"))
     };
     let name = object::name(pod);
     let uid = object::metadata(binding, "uid");

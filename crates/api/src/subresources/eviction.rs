@@ -68,7 +68,7 @@ async fn ask_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), Failu
     let now = object::time(call.context.now());
     let spend = |budget: &Value| {
         let mut next = decide::spend(kind, budget, object::name(pod), &now)?;
-        verbs::by_server(kind, "status", &now, budget, &mut next);
+        verbs::by_server(kind, "status", &now, Some(budget), &mut next);
         Ok(Next::Replace(next))
     };
     call.context.registry.modify(&path, dry_run, spend).await?;

@@ -23,7 +23,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
         }
         _ => {
             let patch_type = PatchType::from_content_type(&call.content_type)
-                .ok_or_else(|| Failure::unsupported_media_type(&["application/merge-patch+json"]))?;
+                .ok_or_else(|| Failure::unsupported_patch_type(&["application/merge-patch+json"]))?;
             // A Scale has no lists, so that a strategic merge patch is a merge patch.
             let patch_type = if patch_type == PatchType::Json { PatchType::Json } else { PatchType::Merge };
             let patch = call.take_body().await?;
@@ -31,7 +31,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
             set(&call, |workload| kinds::patch::apply(kind, patch_type, &scale_of(workload), &patch)).await?
         }
     };
-    respond::encoded(StatusCode::OK, call.accept.encoding, &scale_of(&workload))
+    respond::object(StatusCode::OK, call.accept, &kinds::kind::SCALE_KIND, scale_of(&workload))
 }
 
 /// Changes the workload to what `next` makes of its Scale.
@@ -52,7 +52,6 @@ async fn set(call: &Call, mut next: impl FnMut(&Value) -> Result<Value, Failure>
         Ok(new)
     })
     .await
-    .map(|written| written.object)
 }
 
 fn replicas(call: &Call, scale: &Value) -> Result<i32, Failure> {

@@ -4,13 +4,15 @@
 use axum::body::Body;
 use http::{Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
+use kinds::kind::TOKEN_REQUEST;
 use kinds::status::{Failure, FieldError};
 use serde_json::{Value, json};
 
 use crate::admission::Review;
 use crate::authentication::service_account::{Bound, Claims, Private};
 use crate::call::Call;
-use crate::{admission, guard, object, respond};
+use crate::query::WriteOptions;
+use crate::{admission, guard, object, respond, verbs};
 
 const GROUP: &str = "authentication.k8s.io";
 const DEFAULT_SECONDS: i64 = 3600;
@@ -18,8 +20,11 @@ const MIN_SECONDS: i64 = 600;
 const MAX_SECONDS: i64 = 1 << 32;
 
 pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
+    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let body = call.take_body().await?;
-    let mut request = kinds::decode::raw(call.media_type(), &body)?;
+    let kind = &TOKEN_REQUEST;
+    let decoded = kinds::decode::body(kind, call.media_type(), &body)?;
+    let mut request = verbs::checked(&call, decoded, options.field_validation)?;
     let account = call.context.registry.get(&call.path).await?;
     let now = call.context.now();
     complete(&call, &mut request, now)?;
@@ -42,8 +47,9 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
         nbf: now.as_second(),
         sub: format!("system:serviceaccount:{}:{}", call.namespace(), call.path.name()),
     };
+    kinds::defaults::settle(kind, &mut request);
     request["status"] = json!({"token": signer.sign(&claims)?, "expirationTimestamp": object::time(end)});
-    let response = respond::object(StatusCode::CREATED, call.accept, call.path.kind, request)?;
+    let response = respond::object(StatusCode::CREATED, call.accept, kind, request)?;
     Ok(respond::with_warnings(response, &warnings))
 }
 
@@ -57,8 +63,10 @@ fn complete(call: &Call, request: &mut Value, now: Timestamp) -> Result<(), Fail
         );
         return Err(Failure::bad_request(message));
     }
-    let spec = &request["spec"];
-    let seconds = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
+    object::metadata_mut(request);
+    let spec = object::entry_object(request, "spec");
+    let seconds = spec.entry("expirationSeconds").or_insert_with(|| DEFAULT_SECONDS.into());
+    let seconds = seconds.as_i64().unwrap_or(DEFAULT_SECONDS);
     let why = match seconds {
         ..MIN_SECONDS => Some("may not specify a duration less than 10 minutes"),
         MIN_SECONDS..=MAX_SECONDS => None,
@@ -68,17 +76,15 @@ fn complete(call: &Call, request: &mut Value, now: Timestamp) -> Result<(), Fail
         let fault = FieldError::invalid("spec.expirationSeconds", seconds, why);
         return Err(Failure::invalid_object(GROUP, "TokenRequest", "", &[fault]));
     }
-    let mut audiences = texts(&spec["audiences"]);
-    if audiences.is_empty() {
-        audiences = call.context.security.audiences();
+    verbs::owned(call, |writer| kinds::managed::update(&TOKEN_REQUEST, writer, None, request));
+    let spec = object::entry_object(request, "spec");
+    if spec.get("audiences").is_none_or(|audiences| texts(audiences).is_empty()) {
+        spec.insert("audiences".into(), json!(call.context.security.audiences()));
     }
-    let bound = spec["boundObjectRef"].clone();
-    *request = json!({
-        "kind": "TokenRequest", "apiVersion": format!("{GROUP}/v1"),
-        "metadata": {"name": call.path.name(), "namespace": call.namespace(), "uid": call.context.birth().uid,
-            "creationTimestamp": object::time(now)},
-        "spec": {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": bound},
-    });
+    object::set_metadata(request, "name", call.path.name());
+    object::set_metadata(request, "namespace", call.namespace());
+    object::set_metadata(request, "uid", call.context.birth().uid);
+    object::set_metadata(request, "creationTimestamp", object::time(now));
     Ok(())
 }
 

@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 use crate::call::Call;
 use crate::query::{FieldValidation, WriteOptions};
 use crate::strategy::Part;
-use crate::verbs::update::Written;
 use crate::{object, respond, verbs};
 
 pub(crate) async fn handle(mut call: Call, part: Part) -> Result<Response<Body>, Failure> {
@@ -22,37 +21,38 @@ pub(crate) async fn handle(mut call: Call, part: Part) -> Result<Response<Body>,
     }
     let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let body = call.take_body().await?;
-    let (applied, mut warnings) = understood(&call, &body, options)?;
+    let applied = understood(&call, &body, options)?;
     let merged = verbs::update::replace(&call, options, part, |current| {
         let merged = merge(&call, current, &applied)?;
         verbs::patch::must_stay(kind, &merged, current)?;
         Ok(merged)
     })
     .await;
-    let (status, written) = match merged {
+    let (status, object) = match merged {
         Err(failure) if failure.code() == 404 && part == Part::Main => {
             (StatusCode::CREATED, create(&call, &applied, options).await?)
         }
         merged => (StatusCode::OK, merged?),
     };
-    warnings.extend(written.warnings);
-    let response = respond::object(status, call.accept, kind, written.object)?;
-    Ok(respond::with_warnings(response, &warnings))
+    respond::object(status, call.accept, kind, object)
 }
 
-/// The applied configuration, with warnings of what stands in it twice.
-fn understood(call: &Call, body: &[u8], options: WriteOptions) -> Result<(Applied, Vec<String>), Failure> {
+/// The applied configuration; warns of what stands in it twice.
+fn understood(call: &Call, body: &[u8], options: WriteOptions) -> Result<Applied, Failure> {
     let refused = |failure: Failure| Failure::bad_request(format!("error decoding YAML: {failure}"));
     let decoded = kinds::decode::untyped("application/yaml", body).map_err(refused)?;
     let object = if decoded.object.is_null() { Value::Object(Map::new()) } else { decoded.object };
     let applied = Applied::check(call.path.kind, object)?;
     match options.field_validation {
-        FieldValidation::Ignore => Ok((applied, Vec::new())),
+        FieldValidation::Ignore => Ok(applied),
         FieldValidation::Strict if !decoded.problems.is_empty() => {
             let problems = decoded.problems.join(", ");
             Err(Failure::bad_request(format!("error strict decoding YAML: {problems}")))
         }
-        FieldValidation::Strict | FieldValidation::Warn => Ok((applied, decoded.problems)),
+        FieldValidation::Strict | FieldValidation::Warn => {
+            call.warnings.add(decoded.problems);
+            Ok(applied)
+        }
     }
 }
 
@@ -63,10 +63,11 @@ fn merge(call: &Call, current: &Value, applied: &Applied) -> Result<Value, Failu
     let mut merged =
         verbs::owned(call, |writer| kinds::managed::apply(kind, writer, current, applied, force))?;
     kinds::defaults::apply(kind, &mut merged);
+    kinds::defaults::fill_zeros(kind, &mut merged);
     Ok(merged)
 }
 
-async fn create(call: &Call, applied: &Applied, options: WriteOptions) -> Result<Written, Failure> {
+async fn create(call: &Call, applied: &Applied, options: WriteOptions) -> Result<Value, Failure> {
     let mut new = merge(call, &Value::Object(Map::new()), applied)?;
     if object::name(&new).is_empty() {
         object::set_metadata(&mut new, "name", call.path.name());

@@ -10,35 +10,26 @@ use crate::admission::Review;
 use crate::call::Call;
 use crate::query::WriteOptions;
 use crate::request::Verb;
-use crate::verbs::update::Written;
 use crate::{access, admission, guard, object, respond, strategy, verbs};
 
 pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let body = call.take_body().await?;
     let decoded = kinds::decode::body(call.path.kind, call.media_type(), &body)?;
-    let (stored, warnings) = create(&call, decoded, options).await?;
-    let response = respond::object(StatusCode::CREATED, call.accept, call.path.kind, stored)?;
-    Ok(respond::with_warnings(response, &warnings))
+    let stored = create(&call, decoded, options).await?;
+    respond::object(StatusCode::CREATED, call.accept, call.path.kind, stored)
 }
 
-/// Stores a new object; answers it as stored, with the warnings for the client.
-pub(crate) async fn create(
-    call: &Call,
-    decoded: Decoded,
-    options: WriteOptions,
-) -> Result<(Value, Vec<String>), Failure> {
-    let kind = call.path.kind;
-    let (mut new, mut warnings) = verbs::checked(kind, decoded, options.field_validation)?;
+/// Stores a new object; answers it as stored.
+async fn create(call: &Call, decoded: Decoded, options: WriteOptions) -> Result<Value, Failure> {
+    let mut new = verbs::checked(call, decoded, options.field_validation)?;
     place(call, &mut new)?;
     verbs::complete(call, None, &mut new);
-    let written = store(call, new, options).await?;
-    warnings.extend(written.warnings);
-    Ok((written.object, warnings))
+    store(call, new, options).await
 }
 
 /// Stores a new object that has its defaults and its managers; answers it as stored.
-pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Result<Written, Failure> {
+pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Result<Value, Failure> {
     let kind = call.path.kind;
     if call.verb != Verb::Create {
         access::may_also(call, "create")?;
@@ -54,11 +45,12 @@ pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Res
     review.warnings.extend(kinds::warn::on_write(kind, &review.object));
     if options.dry_run {
         call.context.registry.must_be_free(kind, &review.object).await?;
-        let warnings = std::mem::take(&mut review.warnings);
-        return Ok(Written { object: review.object, warnings });
+        call.warnings.add(std::mem::take(&mut review.warnings));
+        return Ok(review.object);
     }
     let object = call.context.registry.create(kind, &review.object).await?;
-    Ok(Written { object, warnings: review.keep() })
+    call.warnings.add(review.keep());
+    Ok(object)
 }
 
 /// An object goes where the path says; one that says otherwise is refused.

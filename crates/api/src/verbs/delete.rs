@@ -30,9 +30,8 @@ pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
             kinds::status::success(kind, object::name(&object), object::metadata(&object, "uid"))
         }
     };
-    let response = respond::object(StatusCode::OK, call.accept, kind, value)?;
-    let warnings = deletion::warns_of_orphans(kind, &options).then(|| ORPHAN_WARNING.to_owned());
-    Ok(respond::with_warnings(response, warnings.as_slice()))
+    call.warnings.add(deletion::warns_of_orphans(kind, &options).then(|| ORPHAN_WARNING.to_owned()));
+    respond::object(StatusCode::OK, call.accept, kind, value)
 }
 
 /// Deletes the object at `path`, or marks it for deletion.
@@ -92,5 +91,20 @@ async fn options(call: &mut Call) -> Result<DeleteOptions, Failure> {
 
 /// Kinds whose deleted objects are answered as they last stood; the others answer a `Status`.
 fn is_answered_whole(kind: &Kind) -> bool {
-    matches!(kind.kind, "Pod" | "Service" | "ServiceAccount" | "Namespace")
+    match kind.group {
+        "" => matches!(
+            kind.kind,
+            "Namespace"
+                | "PersistentVolume"
+                | "PersistentVolumeClaim"
+                | "Pod"
+                | "PodTemplate"
+                | "ResourceQuota"
+                | "Service"
+                | "ServiceAccount"
+        ),
+        "apiextensions.k8s.io" | "resource.k8s.io" => true,
+        "storage.k8s.io" => kind.kind != "CSIStorageCapacity",
+        _ => false,
+    }
 }

@@ -4,7 +4,7 @@ use axum::body::Body;
 use http::{Response, StatusCode};
 use kinds::status::Failure;
 
-use crate::accept::{Accept, Encoding, Shape};
+use crate::accept::Accept;
 use crate::call::Call;
 use crate::record::{self, Place};
 use crate::registry::too_large_revision;
@@ -14,7 +14,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
     let kind = call.path.kind;
     must_be_reached(call).await?;
     let entry = call.context.registry.entry(&call.path).await?;
-    if call.accept == (Accept { encoding: Encoding::Json, shape: Shape::Object }) {
+    if call.accept == Accept::default() {
         let mut bytes = Vec::with_capacity(entry.value.len() + 64);
         record::splice(kind, &entry.value, entry.modified, Place::Alone, &mut bytes)?;
         return Ok(respond::bytes_of(StatusCode::OK, "application/json", bytes));

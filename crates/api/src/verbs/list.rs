@@ -177,7 +177,7 @@ fn render(call: &Call, selected: &Selected) -> Result<Response<Body>, Failure> {
             return Err(Failure::new(406, "NotAcceptable", message));
         }
     };
-    respond::encoded(StatusCode::OK, accept.encoding, &list)
+    respond::shaped(StatusCode::OK, accept, list)
 }
 
 fn objects(call: &Call, selected: &Selected) -> Result<Vec<Value>, Failure> {

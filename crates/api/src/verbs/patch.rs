@@ -39,22 +39,29 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
     }
     let patch = call.take_body().await?;
     let duplicates = kinds::patch::duplicates(patch_type, &patch);
-    let mut warnings = Vec::new();
-    let written = verbs::update::replace(&call, options, part, |current| {
+    let object = verbs::update::replace(&call, options, part, |current| {
         let patched = kinds::patch::apply(kind, patch_type, current, &patch)?;
         let mut decoded = kinds::decode::object(kind, patched)
             .map_err(|failure| no_object(object::name(current), &failure))?;
         decoded.problems.splice(0..0, duplicates.iter().cloned());
-        let (mut new, problems) = verbs::checked(kind, decoded, options.field_validation)?;
-        warnings = problems;
+        let mut new = verbs::checked(&call, decoded, options.field_validation)?;
+        keep_name(&mut new, current);
         must_stay(kind, &new, current)?;
         verbs::complete(&call, Some(current), &mut new);
         Ok(new)
     })
     .await?;
-    warnings.extend(written.warnings);
-    let response = respond::object(StatusCode::OK, call.accept, kind, written.object)?;
-    Ok(respond::with_warnings(response, &warnings))
+    respond::object(StatusCode::OK, call.accept, kind, object)
+}
+
+/// A patch that replaces everything need not repeat whose object it is.
+fn keep_name(new: &mut Value, current: &Value) {
+    if object::name(new).is_empty() {
+        object::set_metadata(new, "name", object::name(current));
+    }
+    if object::namespace(new).is_empty() && !object::namespace(current).is_empty() {
+        object::set_metadata(new, "namespace", object::namespace(current));
+    }
 }
 
 /// 422: what the patch makes of the object is no object of its kind.
@@ -87,7 +94,7 @@ pub(crate) fn patch_type(call: &Call) -> Result<PatchType, Failure> {
     let patch_type = PatchType::from_content_type(&call.content_type);
     patch_type
         .filter(|patch_type| call.path.kind.is_builtin() || *patch_type != PatchType::StrategicMerge)
-        .ok_or_else(|| Failure::unsupported_media_type(&SUPPORTED))
+        .ok_or_else(|| Failure::unsupported_patch_type(&SUPPORTED))
 }
 
 fn is_apply(call: &Call) -> bool {

@@ -2,7 +2,8 @@
 
 use axum::body::Body;
 use http::{Response, StatusCode};
-use kinds::status::Failure;
+use kinds::Kind;
+use kinds::status::{Failure, FieldError};
 use serde_json::Value;
 
 use crate::admission::Review;
@@ -22,24 +23,34 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let body = call.take_body().await?;
     let decoded = kinds::decode::body(kind, call.media_type(), &body)?;
-    let (mut new, mut warnings) = verbs::checked(kind, decoded, options.field_validation)?;
+    let mut new = verbs::checked(&call, decoded, options.field_validation)?;
     must_match_path(&call, &new)?;
     verbs::create::place(&call, &mut new)?;
-    let written = replace(&call, options, part, |current| {
+    let replaced = replace(&call, options, part, |current| {
+        must_name_revision(kind, &new)?;
         let mut new = new.clone();
         verbs::complete(&call, Some(current), &mut new);
         Ok(new)
     })
-    .await?;
-    warnings.extend(written.warnings);
-    let response = respond::object(StatusCode::OK, call.accept, kind, written.object)?;
-    Ok(respond::with_warnings(response, &warnings))
+    .await;
+    let (status, object) = match replaced {
+        Err(failure) if failure.code() == 404 && part == Part::Main && kind.is_created_by_update() => {
+            verbs::complete(&call, None, &mut new);
+            (StatusCode::CREATED, verbs::create::store(&call, new, options).await?)
+        }
+        replaced => (StatusCode::OK, replaced?),
+    };
+    respond::object(status, call.accept, kind, object)
 }
 
-/// An object as a write left it, and what the client is told beside it.
-pub(crate) struct Written {
-    pub(crate) object: Value,
-    pub(crate) warnings: Vec<String>,
+/// 422 if the kind's objects may only be replaced by those who know their current state.
+fn must_name_revision(kind: &Kind, new: &Value) -> Result<(), Failure> {
+    let revision = object::metadata(new, "resourceVersion");
+    if kind.is_replaced_unseen() || !matches!(revision, "" | "0") {
+        return Ok(());
+    }
+    let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+    Err(Failure::invalid_object(kind.group, kind.plural, object::name(new), &[error]))
 }
 
 /// Changes the object to what `next` makes of its current state, by all rules for updates. `next` answers an object
@@ -49,13 +60,13 @@ pub(crate) async fn replace(
     options: WriteOptions,
     part: Part,
     mut next: impl FnMut(&Value) -> Result<Value, Failure>,
-) -> Result<Written, Failure> {
+) -> Result<Value, Failure> {
     let kind = call.path.kind;
     let mut attempts = call.context.registry.attempts(&call.path, options.dry_run);
     loop {
         let current = match attempts.read().await? {
             Found::Object(current) => current,
-            Found::Gone(object) => return Ok(Written { object, warnings: Vec::new() }),
+            Found::Gone(object) => return Ok(object),
         };
         let new = next(&current)?;
         // An attempt that came too late drops its review, and what it had claimed is free again.
@@ -75,17 +86,17 @@ pub(crate) async fn replace(
         let is_same = kinds::managed::differ_in_times_only(&review.object, &review.old);
         let next = if is_same { review.old.clone() } else { review.object.clone() };
         let Some(changed) = attempts.write(Next::Replace(next)).await? else { continue };
-        let warnings = review.keep();
+        call.warnings.add(review.keep());
         if let Changed::Gone(object) = &changed
             && !options.dry_run
         {
             admission::deleted(&call.context, kind, object);
         }
-        return Ok(Written { object: changed.into_value(), warnings });
+        return Ok(changed.into_value());
     }
 }
 
-fn faults(call: &Call, part: Part, new: &Value, current: &Value) -> Vec<kinds::status::FieldError> {
+fn faults(call: &Call, part: Part, new: &Value, current: &Value) -> Vec<FieldError> {
     let rules = match part {
         Part::Main | Part::Status | Part::Approval => kinds::validate::update,
         Part::EphemeralContainers => kinds::validate::ephemeral_containers,
@@ -98,7 +109,7 @@ fn faults(call: &Call, part: Part, new: &Value, current: &Value) -> Vec<kinds::s
         let message = format!(
             "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
         );
-        faults.push(kinds::status::FieldError::forbidden("metadata.finalizers", message));
+        faults.push(FieldError::forbidden("metadata.finalizers", message));
     }
     faults
 }

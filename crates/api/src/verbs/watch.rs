@@ -48,7 +48,8 @@ enum Start {
 
 impl Start {
     fn parse(query: &Query) -> Result<Self, Failure> {
-        let revision = query.revision()?.unwrap_or(0);
+        let misread = |failure: Failure| Failure::unreasonable(failure.message());
+        let revision = query.revision().map_err(misread)?.unwrap_or(0);
         let refuse = |why: &str| Err(list_options_invalid(FieldError::forbidden("sendInitialEvents", why)));
         let matching = query.get("resourceVersionMatch").unwrap_or_default();
         match query.get("sendInitialEvents") {

@@ -151,7 +151,7 @@ impl Cluster {
     pub(crate) async fn python(&self, program: &Path, arguments: &[&str], files: &[PathBuf]) -> Output {
         let pki = self.directory.path().join("pki");
         let mut command = tokio::process::Command::new("python3");
-        command.arg(program).arg("--url").arg(format!("https://localhost:{}", self.address.port()));
+        command.arg(program).arg("--url").arg(format!("https://{}", self.address));
         command.arg("--ca").arg(self.authority.certificate_path());
         command.arg("--cert").arg(pki.join("admin.crt")).arg("--key").arg(pki.join("admin.key"));
         command.args(arguments).args(files).kill_on_drop(true).output().await.unwrap()

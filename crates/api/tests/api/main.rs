@@ -13,4 +13,5 @@ mod kubectl;
 mod lists;
 mod objects;
 mod policies;
+mod telling;
 mod watches;

@@ -18,8 +18,8 @@ use serde_json::{Map, Value};
 use crate::kind;
 use crate::schema::{self, Definition};
 
-const MAGIC: &[u8] = b"k8s\0";
-const ENVELOPE: &str = "k8s.io.apimachinery.pkg.runtime.Unknown";
+pub(crate) const MAGIC: &[u8] = b"k8s\0";
+pub(crate) const ENVELOPE: &str = "k8s.io.apimachinery.pkg.runtime.Unknown";
 
 /// Fields whose zero means that they were not set: the wire form carries them all the same.
 const ZERO_IS_UNSET: &[&str] = &[
@@ -54,7 +54,7 @@ const ZERO_IS_UNSET: &[&str] = &[
     "deprecatedCount",
 ];
 
-static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
+pub(crate) static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     let set: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kubernetes.bin"));
     DescriptorPool::decode(set).expect("the build script wrote a descriptor set, and a test decodes it")
 });
@@ -89,7 +89,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Value, String> {
 }
 
 /// Kinds of the groups' own packages, or of apimachinery, which are part of every group (`DeleteOptions`).
-fn descriptor(api_version: &str, kind: &str) -> Result<MessageDescriptor, String> {
+pub(crate) fn descriptor(api_version: &str, kind: &str) -> Result<MessageDescriptor, String> {
     let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
     let package = group.split('.').next().unwrap_or_default();
     POOL.get_message_by_name(&format!("k8s.io.api.{package}.{version}.{kind}"))
@@ -176,6 +176,10 @@ fn message_json(message: &DynamicMessage, definition: Option<&'static Definition
         "util.intstr.IntOrString" => {
             let is_text = number(message, "type") == 1;
             if is_text { text("strVal").map(Value::from) } else { Some(number(message, "intVal").into()) }
+        }
+        // A list under a name, which a map of the wire cannot hold as it is.
+        _ if descriptor.name() == "ExtraValue" => {
+            message.get_field_by_name("items").and_then(|items| json(&items, None))
         }
         "apis.meta.v1.FieldsV1" => raw_json(message, "Raw"),
         "runtime.RawExtension" => raw_json(message, "raw"),

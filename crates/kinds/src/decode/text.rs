@@ -1,8 +1,8 @@
-//! JSON and YAML to values, with a note of every key that stands twice in one object.
+//! JSON to values, with a note of every key that stands twice in one object; YAML that is no JSON goes on from here.
 
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::Decoded;
@@ -39,14 +39,9 @@ pub(super) fn yaml(bytes: &[u8]) -> Result<Decoded, String> {
     }
     let text =
         std::str::from_utf8(bytes).map_err(|error| format!("error converting YAML to JSON: {error}"))?;
-    let mut reader = Reader::default();
-    let Some(document) = serde_yaml_ng::Deserializer::from_str(text).next() else {
-        return Ok(reader.finish(Value::Null));
-    };
-    let object = Seed(&mut reader)
-        .deserialize(document)
-        .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
-    Ok(reader.finish(object))
+    let (object, duplicates) =
+        super::yaml::read(text).map_err(|error| format!("error converting YAML to JSON: {error}"))?;
+    Ok(Reader { path: String::new(), duplicates }.finish(object))
 }
 
 /// Where in the document the reader is, and what it found.
@@ -142,7 +137,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let Seed(reader) = self;
         let mut map = Map::new();
-        while let Some(Key(key)) = entries.next_key()? {
+        while let Some(key) = entries.next_key::<String>()? {
             let separator = if reader.path.is_empty() { "" } else { "." };
             let length = reader.enter(format_args!("{separator}{key}"));
             let value = entries.next_value_seed(Seed(reader))?;
@@ -152,44 +147,5 @@ impl<'de> Visitor<'de> for Seed<'_> {
             reader.path.truncate(length);
         }
         Ok(Value::Object(map))
-    }
-}
-
-/// A key: a text, or one of the scalars that YAML allows as well.
-struct Key(String);
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(KeyVisitor)
-    }
-}
-
-struct KeyVisitor;
-
-impl Visitor<'_> for KeyVisitor {
-    type Value = Key;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key that is a string")
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Key, E> {
-        Ok(Key(value.to_owned()))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Key, E> {
-        Ok(Key(value.to_string()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Key, E> {
-        Ok(Key(value.to_string()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Key, E> {
-        Ok(Key(value.to_string()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Key, E> {
-        Ok(Key(value.to_string()))
     }
 }

@@ -5,6 +5,9 @@ use serde_json::{Map, Value, json};
 use super::pod::pod_spec;
 use super::{existing, fill, object};
 
+/// Where a DaemonSet counts the changes of its template, as old clients expect it.
+pub const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 /// The selector and the labels of a controller that names none are those of its template.
 pub(super) fn replication_controller(fields: &mut Map<String, Value>) {
     let Some(spec) = existing(fields, "spec") else { return };
@@ -18,6 +21,11 @@ pub(super) fn replication_controller(fields: &mut Map<String, Value>) {
 }
 
 pub(super) fn daemon_set(fields: &mut Map<String, Value>) {
+    // The server counts the changes of the template in an annotation that every writer is taken to have written.
+    if let Some(annotations) = object(fields, "metadata").and_then(|metadata| object(metadata, "annotations"))
+    {
+        fill(annotations, TEMPLATE_GENERATION, "0");
+    }
     let Some(spec) = existing(fields, "spec") else { return };
     template(spec, "template");
     if let Some(rolling) = rolling_update(spec) {

@@ -116,8 +116,12 @@ pub(super) fn volumes(spec: &mut Map<String, Value>) {
                 fill(source, "defaultMode", DEFAULT_MODE);
             }
         }
-        if let Some(host_path) = existing(volume, "hostPath") {
-            fill(host_path, "type", "");
+        super::rules::volume_source(volume);
+        if let Some(ephemeral) = existing(volume, "ephemeral")
+            && let Some(claim) = existing(ephemeral, "volumeClaimTemplate")
+            && let Some(spec) = existing(claim, "spec")
+        {
+            fill(spec, "volumeMode", "Filesystem");
         }
         if let Some(downward) = existing(volume, "downwardAPI") {
             items(downward, "items").for_each(field_reference);

@@ -42,7 +42,8 @@ fn object(definition: &'static Definition, fields: &mut Map<String, Value>) {
         let Some(field) = definition.field(name) else { return true };
         descend(&field.shape, value);
         match (&field.shape, value) {
-            (Shape::List(_), Value::Array(items)) => !items.is_empty(),
+            // What must be there stays, for its writer owns it.
+            (Shape::List(_), Value::Array(items)) => !items.is_empty() || field.zero.is_some(),
             (Shape::Map(_), Value::Object(entries)) => !entries.is_empty(),
             (Shape::Boolean | Shape::Integer(_), value) => {
                 !(ZERO_IS_UNSET.contains(&name.as_str()) && (*value == false || *value == 0))

@@ -108,18 +108,22 @@ fn rules(kind: &Kind) -> Rules {
 const PERSISTENT_VOLUME: Rules = &[
     ("spec!.persistentVolumeReclaimPolicy", Text("Retain")),
     ("spec.volumeMode", Text("Filesystem")),
-    ("spec.hostPath.type", Text("")),
-    ("spec.iscsi.iscsiInterface", Text("default")),
-    ("spec.rbd.pool", Text("rbd")),
-    ("spec.rbd.user", Text("admin")),
-    ("spec.rbd.keyring", Text("/etc/ceph/keyring")),
-    ("spec.scaleIO.storageMode", Text("ThinProvisioned")),
-    ("spec.scaleIO.fsType", Text("xfs")),
-    ("spec.azureDisk.cachingMode", Text("ReadWrite")),
-    ("spec.azureDisk.kind", Text("Shared")),
-    ("spec.azureDisk.fsType", Text("ext4")),
-    ("spec.azureDisk.readOnly", Flag(false)),
     ("status!.phase", Text("Pending")),
+];
+
+/// What a volume is made of, in Pods and in PersistentVolumes.
+const VOLUME_SOURCE: Rules = &[
+    ("hostPath.type", Text("")),
+    ("iscsi.iscsiInterface", Text("default")),
+    ("rbd.pool", Text("rbd")),
+    ("rbd.user", Text("admin")),
+    ("rbd.keyring", Text("/etc/ceph/keyring")),
+    ("scaleIO.storageMode", Text("ThinProvisioned")),
+    ("scaleIO.fsType", Text("xfs")),
+    ("azureDisk.cachingMode", Text("ReadWrite")),
+    ("azureDisk.kind", Text("Shared")),
+    ("azureDisk.fsType", Text("ext4")),
+    ("azureDisk.readOnly", Flag(false)),
 ];
 
 fn apps(kind: &Kind) -> Rules {
@@ -269,6 +273,11 @@ pub(super) fn apply(kind: &Kind, fields: &mut Map<String, Value>) {
     for (path, value) in rules(kind) {
         at(fields, path, *value);
     }
+    if kind.kind == "PersistentVolume"
+        && let Some(spec) = fields.get_mut("spec").and_then(Value::as_object_mut)
+    {
+        volume_source(spec);
+    }
     if kind.group != "admissionregistration.k8s.io" {
         return;
     }
@@ -278,6 +287,11 @@ pub(super) fn apply(kind: &Kind, fields: &mut Map<String, Value>) {
             MATCH.iter().for_each(|(path, value)| at(matched, path, *value));
         }
     }
+}
+
+/// Fills in what the table says of the sources of a volume.
+pub(super) fn volume_source(volume: &mut Map<String, Value>) {
+    VOLUME_SOURCE.iter().for_each(|(path, value)| at(volume, path, *value));
 }
 
 /// The first status of an object that is made by a client, who has no say in it.

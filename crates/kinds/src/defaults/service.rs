@@ -1,4 +1,4 @@
-//! Defaults of Services. Addresses and node ports are the server's to hand out.
+//! Defaults of Services. Addresses and their families, and node ports, are the server's to hand out.
 
 use serde_json::{Map, Value, json};
 
@@ -16,8 +16,17 @@ pub(super) fn service(fields: &mut Map<String, Value>) {
 fn service_spec(spec: &mut Map<String, Value>) {
     fill_zero(spec, "type", "ClusterIP");
     fill_zero(spec, "sessionAffinity", "None");
-    if spec["sessionAffinity"] == "ClientIP" {
-        fill(spec, "sessionAffinityConfig", json!({"clientIP": {"timeoutSeconds": 10800}}));
+    match spec["sessionAffinity"].as_str() {
+        Some("ClientIP") => {
+            if let Some(config) = object(spec, "sessionAffinityConfig")
+                && let Some(by_address) = object(config, "clientIP")
+            {
+                fill(by_address, "timeoutSeconds", 10_800);
+            }
+        }
+        // Without affinity there is nothing to configure.
+        Some("None") => drop(spec.shift_remove("sessionAffinityConfig")),
+        _ => {}
     }
     for port in items(spec, "ports") {
         fill_zero(port, "protocol", "TCP");
@@ -25,20 +34,14 @@ fn service_spec(spec: &mut Map<String, Value>) {
             fill_zero(port, "targetPort", number);
         }
     }
-    if spec["type"] == "ExternalName" {
-        return;
+    let kind = spec["type"].as_str().unwrap_or_default().to_owned();
+    if kind != "ExternalName" {
+        fill_zero(spec, "internalTrafficPolicy", "Cluster");
     }
-    let address = spec.get("clusterIP").and_then(Value::as_str).filter(|address| !address.is_empty());
-    if let Some(address) = address.map(str::to_owned) {
-        fill(spec, "clusterIPs", json!([address]));
-    }
-    fill(spec, "ipFamilies", json!(["IPv4"]));
-    fill_zero(spec, "ipFamilyPolicy", "SingleStack");
-    fill_zero(spec, "internalTrafficPolicy", "Cluster");
-    if matches!(spec["type"].as_str(), Some("NodePort" | "LoadBalancer")) {
+    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
         fill_zero(spec, "externalTrafficPolicy", "Cluster");
     }
-    if spec["type"] == "LoadBalancer" {
+    if kind == "LoadBalancer" {
         fill(spec, "allocateLoadBalancerNodePorts", true);
     }
 }

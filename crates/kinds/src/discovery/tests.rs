@@ -1,9 +1,9 @@
 //! What discovery says of the table of kinds.
 
 use expect_test::expect;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Aggregated, aggregated_core, aggregated_groups, group, group_list, resource_list};
+use super::{aggregated_core, aggregated_groups, group, group_list, paths, resource_list};
 use crate::discovery::Document;
 
 fn json(document: &Document) -> Value {
@@ -23,11 +23,23 @@ fn groups_and_resources() {
 
 #[test]
 fn aggregated_documents_hold_every_kind() {
-    let core = json(aggregated_core(Aggregated::V2));
-    assert_eq!(core["items"][0]["versions"][0]["resources"].as_array().unwrap().len(), 17);
-    let groups = json(aggregated_groups(Aggregated::V2Beta1));
-    assert_eq!(groups["apiVersion"], "apidiscovery.k8s.io/v2beta1");
+    let core = json(aggregated_core());
+    let resources = &core["items"][0]["versions"][0]["resources"];
+    assert_eq!(resources.as_array().unwrap().len(), 17);
+    assert_eq!(resources[0]["responseKind"], json!({"group": "", "version": "", "kind": "Binding"}));
+    let groups = json(aggregated_groups());
+    assert_eq!(groups["apiVersion"], "apidiscovery.k8s.io/v2");
     let deployments = &groups["items"][1]["versions"][0]["resources"][2];
-    assert_eq!(deployments["subresources"][0]["responseKind"]["kind"], "Scale");
-    assert_ne!(aggregated_core(Aggregated::V2).hash, aggregated_core(Aggregated::V2Beta1).hash);
+    let scale = json!({"group": "autoscaling", "version": "v1", "kind": "Scale"});
+    assert_eq!(deployments["subresources"][0]["responseKind"], scale);
+    assert_ne!(aggregated_core().hash, aggregated_groups().hash);
+}
+
+#[test]
+fn the_root_names_all_paths() {
+    let root = json(paths());
+    let paths = root["paths"].as_array().unwrap();
+    for path in ["/api/v1", "/apis/apps", "/apis/apps/v1", "/openapi/v3", "/version"] {
+        assert!(paths.contains(&path.into()), "{path}");
+    }
 }

@@ -203,7 +203,7 @@ fn entry_value(entry: &Entry) -> Value {
 
 /// The fields of `metadata` that identify an object or that the server sets: nobody's.
 pub(crate) fn strip(fields: &mut FieldSet) {
-    const IDENTITY: [&str; 9] = [
+    const IDENTITY: [&str; 11] = [
         "f:name",
         "f:namespace",
         "f:creationTimestamp",
@@ -213,6 +213,8 @@ pub(crate) fn strip(fields: &mut FieldSet) {
         "f:generation",
         "f:managedFields",
         "f:resourceVersion",
+        "f:deletionTimestamp",
+        "f:deletionGracePeriodSeconds",
     ];
     for field in ["f:apiVersion", "f:kind", "f:metadata"] {
         fields.take_member(&[field]);

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::Kind;
 use crate::schema::merge::{ATOMIC, MERGED};
 use crate::schema::source::reference;
+use crate::{Kind, Subresource};
 
 /// The two generations of OpenAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,11 @@ const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 const BINDING: &str = "io.k8s.api.core.v1.Binding";
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+const RESOURCE_LIST: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList";
+const EVICTION: &str = "io.k8s.api.policy.v1.Eviction";
+const TOKEN_REQUEST: &str = "io.k8s.api.authentication.v1.TokenRequest";
+const RAW_EXTENSION: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
+pub(super) const WATCH_EVENT: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent";
 
 /// The definitions as published: in the dialect's form, with merge keys, kinds and lists.
 pub(super) fn published(mut definitions: Map<String, Value>, dialect: Dialect) -> Map<String, Value> {
@@ -56,6 +61,7 @@ pub(super) fn published(mut definitions: Map<String, Value>, dialect: Dialect) -
         let entries: Vec<Value> = crate::all().iter().map(|kind| kind_entry(kind, "DeleteOptions")).collect();
         schema.insert("x-kubernetes-group-version-kind".into(), entries.into());
     }
+    definitions.insert(WATCH_EVENT.to_owned(), watch_event());
     for (_, schema) in &mut definitions {
         in_dialect(schema, dialect);
     }
@@ -70,15 +76,45 @@ pub(super) fn list_name(kind: &Kind) -> String {
 
 /// What the documents of these kinds must define.
 pub(super) fn roots(kinds: &[&Kind]) -> Vec<String> {
-    let mut roots: Vec<String> =
-        [DELETE_OPTIONS, PATCH, STATUS].iter().map(|name| (*name).to_owned()).collect();
+    let mut roots = vec![RESOURCE_LIST.to_owned()];
     for kind in kinds {
         roots.push(kind.schema.to_owned());
-        roots.push(list_name(kind));
-        roots.extend(kind.subresource("scale").map(|_| SCALE.to_owned()));
-        roots.extend(kind.subresource("binding").map(|_| BINDING.to_owned()));
+        for (verb, definition) in
+            [("delete", DELETE_OPTIONS), ("delete", STATUS), ("patch", PATCH), ("watch", WATCH_EVENT)]
+        {
+            roots.extend(kind.verbs.contains(&verb).then(|| definition.to_owned()));
+        }
+        roots.extend(kind.verbs.contains(&"list").then(|| list_name(kind)));
+        roots.extend(kind.subresources.iter().filter_map(of_subresource).map(str::to_owned));
     }
     roots
+}
+
+/// The definition of a subresource's bodies, where they are not those of its owner.
+pub(super) fn of_subresource(subresource: &Subresource) -> Option<&'static str> {
+    match subresource.kind {
+        "Binding" => Some(BINDING),
+        "Eviction" => Some(EVICTION),
+        "Scale" => Some(SCALE),
+        "TokenRequest" => Some(TOKEN_REQUEST),
+        _ => None,
+    }
+}
+
+/// What a watch sends, one after the other.
+fn watch_event() -> Value {
+    json!({
+        "description": "Event represents a single event to a watched resource.",
+        "type": "object",
+        "properties": {
+            "object": {
+                "allOf": [{"$ref": format!("#/components/schemas/{RAW_EXTENSION}")}],
+                "description": "The object as it stands after the event, or a Status if the type is ERROR.",
+            },
+            "type": {"description": "ADDED, MODIFIED, DELETED, BOOKMARK or ERROR.", "type": "string"},
+        },
+        "required": ["type", "object"],
+    })
 }
 
 /// The definitions that `roots` need.

@@ -68,10 +68,11 @@ fn object(
     for (name, change) in patch {
         let field = definition.and_then(|definition| definition.field(&name));
         let inner = field.and_then(|field| field.shape.definition());
-        let rule = field.map_or(Merge { list: List::Replaced, retain_keys: false }, |field| field.merge);
+        let rule = field.map_or(Merge::USUAL, |field| field.merge);
         let order = lists.order(&name);
         let value = match (merged.shift_remove_entry(&name), change) {
             (_, Value::Null) => continue,
+            (_, Value::Object(change)) if rule.replaces_object => Value::Object(without_directives(change)),
             (Some((_, Value::Object(old))), Value::Object(change)) => {
                 Value::Object(object(inner, &old, change)?)
             }
@@ -167,6 +168,10 @@ fn list(
     order: Option<&[Value]>,
 ) -> Result<Vec<Value>, MergeError> {
     let replaces = patch.iter().any(|item| item.get(PATCH).is_some_and(|patch| patch == "replace"));
+    let has_object = patch.iter().any(|item| item.is_object() || item.is_array());
+    if rule.list == List::Set && has_object {
+        return Err(MergeError::WrongItems { field: field.to_owned(), expected: "plain values" });
+    }
     if rule.list == List::Replaced || replaces {
         let kept = patch.into_iter().filter(|item| !is_bare_replace(item));
         return Ok(kept.map(plain_item).collect());
@@ -175,9 +180,6 @@ fn list(
     let merged = match rule.list {
         List::ByKey(key) => by_key(key, definition, current, patch.clone())?,
         List::Set | List::Replaced => {
-            if patch.iter().any(|item| item.is_object() || item.is_array()) {
-                return Err(MergeError::WrongItems { field: field.to_owned(), expected: "plain values" });
-            }
             let added: Vec<Value> = patch.iter().filter(|item| !current.contains(item)).cloned().collect();
             Merged { n_old: current.len(), items: current.into_iter().chain(added).collect() }
         }

@@ -112,14 +112,14 @@ fn directives_do_what_a_merge_cannot() {
         StrategicMerge,
         &pod(),
         &spec(json!({"volumes": [{"$patch": "bogus", "name": "v"}]})),
-        expect![[r#"400 unknown patch type: "bogus" is neither `replace`, `delete` nor `merge`"#]],
+        expect![[r#"500 unknown patch type: "bogus" is neither `replace`, `delete` nor `merge`"#]],
     );
     check(
         "Pod",
         StrategicMerge,
         &pod(),
         &spec(json!({"volumes": [{"emptyDir": {}}]})),
-        expect![[r#"400 map: {"emptyDir":{}} does not contain declared merge key: name"#]],
+        expect![[r#"500 map: {"emptyDir":{}} does not contain declared merge key: name"#]],
     );
 }
 

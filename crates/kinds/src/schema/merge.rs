@@ -12,6 +12,13 @@ pub(crate) struct Merge {
     pub(crate) list: List,
     /// Whether `$retainKeys` is part of the field's patches: unions, where a new member must displace the old one.
     pub(crate) retain_keys: bool,
+    /// Whether a patch's object takes the place of the whole object.
+    pub(crate) replaces_object: bool,
+}
+
+impl Merge {
+    /// Objects field by field, lists as a whole.
+    pub(crate) const USUAL: Self = Self { list: List::Replaced, retain_keys: false, replaces_object: false };
 }
 
 /// How a list is merged.
@@ -70,6 +77,7 @@ impl Row {
             extensions.insert("x-kubernetes-patch-merge-key".into(), json!(key));
         }
         let strategy = match (self.merge.list, self.merge.retain_keys) {
+            (List::Replaced, false) if self.merge.replaces_object => "replace",
             (List::Replaced, false) => return extensions,
             (List::Replaced, true) => "retainKeys",
             (_, true) => "merge,retainKeys",
@@ -91,7 +99,7 @@ pub(crate) fn is_atomic(definition: &str) -> bool {
 }
 
 const fn row(definition: &'static str, field: &'static str, list: List, topology: Topology) -> Row {
-    Row { definition, field, merge: Merge { list, retain_keys: false }, topology, is_map: false }
+    Row { definition, field, merge: Merge { list, ..Merge::USUAL }, topology, is_map: false }
 }
 
 /// Items are the same by one field, in patches and for their owners.
@@ -134,6 +142,13 @@ const fn retaining(mut row: Row) -> Row {
     row
 }
 
+/// An object that patches and owners know as a whole.
+const fn replaced(definition: &'static str, field: &'static str) -> Row {
+    let mut row = map(definition, field, Topology::Atomic);
+    row.merge.replaces_object = true;
+    row
+}
+
 const DAG_JOB_SPEC: &str = "dev.crest.v1alpha1.DagJobSpec";
 const MUTATING_ADMISSION_POLICY_SPEC: &str =
     "io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicySpec";
@@ -160,6 +175,7 @@ const POD_FAILURE_POLICY_ON_EXIT_CODES_REQUIREMENT: &str =
     "io.k8s.api.batch.v1.PodFailurePolicyOnExitCodesRequirement";
 const UNCOUNTED_TERMINATED_PODS: &str = "io.k8s.api.batch.v1.UncountedTerminatedPods";
 const CERTIFICATE_SIGNING_REQUEST_STATUS: &str = "io.k8s.api.certificates.v1.CertificateSigningRequestStatus";
+const COMPONENT_STATUS: &str = "io.k8s.api.core.v1.ComponentStatus";
 const CONTAINER: &str = "io.k8s.api.core.v1.Container";
 const CONTAINER_RESTART_RULE_ON_EXIT_CODES: &str = "io.k8s.api.core.v1.ContainerRestartRuleOnExitCodes";
 const CONTAINER_STATUS: &str = "io.k8s.api.core.v1.ContainerStatus";
@@ -188,6 +204,9 @@ const RESOURCE_POLICY_RULE: &str = "io.k8s.api.flowcontrol.v1.ResourcePolicyRule
 const SERVICE_CIDR_STATUS: &str = "io.k8s.api.networking.v1.ServiceCIDRStatus";
 const SCHEDULING: &str = "io.k8s.api.node.v1.Scheduling";
 const POD_DISRUPTION_BUDGET_STATUS: &str = "io.k8s.api.policy.v1.PodDisruptionBudgetStatus";
+const POD_DISRUPTION_BUDGET_SPEC: &str = "io.k8s.api.policy.v1.PodDisruptionBudgetSpec";
+const ALLOCATED_DEVICE_STATUS: &str = "io.k8s.api.resource.v1.AllocatedDeviceStatus";
+const RESOURCE_CLAIM_STATUS: &str = "io.k8s.api.resource.v1.ResourceClaimStatus";
 const CSI_DRIVER_SPEC: &str = "io.k8s.api.storage.v1.CSIDriverSpec";
 const CSI_NODE_SPEC: &str = "io.k8s.api.storage.v1.CSINodeSpec";
 const CUSTOM_RESOURCE_DEFINITION_STATUS: &str =
@@ -218,6 +237,7 @@ pub(crate) static MERGED: &[Row] = &[
     owned_by_value(UNCOUNTED_TERMINATED_PODS, "failed"),
     owned_by_value(UNCOUNTED_TERMINATED_PODS, "succeeded"),
     owned_by_key(CERTIFICATE_SIGNING_REQUEST_STATUS, "conditions", &["type"]),
+    by_key(COMPONENT_STATUS, "conditions", "type", &["type"]),
     by_key(CONTAINER, "env", "name", &["name"]),
     by_key(CONTAINER, "ports", "containerPort", &["containerPort", "protocol"]),
     by_key(CONTAINER, "volumeDevices", "devicePath", &["devicePath"]),
@@ -270,7 +290,11 @@ pub(crate) static MERGED: &[Row] = &[
     owned_by_value(RESOURCE_POLICY_RULE, "verbs"),
     by_key(SERVICE_CIDR_STATUS, "conditions", "type", &["type"]),
     map(SCHEDULING, "nodeSelector", Topology::Atomic),
+    replaced(POD_DISRUPTION_BUDGET_SPEC, "selector"),
     by_key(POD_DISRUPTION_BUDGET_STATUS, "conditions", "type", &["type"]),
+    owned_by_key(ALLOCATED_DEVICE_STATUS, "conditions", &["type"]),
+    owned_by_key(RESOURCE_CLAIM_STATUS, "devices", &["driver", "device", "pool", "shareID"]),
+    by_key(RESOURCE_CLAIM_STATUS, "reservedFor", "uid", &["uid"]),
     owned_by_value(CSI_DRIVER_SPEC, "volumeLifecycleModes"),
     by_key(CSI_NODE_SPEC, "drivers", "name", &["name"]),
     owned_by_key(CUSTOM_RESOURCE_DEFINITION_STATUS, "conditions", &["type"]),

@@ -117,6 +117,7 @@ fn add_all(generator: &mut SchemaGenerator) {
     add::<authentication::v1::TokenRequest>(generator);
     add::<autoscaling::v1::Scale>(generator);
     add::<policy::v1::Eviction>(generator);
+    add::<meta::v1::APIResourceList>(generator);
     add::<meta::v1::DeleteOptions>(generator);
     add::<meta::v1::Patch>(generator);
     add::<meta::v1::Status>(generator);

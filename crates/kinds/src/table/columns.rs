@@ -20,6 +20,8 @@ struct Column {
     kind: &'static str,
     description: Description,
     priority: u8,
+    /// Whether clients may take the cell for the object's name.
+    format_is_name: bool,
 }
 
 #[derive(Debug)]
@@ -30,11 +32,12 @@ enum Description {
 }
 
 const fn own(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: "string", description: Own(description), priority: 0 }
+    Column { name, kind: "string", description: Own(description), priority: 0, format_is_name: false }
 }
 
 const fn field(name: &'static str, definition: &'static str, field: &'static str) -> Column {
-    Column { name, kind: "string", description: Field(definition, field), priority: 0 }
+    let description = Field(definition, field);
+    Column { name, kind: "string", description, priority: 0, format_is_name: false }
 }
 
 impl Column {
@@ -50,23 +53,36 @@ impl Column {
         Self { kind, ..self }
     }
 
+    const fn identifying(self) -> Self {
+        Self { format_is_name: true, ..self }
+    }
+
     const fn wide(self) -> Self {
         Self { priority: 1, ..self }
     }
 }
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
-const NAME: Column = field("Name", META, "name");
+const NAME: Column = field("Name", META, "name").identifying();
 const AGE: Column = field("Age", META, "creationTimestamp");
 const CREATED: Column = field("Created At", META, "creationTimestamp").of("date");
 const CONTAINERS: Column = own("Containers", "Names of each container in the template.");
 const IMAGES: Column = own("Images", "Images referenced by each container in the template.");
+
+/// What is printed of a Scale, which says no more.
+const SCALE: &[Column] = &[
+    field("Name", META, "name"),
+    field("Desired", "autoscaling.v1.ScaleSpec", "replicas").integer(),
+    field("Available", "autoscaling.v1.ScaleStatus", "replicas").integer(),
+    AGE,
+];
 
 /// What is printed of a kind that has no columns of its own.
 const OTHERS: &[Column] = &[NAME, CREATED];
 
 fn columns(kind: &Kind) -> &'static [Column] {
     let found = match kind.group {
+        "autoscaling" if kind.kind == "Scale" => Some(SCALE),
         "" | "events.k8s.io" => match kind.kind {
             "Pod" | "ReplicationController" | "PodTemplate" | "ResourceQuota" => workloads::columns(kind),
             _ => cluster::columns(kind),
@@ -88,8 +104,8 @@ pub(super) fn of(kind: &Kind) -> Vec<Value> {
 }
 
 fn definition(column: &Column) -> Value {
-    let Column { name, kind, description, priority } = column;
-    let format = if *name == "Name" && *priority == 0 { "name" } else { "" };
+    let Column { name, kind, description, priority, format_is_name } = column;
+    let format = if *format_is_name { "name" } else { "" };
     let description = match description {
         Own(text) => text,
         Field(definition, field) => DESCRIPTIONS.get(&(*definition, *field)).map_or("", String::as_str),
@@ -100,7 +116,7 @@ fn definition(column: &Column) -> Value {
 /// The few descriptions that columns need, out of the megabytes that the schemas are.
 static DESCRIPTIONS: LazyLock<HashMap<(&str, &str), String>> = LazyLock::new(|| {
     let definitions = source::definitions();
-    let all = crate::all().iter().flat_map(columns);
+    let all = crate::all().iter().flat_map(columns).chain(SCALE);
     all.filter_map(|column| match column.description {
         Own(_) => None,
         Field(name, field) => {

@@ -26,6 +26,7 @@ pub(super) fn check(path: &str, spec: &Value, faults: &mut Faults) {
     label(path, spec, "hostname", faults);
     label(path, spec, "subdomain", faults);
     security(path, spec, faults);
+    super::os::check(path, spec, faults);
     placement::check(path, spec, faults);
 }
 

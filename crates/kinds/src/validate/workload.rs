@@ -32,8 +32,9 @@ pub(super) fn replica_set(spec: &Value, faults: &mut Faults) {
 
 pub(super) fn job(object: &Value, faults: &mut Faults) {
     let spec = &object["spec"];
-    // Before the server makes the selector there is none to match.
-    if spec["manualSelector"] == true || spec["selector"].is_object() {
+    // Before the server makes the selector, and with it the object, there is none to match.
+    let is_made = !object["metadata"]["creationTimestamp"].is_null();
+    if is_made || spec["manualSelector"] == true || spec["selector"].is_object() {
         selector(spec, "job", faults);
     }
     job_spec("spec", spec, faults);

@@ -63,7 +63,36 @@ fn a_service_that_changes_keeps_its_address_or_gives_it_back() {
 fn a_headless_service_takes_none() {
     let mut object = service("None");
     addresses().claim(services(), &mut object).unwrap().keep();
-    assert_eq!(object["spec"]["clusterIPs"], json!(["None"]));
+    assert_eq!(object, service("None"));
+}
+
+#[test]
+fn node_ports_are_given_once_and_shared_by_protocols() {
+    let addresses = addresses();
+    let ports = json!([{"port": 53, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}, {"port": 80}]);
+    let mut object = json!({"metadata": {"name": "s"}, "spec": {"type": "LoadBalancer", "ports": ports,
+        "externalTrafficPolicy": "Local"}});
+    addresses.claim(services(), &mut object).unwrap().keep();
+    let spec = &object["spec"];
+    let number = |port: &Value| port.as_u64().unwrap();
+    let given: Vec<u64> = (0..3).map(|index| number(&spec["ports"][index]["nodePort"])).collect();
+    assert_eq!(given[0], given[1]);
+    assert_ne!(given[0], given[2]);
+    assert!(!given.contains(&number(&spec["healthCheckNodePort"])));
+    assert!(given.iter().all(|port| (30_000..32_768).contains(port)));
+    let named = |port: u64| {
+        json!({"metadata": {"name": "t"}, "spec": {"type": "NodePort",
+        "ports": [{"port": 1, "nodePort": port}]}})
+    };
+    assert!(addresses.claim(services(), &mut named(given[0])).is_err());
+    assert!(addresses.claim(services(), &mut named(80)).is_err());
+    // Its own ports stay its own, and those that it has no use for any longer are free again.
+    let next = named(given[0]);
+    addresses.claim_next(services(), &mut next.clone(), &object).unwrap().keep();
+    assert!(addresses.claim(services(), &mut named(given[2])).is_ok());
+    assert!(addresses.claim(services(), &mut named(given[0])).is_err());
+    addresses.release(&next);
+    assert!(addresses.claim(services(), &mut named(given[0])).is_ok());
 }
 
 #[test]

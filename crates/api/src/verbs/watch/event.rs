@@ -11,6 +11,7 @@ use crate::call::Call;
 use crate::feed::Seen;
 use crate::query::Selection;
 use crate::record::{self, Place};
+use crate::{respond, yaml};
 
 /// What happened, as a watcher sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,9 +125,9 @@ impl EventWriter {
 
     /// The end of a watch that cannot go on.
     pub(super) fn error(&self, failure: &Failure, out: &mut Vec<u8>) {
-        let frame = json!({"type": EventType::Error.as_str(), "object": failure.to_value()});
-        out.extend_from_slice(frame.to_string().as_bytes());
-        out.push(b'\n');
+        if self.framed(EventType::Error, &failure.to_value(), out).is_err() {
+            tracing::error!(failure = %failure, "Cannot tell a watcher why it ends");
+        }
     }
 
     fn is_watched(&self, entry: &Entry) -> bool {
@@ -178,15 +179,17 @@ impl EventWriter {
     fn framed(&self, event_type: EventType, object: &Value, out: &mut Vec<u8>) -> Result<(), Failure> {
         let frame = json!({"type": event_type.as_str(), "object": object});
         match self.accept.encoding {
+            Encoding::Protobuf => {
+                let frame = kinds::encode::protobuf_event(event_type.as_str(), object);
+                out.extend_from_slice(&frame.ok_or_else(respond::no_protobuf)?);
+            }
             Encoding::Json => {
                 record::write_json(out, &frame)?;
                 out.push(b'\n');
             }
             Encoding::Yaml => {
-                let text = serde_yaml_ng::to_string(&frame)
-                    .map_err(|error| Failure::internal(format!("cannot write YAML: {error}")))?;
                 out.extend_from_slice(b"---\n");
-                out.extend_from_slice(text.as_bytes());
+                out.extend_from_slice(yaml::write(&frame).as_bytes());
             }
         }
         Ok(())

@@ -72,7 +72,7 @@ const EVENTS: &[Column] = &[
     field("Message", "core.v1.Event", "message"),
     field("First Seen", "core.v1.Event", "firstTimestamp").wide(),
     field("Count", "core.v1.Event", "count").wide(),
-    field("Name", META, "name").wide(),
+    field("Name", META, "name").identifying().wide(),
 ];
 const NAMESPACES: &[Column] = &[NAME, own("Status", "The status of the namespace"), AGE];
 const NODES: &[Column] = &[
