@@ -34,7 +34,13 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
     })
     .await;
     let (status, object) = match replaced {
-        Err(failure) if failure.code() == 404 && part == Part::Main && kind.is_created_by_update() => {
+        // Who names a revision means an object that was there.
+        Err(failure)
+            if failure.code() == 404
+                && part == Part::Main
+                && kind.is_created_by_update()
+                && object::metadata(&new, "resourceVersion").is_empty() =>
+        {
             verbs::complete(&call, None, &mut new);
             (StatusCode::CREATED, verbs::create::store(&call, new, options).await?)
         }
