@@ -168,7 +168,7 @@ fn reads_as_other(text: &str) -> bool {
         text == *word || text == capital || text == word.to_ascii_uppercase()
     };
     matches!(text, "" | "~" | "<<")
-        || WORDS.iter().chain(&MORE).any(|word| is_word(word))
+        || WORDS.iter().chain(&MORE).any(is_word)
         || is_number(text)
         || is_time(text)
 }

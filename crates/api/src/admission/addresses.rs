@@ -129,7 +129,7 @@ impl Addresses {
             self.any_address(claim)?
         } else {
             self.named_address(&wanted, claim)
-                .map_err(|error| Failure::invalid(kind, object::name(service), vec![error]))?
+                .map_err(|error| Failure::invalid(kind, object::name(service), vec![*error]))?
         };
         let spec = object::entry_object(service, "spec");
         spec.insert("clusterIP".into(), address.to_string().into());
@@ -155,11 +155,11 @@ impl Addresses {
     }
 
     /// The address that the Service names.
-    fn named_address(&self, wanted: &str, claim: &mut Claim) -> Result<Ipv4Addr, FieldError> {
-        let refused = |why: &str| Err(FieldError::invalid("spec.clusterIPs", json!([wanted]), why));
+    fn named_address(&self, wanted: &str, claim: &mut Claim) -> Result<Ipv4Addr, Box<FieldError>> {
+        let refused = |why: &str| Err(Box::new(FieldError::invalid("spec.clusterIPs", json!([wanted]), why)));
         let Ok(address) = wanted.parse::<Ipv4Addr>() else {
             let why = "must be a valid IPv4 address";
-            return Err(FieldError::invalid("spec.clusterIPs[0]", wanted, why));
+            return Err(Box::new(FieldError::invalid("spec.clusterIPs[0]", wanted, why)));
         };
         if !self.range.contains(address) {
             return refused("failed to allocate IP: the provided IP is not in the valid range");

@@ -35,7 +35,7 @@ pub(super) fn claim(
 ) -> Result<(), Failure> {
     let had = of(old);
     let name = object::name(service).to_owned();
-    let refused = |error| Failure::invalid(kind, &name, vec![error]);
+    let refused = |error: Box<FieldError>| Failure::invalid(kind, &name, vec![*error]);
     let mut round = Round { pool, had: &had, claim };
     if strategy::service::needs_node_ports(&service["spec"]) {
         round.ports(service).map_err(refused)?;
@@ -44,7 +44,7 @@ pub(super) fn claim(
         let wanted = number(&service["spec"]["healthCheckNodePort"]);
         let port = round
             .port(wanted)
-            .map_err(|why| refused(FieldError::invalid("spec.healthCheckNodePort", wanted, why)))?;
+            .map_err(|why| refused(Box::new(FieldError::invalid("spec.healthCheckNodePort", wanted, why))))?;
         service["spec"]["healthCheckNodePort"] = port.into();
     }
     let has = of(service);
@@ -61,7 +61,7 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    fn ports(&mut self, service: &mut Value) -> Result<(), FieldError> {
+    fn ports(&mut self, service: &mut Value) -> Result<(), Box<FieldError>> {
         // Protocols of one port number share the node's port, as DNS does.
         let mut shared: BTreeMap<u32, u32> = BTreeMap::new();
         let ports = service["spec"]["ports"].as_array_mut().into_iter().flatten();
@@ -71,7 +71,7 @@ impl Round<'_> {
             let given = match shared.get(&inner) {
                 Some(given) if wanted == 0 || wanted == *given => *given,
                 _ => self.port(wanted).map_err(|why| {
-                    FieldError::invalid(format!("spec.ports[{index}].nodePort"), wanted, why)
+                    Box::new(FieldError::invalid(format!("spec.ports[{index}].nodePort"), wanted, why))
                 })?,
             };
             shared.insert(inner, given);
