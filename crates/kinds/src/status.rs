@@ -17,14 +17,14 @@ pub struct Failure {
     reason: Box<str>,
     message: String,
     details: Map<String, Value>,
-    /// Whether the details are told though there are none.
-    is_detailed: bool,
+    /// Whether the details are told though there are none, where the code does not decide that.
+    is_detailed: Option<bool>,
 }
 
 impl Failure {
     /// A refusal without details; the named constructors below are the usual way.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.into(), message: message.into(), details: Map::new(), is_detailed: false }
+        Self { code, reason: reason.into(), message: message.into(), details: Map::new(), is_detailed: None }
     }
 
     /// 404: no object of this name.
@@ -194,8 +194,15 @@ impl Failure {
     /// What another program says of a refusal of its own: its reason and its details, as they are in `status`.
     pub fn told(code: u16, status: &Value, message: impl Into<String>) -> Self {
         let reason = status["reason"].as_str().unwrap_or_default().into();
-        let details = status["details"].as_object().cloned().unwrap_or_default();
-        Self { code, reason, message: message.into(), details }
+        let details = status["details"].as_object();
+        let is_detailed = Some(details.is_some());
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: details.cloned().unwrap_or_default(),
+            is_detailed,
+        }
     }
 
     /// The same refusal for another reason.
@@ -216,7 +223,7 @@ impl Failure {
     /// The same refusal, which tells that it has no details.
     #[must_use]
     pub fn detailed(mut self) -> Self {
-        self.is_detailed = true;
+        self.is_detailed = Some(true);
         self
     }
 
@@ -286,7 +293,7 @@ impl Failure {
             status["reason"] = (*self.reason).into();
         }
         // Refusals of a request, not of an object, say that they have no details.
-        let is_of_request = self.is_detailed || matches!(self.code, 403 | 404 | 405 | 422);
+        let is_of_request = self.is_detailed.unwrap_or(matches!(self.code, 403 | 404 | 405 | 422));
         if !self.details.is_empty() || is_of_request {
             status["details"] = Value::Object(self.details.clone());
         }
