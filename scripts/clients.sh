@@ -36,6 +36,7 @@ finish() { # whatever a suite left
     rm -rf "$work"
 }
 trap finish EXIT
+trap 'exit 1' INT TERM
 
 environment() { # NAME PACKAGE...    a Python with these packages, at $cache/NAME
     [ -e "$cache/$1/complete" ] && return

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::Request;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
+use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Collected};
+use hyper::upgrade::OnUpgrade;
 use kinds::status::Failure;
 use parking_lot::Mutex;
 
@@ -94,6 +95,15 @@ impl Call {
         if let Some(notes) = self.parts.extensions.get::<Notes>() {
             notes.add(key, value);
         }
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// The connection itself, once it has been switched; `None` if it cannot be.
+    pub(crate) fn upgrade(&self) -> Option<OnUpgrade> {
+        self.parts.extensions.get().cloned()
     }
 
     pub(crate) fn uri_path(&self) -> &str {

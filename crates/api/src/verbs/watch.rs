@@ -5,12 +5,15 @@
 //! ```
 
 mod event;
+mod socket;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use http::{Response, StatusCode};
 use kinds::status::{Failure, FieldError};
 use rand::Rng;
@@ -25,6 +28,7 @@ use crate::query::{Query, Selection, list_options_invalid};
 use crate::registry::store_unavailable;
 use crate::respond;
 use event::EventWriter;
+use socket::Wish;
 
 /// How often a watcher that asked for bookmarks learns how far it is.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
@@ -77,6 +81,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
     let selection = Selection::parse(call.path.kind, &call.query)?;
     let start = Start::parse(&call.query)?;
     let timeout = timeout(&call.query)?;
+    let socket = Wish::find(call.headers(), call.upgrade())?;
     let mut writer = EventWriter::new(call, selection)?;
     let mut opening = Vec::new();
     let after = match start {
@@ -111,8 +116,13 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
         deadline: Instant::now() + timeout,
         bookmarks,
     };
-    let media_type = call.accept.encoding.media_type();
-    Ok(respond::bytes_of(StatusCode::OK, media_type, Body::from_stream(watcher.into_stream())))
+    Ok(match socket {
+        Some(socket) => socket.grant(watcher.into_stream()),
+        None => {
+            let events = watcher.into_stream().map(Ok::<_, Infallible>);
+            respond::bytes_of(StatusCode::OK, call.accept.encoding.media_type(), Body::from_stream(events))
+        }
+    })
 }
 
 fn timeout(query: &Query) -> Result<Duration, Failure> {
@@ -154,10 +164,10 @@ enum Wake {
 }
 
 impl Watcher {
-    fn into_stream(self) -> impl futures::Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    fn into_stream(self) -> impl Stream<Item = Bytes> {
         futures::stream::unfold(self, |mut watcher| async move {
             let bytes = watcher.next_bytes().await?;
-            Some((Ok(bytes), watcher))
+            Some((bytes, watcher))
         })
     }
 

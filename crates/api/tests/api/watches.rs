@@ -6,6 +6,7 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::harness::{Cluster, config_map};
 
@@ -118,4 +119,28 @@ async fn reflectors_list_and_watch() {
 #[tokio::test]
 async fn reflectors_stream_the_list() {
     check_reflector(watcher::Config::default().streaming_lists()).await;
+}
+
+#[tokio::test]
+async fn a_watch_over_websocket_sends_a_message_for_each_event() {
+    let cluster = Cluster::start().await;
+    let maps = cluster.config_maps();
+    for name in ["a", "b"] {
+        maps.create(&PostParams::default(), &config_map(name)).await.unwrap();
+    }
+    let mut request = format!("wss://localhost{MAPS}?watch=true").into_client_request().unwrap();
+    request.headers_mut().insert("origin", "https://localhost".parse().unwrap());
+    let (mut socket, _) = tokio_tungstenite::client_async(request, cluster.connect().await).await.unwrap();
+    let mut next = async || -> Value {
+        let message = socket.next().await.unwrap().unwrap();
+        serde_json::from_str(message.to_text().unwrap()).unwrap()
+    };
+    let mut seen = vec![next().await, next().await];
+    maps.delete("a", &DeleteParams::default()).await.unwrap();
+    seen.push(next().await);
+    assert_eq!(summary(&seen), ["ADDED a", "ADDED b", "DELETED a"]);
+    // A handshake without a key is none.
+    let headers = [("upgrade", "websocket"), ("connection", "Upgrade")];
+    let (status, _) = cluster.send("GET", &format!("{MAPS}?watch=true"), &headers, Vec::new()).await;
+    assert_eq!(status, 400);
 }
