@@ -30,6 +30,14 @@ crest image build-rootfs "$dist/rootfs" --tag spark:test --entrypoint /opt/entry
     --env PATH=/opt/spark/bin:/usr/sbin:/usr/bin:/sbin:/bin --env PYSPARK_PYTHON=python3 >/dev/null
 kubectl create serviceaccount spark >/dev/null
 kubectl create rolebinding spark --clusterrole=edit --serviceaccount=default:spark >/dev/null
+kubectl apply -f - <<YAML >/dev/null
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: local}
+provisioner: PROVISIONER
+volumeBindingMode: WaitForFirstConsumer
+parameters: {path: $work/volumes}
+YAML
 
 # Submits from a Pod, as the guide does: with the cluster's own certificate and the token of its service account.
 submit() { # NAME MODE CONFIGURATION...
@@ -68,7 +76,7 @@ ended() { # POD    well, in five minutes
     while [ "$phase" != Succeeded ]; do
         phase=$(kubectl get pod "$1" -o jsonpath='{.status.phase}')
         tries=$((tries + 1))
-        if [ "$phase" = Failed ] || [ $tries -gt 300 ]; then
+        if [ "$phase" = Failed ] || [ $tries -gt 150 ]; then
             echo "$1: $phase"
             kubectl logs "$1"
             return 1
@@ -105,7 +113,8 @@ none() { # COMMAND...    says nothing, at the latest in half a minute
 
 : > "$out/spark.txt"
 claim=kubernetes.executor.volumes.persistentVolumeClaim.spark-local-dir-1
-submit submitter cluster "$claim.options.claimName=OnDemand" "$claim.options.sizeLimit=100Mi" "$claim.mount.path=/scratch"
+submit submitter cluster "$claim.options.claimName=OnDemand" "$claim.options.sizeLimit=100Mi" \
+    "$claim.options.storageClass=local" "$claim.mount.path=/scratch"
 is 'a job is submitted in cluster mode' ended submitter
 driver=$(kubectl get pods -l spark-role=driver -o name)
 is 'its driver ends well' ended "${driver#pod/}"

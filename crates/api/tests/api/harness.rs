@@ -125,6 +125,14 @@ impl Cluster {
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
+    /// A client as another process has it: by TLS, as the administrator.
+    pub(crate) async fn remote_client(&self) -> Client {
+        let kubeconfig =
+            kube::config::Kubeconfig::read_from(self.directory.path().join("kubeconfig")).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+        Client::try_from(config).unwrap()
+    }
+
     /// A connection to the server's socket, as the administrator.
     pub(crate) async fn connect(&self) -> TlsStream<TcpStream> {
         let certificate = self.directory.path().join("pki/admin.crt");

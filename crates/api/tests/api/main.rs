@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "what is unexpected here fails the test")]
 
 mod connections;
+mod controller;
 mod etcd;
 mod flow;
 mod golden;
