@@ -34,7 +34,7 @@ kubectl apply -f - <<YAML >/dev/null
 apiVersion: storage.k8s.io/v1
 kind: StorageClass
 metadata: {name: local}
-provisioner: PROVISIONER
+provisioner: crest.dev/local
 volumeBindingMode: WaitForFirstConsumer
 parameters: {path: $work/volumes}
 YAML
@@ -123,7 +123,7 @@ is 'executors ran elsewhere' found 'executor 1' kubectl logs "$driver"
 is 'executors had a claim each' found 'OnDemand\|pvc' kubectl get events
 is 'executors are gone' none kubectl get pods -l spark-role=executor -o name
 owner='{.items[*].metadata.ownerReferences[*].kind}'
-is 'its Service is the driver'"'"'s' found Pod kubectl get services -o jsonpath="$owner"
+is 'its Service went with its end' none kubectl get services -l spark-app-selector -o name
 is 'its ConfigMaps are the driver'"'"'s' found Pod kubectl get configmaps -o jsonpath="$owner"
 kubectl get events,pods,services,configmaps,persistentvolumeclaims >> "$out/spark.txt"
 kubectl delete "$driver" --wait >/dev/null
