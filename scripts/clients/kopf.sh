@@ -5,7 +5,7 @@ environment kopf "kopf==$version" pytest pytest-aiohttp pytest-asyncio pytest-co
     freezegun certbuilder certvalidator pykube-ng kubernetes pyngrok
 source=$cache/kopf-$version.tar.gz
 [ -e "$source" ] || "$cache/kopf/bin/pip" --quiet --disable-pip-version-check download --no-deps --no-binary :all: \
-    --dest "$cache" "kopf==$version"
+    --dest "$cache" "kopf==$version" || absent
 tar xzf "$source" -C "$work"
 # What its authors do before: the kinds that the operators watch.
 (cd "$work/kopf-$version" && kubectl apply -f examples/crd.yaml && PATH="$cache/kopf/bin:$PATH" pytest \

@@ -17,7 +17,7 @@ kube = { version = "=$version", features = ["runtime", "derive"] }
 k8s-openapi = { version = "*", features = ["latest"] }
 [workspace]
 TOML
-    cargo metadata --format-version 1 --manifest-path "$tree/fetch/Cargo.toml" > "$tree/metadata.json"
+    cargo metadata --format-version 1 --manifest-path "$tree/fetch/Cargo.toml" > "$tree/metadata.json" || absent
     { echo '[workspace]'; echo 'resolver = "3"'; } > "$tree/Cargo.toml"
     { echo "members = ["; printf '"%s",\n' $members; echo "]"; echo '[patch.crates-io]'; } >> "$tree/Cargo.toml"
     for member in $members; do

@@ -9,10 +9,10 @@ if [ ! -e "$dist/complete" ]; then
     # Java, Python and a shell; and beside them what Spark's own package holds.
     mmdebstrap --quiet --variant=minbase --include=openjdk-17-jre-headless,python3,procps \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        bookworm "$dist/rootfs" >/dev/null
+        bookworm "$dist/rootfs" >/dev/null || absent
     mkdir -p "$dist/rootfs/opt/spark/python"
     python3 -m pip --quiet --disable-pip-version-check download --no-deps --no-binary :all: --dest "$dist" \
-        "pyspark==$version"
+        "pyspark==$version" || absent
     tar xzf "$dist/pyspark-$version.tar.gz" -C "$dist"
     for part in bin sbin jars data examples; do mv "$dist/pyspark-$version/deps/$part" "$dist/rootfs/opt/spark"; done
     mv "$dist/pyspark-$version/lib" "$dist/rootfs/opt/spark/python"
