@@ -59,9 +59,8 @@ def test_a_deployment_is_watched_until_it_runs(kube, namespace):
     (deployment,) = codecs.load_all_yaml(DEPLOYMENT)
     kube.apply(deployment)
     assert kube.wait(Deployment, "d", for_conditions=["Available"]).status.readyReplicas == 1
-    scale = kube.get(Deployment.Scale, "d")
-    scale.spec.replicas = 2
-    kube.replace(scale, "d")
+    assert kube.get(Deployment.Scale, "d").spec.replicas == 1
+    kube.patch(Deployment.Scale, "d", {"spec": {"replicas": 2}}, patch_type=PatchType.MERGE)
     for event, seen in kube.watch(Deployment, fields={"metadata.name": "d"}, server_timeout=60):
         if seen.status.readyReplicas == 2:
             break
