@@ -49,11 +49,11 @@ bench: packages packages-test ## Run the benchmarks; each prints its figure besi
 .PHONY: clients-quick
 clients-quick: packages packages-test ## Run those suites of other people's clients that take a few minutes
 	cargo build --locked --package crest
-	$(SUDO) env "PATH=$$PATH" sh scripts/clients.sh $(subst /release/,/debug/,$(CREST)) kr8s python kube-rs
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" sh scripts/clients.sh $(subst /release/,/debug/,$(CREST)) kr8s python kube-rs
 
 .PHONY: clients
 clients: build packages-test packages-demo ## Run the own test suites of other people's clients, each against a cluster of its own
-	$(SUDO) env "PATH=$$PATH" sh scripts/clients.sh $(CREST) kr8s python kube-rs kopf spark
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" sh scripts/clients.sh $(CREST) kr8s python kube-rs kopf spark
 
 .PHONY: fuzz
 fuzz: packages ## Feed bad input to every parser and handler, ten minutes each; SECONDS=60 for one
