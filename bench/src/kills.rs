@@ -1,4 +1,5 @@
-//! kill -9 under load: writers count up, a watcher follows, the server dies at random and comes back.
+//! kill -9 under load: writers count up, a watcher follows, a server dies at random and comes back. It is the only one,
+//! on a store of its own, or one of several on one etcd, whose clients go on at the others meanwhile.
 //!
 //! ```text
 //!   writer: n ── PUT n+1 ──► acknowledged: n+1 must be there for ever
@@ -19,6 +20,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
 use rand::Rng;
 use serde_json::json;
+use store::conformance::EtcdServer;
 use tokio::sync::watch;
 
 use crate::server::Server;
@@ -35,13 +37,39 @@ pub struct Outcome {
     pub watched: u64,
 }
 
-/// Kills the server so many times, then compares what was acknowledged, what is there and what was watched. `None` if
-/// the `crest` binary is not built.
+/// Kills a server with a store of its own so many times, then compares what was acknowledged, what is there and what
+/// was watched. `None` if the `crest` binary is not built.
 pub async fn run(parent: &Path, kills: usize) -> anyhow::Result<Option<Outcome>> {
-    let Some(mut server) = Server::prepare(parent)? else { return Ok(None) };
-    server.start().await?;
-    let maps = Api::<ConfigMap>::default_namespaced(server.client().await?);
+    match Server::prepare(parent)? {
+        Some(server) => run_with(vec![server], kills).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The same with so many servers on one etcd, of which one after the other dies. `None` also if there is no etcd.
+pub async fn run_on_etcd(parent: &Path, count: usize, kills: usize) -> anyhow::Result<Option<Outcome>> {
+    let folder = tempfile::tempdir_in(parent)?;
+    let Some(etcd) = EtcdServer::start(&folder.path().join("etcd"))? else { return Ok(None) };
+    let store = format!("etcd={}", etcd.url());
+    let pki = folder.path().join("pki");
+    let options = ["--store", &store, "--pki-dir", &pki.to_string_lossy()];
+    let mut servers = Vec::new();
+    for _ in 0..count {
+        let Some(server) = Server::prepare(parent)? else { return Ok(None) };
+        servers.push(server.with_options(&options));
+    }
+    run_with(servers, kills).await.map(Some)
+}
+
+async fn run_with(mut servers: Vec<Server>, kills: usize) -> anyhow::Result<Outcome> {
+    let mut clients = Vec::new();
+    for server in &mut servers {
+        server.start().await?;
+        clients.push(Api::<ConfigMap>::default_namespaced(server.client().await?));
+    }
+    let maps = Doors { clients, at: 0 };
     let revision = maps
+        .api()
         .list(&ListParams::default())
         .await?
         .metadata
@@ -51,7 +79,7 @@ pub async fn run(parent: &Path, kills: usize) -> anyhow::Result<Option<Outcome>>
     let acknowledged = Arc::new(AtomicU64::new(0));
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
-            let writing = write(maps.clone(), writer, acknowledged.clone(), stopped.clone());
+            let writing = write(maps.starting_at(writer), writer, acknowledged.clone(), stopped.clone());
             tokio::task::JoinSet::from_iter([writing])
         })
         .collect();
@@ -60,8 +88,9 @@ pub async fn run(parent: &Path, kills: usize) -> anyhow::Result<Option<Outcome>>
     for _ in 0..kills {
         let life = rand::rng().random_range(LIVES);
         tokio::time::sleep(Duration::from_millis(life)).await;
-        server.kill()?;
-        server.start().await?;
+        let victim = rand::rng().random_range(0..servers.len());
+        servers[victim].kill()?;
+        servers[victim].start().await?;
     }
     stop.send_replace(true);
     let mut last = BTreeMap::new();
@@ -72,7 +101,42 @@ pub async fn run(parent: &Path, kills: usize) -> anyhow::Result<Option<Outcome>>
     wanted.send_replace(Some(last));
     let watched = tokio::time::timeout(Duration::from_secs(60), watcher.join_next());
     let watched = watched.await.context("the watch never saw the last writes")?.context("a watcher")???;
-    Ok(Some(Outcome { acknowledged: acknowledged.load(Ordering::Relaxed), watched }))
+    Ok(Outcome { acknowledged: acknowledged.load(Ordering::Relaxed), watched })
+}
+
+/// The servers as their client sees them: it stays with one until that fails.
+#[derive(Clone)]
+struct Doors {
+    clients: Vec<Api<ConfigMap>>,
+    at: usize,
+}
+
+impl Doors {
+    fn starting_at(&self, at: usize) -> Self {
+        Self { clients: self.clients.clone(), at }
+    }
+
+    fn api(&self) -> &Api<ConfigMap> {
+        &self.clients[self.at % self.clients.len()]
+    }
+
+    /// Goes to the next one.
+    fn leave(&mut self) {
+        self.at += 1;
+    }
+
+    /// Asks until a server answers.
+    async fn find(&mut self, name: &str) -> Option<ConfigMap> {
+        loop {
+            match self.api().get_opt(name).await {
+                Ok(found) => return found,
+                Err(_) => {
+                    self.leave();
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
 }
 
 fn number_of(map: &ConfigMap) -> anyhow::Result<u64> {
@@ -87,7 +151,7 @@ fn numbered(name: &str, number: u64, version: Option<String>) -> anyhow::Result<
 
 /// Counts an object up until told to stop; tells its last number.
 async fn write(
-    maps: Api<ConfigMap>,
+    mut maps: Doors,
     writer: usize,
     acknowledged: Arc<AtomicU64>,
     stopped: watch::Receiver<bool>,
@@ -98,8 +162,8 @@ async fn write(
         let next = numbered(&name, number + 1, version.clone())?;
         let params = PostParams::default();
         let written = match &version {
-            None => maps.create(&params, &next).await,
-            Some(_) => maps.replace(&name, &params, &next).await,
+            None => maps.api().create(&params, &next).await,
+            Some(_) => maps.api().replace(&name, &params, &next).await,
         };
         match written {
             Ok(map) => {
@@ -109,7 +173,8 @@ async fn write(
             }
             // Whether it happened can be seen; nothing else may have.
             Err(_) => {
-                let found = find(&maps, &name).await;
+                maps.leave();
+                let found = maps.find(&name).await;
                 let there = found.as_ref().map(number_of).transpose()?.unwrap_or(0);
                 anyhow::ensure!(
                     there == number || there == number + 1,
@@ -120,30 +185,21 @@ async fn write(
             }
         }
     }
-    let there = find(&maps, &name).await.as_ref().map(number_of).transpose()?;
+    let there = maps.find(&name).await.as_ref().map(number_of).transpose()?;
     anyhow::ensure!(there == Some(number), "{name}: {number} was acknowledged, then {there:?} was there");
     Ok((name, number))
 }
 
-/// Asks until the server answers.
-async fn find(maps: &Api<ConfigMap>, name: &str) -> Option<ConfigMap> {
-    loop {
-        match maps.get_opt(name).await {
-            Ok(found) => return found,
-            Err(_) => tokio::time::sleep(PAUSE).await,
-        }
-    }
-}
-
 /// Follows all objects from `version` until each has reached what is expected; tells how many changes it saw.
 async fn follow(
-    maps: Api<ConfigMap>,
+    mut maps: Doors,
     mut version: String,
     mut expected: watch::Receiver<Option<BTreeMap<String, u64>>>,
 ) -> anyhow::Result<u64> {
     let mut seen = BTreeMap::<String, u64>::new();
     loop {
-        let Ok(changes) = maps.watch(&WatchParams::default(), &version).await else {
+        let Ok(changes) = maps.api().watch(&WatchParams::default(), &version).await else {
+            maps.leave();
             tokio::time::sleep(PAUSE).await;
             continue;
         };

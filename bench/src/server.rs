@@ -18,6 +18,8 @@ pub struct Server {
     program: PathBuf,
     folder: TempDir,
     port: u16,
+    /// What it is started with beside the place where it stands.
+    options: Vec<String>,
     child: Option<Child>,
 }
 
@@ -33,7 +35,14 @@ impl Server {
         let folder = tempfile::tempdir_in(parent)
             .with_context(|| format!("cannot write to `{}`", parent.display()))?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        Ok(Some(Self { program, folder, port, child: None }))
+        Ok(Some(Self { program, folder, port, options: Vec::new(), child: None }))
+    }
+
+    /// Starts it with these options as well.
+    #[must_use]
+    pub fn with_options(mut self, options: &[&str]) -> Self {
+        self.options.extend(options.iter().map(|&option| option.to_owned()));
+        self
     }
 
     /// Starts it and waits until it answers; tells how long that took.
@@ -42,6 +51,7 @@ impl Server {
         let mut command = Command::new(&self.program);
         command.args(["server", "--controllers", "none", "--log", "warn"]);
         command.arg("--state-dir").arg(self.folder.path()).arg("--port").arg(self.port.to_string());
+        command.args(&self.options);
         self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
         while begun.elapsed() < PATIENCE {
             if let Ok(client) = self.client().await

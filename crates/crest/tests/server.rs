@@ -27,6 +27,8 @@ struct Server {
     folder: PathBuf,
     port: u16,
     arguments: Vec<String>,
+    /// Options of a file system of its own for its folder, which is gone with it.
+    disk: Option<&'static str>,
     child: Option<Child>,
 }
 
@@ -34,22 +36,40 @@ impl Server {
     fn new(folder: PathBuf, arguments: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Self { folder, port, arguments, child: None }
+        Self { folder, port, arguments, disk: None, child: None }
     }
 
     /// Starts it; returns when it answers.
     async fn start(&mut self) -> kube::Client {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_crest"));
+        let mut command = match self.disk {
+            None => Command::new(env!("CARGO_BIN_EXE_crest")),
+            Some(options) => {
+                let script = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && shift 2 && exec \"$0\" \"$@\"";
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_crest"), options]);
+                command.arg(&self.folder);
+                command
+            }
+        };
         command.arg("server").arg("--state-dir").arg(&self.folder).args(["--port", &self.port.to_string()]);
         self.child = Some(command.args(&self.arguments).stdin(Stdio::null()).spawn().unwrap());
         until("the server answers", async || {
-            let kubeconfig = Kubeconfig::read_from(self.folder.join("kubeconfig")).ok()?;
+            let kubeconfig = Kubeconfig::read_from(self.seen_folder().join("kubeconfig")).ok()?;
             let options = KubeConfigOptions::default();
             let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.ok()?;
             let client = kube::Client::try_from(config).ok()?;
             client.apiserver_version().await.ok().map(|_| client)
         })
         .await
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Its folder, from outside of its mounts.
+    fn seen_folder(&self) -> PathBuf {
+        Path::new(&format!("/proc/{}/root", self.pid())).join(self.folder.strip_prefix("/").unwrap())
     }
 
     fn kill(&mut self) {
@@ -174,4 +194,48 @@ async fn a_check_tells_by_its_exit_code() {
     assert_eq!(code(&directory.path().join("nowhere")), Some(1), "not there");
     std::fs::write(&file, b"garbage").unwrap();
     assert_eq!(code(&file), Some(2), "damaged");
+    let said = crest(&["store", "check", "--state-dir", text(&folder), "--output", "json"]);
+    let told: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!((said.status.code(), told["code"].as_u64()), (Some(2), Some(2)), "{said:?}");
+    let said = crest(&["store", "restore", text(&file), "--state-dir", text(&folder)]);
+    assert_eq!(said.status.code(), Some(2), "what is no backup is not restored: {said:?}");
+}
+
+/// Only root can give a server a disk of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_writes_only_and_needs_no_restart() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let folder = directory.path().join("state");
+    std::fs::create_dir(&folder).unwrap();
+    let mut server = Server::new(folder, &["--controllers", "none", "--log", "warn"]);
+    server.disk = Some("size=8m");
+    let maps = Api::<ConfigMap>::default_namespaced(server.start().await);
+    // The mount is in the server's own name space; this is the way to it from here.
+    let ballast = format!("/proc/{}/root{}/ballast", server.pid(), text(&server.folder));
+    std::fs::write(&ballast, vec![0; 1 << 20]).unwrap();
+    let big = |number: usize| -> ConfigMap {
+        serde_json::from_value(
+            json!({"metadata": {"name": format!("big-{number}")}, "data": {"k": "v".repeat(100_000)}}),
+        )
+        .unwrap()
+    };
+    let mut written = 0;
+    let refused = loop {
+        match maps.create(&PostParams::default(), &big(written)).await {
+            Ok(_) => written += 1,
+            Err(kube::Error::Api(status)) => break status,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(written < 1_000, "the disk never got full");
+    };
+    assert_eq!((refused.code, refused.reason.as_str()), (503, "ServiceUnavailable"), "{refused:?}");
+    assert!(refused.message.contains("full"), "{refused:?}");
+    assert!(refused.details.as_ref().is_some_and(|details| details.retry_after_seconds > 0), "{refused:?}");
+    assert_eq!(maps.list(&ListParams::default()).await.unwrap().items.len(), written, "reads go on");
+    std::fs::remove_file(&ballast).unwrap();
+    maps.create(&PostParams::default(), &big(written)).await.expect("there is room again");
+    assert_eq!(maps.list(&ListParams::default()).await.unwrap().items.len(), written + 1);
 }

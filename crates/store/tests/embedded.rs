@@ -144,6 +144,38 @@ fn a_missing_directory_is_named() {
     assert!(matches!(refused, OpenError::Create { .. }), "{refused:?}");
 }
 
+/// A file as the first version wrote it, record by record: what later versions must be able to read.
+#[tokio::test]
+async fn a_store_of_format_one_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let record = |head: &[u8], key: &[u8], value: &[u8]| [head, key, value].concat();
+    let put = |created: u8, previous: u8| {
+        [&[1_u8, created][..], &[0; 7], &[previous], &[0; 7], &[1, 0, 0, 0]].concat()
+    };
+    let database = redb::Database::create(directory.path().join("store")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut log = transaction.open_table(redb::TableDefinition::<u64, &[u8]>::new("log")).unwrap();
+        log.insert(2, record(&put(2, 0), b"a", b"one").as_slice()).unwrap();
+        log.insert(3, record(&put(3, 0), b"b", b"two").as_slice()).unwrap();
+        log.insert(4, record(&put(2, 2), b"a", b"three").as_slice()).unwrap();
+        let mut facts = transaction.open_table(redb::TableDefinition::<&str, u64>::new("facts")).unwrap();
+        facts.insert("format", 1).unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(database);
+    let store = open(directory.path());
+    let page = store.range(Range::default()).await.unwrap();
+    let found: Vec<_> = page
+        .entries
+        .iter()
+        .map(|entry| (&*entry.key, &*entry.value, entry.created.0, entry.modified.0))
+        .collect();
+    assert_eq!(found, [("a", b"three".as_slice(), 2, 4), ("b", b"two".as_slice(), 3, 3)]);
+    let past = store.range(Range { at: Some(Revision(3)), ..Range::default() }).await.unwrap();
+    assert_eq!(&*past.entries[0].value, b"one");
+}
+
 #[test]
 fn a_newer_format_is_refused() {
     let directory = tempfile::tempdir().unwrap();
