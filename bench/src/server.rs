@@ -99,6 +99,8 @@ impl Server {
         let mut config =
             kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         config.connect_timeout = Some(Duration::from_secs(2));
+        // Every answer is seen, those included that tell to come again.
+        config.default_retry = false;
         Ok(config)
     }
 }
