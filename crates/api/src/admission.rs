@@ -43,7 +43,7 @@ use rounds::Rounds;
 pub(crate) struct Review<'a> {
     pub(crate) call: &'a Call,
     pub(crate) context: &'a Context,
-    pub(crate) kind: &'static Kind,
+    pub(crate) kind: &'a Kind,
     pub(crate) subresource: Option<&'a str>,
     pub(crate) operation: Operation,
     pub(crate) namespace: &'a str,

@@ -55,12 +55,12 @@ impl FailurePolicy {
 /// What a request is about.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    pub kind: &'static Kind,
+    pub kind: &'a Kind,
     pub subresource: Option<&'a str>,
     pub operation: Operation,
     pub namespace: &'a str,
     /// Empty where the server is yet to choose it.
-    pub name: &'a str,
+    pub name: String,
     pub dry_run: bool,
     /// As `AdmissionReview`s tell it.
     pub user: Value,

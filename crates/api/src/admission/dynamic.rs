@@ -78,14 +78,14 @@ impl Dynamic {
 }
 
 /// What rules are asked about.
-fn request<'a>(review: &'a Review<'_>) -> Request<'a> {
+fn request<'a>(review: &Review<'a>) -> Request<'a> {
     let namespace = if review.kind.is_namespaced() { review.namespace } else { "" };
     Request {
         kind: review.kind,
         subresource: review.subresource,
         operation: review.operation,
         namespace,
-        name: review.name(),
+        name: review.name().to_owned(),
         dry_run: review.dry_run,
         user: review.call.user.to_value(),
         options: review.options.clone(),
@@ -93,11 +93,11 @@ fn request<'a>(review: &'a Review<'_>) -> Request<'a> {
 }
 
 /// As what the rules of `matcher` want to see the request; `None` if they do not.
-async fn wanted_as(
+async fn wanted_as<'a>(
     review: &Review<'_>,
     matcher: &Matcher,
-    request: &Request<'_>,
-) -> Result<Option<&'static Kind>, Failure> {
+    request: &Request<'a>,
+) -> Result<Option<&'a Kind>, Failure> {
     let Some(seen_as) = matcher.seen_as(request) else { return Ok(None) };
     if !matcher.selects(&review.object, &review.old) {
         return Ok(None);
@@ -130,6 +130,11 @@ async fn namespace(review: &Review<'_>) -> Result<Option<Arc<Value>>, Failure> {
     found.map(Some).ok_or_else(|| Failure::not_found(kind, name))
 }
 
+/// Whether a kind serves the objects of another in another form.
+fn is_other(kind: &Kind, than: &Kind) -> bool {
+    (kind.group, kind.version) != (than.group, than.version)
+}
+
 /// An object of the request in the form of `seen_as`, and of the subresource where that has one of its own.
 fn shown(review: &Review<'_>, object: &Value, seen_as: &Kind) -> Value {
     if object.is_null() {
@@ -139,7 +144,7 @@ fn shown(review: &Review<'_>, object: &Value, seen_as: &Kind) -> Value {
         return subresources::scale::scale_of(object);
     }
     let mut object = object.clone();
-    if !std::ptr::eq(seen_as, review.kind) && review.subresource.is_none_or(|name| name == "status") {
+    if is_other(seen_as, review.kind) && review.subresource.is_none_or(|name| name == "status") {
         kinds::convert::to_storage(review.kind, &mut object);
         kinds::convert::from_storage(seen_as, &mut object);
         object["apiVersion"] = seen_as.api_version().into();
@@ -155,7 +160,7 @@ fn taken(review: &Review<'_>, mut changed: Value, seen_as: &Kind) -> Value {
         object["spec"]["replicas"] = changed["spec"]["replicas"].clone();
         return object;
     }
-    if !std::ptr::eq(seen_as, review.kind) && review.subresource.is_none_or(|name| name == "status") {
+    if is_other(seen_as, review.kind) && review.subresource.is_none_or(|name| name == "status") {
         kinds::convert::to_storage(seen_as, &mut changed);
         kinds::convert::from_storage(review.kind, &mut changed);
         changed["apiVersion"] = review.kind.api_version().into();

@@ -54,7 +54,7 @@ impl Matcher {
     }
 
     /// As which kind the rules speak of what is requested; `None` if they do not.
-    pub fn seen_as(&self, request: &Request<'_>) -> Option<&'static Kind> {
+    pub fn seen_as<'a>(&self, request: &Request<'a>) -> Option<&'a Kind> {
         if is_exempt(request.kind) || self.is_among(&self.excluded, request).is_some() {
             return None;
         }
@@ -64,7 +64,7 @@ impl Matcher {
         }
     }
 
-    fn is_among(&self, rules: &[Rule], request: &Request<'_>) -> Option<&'static Kind> {
+    fn is_among<'a>(&self, rules: &[Rule], request: &Request<'a>) -> Option<&'a Kind> {
         let is_about = |kind: &Kind| rules.iter().any(|rule| rule.is_about(request, kind));
         if is_about(request.kind) {
             return Some(request.kind);
@@ -119,7 +119,7 @@ impl Rule {
             && has(&self.groups, kind.group)
             && has(&self.versions, kind.version)
             && self.is_in_scope(kind)
-            && (self.names.is_empty() || self.names.iter().any(|name| name == request.name))
+            && (self.names.is_empty() || self.names.iter().any(|name| *name == request.name))
             && self
                 .resources
                 .iter()

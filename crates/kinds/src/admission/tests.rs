@@ -25,7 +25,7 @@ fn request<'a>(group: &str, plural: &str, subresource: Option<&'a str>) -> Reque
         subresource,
         operation: Operation::Create,
         namespace: "n",
-        name: "x",
+        name: "x".to_owned(),
         dry_run: false,
         user: json!({"username": "jane"}),
         options: Value::Null,

@@ -89,17 +89,17 @@ async fn apply(
 async fn evaluate(
     review: &Review<'_>,
     configured: &Arc<Configured<Policy>>,
-    seen_as: &'static Kind,
+    seen_as: &Kind,
     parameters: &Value,
 ) -> Result<Result<Option<Value>, String>, Failure> {
     let asked: Request<'_> = request(review);
     let inputs = inputs(review, &asked, seen_as).await?;
     let object = shown(review, &review.object, seen_as);
     let (rules, parameters) = (Rules::of(review), from_json(parameters));
-    let configured = Arc::clone(configured);
+    let (configured, kind) = (Arc::clone(configured), seen_as.to_owned());
     let work = move || match &configured.inner {
         Ok(policy) => policy
-            .mutate(seen_as, (&object, &inputs), &parameters, &rules)
+            .mutate(&kind, (&object, &inputs), &parameters, &rules)
             .map_err(|error| Chain(&error).to_string()),
         Err(why) => Err(why.clone()),
     };

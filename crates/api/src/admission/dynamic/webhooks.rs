@@ -121,11 +121,11 @@ async fn ask_at_once(review: &mut Review<'_>, configurations: &[Arc<Configuratio
 }
 
 /// As what the webhook sees the request; `None` if it is none of its business.
-async fn concerned(
+async fn concerned<'a>(
     review: &Review<'_>,
     hook: &Hook,
-    asked: &Request<'_>,
-) -> Result<Option<&'static Kind>, Failure> {
+    asked: &Request<'a>,
+) -> Result<Option<&'a Kind>, Failure> {
     let Some(seen_as) = wanted_as(review, &hook.matcher, asked).await? else { return Ok(None) };
     if hook.conditions.is_empty() {
         return Ok(Some(seen_as));
