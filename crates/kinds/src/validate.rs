@@ -36,6 +36,9 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     if kind.kind == "Pod" && !list(&object["spec"], "ephemeralContainers").is_empty() {
         faults.push(FieldError::forbidden("spec.ephemeralContainers", "cannot be set on create"));
     }
+    if kind.kind == "Pod" {
+        resize::check_static(object, &mut faults);
+    }
     content(kind, object, &mut faults);
     faults
 }

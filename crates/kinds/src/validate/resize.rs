@@ -13,6 +13,15 @@ const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 /// Who runs a Pod without the server's word: it would not hear of the resize.
 const STATIC: &str = "kubernetes.io/config.mirror";
 
+/// A node's own Pod is on that node.
+pub(super) fn check_static(pod: &Value, faults: &mut Faults) {
+    let mark = &pod["metadata"]["annotations"][STATIC];
+    if !mark.is_null() && pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
+        let message = "must set spec.nodeName if mirror pod annotation is set";
+        faults.push(FieldError::invalid(format!("metadata.annotations[{STATIC}]"), mark.clone(), message));
+    }
+}
+
 pub(super) fn check_update(new: &Value, old: &Value, faults: &mut Faults) {
     if !old["metadata"]["annotations"][STATIC].is_null() {
         faults.push(FieldError::forbidden("spec", "static pods cannot be resized"));

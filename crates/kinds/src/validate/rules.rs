@@ -94,6 +94,10 @@ fn rules(kind: &Kind) -> Rules {
 
 fn core(kind: &Kind) -> Rules {
     match kind.kind {
+        "Pod" => &[(
+            "spec.volumes[].projected.sources[].serviceAccountToken.expirationSeconds",
+            Range(600..=1 << 32),
+        )],
         "PersistentVolume" => &[
             ("spec.accessModes", Required),
             ("spec.persistentVolumeReclaimPolicy", OneOf(&["Delete", "Recycle", "Retain"])),
