@@ -82,7 +82,7 @@ impl Expectations {
 }
 
 /// Pods of a Job go in crowds, and nobody waits for the count of those that are going: one look a second is enough.
-const CROWD: Duration = Duration::from_secs(1);
+pub(crate) const CROWD: Duration = Duration::from_secs(1);
 
 /// A pod changed: its controller of this kind may have work, and may have waited for just this.
 pub fn note_pod(kind: &str, change: &Change<'_, Pod>, expectations: &Expectations, keys: &Queue<ObjectKey>) {

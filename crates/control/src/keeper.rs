@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::{ActError, Acted, only};
 use crate::expectations::{self, Expectations};
-use crate::informer::Informer;
+use crate::informer::{Change, Informer};
 use crate::key::ObjectKey;
 use crate::owner::{self, Claim};
 use crate::pods;
@@ -68,7 +68,9 @@ impl<K: Acted + Send + Sync + 'static> Keeper<K> {
             if change.after.is_none() {
                 forgotten.forget(&key);
             }
-            own.add(key);
+            // Our own word of a Job is no news: what it led to is looked at with what has come meanwhile.
+            let is_echo = K::kind(&()) == "Job" && is_same_generation(change);
+            if is_echo { own.add_after(key, expectations::CROWD) } else { own.add(key) }
         });
         let (seen, by_pod, kind) = (Arc::clone(&keeper.expectations), keys.clone(), K::kind(&()));
         world.pods.on_change(move |change| expectations::note_pod(&kind, change, &seen, &by_pod));
@@ -200,4 +202,10 @@ impl<K: Acted + Send + Sync + 'static> Keeper<K> {
         });
         futures::future::join_all(deletions).await.into_iter().collect()
     }
+}
+
+/// Whether only the status, or what stands beside what is asked for, has changed.
+fn is_same_generation<K: Acted>(change: &Change<'_, K>) -> bool {
+    let generation = |object: &Arc<K>| object.meta().generation;
+    matches!((change.before.map(generation), change.after.map(generation)), (Some(one), Some(other)) if one == other)
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use api::authentication::User;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use control::leader::Election;
 use kit::tls::PairPaths;
 use store::Store;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::LogOptions;
 use crate::daemon::InstanceLock;
-use crate::run::certificates::{self, Certificates};
+use crate::run::certificates;
 use crate::run::roles::{Cluster, api_config, control_config, node_name, start, start_fallible};
 use crate::run::until_signalled;
 use crate::settings::Settings;
@@ -33,8 +33,8 @@ pub(crate) struct ServerOptions {
     log: LogOptions,
     #[command(flatten)]
     store: StoreOptions,
-    /// Whether to run controllers and schedulers, too
-    #[arg(long, value_enum, default_value_t = Controllers::All)]
+    /// Which controllers to run, with schedulers, too: `all`, `none`, or all but some, as in `*,-node-lifecycle`
+    #[arg(long, default_value = "all", value_parser = parse_controllers)]
     controllers: Controllers,
     /// Requests that run at the same time, counted in small ones; the priority levels share them
     #[arg(long, default_value_t = api::Limits::default().max_in_flight, value_parser = clap::value_parser!(u32).range(1..))]
@@ -47,10 +47,24 @@ pub(crate) struct ServerOptions {
     pki_dir: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Controllers {
     None,
-    All,
+    All { without: Vec<String> },
+}
+
+fn parse_controllers(text: &str) -> Result<Controllers, String> {
+    let mut words = text.split(',');
+    match (words.next(), text) {
+        (_, "none") => Ok(Controllers::None),
+        (Some("all" | "*"), _) => {
+            let without = words.map(|word| word.strip_prefix('-').map(str::to_owned)).collect::<Option<_>>();
+            without
+                .map(|without| Controllers::All { without })
+                .ok_or_else(|| format!("`{text}` does not say what to leave out: write `-` before each name"))
+        }
+        _ => Err(format!("`{text}` is none of `all`, `none`, and `*,-<name>`")),
+    }
 }
 
 /// Where objects are kept.
@@ -144,10 +158,13 @@ async fn serve(settings: &Settings, options: &ServerOptions) -> anyhow::Result<(
     config.limits.max_in_flight = options.max_requests_inflight;
     let server = api::Server::build(config, store).await?;
     let mut roles = Vec::new();
-    if options.controllers == Controllers::All {
+    if let Controllers::All { without } = &options.controllers {
+        let mut control =
+            control_config(&certificates, server.client(&User::component("controllers"))).await?;
+        control.without.clone_from(without);
         let identity = format!("{node}_{}", settings.api_address());
         let elected = options.store.is_shared().then_some(identity);
-        roles.extend(controllers(settings, &certificates, &server, elected, &token).await?);
+        roles.extend(controllers(settings, control, &server, elected, &token).await?);
     }
     let address = server.address();
     roles.push(start("api", &token, |token| server.run(token)));
@@ -164,12 +181,11 @@ async fn serve(settings: &Settings, options: &ServerOptions) -> anyhow::Result<(
 /// Controllers and schedulers; with an identity, only while this server is elected.
 async fn controllers(
     settings: &Settings,
-    certificates: &Certificates,
+    control: control::Config,
     server: &api::Server,
     identity: Option<String>,
     token: &CancellationToken,
 ) -> anyhow::Result<Vec<tokio::task::JoinHandle<()>>> {
-    let control = control_config(certificates, server.client(&User::component("controllers"))).await?;
     let fuxi = server.client(&User::component("fuxi"));
     let worker_dir = settings.state_dir().join("worker");
     let batch = move || control::fuxi::Config { client: fuxi.clone(), worker_dir: worker_dir.clone() };
@@ -203,7 +219,20 @@ async fn controllers(
 
 #[cfg(test)]
 mod tests {
-    use super::{StoreChoice, parse_store};
+    use super::{Controllers, StoreChoice, parse_controllers, parse_store};
+
+    #[test]
+    fn controllers_are_named() {
+        let all = |without: &[&str]| {
+            Ok(Controllers::All { without: without.iter().map(|&name| name.to_owned()).collect() })
+        };
+        assert_eq!(parse_controllers("none"), Ok(Controllers::None));
+        assert_eq!(parse_controllers("all"), all(&[]));
+        assert_eq!(parse_controllers("*,-node-lifecycle,-ttl"), all(&["node-lifecycle", "ttl"]));
+        for wrong in ["", "some", "*,ttl", "none,-ttl"] {
+            assert!(parse_controllers(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn stores_are_named() {
