@@ -86,6 +86,7 @@ impl Fed {
             )?,
             authority: authority.certificate_path(),
             authenticator: Authenticator::default(),
+            has_agents: false,
             security: SecurityConfig {
                 signing_keys: authority.service_account_keys()?,
                 encryption_key: Some(authority.encryption_key()?),

@@ -90,6 +90,7 @@ impl Host {
             kubelet_client: certificate("admin", &Holder::client("admin", "system:masters")),
             authority: authority.certificate_path(),
             authenticator: api::authentication::Authenticator::default(),
+            has_agents: true,
             security: api::SecurityConfig::default(),
             limits: api::Limits::default(),
         };

@@ -33,7 +33,27 @@ fn objects(context: &Context) -> Vec<Value> {
     ]);
     objects.push(kubernetes_service(context));
     objects.extend(roles::objects());
+    if context.figures.is_some() {
+        objects.extend(metrics_api());
+    }
     objects
+}
+
+/// The group that is measured, as a part of the API that is always there, and the role to read it.
+fn metrics_api() -> [Value; 2] {
+    let aggregated =
+        |role: &str| (format!("rbac.authorization.k8s.io/aggregate-to-{role}"), Value::from("true"));
+    let labels: serde_json::Map<String, Value> =
+        ["admin", "edit", "view"].map(aggregated).into_iter().collect();
+    let service = json!({"kind": "APIService", "apiVersion": "apiregistration.k8s.io/v1",
+        "metadata": {"name": "v1beta1.metrics.k8s.io"},
+        "spec": {"group": "metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100,
+            "versionPriority": 100}});
+    let role = json!({"kind": "ClusterRole", "apiVersion": "rbac.authorization.k8s.io/v1",
+        "metadata": {"name": "system:aggregated-metrics-reader", "labels": labels},
+        "rules": [{"apiGroups": ["metrics.k8s.io"], "resources": ["pods", "nodes"],
+            "verbs": ["get", "list", "watch"]}]});
+    [service, role]
 }
 
 /// The Service under which Pods find this server.
@@ -57,6 +77,13 @@ async fn create(context: &Context, mut object: Value) -> Result<(), Failure> {
     let birth = context.birth();
     crate::verbs::by_server(kind, "", &birth.created, None, &mut object);
     strategy::prepare_create(kind, &mut object, &birth);
+    if kind.kind == "APIService" {
+        object["status"] = json!({"conditions": [{
+            "type": "Available", "status": "True", "reason": "Local",
+            "message": "Local APIServices are always available",
+            "lastTransitionTime": object["metadata"]["creationTimestamp"],
+        }]});
+    }
     let claim = if kind.kind == "Service" { Some(context.addresses.claim(kind, &mut object)?) } else { None };
     match context.registry.create(kind, &object).await {
         // Another server was first.

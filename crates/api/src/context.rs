@@ -14,6 +14,7 @@ use crate::admission::quota::Turns;
 use crate::authentication::Authenticator;
 use crate::feed::Feeds;
 use crate::flow::Gate;
+use crate::metrics::Figures;
 use crate::registry::Registry;
 use crate::security::Security;
 use crate::server::Limits;
@@ -29,6 +30,8 @@ pub(crate) struct Context {
     /// Who may run now.
     pub(crate) gate: Arc<Gate>,
     pub(crate) limits: Limits,
+    /// What the agents measure, where there are agents.
+    pub(crate) figures: Option<Figures>,
     /// The cluster addresses that Services hold.
     pub(crate) addresses: Addresses,
     /// The webhooks and policies that are configured.
@@ -58,13 +61,15 @@ pub(crate) struct Parts {
     pub(crate) audit: Option<audit::Log>,
     pub(crate) kubelet_tls: Arc<ClientConfig>,
     pub(crate) limits: Limits,
+    pub(crate) has_agents: bool,
 }
 
 impl Context {
     pub(crate) fn new(store: Arc<dyn Store>, parts: Parts) -> Self {
         let shutdown = CancellationToken::new();
         let feeds = Feeds::new(Arc::clone(&store), shutdown.clone());
-        let Parts { addresses, advertised, authenticator, security, audit, kubelet_tls, limits } = parts;
+        let Parts { addresses, advertised, authenticator, security, audit, kubelet_tls, has_agents, limits } =
+            parts;
         let registry = Registry::new(store, shutdown.clone());
         Self {
             webhooks: Webhooks::new(registry.clone()),
@@ -72,6 +77,7 @@ impl Context {
             feeds,
             gate: Gate::new(limits.max_in_flight),
             limits,
+            figures: has_agents.then(Figures::default),
             addresses,
             dynamic: Dynamic::default(),
             turns: Turns::default(),

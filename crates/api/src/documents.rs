@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::accept::{self, Discovery, Encoding};
 use crate::context::Context;
+use crate::metrics;
 use crate::query::Query;
 use crate::respond;
 
@@ -29,7 +30,11 @@ pub(crate) fn find(context: &Context, parts: &Parts) -> Option<Result<Response<B
         // Whoever asks in whatever way is told: it is the simplest of clients that ask.
         ["healthz" | "livez" | "readyz", check @ ..] => return Some(Ok(health(check))),
         ["api"] => api(context, parts),
-        ["apis"] => group_list(parts),
+        ["apis"] => group_list(context, parts),
+        ["apis", metrics::GROUP] if context.figures.is_some() => plain(parts, Some(metrics::group())),
+        ["apis", metrics::GROUP, "v1beta1"] if context.figures.is_some() => {
+            plain(parts, Some(metrics::resource_list()))
+        }
         ["apis", group] => plain(parts, discovery::group(group)),
         ["api", version] => plain(parts, discovery::resource_list("", version)),
         ["apis", group, version] => plain(parts, discovery::resource_list(group, version)),
@@ -109,9 +114,12 @@ fn api(context: &Context, parts: &Parts) -> Result<Response<Body>, Failure> {
     }
 }
 
-fn group_list(parts: &Parts) -> Result<Response<Body>, Failure> {
+fn group_list(context: &Context, parts: &Parts) -> Result<Response<Body>, Failure> {
+    let is_measured = context.figures.is_some();
     match Discovery::parse(header(parts, &ACCEPT))? {
+        Discovery::Aggregated if is_measured => fixed(parts, Some(metrics::aggregated_groups()), AGGREGATED),
         Discovery::Aggregated => fixed(parts, Some(discovery::aggregated_groups()), AGGREGATED),
+        Discovery::Plain(_) if is_measured => plain(parts, Some(metrics::group_list())),
         Discovery::Plain(_) => plain(parts, Some(discovery::group_list())),
     }
 }

@@ -32,6 +32,7 @@ mod flow;
 mod guard;
 mod impersonation;
 mod lister;
+mod metrics;
 mod object;
 mod query;
 mod record;

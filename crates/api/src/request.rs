@@ -9,6 +9,8 @@ use http::Method;
 use kinds::Kind;
 use kinds::status::Failure;
 
+use crate::metrics;
+
 /// What a request does to objects, in the words of Kubernetes' authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
@@ -82,7 +84,7 @@ impl ObjectPath {
             [plural, name, subresource @ "proxy", ..] => (plural, Some(name), Some(subresource)),
             _ => return None,
         };
-        let kind = kinds::find(group, version, plural)?;
+        let kind = kinds::find(group, version, plural).or_else(|| metrics::kind(group, version, plural))?;
         let fits =
             if kind.is_namespaced() { namespace.is_some() || name.is_none() } else { namespace.is_none() };
         let owned = |text: Option<&&str>| text.map(|text| (*text).to_owned());

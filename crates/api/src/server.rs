@@ -39,6 +39,8 @@ pub struct Config {
     pub authority: PathBuf,
     /// The tokens that are known from the start.
     pub authenticator: Authenticator,
+    /// Whether there are agents to ask what nodes and Pods use: `metrics.k8s.io` is served then.
+    pub has_agents: bool,
     /// How credentials are made, checked and kept.
     pub security: SecurityConfig,
     /// What clients may ask of the server at once.
@@ -108,8 +110,9 @@ impl Server {
         let audit = config.security.audit_log.as_deref().map(audit::Log::open).transpose();
         let audit = audit.map_err(|source| security_failed(SecurityError::Audit { source }))?;
         let security = Security::load(&config.security).map_err(security_failed)?;
-        let limits = config.limits;
-        let parts = Parts { addresses, advertised, authenticator, security, audit, kubelet_tls, limits };
+        let (has_agents, limits) = (config.has_agents, config.limits);
+        let parts =
+            Parts { addresses, advertised, authenticator, security, audit, kubelet_tls, has_agents, limits };
         let context = Arc::new(Context::new(store, parts));
         let objects_failed = |source| BuildError::Objects { source };
         bootstrap::run(&context).await.map_err(objects_failed)?;

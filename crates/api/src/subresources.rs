@@ -18,6 +18,8 @@ use crate::request::Verb;
 use crate::strategy::Part;
 use crate::verbs;
 
+pub(crate) use connect::agent;
+
 pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
     let subresource = call.path.subresource.as_deref().unwrap_or_default();
     match (subresource, call.verb) {

@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::call::Call;
 use crate::query::FieldValidation;
 use crate::request::Verb;
-use crate::{respond, reviews, subresources};
+use crate::{metrics, respond, reviews, subresources};
 
 /// Does what the request asks; the warnings come with every answer, refusals among them.
 pub(crate) async fn handle(call: Call) -> Response<Body> {
@@ -37,6 +37,9 @@ async fn act(call: Call) -> Result<Response<Body>, Failure> {
     }
     if reviews::is_review(call.path.kind.group) {
         return reviews::handle(call).await;
+    }
+    if call.path.kind.group == metrics::GROUP {
+        return metrics::handle(&call).await;
     }
     match call.verb {
         Verb::Get => get::handle(&call).await,

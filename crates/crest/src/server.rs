@@ -36,6 +36,9 @@ pub(crate) struct ServerOptions {
     /// Which controllers to run, with schedulers, too: `all`, `none`, or all but some, as in `*,-node-lifecycle`
     #[arg(long, default_value = "all", value_parser = parse_controllers)]
     controllers: Controllers,
+    /// Serve `metrics.k8s.io` from what the agents of joined machines measure
+    #[arg(long)]
+    agents: bool,
     /// Requests that run at the same time, counted in small ones; the priority levels share them
     #[arg(long, default_value_t = api::Limits::default().max_in_flight, value_parser = clap::value_parser!(u32).range(1..))]
     max_requests_inflight: u32,
@@ -155,6 +158,7 @@ async fn serve(settings: &Settings, options: &ServerOptions) -> anyhow::Result<(
     let store = options.store.open(settings).await?;
     let certificates = certificates::prepare(settings, &node)?;
     let mut config = api_config(settings, &certificates);
+    config.has_agents = options.agents;
     config.limits.max_in_flight = options.max_requests_inflight;
     let server = api::Server::build(config, store).await?;
     let mut roles = Vec::new();

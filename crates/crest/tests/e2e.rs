@@ -7,6 +7,8 @@
     reason = "helpers of tests, which clippy knows only inside the test functions themselves"
 )]
 
+#[path = "e2e/autoscaling.rs"]
+mod autoscaling;
 #[path = "e2e/cluster.rs"]
 mod cluster;
 #[path = "e2e/guest.rs"]

@@ -4,6 +4,7 @@ mod access;
 mod cluster;
 mod core;
 mod extensions;
+mod metrics;
 mod workloads;
 
 use std::sync::LazyLock;
@@ -150,6 +151,11 @@ impl Kind {
 /// All kinds, in the order in which discovery lists their groups.
 pub fn all() -> &'static [Kind] {
     &KINDS
+}
+
+/// The kinds that are measured and not stored. They are no part of the table: not every server has agents to ask.
+pub fn measured() -> &'static [Kind] {
+    metrics::METRICS_KINDS
 }
 
 /// The kind behind a path.

@@ -7,6 +7,7 @@ mod columns;
 mod controllers;
 mod core;
 mod guards;
+mod metrics;
 mod network;
 mod pod;
 mod storage;
@@ -93,6 +94,7 @@ fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         ("apps", "Deployment") => workload::deployment(object, now),
         ("apps", "ReplicaSet") => workload::replica_set(object, now),
         ("batch", "Job") => batch::job(object, now),
+        ("metrics.k8s.io", _) => metrics::cells(object),
         ("crest.dev", "DagJob") => batch::dag_job(object, now),
         ("coordination.k8s.io", "Lease") => core::lease(object, now),
         ("scheduling.k8s.io", "PriorityClass") => core::priority_class(object, now),

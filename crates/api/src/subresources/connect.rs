@@ -157,7 +157,7 @@ pub(super) async fn upstream(context: &Context, node_name: &str) -> Result<Upstr
 }
 
 /// As [`upstream`] for a node that is at hand.
-fn agent(context: &Context, node: &Value) -> Result<Upstream, Failure> {
+pub(crate) fn agent(context: &Context, node: &Value) -> Result<Upstream, Failure> {
     let node_name = object::name(node);
     let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
     let internal = addresses.clone().find(|address| address["type"] == "InternalIP");

@@ -64,6 +64,7 @@ impl Cluster {
             kubelet_client: admin.clone(),
             authority: authority.certificate_path(),
             authenticator: api::authentication::Authenticator::default(),
+            has_agents: false,
             security: security(&authority),
             limits,
         };

@@ -64,6 +64,7 @@ impl Cluster {
             kubelet_client: certificate("admin", &Holder::client("admin", "system:masters")),
             authority: authority.certificate_path(),
             authenticator: api::authentication::Authenticator::default(),
+            has_agents: false,
             security: api::SecurityConfig::default(),
             limits: api::Limits::default(),
         };

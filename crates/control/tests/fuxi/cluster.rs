@@ -167,6 +167,7 @@ fn config(pki: PathBuf) -> api::Config {
         kubelet_client: certificate("admin", &Holder::client("admin", "system:masters")),
         authority: authority.certificate_path(),
         authenticator: api::authentication::Authenticator::default(),
+        has_agents: false,
         security: api::SecurityConfig::default(),
         limits: api::Limits::default(),
     }

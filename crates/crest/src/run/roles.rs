@@ -30,7 +30,8 @@ impl Cluster {
         let store =
             store::embedded::Embedded::open(&settings.store_file(), store::embedded::Options::default())?;
         let certificates = certificates::prepare(settings, &node)?;
-        let server = api::Server::build(api_config(settings, &certificates), store).await?;
+        let config = api::Config { has_agents: true, ..api_config(settings, &certificates) };
+        let server = api::Server::build(config, store).await?;
         let clients = Clients {
             agent: server.client(&User::node(&node)),
             controllers: server.client(&User::component("controllers")),
@@ -122,6 +123,7 @@ pub(crate) fn api_config(settings: &Settings, certificates: &Certificates) -> ap
         kubelet_client: certificates.kubelet_client.clone(),
         authority: certificates.authority.clone(),
         authenticator: Authenticator::default(),
+        has_agents: false,
         security: security(settings, certificates),
         limits: api::Limits::default(),
     }

@@ -15,7 +15,7 @@ pub struct Document {
 
 impl Document {
     /// The value as JSON; only its bytes are kept.
-    pub(crate) fn of(value: &Value) -> Self {
+    pub fn of(value: &Value) -> Self {
         Self::of_bytes(value.to_string().into_bytes())
     }
 

@@ -77,6 +77,13 @@ const SCALE: &[Column] = &[
     AGE,
 ];
 
+const MEASURED: &[Column] = &[
+    NAME,
+    own("CPU", "Processor time in use."),
+    own("Memory", "Memory in use."),
+    own("Window", "The time over which it was measured."),
+];
+
 /// What is printed of a kind that has no columns of its own.
 const OTHERS: &[Column] = &[NAME, CREATED];
 
@@ -87,6 +94,7 @@ fn columns(kind: &Kind) -> &'static [Column] {
             "Pod" | "ReplicationController" | "PodTemplate" | "ResourceQuota" => workloads::columns(kind),
             _ => cluster::columns(kind),
         },
+        "metrics.k8s.io" => Some(MEASURED),
         "apps" | "batch" | "autoscaling" | "policy" | "crest.dev" => workloads::columns(kind),
         _ => cluster::columns(kind),
     };

@@ -1,0 +1,108 @@
+//! `metrics.k8s.io`: what nodes and Pods use at present, asked of the nodes' agents. Nothing of it is stored.
+//!
+//! ```text
+//!   get, list ──► figures (a second old at most) ──► all agents at once: GET /stats/summary
+//!                    └── shape: NodeMetrics, PodMetrics ──► selected, as a list or a table
+//! ```
+
+mod discovery;
+mod figures;
+mod shape;
+
+use axum::body::Body;
+use http::{Response, StatusCode};
+use kinds::Kind;
+use kinds::status::Failure;
+use kinds::table::IncludeObject;
+use serde_json::{Value, json};
+
+use crate::accept::Shape;
+use crate::call::Call;
+use crate::query::Selection;
+use crate::request::Verb;
+use crate::{object, respond};
+
+pub(crate) use discovery::{aggregated_groups, group, group_list, resource_list};
+pub(crate) use figures::Figures;
+
+pub(crate) const GROUP: &str = "metrics.k8s.io";
+
+/// The kind behind a path of the group.
+pub(crate) fn kind(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+    let measured = kinds::kind::measured().iter();
+    measured.into_iter().find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
+}
+
+/// Answers what is asked of the group's kinds, which can only be read.
+pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
+    let objects = objects(call).await?;
+    let kind = call.path.kind;
+    match call.verb {
+        Verb::Get => {
+            let found = objects.into_iter().find(|found| object::name(found) == call.path.name());
+            let found = found.ok_or_else(|| Failure::not_found(kind, call.path.name()))?;
+            respond::object(StatusCode::OK, call.accept, kind, found)
+        }
+        Verb::List => {
+            let selection = Selection::parse(kind, &call.query)?;
+            list(call, objects.into_iter().filter(|object| selection.matches(kind, object)).collect())
+        }
+        _ => Err(Failure::method_not_allowed()),
+    }
+}
+
+async fn objects(call: &Call) -> Result<Vec<Value>, Failure> {
+    let context = &call.context;
+    let figures = context.figures.as_ref().ok_or_else(Failure::no_such_path)?;
+    let summaries = figures.of_all(context).await?;
+    if call.path.kind.plural == "nodes" {
+        return Ok(summaries
+            .iter()
+            .filter_map(|summary| shape::node(&summary.node, &summary.stats))
+            .collect());
+    }
+    let pods = kinds::find("", "v1", "pods").ok_or_else(Failure::no_such_path)?;
+    let (namespace, name) = (call.path.namespace.as_deref(), call.path.name.as_deref());
+    let mut found = Vec::new();
+    for stats in summaries.iter().flat_map(|summary| shape::pods(&summary.stats)) {
+        let of = |field: &str| stats["podRef"][field].as_str().unwrap_or_default();
+        let is_asked = namespace.is_none_or(|wanted| wanted == of("namespace"))
+            && name.is_none_or(|wanted| wanted == of("name"));
+        if !is_asked {
+            continue;
+        }
+        // The agent may know a Pod that has just gone, or the one that was there before.
+        let pod = context.registry.find(pods, of("namespace"), of("name")).await?;
+        let pod = pod.filter(|pod| object::metadata(pod, "uid") == of("uid"));
+        found.extend(pod.and_then(|pod| shape::pod(&pod, stats)));
+    }
+    found.sort_by(|one, other| key(one).cmp(&key(other)));
+    Ok(found)
+}
+
+fn key(object: &Value) -> (&str, &str) {
+    (object::namespace(object), object::name(object))
+}
+
+fn list(call: &Call, items: Vec<Value>) -> Result<Response<Body>, Failure> {
+    let kind = call.path.kind;
+    let answer = match call.accept.shape {
+        Shape::Object => json!({
+            "kind": kind.list_kind(), "apiVersion": kind.api_version(), "metadata": {}, "items": items,
+        }),
+        Shape::Table => {
+            let include = call.query.get("includeObject").unwrap_or_default();
+            kinds::table::render(
+                kind,
+                &items,
+                call.context.now(),
+                IncludeObject::parse(include).unwrap_or_default(),
+            )
+        }
+        Shape::Metadata | Shape::MetadataList => json!({
+            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {},
+            "items": items.iter().map(kinds::table::partial_metadata).collect::<Vec<_>>(),
+        }),
+    };
+    respond::encoded(StatusCode::OK, call.accept.encoding, &answer)
+}
