@@ -24,6 +24,10 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
+/// Objects are trees of small pieces: making and dropping them is much of what an API server does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // These two must stay single-threaded and small, so they leave before anything else starts.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kinds::Kind;
 use kinds::status::Failure;
 use serde_json::Value;
-use store::{Change, Range, Revision};
+use store::{Change, Entry, Range, Revision};
 
 use super::Authorizer;
 use super::node::{Graph, NO_RELATIONSHIP};
@@ -39,9 +39,7 @@ pub(crate) async fn start(context: &Arc<Context>) -> Result<(), Failure> {
 async fn load(context: &Context, kind: &Kind) -> Result<Revision, Failure> {
     let range = Range { prefix: kind.storage_prefix(), ..Range::default() };
     let page = context.registry.range(range).await?;
-    let objects: Result<Vec<Value>, Failure> =
-        page.entries.iter().map(|entry| record::decode(kind, entry)).collect();
-    context.authorizer.replace(kind, &objects?);
+    context.authorizer.replace(kind, &page.entries)?;
     Ok(page.revision)
 }
 
@@ -71,20 +69,31 @@ async fn follow(context: Arc<Context>, kind: &'static Kind, mut at: Revision) {
 }
 
 impl Authorizer {
-    fn replace(&self, kind: &Kind, objects: &[Value]) {
+    /// One object is decoded at a time: as trees, all Pods of a large cluster are many times their size.
+    fn replace(&self, kind: &Kind, entries: &[Entry]) -> Result<(), Failure> {
         if kind.kind == "Pod" {
-            let mut graph = self.graph.write();
-            graph.clear();
-            objects.iter().for_each(|pod| graph.put(pod));
+            let mut graph = Graph::default();
+            for entry in entries.iter().filter(|entry| may_be_on_node(entry)) {
+                graph.put(&record::decode(kind, entry)?);
+            }
+            *self.graph.write() = graph;
         } else {
+            let objects: Result<Vec<Value>, Failure> =
+                entries.iter().map(|entry| record::decode(kind, entry)).collect();
+            let objects = objects?;
             let mut policy = self.policy.write();
             policy.clear(kind.plural);
             objects.iter().for_each(|object| policy.put(kind.plural, object));
         }
+        Ok(())
     }
 
     fn take(&self, kind: &Kind, change: &Change) {
         match change {
+            Change::Put { entry, .. } if kind.kind == "Pod" && !may_be_on_node(entry) => {
+                let (namespace, name) = place(kind, &entry.key);
+                self.graph.write().remove(namespace, name);
+            }
             Change::Put { entry, .. } => {
                 let Ok(object) = record::decode(kind, entry) else { return };
                 if kind.kind == "Pod" {
@@ -94,8 +103,7 @@ impl Authorizer {
                 }
             }
             Change::Delete { previous, .. } => {
-                let rest = previous.key.strip_prefix(kind.storage_prefix().as_str()).unwrap_or_default();
-                let (namespace, name) = rest.split_once('/').unwrap_or(("", rest));
+                let (namespace, name) = place(kind, &previous.key);
                 if kind.kind == "Pod" {
                     self.graph.write().remove(namespace, name);
                 } else {
@@ -127,4 +135,17 @@ impl Authorizer {
             .for_each(|pod| graph.put(&pod));
         self.decide_with(&graph, user, action)
     }
+}
+
+/// Whether a stored Pod can be on a node at all, by its bytes: most changes of Pods in a busy cluster are of those that
+/// wait for a node, and no tree need be made of them. Keys are stored unescaped.
+fn may_be_on_node(entry: &Entry) -> bool {
+    const FIELD: &[u8] = b"\"nodeName\"";
+    memchr::memmem::find(&entry.value, FIELD).is_some()
+}
+
+/// Namespace and name by the key under which an object is stored.
+fn place<'k>(kind: &Kind, key: &'k str) -> (&'k str, &'k str) {
+    let rest = key.strip_prefix(kind.storage_prefix().as_str()).unwrap_or_default();
+    rest.split_once('/').unwrap_or(("", rest))
 }

@@ -63,10 +63,6 @@ impl Graph {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
     fn is_on(&self, node: &str, namespace: &str, pod: &str) -> bool {
         let key = (namespace.to_owned(), pod.to_owned());
         self.pods.get(&key).is_some_and(|placed| placed.node == node)
