@@ -77,7 +77,7 @@ impl<'a> Review<'a> {
         Self {
             call,
             context: &call.context,
-            kind: call.path.kind,
+            kind: &call.path.kind,
             subresource: call.path.subresource.as_deref(),
             operation,
             namespace: call.namespace(),
@@ -119,7 +119,15 @@ impl<'a> Review<'a> {
         let review = Self::new(call, Operation::Delete, options.dry_run);
         let namespace = path.namespace.as_deref().unwrap_or_default();
         let options = options.to_value();
-        Self { old, options, kind: path.kind, namespace, path_name: path.name(), subresource: None, ..review }
+        Self {
+            old,
+            options,
+            kind: &path.kind,
+            namespace,
+            path_name: path.name(),
+            subresource: None,
+            ..review
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -261,7 +269,7 @@ pub(crate) async fn validate(review: &mut Review<'_>) -> Result<(), Failure> {
 
 /// Takes back what a deleted object held.
 pub(crate) fn deleted(context: &Context, kind: &Kind, object: &Value) {
-    if kind.kind == "Service" {
+    if kind.table_name() == "Service" {
         context.addresses.release(object);
     }
 }

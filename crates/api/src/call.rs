@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::accept::Accept;
 use crate::audit::Notes;
 use crate::authentication::User;
+use crate::catalog::Served;
 use crate::context::Context;
 use crate::flow::Seat;
 use crate::query::Query;
@@ -59,9 +60,14 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn parse(context: Arc<Context>, user: User, request: Request<Body>) -> Result<Self, Failure> {
+    pub(crate) fn parse(
+        context: Arc<Context>,
+        served: &Served,
+        user: User,
+        request: Request<Body>,
+    ) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
-        let path = ObjectPath::parse(parts.uri.path())?;
+        let path = ObjectPath::parse(parts.uri.path(), served)?;
         let query = Query::parse(&parts.uri)?;
         let verb = path.verb(&parts.method, query.flag("watch"))?;
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());

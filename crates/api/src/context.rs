@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kinds::status::Failure;
 use rand::Rng;
 use rustls::ClientConfig;
 use store::Store;
@@ -12,6 +13,7 @@ use crate::admission::addresses::Addresses;
 use crate::admission::dynamic::Dynamic;
 use crate::admission::quota::Turns;
 use crate::authentication::Authenticator;
+use crate::catalog::{Catalog, Served};
 use crate::feed::Feeds;
 use crate::flow::Gate;
 use crate::metrics::Figures;
@@ -32,6 +34,8 @@ pub(crate) struct Context {
     pub(crate) limits: Limits,
     /// What the agents measure, where there are agents.
     pub(crate) figures: Option<Figures>,
+    /// What is served.
+    pub(crate) catalog: Catalog,
     /// The cluster addresses that Services hold.
     pub(crate) addresses: Addresses,
     /// The webhooks and policies that are configured.
@@ -78,6 +82,7 @@ impl Context {
             gate: Gate::new(limits.max_in_flight),
             limits,
             figures: has_agents.then(Figures::default),
+            catalog: Catalog::new(has_agents),
             addresses,
             dynamic: Dynamic::default(),
             turns: Turns::default(),
@@ -89,6 +94,11 @@ impl Context {
             kubelet_tls,
             shutdown,
         }
+    }
+
+    /// What is served now.
+    pub(crate) async fn served(&self) -> Result<Arc<Served>, Failure> {
+        self.catalog.served(&self.registry).await
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -7,12 +7,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 use kinds::Kind;
+use kinds::custom::status;
 use kinds::status::{Failure, FieldError};
 use serde_json::{Map, Value, json};
 
 use crate::query::Query;
 use crate::registry::Next;
-use crate::{object, strategy};
+use crate::{definitions, object, strategy};
 
 /// What becomes of the objects that an object owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,21 +147,34 @@ pub(crate) fn decide(
     now: Timestamp,
 ) -> Result<Next, Failure> {
     check_preconditions(kind, current, options)?;
-    if kind.kind == "Namespace" && IMMORTAL_NAMESPACES.contains(&object::name(current)) {
+    if kind.table_name() == "Namespace" && IMMORTAL_NAMESPACES.contains(&object::name(current)) {
         return Err(Failure::forbidden(kind, object::name(current), "this namespace may not be deleted"));
     }
     let mut next = current.clone();
     propagate(kind, &mut next, options.propagation);
+    if definitions::is_definition(kind) && !object::is_being_deleted(current) {
+        terminate(&mut next, now);
+    }
     mark(kind, &mut next, options.grace_period_seconds, now);
-    if object::is_deletion_complete(kind.kind, &next) {
+    if object::is_deletion_complete(kind.table_name(), &next) {
         // Only what is taken down in steps is answered as marked; the rest is answered as it last stood.
-        let is_gradual = matches!(kind.kind, "Pod" | "Namespace");
+        let is_gradual = matches!(kind.table_name(), "Pod" | "Namespace");
         return Ok(Next::Remove(if is_gradual { next } else { current.clone() }));
     }
-    if kind.kind == "Namespace" {
+    if kind.table_name() == "Namespace" {
         next["status"]["phase"] = json!("Terminating");
     }
     Ok(if next == *current { Next::Keep(next) } else { Next::Replace(next) })
+}
+
+/// The objects of a definition go before it.
+fn terminate(definition: &mut Value, now: Timestamp) {
+    let mut finalizers: Vec<String> = object::finalizers(definition).map(str::to_owned).collect();
+    if !finalizers.iter().any(|finalizer| finalizer == status::CLEANUP) {
+        finalizers.push(status::CLEANUP.to_owned());
+    }
+    object::set_metadata(definition, "finalizers", finalizers);
+    status::terminating(definition, &object::time(now));
 }
 
 fn check_preconditions(kind: &Kind, current: &Value, options: &DeleteOptions) -> Result<(), Failure> {
@@ -205,12 +219,12 @@ fn propagate(kind: &Kind, object: &mut Value, asked: Option<Propagation>) {
 /// finalizers that the object carries already say what was decided before.
 fn default_propagation(kind: &Kind, finalizers: &[String]) -> Option<Propagation> {
     let decided = finalizers.iter().any(|name| name == ORPHAN || name == FOREGROUND);
-    (matches!(kind.kind, "Job" | "ReplicationController") && !decided).then_some(Propagation::Orphan)
+    (matches!(kind.table_name(), "Job" | "ReplicationController") && !decided).then_some(Propagation::Orphan)
 }
 
 /// Whether `kind` is deleted with a warning that its dependents stay.
 pub(crate) fn warns_of_orphans(kind: &Kind, options: &DeleteOptions) -> bool {
-    kind.kind == "Job" && options.propagation.is_none()
+    kind.table_name() == "Job" && options.propagation.is_none()
 }
 
 /// Writes the deletion's time and grace into the object. A later request can only shorten the grace.
@@ -226,7 +240,7 @@ fn mark(kind: &Kind, object: &mut Value, asked: Option<i64>, now: Timestamp) {
         return;
     }
     stamp(object, now, grace);
-    if kind.kind == "Namespace" {
+    if kind.table_name() == "Namespace" {
         object::remove_metadata(object, "deletionGracePeriodSeconds");
     }
     strategy::bump_generation(object);

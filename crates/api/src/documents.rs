@@ -1,16 +1,19 @@
 //! What the server says of itself: version, health, discovery, OpenAPI.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use kinds::discovery::{self, Document};
+use kinds::openapi::OpenApi;
 use kinds::status::Failure;
 use serde_json::json;
 
 use crate::accept::{self, Discovery, Encoding};
+use crate::catalog::Served;
 use crate::context::Context;
-use crate::metrics;
 use crate::query::Query;
 use crate::respond;
 
@@ -21,29 +24,30 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 const OPENAPI_V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// The document at this path, or `None` if the path is about objects.
-pub(crate) fn find(context: &Context, parts: &Parts) -> Option<Result<Response<Body>, Failure>> {
+pub(crate) fn find(
+    context: &Context,
+    served: &Served,
+    parts: &Parts,
+) -> Option<Result<Response<Body>, Failure>> {
+    let Served { discovery, openapi, .. } = served;
     let path = parts.uri.path().trim_end_matches('/');
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let known = match segments.as_slice() {
-        [] => fixed(parts, Some(discovery::paths()), JSON),
+        [] => fixed(parts, Some(discovery.paths()), JSON),
         ["version"] => version(),
         // Whoever asks in whatever way is told: it is the simplest of clients that ask.
         ["healthz" | "livez" | "readyz", check @ ..] => return Some(Ok(health(check))),
-        ["api"] => api(context, parts),
-        ["apis"] => group_list(context, parts),
-        ["apis", metrics::GROUP] if context.figures.is_some() => plain(parts, Some(metrics::group())),
-        ["apis", metrics::GROUP, "v1beta1"] if context.figures.is_some() => {
-            plain(parts, Some(metrics::resource_list()))
-        }
-        ["apis", group] => plain(parts, discovery::group(group)),
-        ["api", version] => plain(parts, discovery::resource_list("", version)),
-        ["apis", group, version] => plain(parts, discovery::resource_list(group, version)),
+        ["api"] => api(context, discovery, parts),
+        ["apis"] => group_list(discovery, parts),
+        ["apis", group] => plain(parts, discovery.group(group)),
+        ["api", version] => plain(parts, discovery.resource_list("", version)),
+        ["apis", group, version] => plain(parts, discovery.resource_list(group, version)),
         [".well-known", "openid-configuration"] => issuer(context),
         ["openid", "v1", "jwks"] => issuer_keys(context),
-        ["openapi", "v2"] => openapi_v2(parts),
+        ["openapi", "v2"] => openapi_v2(openapi, parts),
         // Clients read it as JSON, whatever it is called; it has been called so from the start.
-        ["openapi", "v3"] => fixed(parts, Some(kinds::openapi::v3_index()), TEXT),
-        ["openapi", "v3", path @ ..] => openapi_v3(parts, &path.join("/")),
+        ["openapi", "v3"] => fixed(parts, Some(openapi.v3_index()), TEXT),
+        ["openapi", "v3", path @ ..] => openapi_v3(openapi, parts, &path.join("/")),
         _ => return None,
     };
     let is_read = matches!(parts.method, Method::GET | Method::HEAD);
@@ -51,11 +55,11 @@ pub(crate) fn find(context: &Context, parts: &Parts) -> Option<Result<Response<B
 }
 
 /// Whether a path is below a group that is served, where refusals are objects.
-pub(crate) fn is_of_group(path: &str) -> bool {
+pub(crate) fn is_of_group(served: &Served, path: &str) -> bool {
     let mut segments = path.split('/').skip(1);
     match (segments.next(), segments.next()) {
         (Some("api"), _) => true,
-        (Some("apis"), Some(group)) => discovery::group(group).is_some(),
+        (Some("apis"), Some(group)) => served.discovery.group(group).is_some(),
         _ => false,
     }
 }
@@ -105,27 +109,28 @@ fn issuer_keys(context: &Context) -> Result<Response<Body>, Failure> {
     Ok(response)
 }
 
-fn api(context: &Context, parts: &Parts) -> Result<Response<Body>, Failure> {
+fn api(
+    context: &Context,
+    discovery: &discovery::Discovery,
+    parts: &Parts,
+) -> Result<Response<Body>, Failure> {
     match Discovery::parse(header(parts, &ACCEPT))? {
-        Discovery::Aggregated => fixed(parts, Some(discovery::aggregated_core()), AGGREGATED),
+        Discovery::Aggregated => fixed(parts, Some(discovery.aggregated_core()), AGGREGATED),
         Discovery::Plain(encoding) => {
             respond::encoded(StatusCode::OK, encoding, &discovery::api_versions(&context.advertised))
         }
     }
 }
 
-fn group_list(context: &Context, parts: &Parts) -> Result<Response<Body>, Failure> {
-    let is_measured = context.figures.is_some();
+fn group_list(discovery: &discovery::Discovery, parts: &Parts) -> Result<Response<Body>, Failure> {
     match Discovery::parse(header(parts, &ACCEPT))? {
-        Discovery::Aggregated if is_measured => fixed(parts, Some(metrics::aggregated_groups()), AGGREGATED),
-        Discovery::Aggregated => fixed(parts, Some(discovery::aggregated_groups()), AGGREGATED),
-        Discovery::Plain(_) if is_measured => plain(parts, Some(metrics::group_list())),
-        Discovery::Plain(_) => plain(parts, Some(discovery::group_list())),
+        Discovery::Aggregated => fixed(parts, Some(discovery.aggregated_groups()), AGGREGATED),
+        Discovery::Plain(_) => plain(parts, Some(discovery.group_list())),
     }
 }
 
 /// A document of discovery that is the same for all, in the encoding that the client accepts.
-fn plain(parts: &Parts, document: Option<&'static Document>) -> Result<Response<Body>, Failure> {
+fn plain(parts: &Parts, document: Option<Arc<Document>>) -> Result<Response<Body>, Failure> {
     match Discovery::parse(header(parts, &ACCEPT))? {
         Discovery::Aggregated | Discovery::Plain(Encoding::Json) => fixed(parts, document, JSON),
         Discovery::Plain(encoding) => {
@@ -137,36 +142,36 @@ fn plain(parts: &Parts, document: Option<&'static Document>) -> Result<Response<
     }
 }
 
-fn openapi_v2(parts: &Parts) -> Result<Response<Body>, Failure> {
+fn openapi_v2(openapi: &OpenApi, parts: &Parts) -> Result<Response<Body>, Failure> {
     if accept::prefers(header(parts, &ACCEPT), OPENAPI_V2_PROTOBUF) {
         // The `@` of the type that is asked for may not stand in an answer's.
         let media_type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-        return fixed(parts, Some(kinds::openapi::v2_protobuf()), media_type);
+        return fixed(parts, Some(openapi.v2_protobuf()), media_type);
     }
-    fixed(parts, Some(kinds::openapi::v2_json()), JSON)
+    fixed(parts, Some(openapi.v2_json()), JSON)
 }
 
 /// A document asked for by its current hash never changes under that name, so that clients may keep it.
-fn openapi_v3(parts: &Parts, path: &str) -> Result<Response<Body>, Failure> {
-    let document = kinds::openapi::v3(path);
+fn openapi_v3(openapi: &OpenApi, parts: &Parts, path: &str) -> Result<Response<Body>, Failure> {
+    let document = openapi.v3(path);
     if document.is_none() {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_FOUND;
         return Ok(response);
     }
-    let mut response = fixed(parts, document, JSON)?;
+    let mut response = fixed(parts, document.clone(), JSON)?;
     let hash = Query::parse(&parts.uri)?.get("hash").map(str::to_owned);
-    if hash.is_some() && hash.as_deref() == document.map(|document| document.hash.as_str()) {
+    if hash.is_some() && hash.as_deref() == document.as_ref().map(|document| document.hash.as_str()) {
         let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
         response.headers_mut().insert(CACHE_CONTROL, forever);
     }
     Ok(response)
 }
 
-/// A document that never changes while the server runs, or 304 if the client has it.
+/// A document as it stands now, or 304 if the client has it.
 fn fixed(
     parts: &Parts,
-    document: Option<&'static Document>,
+    document: Option<Arc<Document>>,
     media_type: &'static str,
 ) -> Result<Response<Body>, Failure> {
     let document = document.ok_or_else(Failure::no_such_path)?;
@@ -178,7 +183,7 @@ fn fixed(
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        let bytes = bytes::Bytes::from_owner(std::sync::Arc::clone(&document.bytes));
+        let bytes = bytes::Bytes::from_owner(Arc::clone(&document.bytes));
         respond::bytes_of(StatusCode::OK, media_type, bytes)
     };
     if let Ok(tag) = HeaderValue::from_str(&tag) {

@@ -75,6 +75,7 @@ impl Listers {
             objects: RwLock::default(),
             position: watch::Sender::new(0),
             written: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
         });
         let at = lister.fill(self.store.as_ref()).await?;
         let task = Arc::clone(&lister).follow(Arc::clone(&self.store), at);
@@ -99,9 +100,21 @@ pub(crate) struct Lister {
     position: watch::Sender<u64>,
     /// The latest revision that this server wrote.
     written: AtomicU64,
+    /// Grows with every change of the objects.
+    generation: AtomicU64,
 }
 
 impl Lister {
+    /// Another number after every change: what was worked out from the objects holds as long as it stays.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Waits until the objects are no longer those of `generation`, at most for `patience`.
+    pub(crate) async fn changed_since(&self, generation: u64, patience: Duration) {
+        self.wait_for(patience, |lister| (lister.generation() != generation).then_some(())).await;
+    }
+
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {
         self.objects.read().get(&request::key(self.kind, namespace, name)).cloned()
     }
@@ -163,6 +176,7 @@ impl Lister {
             objects.insert(entry.key.to_string(), Arc::new(record::decode(self.kind, entry)?));
         }
         *self.objects.write() = objects;
+        self.generation.fetch_add(1, Ordering::Release);
         self.position.send_replace(page.revision.0);
         Ok(page.revision)
     }
@@ -204,5 +218,6 @@ impl Lister {
             },
             Change::Delete { previous, .. } => drop(self.objects.write().remove(&*previous.key)),
         }
+        self.generation.fetch_add(1, Ordering::Release);
     }
 }

@@ -5,7 +5,6 @@
 //!                    └── shape: NodeMetrics, PodMetrics ──► selected, as a list or a table
 //! ```
 
-mod discovery;
 mod figures;
 mod shape;
 
@@ -22,21 +21,14 @@ use crate::query::Selection;
 use crate::request::Verb;
 use crate::{object, respond};
 
-pub(crate) use discovery::{aggregated_groups, group, group_list, resource_list};
 pub(crate) use figures::Figures;
 
 pub(crate) const GROUP: &str = "metrics.k8s.io";
 
-/// The kind behind a path of the group.
-pub(crate) fn kind(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    let measured = kinds::kind::measured().iter();
-    measured.into_iter().find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
-}
-
 /// Answers what is asked of the group's kinds, which can only be read.
 pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
     let objects = objects(call).await?;
-    let kind = call.path.kind;
+    let kind = &call.path.kind;
     match call.verb {
         Verb::Get => {
             let found = objects.into_iter().find(|found| object::name(found) == call.path.name());
@@ -85,7 +77,7 @@ fn key(object: &Value) -> (&str, &str) {
 }
 
 fn list(call: &Call, items: Vec<Value>) -> Result<Response<Body>, Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind;
     let answer = match call.accept.shape {
         Shape::Object => json!({
             "kind": kind.list_kind(), "apiVersion": kind.api_version(), "metadata": {}, "items": items,

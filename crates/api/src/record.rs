@@ -61,9 +61,13 @@ pub(crate) fn splice(
     place: Place,
     out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
+    if kind.custom().is_some() {
+        // What the schema says of it may have changed since it was stored.
+        return write_json(out, &listed(kind, decode_at(kind, value, revision)?, place));
+    }
     let head = head(kind);
     let Some(rest) = value.strip_prefix(head.as_bytes()) else {
-        return write_json(out, &listed(decode_at(kind, value, revision)?, place));
+        return write_json(out, &listed(kind, decode_at(kind, value, revision)?, place));
     };
     let opening = match place {
         Place::Alone => head.as_str(),
@@ -78,9 +82,10 @@ pub(crate) fn splice(
     Ok(())
 }
 
-/// `object` as it stands in its place.
-pub(crate) fn listed(mut object: Value, place: Place) -> Value {
+/// `object` as it stands in its place. User-defined kinds say in lists, too, what each object is.
+pub(crate) fn listed(kind: &Kind, mut object: Value, place: Place) -> Value {
     if place == Place::InList
+        && kind.custom().is_none()
         && let Some(fields) = object.as_object_mut()
     {
         fields.shift_remove("kind");

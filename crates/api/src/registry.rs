@@ -79,12 +79,12 @@ impl Attempts<'_> {
     /// The object as it stands now.
     pub(crate) async fn read(&mut self) -> Result<Found, Failure> {
         let path = self.path;
-        self.left = self.left.checked_sub(1).ok_or_else(|| Failure::stale(path.kind, path.name()))?;
+        self.left = self.left.checked_sub(1).ok_or_else(|| Failure::stale(&path.kind, path.name()))?;
         let entry = match (self.registry.entry(path).await, self.removing.take()) {
             (Err(failure), Some(object)) if failure.code() == 404 => return Ok(Found::Gone(object)),
             (entry, _) => entry?,
         };
-        let current = record::decode(path.kind, &entry)?;
+        let current = record::decode(&path.kind, &entry)?;
         self.entry = Some(entry);
         Ok(Found::Object(current))
     }
@@ -94,7 +94,9 @@ impl Attempts<'_> {
         let kind = &self.path.kind;
         let Some(entry) = self.entry.take() else { return Ok(None) };
         let next = match next {
-            Next::Replace(object) if object::is_deletion_complete(kind.kind, &object) => Next::Remove(object),
+            Next::Replace(object) if object::is_deletion_complete(kind.table_name(), &object) => {
+                Next::Remove(object)
+            }
             next => next,
         };
         if let Next::Remove(object) = &next {
@@ -143,11 +145,11 @@ impl Registry {
 
     pub(crate) async fn entry(&self, path: &ObjectPath) -> Result<Entry, Failure> {
         let found = self.store.get(&path.key()).await.map_err(read_failure)?;
-        found.ok_or_else(|| Failure::not_found(path.kind, path.name()))
+        found.ok_or_else(|| Failure::not_found(&path.kind, path.name()))
     }
 
     pub(crate) async fn get(&self, path: &ObjectPath) -> Result<Value, Failure> {
-        record::decode(path.kind, &self.entry(path).await?)
+        record::decode(&path.kind, &self.entry(path).await?)
     }
 
     /// An object that may not be there.
@@ -260,7 +262,7 @@ impl Registry {
 /// again if the server dies between the two.
 fn last_state(kind: &Kind, entry: &Entry, object: &Value) -> Option<Result<bytes::Bytes, Failure>> {
     let on_node = object["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty());
-    if kind.kind != "Pod" || !on_node || !object::is_being_deleted(object) {
+    if kind.table_name() != "Pod" || !on_node || !object::is_being_deleted(object) {
         return None;
     }
     let value = record::encode(kind, object);

@@ -9,7 +9,7 @@ use http::Method;
 use kinds::Kind;
 use kinds::status::Failure;
 
-use crate::metrics;
+use crate::catalog::Served;
 
 /// What a request does to objects, in the words of Kubernetes' authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Verb {
 /// An object, or all objects of a kind, in one namespace or in all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ObjectPath {
-    pub(crate) kind: &'static Kind,
+    pub(crate) kind: Kind,
     pub(crate) namespace: Option<String>,
     pub(crate) name: Option<String>,
     pub(crate) subresource: Option<String>,
@@ -52,20 +52,20 @@ pub(crate) struct ObjectPath {
 
 impl ObjectPath {
     /// Reads `/api/v1/...` or `/apis/<group>/<version>/...`; anything else is served nowhere.
-    pub(crate) fn parse(path: &str) -> Result<Self, Failure> {
+    pub(crate) fn parse(path: &str, served: &Served) -> Result<Self, Failure> {
         let segments = segments(path).ok_or_else(Failure::no_such_path)?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         match segments.as_slice() {
-            ["api", version, rest @ ..] => Self::parse_objects("", version, rest),
+            ["api", version, rest @ ..] => Self::parse_objects(served, ["", version], rest),
             ["apis", group, version, rest @ ..] if !group.is_empty() => {
-                Self::parse_objects(group, version, rest)
+                Self::parse_objects(served, [group, version], rest)
             }
             _ => None,
         }
         .ok_or_else(Failure::no_such_path)
     }
 
-    fn parse_objects(group: &str, version: &str, rest: &[&str]) -> Option<Self> {
+    fn parse_objects(served: &Served, [group, version]: [&str; 2], rest: &[&str]) -> Option<Self> {
         let (legacy_watch, rest) = match rest {
             ["watch", rest @ ..] => (true, rest),
             _ => (false, rest),
@@ -84,7 +84,7 @@ impl ObjectPath {
             [plural, name, subresource @ "proxy", ..] => (plural, Some(name), Some(subresource)),
             _ => return None,
         };
-        let kind = kinds::find(group, version, plural).or_else(|| metrics::kind(group, version, plural))?;
+        let kind = served.find(group, version, plural)?;
         let fits =
             if kind.is_namespaced() { namespace.is_some() || name.is_none() } else { namespace.is_none() };
         let owned = |text: Option<&&str>| text.map(|text| (*text).to_owned());
@@ -124,13 +124,21 @@ impl ObjectPath {
         };
         let served = match &self.subresource {
             None => self.kind.verbs,
-            Some(name) => self.kind.subresource(name).ok_or_else(Failure::no_such_path)?.verbs,
+            Some(name) => self.kind.subresource(name).ok_or_else(|| self.no_such_part())?.verbs,
         };
         let creates_nowhere = verb == Verb::Create && self.kind.is_namespaced() && self.namespace.is_none();
         if served.contains(&verb.as_str()) && !creates_nowhere {
             Ok(verb)
         } else {
             Err(Failure::method_not_allowed())
+        }
+    }
+
+    /// Whether objects of a user-defined kind have a part is a matter of each of them, as clients see it.
+    fn no_such_part(&self) -> Failure {
+        match self.kind.custom() {
+            Some(_) => Failure::not_found(&self.kind, self.name()),
+            None => Failure::no_such_path(),
         }
     }
 
@@ -146,7 +154,7 @@ impl ObjectPath {
 
     /// Where the object with this name is stored.
     pub(crate) fn key(&self) -> String {
-        key(self.kind, self.namespace.as_deref().unwrap_or_default(), self.name())
+        key(&self.kind, self.namespace.as_deref().unwrap_or_default(), self.name())
     }
 
     /// Where all objects of this path are stored.

@@ -18,7 +18,7 @@ pub(crate) fn is_review(group: &str) -> bool {
 }
 
 pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind.clone();
     let options = crate::query::WriteOptions::parse(&call.query, "CreateOptions")?;
     let body = call.take_body().await?;
     let decoded = kinds::decode::body(kind, call.media_type(), &body)?;

@@ -52,17 +52,25 @@ pub(crate) fn build(context: Arc<Context>) -> Router {
 async fn answer(State(context): State<Arc<Context>>, request: Request) -> Response<Body> {
     let header = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     let encoding = Accept::parse(header).unwrap_or_default().encoding;
-    let is_of_group = documents::is_of_group(request.uri().path());
+    let path = request.uri().path().to_owned();
     let mut known = Known::default();
     let mut response = match dispatch(&context, request, &mut known).await {
         Ok(response) => response,
-        Err(failure) if failure.is_no_such_path() && !is_of_group => documents::not_found(),
+        Err(failure) if failure.is_no_such_path() && !is_of_group(&context, &path).await => {
+            documents::not_found()
+        }
         Err(failure) => respond::failure(&failure, encoding),
     };
     if let Some(flow) = &known.flow {
         flow::mark(&mut response, flow);
     }
     response
+}
+
+/// Whether a path is below a group that is served, where refusals are objects.
+async fn is_of_group(context: &Context, path: &str) -> bool {
+    // Where it cannot be told what is served, an object is the safer answer.
+    context.served().await.map_or(true, |served| documents::is_of_group(&served, path))
 }
 
 /// What became known of a request while it was answered.
@@ -131,10 +139,11 @@ async fn admitted(
     if parts.uri.path() == backup::PATH {
         return backup::handle(context, &user).await;
     }
-    if let Some(document) = documents::find(context, &parts) {
+    let served = context.served().await?;
+    if let Some(document) = documents::find(context, &served, &parts) {
         return document;
     }
-    let call = Call::parse(Arc::clone(context), user, Request::from_parts(parts, body))?;
+    let call = Call::parse(Arc::clone(context), &served, user, Request::from_parts(parts, body))?;
     Ok(verbs::handle(call.with_seat(seat)).await)
 }
 

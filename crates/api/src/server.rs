@@ -20,7 +20,7 @@ use crate::context::{Context, Parts};
 use crate::encryption::{Encrypted, EncryptionError};
 use crate::registry::Registry;
 use crate::security::{Security, SecurityConfig, SecurityError};
-use crate::{audit, authorization, bootstrap, client, flow, router};
+use crate::{audit, authorization, bootstrap, client, definitions, flow, router};
 
 /// What the server needs to know.
 #[derive(Clone, Debug)]
@@ -118,6 +118,7 @@ impl Server {
         bootstrap::run(&context).await.map_err(objects_failed)?;
         authorization::mirror::start(&context).await.map_err(objects_failed)?;
         flow::start(&context).await.map_err(objects_failed)?;
+        definitions::start(&context);
         let router = router::build(Arc::clone(&context));
         Ok(Self { listener, address, tls, context, router })
     }

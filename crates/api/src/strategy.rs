@@ -7,11 +7,11 @@ mod pod;
 pub(crate) mod service;
 pub(crate) mod signing_request;
 
-use kinds::Kind;
 use kinds::status::Failure;
+use kinds::{Kind, custom};
 use serde_json::{Value, json};
 
-use crate::object;
+use crate::{definitions, object};
 
 /// What is new about a new object.
 #[derive(Clone, Debug)]
@@ -45,7 +45,8 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value, birth: &Birth) {
     }
     drop_empty(object);
     reset_status(kind, object);
-    match kind.kind {
+    match kind.table_name() {
+        "CustomResourceDefinition" => object["status"] = custom::status::initial(object),
         "Namespace" => prepare_namespace(object),
         "Pod" => pod::prepare_create(object),
         "Service" => service::prepare_create(object),
@@ -101,12 +102,15 @@ pub(crate) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, part: Pa
         Part::EphemeralContainers => pod::keep_all_but_ephemeral_containers(new, old),
         Part::Resize => pod::keep_all_but_resources(new, old),
     }
-    if kind.kind == "DaemonSet" {
+    if kind.table_name() == "DaemonSet" {
         let same = new["spec"]["template"] == old["spec"]["template"];
         let generation = object::template_generation(old).saturating_add(i64::from(!same));
         object::set_template_generation(new, generation);
     }
-    if counts_generations(kind) && (asks_for_more(new, old) || labels_count(kind, new, old)) {
+    if definitions::is_definition(kind) {
+        custom::status::note_stored_version(new);
+    }
+    if counts_generations(kind) && (asks_for_more(kind, new, old) || labels_count(kind, new, old)) {
         bump_generation(new);
     }
     drop_empty(new);
@@ -132,10 +136,10 @@ fn prepare_main(kind: &Kind, new: &mut Value, old: &Value) {
         copy_field(new, old, "status");
     }
     signing_request::keep_spec(kind, new, old);
-    if kind.kind == "Service" {
+    if kind.table_name() == "Service" {
         service::prepare_update(new, old);
     }
-    if kind.kind == "Namespace" {
+    if kind.table_name() == "Namespace" {
         // Its finalizers have a subresource of their own.
         let finalizers = old["spec"].get("finalizers").cloned().unwrap_or_else(|| json!([]));
         object::entry_object(new, "spec").insert("finalizers".into(), finalizers);
@@ -246,19 +250,24 @@ fn labels_count(kind: &Kind, new: &Value, old: &Value) -> bool {
 }
 
 fn counts_generations(kind: &Kind) -> bool {
-    COUNTED.contains(&kind.kind)
+    kind.custom().is_some() || COUNTED.contains(&kind.table_name())
 }
 
-/// Whether more differs than metadata and status.
-fn asks_for_more(new: &Value, old: &Value) -> bool {
+/// Whether more differs than metadata and status. Where the status is a part like any other, it counts.
+fn asks_for_more(kind: &Kind, new: &Value, old: &Value) -> bool {
+    let counts_status = kind.custom().is_some() && kind.subresource("status").is_none();
     // A PriorityClass is what it is from its first day on; only its description changes.
-    if new["kind"] == "PriorityClass" {
+    if kind.table_name() == "PriorityClass" {
         return false;
     }
     let asked = |object: &Value| -> Vec<(String, Value)> {
         let fields = object.as_object().into_iter().flatten();
         let mut asked: Vec<(String, Value)> = fields
-            .filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
+            .filter(|(name, _)| match name.as_str() {
+                "apiVersion" | "kind" | "metadata" => false,
+                "status" => counts_status,
+                _ => true,
+            })
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         asked.sort_by(|left, right| left.0.cmp(&right.0));
@@ -269,11 +278,15 @@ fn asks_for_more(new: &Value, old: &Value) -> bool {
 
 /// A status written by the creator is dropped, except that agents register Nodes with theirs.
 fn reset_status(kind: &Kind, object: &mut Value) {
-    if kind.subresource("status").is_none() || kind.kind == "Node" {
+    if kind.subresource("status").is_none() || kind.table_name() == "Node" {
+        return;
+    }
+    if kind.custom().is_some() {
+        object_fields(object).map(|fields| fields.shift_remove("status"));
         return;
     }
     let mut status = kinds::defaults::initial_status(kind);
-    match kind.kind {
+    match kind.table_name() {
         "Namespace" => status["phase"] = "Active".into(),
         "Service" => status["loadBalancer"] = json!({}),
         "ReplicaSet" => status["replicas"] = 0.into(),

@@ -26,7 +26,7 @@ use crate::{metrics, respond, reviews, subresources};
 /// Does what the request asks; the warnings come with every answer, refusals among them.
 pub(crate) async fn handle(call: Call) -> Response<Body> {
     let (warnings, encoding) = (call.warnings.clone(), call.accept.encoding);
-    warnings.add(kinds::warn::on_use(call.path.kind).map(str::to_owned));
+    warnings.add(kinds::warn::on_use(&call.path.kind).map(str::to_owned));
     let response = act(call).await.unwrap_or_else(|failure| respond::failure(&failure, encoding));
     respond::with_warnings(response, &warnings.take())
 }
@@ -62,7 +62,7 @@ pub(crate) fn checked(call: &Call, decoded: Decoded, validation: FieldValidation
     match validation {
         FieldValidation::Ignore => {}
         FieldValidation::Strict if !decoded.problems.is_empty() => {
-            return Err(kinds::decode::strict_failure(call.path.kind, &decoded.problems));
+            return Err(kinds::decode::strict_failure(&call.path.kind, &decoded.problems));
         }
         FieldValidation::Strict | FieldValidation::Warn => call.warnings.add(decoded.problems),
     }
@@ -71,7 +71,7 @@ pub(crate) fn checked(call: &Call, decoded: Decoded, validation: FieldValidation
 
 /// Fills in the defaults of an object as its client wrote it, and notes who owns what the client changed.
 pub(crate) fn complete(call: &Call, current: Option<&Value>, new: &mut Value) {
-    let kind = call.path.kind;
+    let kind = &call.path.kind;
     kinds::defaults::apply(kind, new);
     kinds::defaults::fill_zeros(kind, new);
     owned(call, |writer| kinds::managed::update(kind, writer, current, new));

@@ -1,10 +1,13 @@
-//! One stored form for objects that two groups serve: `events.k8s.io` events are stored as core events.
+//! One stored form for objects that two groups or versions serve: `events.k8s.io` events are stored as core events, custom
+//! resources in the storage version of their definition.
 
 mod autoscaler;
 
 use serde_json::{Value, json};
 
 use crate::Kind;
+use crate::custom::Version;
+use crate::kind::join_group_version;
 
 /// Field of the core form and of the `events.k8s.io` form.
 const EVENT_FIELDS: &[(&str, &str)] = &[
@@ -19,6 +22,10 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 
 /// Turns an object of `kind` into the form in which it is stored.
 pub fn to_storage(kind: &Kind, object: &mut Value) {
+    if let Some(version) = kind.custom() {
+        object["apiVersion"] = join_group_version(kind.group, &version.storage).into();
+        return;
+    }
     if is_old_autoscaler(kind) {
         autoscaler::to_v2(object);
     }
@@ -29,12 +36,23 @@ pub fn to_storage(kind: &Kind, object: &mut Value) {
 
 /// Turns a stored object into the form that `kind` serves.
 pub fn from_storage(kind: &Kind, object: &mut Value) {
+    if let Some(version) = kind.custom() {
+        return custom_from_storage(kind, version, object);
+    }
     if is_old_autoscaler(kind) {
         autoscaler::to_v1(object);
     }
     if is_converted(kind) {
         rename(object, "events.k8s.io/v1", |(stored, served)| (stored, served));
     }
+}
+
+/// What is stored may be of another version, and of a time when the schema was another: what the schema does not know
+/// any more goes, and what it has learnt is filled in.
+fn custom_from_storage(kind: &Kind, version: &Version, object: &mut Value) {
+    object["apiVersion"] = kind.api_version().into();
+    version.prune(object);
+    version.fill(object);
 }
 
 fn is_old_autoscaler(kind: &Kind) -> bool {

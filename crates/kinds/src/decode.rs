@@ -1,6 +1,7 @@
 //! Request bodies: JSON, YAML or Kubernetes protobuf to an object that has only known fields of the right types.
 
 mod conform;
+mod custom;
 pub(crate) mod protobuf;
 pub(crate) mod quantity;
 mod text;
@@ -8,6 +9,7 @@ mod yaml;
 
 use serde_json::{Map, Value};
 
+use crate::kind::Entry;
 use crate::status::Failure;
 use crate::{Kind, kind, schema};
 
@@ -60,6 +62,9 @@ pub fn duplicates(content_type: &str, bytes: &[u8]) -> Result<Vec<String>, Failu
 
 /// Drops unknown fields and refuses wrong types in an object that was put together here, after a patch for example.
 pub fn object(kind: &Kind, mut object: Value) -> Result<Decoded, Failure> {
+    if let Some(version) = kind.custom() {
+        return custom::object(kind, version, object);
+    }
     check_type(kind, &object)?;
     let problems =
         conform::conform(schema::of(kind), &mut object).map_err(|mismatch| cannot_be(kind, &mismatch))?;
@@ -77,7 +82,7 @@ pub fn strict_failure(kind: &Kind, problems: &[String]) -> Failure {
 }
 
 fn cannot_be(kind: &Kind, why: &impl std::fmt::Display) -> Failure {
-    let Kind { kind, version, .. } = kind;
+    let Entry { kind, version, .. } = **kind;
     Failure::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
 }
 

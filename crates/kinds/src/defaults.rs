@@ -21,6 +21,9 @@ use crate::Kind;
 /// Fills in the defaults of `kind`. Of new objects the caller has set `metadata.uid` before: a Job's selector is
 /// made from it.
 pub fn apply(kind: &Kind, object: &mut Value) {
+    if let Some(version) = kind.custom() {
+        return version.fill(object);
+    }
     let Some(fields) = object.as_object_mut() else { return };
     prune::apply(kind, fields);
     rules::apply(kind, fields);
@@ -45,6 +48,7 @@ pub fn apply(kind: &Kind, object: &mut Value) {
         ("networking.k8s.io", "NetworkPolicy") => kinds::network_policy(fields),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => kinds::role_binding(fields),
         ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate") => kinds::resource_claim(fields),
+        ("apiextensions.k8s.io", _) => kinds::definition(fields),
         ("crest.dev", "DagJob") => dag_job(fields),
         _ => {}
     }

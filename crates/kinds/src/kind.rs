@@ -7,7 +7,10 @@ mod extensions;
 mod metrics;
 mod workloads;
 
-use std::sync::LazyLock;
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock};
+
+use crate::custom::Version;
 
 /// Whether the objects of a kind live in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,9 +30,16 @@ pub struct Subresource {
     pub verbs: &'static [&'static str],
 }
 
-/// What is fixed about a kind of object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A kind of object: what is fixed about it, and for a kind that a user defined, what the definition says at present.
+#[derive(Clone, Debug)]
 pub struct Kind {
+    entry: Entry,
+    custom: Option<Arc<Version>>,
+}
+
+/// What is fixed about a kind of object: its entry in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Entry {
     /// Empty for the core group.
     pub group: &'static str,
     pub version: &'static str,
@@ -44,10 +54,57 @@ pub struct Kind {
     /// The name of its schema in OpenAPI documents, for example `io.k8s.api.core.v1.Pod`.
     pub schema: &'static str,
     /// The group under which its objects are stored: two groups may serve the same objects (events).
-    storage_group: &'static str,
+    pub(crate) storage_group: &'static str,
+    /// The kind of its lists where that is not the usual one; empty for `<kind>List`.
+    pub(crate) list_kind: &'static str,
 }
 
+impl Deref for Kind {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        &self.entry
+    }
+}
+
+/// Two kinds are the same if they have the same names and the same definition.
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        let same_definition = match (&self.custom, &other.custom) {
+            (Some(one), Some(another)) => Arc::ptr_eq(one, another),
+            (None, None) => true,
+            _ => false,
+        };
+        self.entry == other.entry && same_definition
+    }
+}
+
+impl Eq for Kind {}
+
 impl Kind {
+    /// A kind that a user defined.
+    pub(crate) fn custom_of(entry: Entry, version: Arc<Version>) -> Self {
+        Self { entry, custom: Some(version) }
+    }
+
+    /// What its definition says, if a user defined it.
+    pub fn custom(&self) -> Option<&Version> {
+        self.custom.as_deref()
+    }
+
+    /// Whether the kind is one of Kubernetes' own: only those have a protobuf form and strategic merge patches.
+    pub fn is_builtin(&self) -> bool {
+        self.custom.is_none() && self.group != model::names::GROUP
+    }
+
+    /// The name of a kind of the table, and nothing of a kind that a user defined: what is special about a `Service` is
+    /// not about a user's kind of this name.
+    pub fn table_name(&self) -> &'static str {
+        if self.custom.is_some() { "" } else { self.kind }
+    }
+}
+
+impl Entry {
     /// `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
         join_group_version(self.group, self.version)
@@ -77,7 +134,7 @@ impl Kind {
 
     /// `PodList`.
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
+        if self.list_kind.is_empty() { format!("{}List", self.kind) } else { self.list_kind.to_owned() }
     }
 
     /// Whether its objects are kept. Reviews, bindings and the like are only asked for and answered.
@@ -92,11 +149,6 @@ impl Kind {
     /// One of its subresources by name, `status` for example.
     pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
         self.subresources.iter().find(|subresource| subresource.name == name)
-    }
-
-    /// Whether the kind is one of Kubernetes' own: only those have a protobuf form and strategic merge patches.
-    pub fn is_builtin(&self) -> bool {
-        self.group != model::names::GROUP
     }
 
     /// What of an object's metadata a write to its status may change as well. What controllers of the first kinds have
@@ -143,19 +195,23 @@ impl Kind {
     }
 
     /// Whether `self` and `other` serve the same stored objects under two groups.
-    pub fn shares_storage_with(&self, other: &Kind) -> bool {
+    pub fn shares_storage_with(&self, other: &Self) -> bool {
         self.storage_group == other.storage_group && self.plural == other.plural
     }
 }
 
-/// All kinds, in the order in which discovery lists their groups.
+/// All kinds of the table, in the order in which discovery lists their groups.
 pub fn all() -> &'static [Kind] {
     &KINDS
 }
 
 /// The kinds that are measured and not stored. They are no part of the table: not every server has agents to ask.
 pub fn measured() -> &'static [Kind] {
-    metrics::METRICS_KINDS
+    static MEASURED: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+        let kind = |entry: &Entry| Kind { entry: *entry, custom: None };
+        metrics::METRICS_KINDS.iter().map(kind).collect()
+    });
+    &MEASURED
 }
 
 /// The kind behind a path.
@@ -185,8 +241,8 @@ const CONNECT: &[&str] = &["create", "get"];
 const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 
 /// What the kinds of one group version have in common, so that an entry says only what is its own.
-const fn group(group: &'static str, version: &'static str) -> Kind {
-    Kind {
+const fn group(group: &'static str, version: &'static str) -> Entry {
+    Entry {
         group,
         version,
         kind: "",
@@ -199,6 +255,7 @@ const fn group(group: &'static str, version: &'static str) -> Kind {
         verbs: ALL_VERBS,
         schema: "",
         storage_group: group,
+        list_kind: "",
     }
 }
 
@@ -210,7 +267,7 @@ const fn part(name: &'static str, group: &'static str, kind: &'static str) -> Su
 const SCALE: Subresource = part("scale", "autoscaling", "Scale");
 
 /// How entries are written.
-impl Kind {
+impl Entry {
     /// A kind whose objects live in namespaces; the names are kind, singular, plural and schema.
     const fn namespaced(self, [kind, singular, plural, schema]: [&'static str; 4]) -> Self {
         Self { kind, singular, plural, schema, ..self }
@@ -238,10 +295,11 @@ impl Kind {
     }
 }
 
-static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| GROUPS.concat());
+static KINDS: LazyLock<Vec<Kind>> =
+    LazyLock::new(|| GROUPS.concat().into_iter().map(|entry| Kind { entry, custom: None }).collect());
 
 /// The group versions in discovery's order: the preferred version of a group stands first.
-const GROUPS: &[&[Kind]] = &[
+const GROUPS: &[&[Entry]] = &[
     core::CORE_KINDS,
     extensions::APIREGISTRATION_KINDS,
     workloads::APPS_KINDS,
@@ -268,18 +326,28 @@ const GROUPS: &[&[Kind]] = &[
 ];
 
 /// What `serviceaccounts/token` takes and answers.
-pub const TOKEN_REQUEST: Kind = group("authentication.k8s.io", "v1").namespaced([
-    "TokenRequest",
-    "tokenrequest",
-    "tokenrequests",
-    "io.k8s.api.authentication.v1.TokenRequest",
-]);
+pub static TOKEN_REQUEST: Kind = Kind {
+    entry: group("authentication.k8s.io", "v1").namespaced([
+        "TokenRequest",
+        "tokenrequest",
+        "tokenrequests",
+        "io.k8s.api.authentication.v1.TokenRequest",
+    ]),
+    custom: None,
+};
 
 /// What `scale` takes and answers.
-pub const SCALE_KIND: Kind =
-    group("autoscaling", "v1").namespaced(["Scale", "scale", "scales", "io.k8s.api.autoscaling.v1.Scale"]);
+pub static SCALE_KIND: Kind = Kind {
+    entry: group("autoscaling", "v1").namespaced([
+        "Scale",
+        "scale",
+        "scales",
+        "io.k8s.api.autoscaling.v1.Scale",
+    ]),
+    custom: None,
+};
 
-const OWN_KINDS: &[Kind] = &[group(model::names::GROUP, "v1alpha1")
+const OWN_KINDS: &[Entry] = &[group(model::names::GROUP, "v1alpha1")
     .namespaced(["DagJob", "dagjob", "dagjobs", "dev.crest.v1alpha1.DagJob"])
     .short(&["dj"])
     .within(&["all"])

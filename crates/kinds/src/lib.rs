@@ -11,6 +11,7 @@
 pub mod admission;
 pub mod cel;
 pub mod convert;
+pub mod custom;
 pub mod decode;
 pub mod defaults;
 pub mod discovery;

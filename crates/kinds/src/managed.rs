@@ -197,7 +197,7 @@ fn reset(kind: &Kind, subresource: &str, fields: &mut FieldSet) {
             if kind.subresource("status").is_some() {
                 fields.take(&["f:status"]);
             }
-            match kind.kind {
+            match kind.table_name() {
                 // What was asked to be signed never changes, and the finalizers have a subresource of their own.
                 "CertificateSigningRequest" if kind.is_builtin() => drop(fields.take(&["f:spec"])),
                 "Namespace" => drop(fields.take(&["f:spec", "f:finalizers"])),

@@ -1,6 +1,6 @@
 //! Tables: the rows and cells that `kubectl get` prints.
 
-mod age;
+pub(crate) mod age;
 mod batch;
 mod cell;
 mod columns;
@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::Kind;
+use crate::custom::Version;
 use crate::defaults::TEMPLATE_GENERATION;
 
 /// What a row carries beside its cells.
@@ -82,6 +83,9 @@ pub fn partial_metadata(object: &Value) -> Value {
 
 /// One cell for each of the kind's columns.
 fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
+    if let Some(version) = kind.custom() {
+        return custom(version, object, now);
+    }
     match (kind.group, kind.kind) {
         ("", "Pod") => pod::cells(object, now),
         ("", "Node") => core::node(object, now),
@@ -100,6 +104,15 @@ fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         ("scheduling.k8s.io", "PriorityClass") => core::priority_class(object, now),
         _ => others(kind, object, now),
     }
+}
+
+fn custom(version: &Version, object: &Value, now: Timestamp) -> Vec<Value> {
+    let own = version.columns.iter().map(|column| column.cell(object, now));
+    let mut cells: Vec<Value> = std::iter::once(cell::name(object)).chain(own).collect();
+    if version.columns.is_empty() {
+        cells.push(cell::created(object, now));
+    }
+    cells
 }
 
 fn others(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {

@@ -3,6 +3,7 @@
 mod access;
 mod config;
 mod container;
+pub(crate) mod definition;
 mod ephemeral;
 mod extension;
 mod metadata;
@@ -33,6 +34,10 @@ use crate::status::FieldError;
 pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     let mut faults = Vec::new();
     metadata::check(kind, object, &mut faults);
+    if let Some(version) = kind.custom() {
+        faults.extend(version.check(object, None));
+        return faults;
+    }
     if kind.kind == "Pod" && !list(&object["spec"], "ephemeralContainers").is_empty() {
         faults.push(FieldError::forbidden("spec.ephemeralContainers", "cannot be set on create"));
     }
@@ -48,6 +53,10 @@ pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut faults = Vec::new();
     metadata::check(kind, new, &mut faults);
     metadata::check_update(new, old, &mut faults);
+    if let Some(version) = kind.custom() {
+        faults.extend(version.check(new, Some(old)));
+        return faults;
+    }
     // A job that was stored before a check existed must still be able to say in its status that it cannot run.
     if kind.kind != "DagJob" || new["spec"] != old["spec"] {
         content(kind, new, &mut faults);
@@ -119,6 +128,7 @@ fn content(kind: &Kind, object: &Value, faults: &mut Faults) {
         ("admissionregistration.k8s.io" | "apiregistration.k8s.io" | "flowcontrol.apiserver.k8s.io", _) => {
             extending(kind, object, faults);
         }
+        ("apiextensions.k8s.io", _) => definition::definition(object, faults),
         ("apps", "Deployment") => workload::deployment(&object["spec"], faults),
         ("apps", "ReplicaSet") => workload::replica_set(&object["spec"], faults),
         ("batch", "Job") => workload::job(object, faults),

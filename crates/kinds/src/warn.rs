@@ -7,7 +7,7 @@ mod pod;
 use serde_json::Value;
 
 use crate::Kind;
-use crate::validate::names;
+use crate::validate::{definition, names};
 
 /// Labels of nodes that have newer names.
 const RENAMED_LABELS: &[(&str, &str, &str)] = &[
@@ -19,7 +19,10 @@ const RENAMED_LABELS: &[(&str, &str, &str)] = &[
 ];
 
 /// What any request about objects of `kind` is told.
-pub fn on_use(kind: &Kind) -> Option<&'static str> {
+pub fn on_use(kind: &Kind) -> Option<&str> {
+    if let Some(version) = kind.custom() {
+        return version.deprecation.as_deref();
+    }
     match (kind.group, kind.kind) {
         ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
         ("", "Endpoints") => {
@@ -62,6 +65,7 @@ pub fn on_write(kind: &Kind, object: &Value) -> Vec<String> {
             "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets",
             &mut warnings,
         ),
+        ("apiextensions.k8s.io", _) => formats(spec, &mut warnings),
         ("networking.k8s.io", "Ingress") => ingress(object, &mut warnings),
         ("node.k8s.io", "RuntimeClass") => {
             let path = "scheduling.nodeSelector";
@@ -73,6 +77,18 @@ pub fn on_write(kind: &Kind, object: &Value) -> Vec<String> {
         _ => {}
     }
     warnings
+}
+
+/// A format that nobody knows is no fault, but demands nothing.
+fn formats(spec: &Value, warnings: &mut Vec<String>) {
+    for (index, version) in spec["versions"].as_array().into_iter().flatten().enumerate() {
+        let mut unknown = Vec::new();
+        definition::unknown_formats(&version["schema"]["openAPIV3Schema"], &mut unknown);
+        if !unknown.is_empty() {
+            let place = format!("spec.versions[{index}].schema.openAPIV3Schema");
+            warnings.push(format!("{place}: unrecognized formats: {}", unknown.join(", ")));
+        }
+    }
 }
 
 fn annotation(object: &Value, key: &str, why: &str, warnings: &mut Vec<String>) {

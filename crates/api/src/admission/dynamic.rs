@@ -141,7 +141,8 @@ fn shown(review: &Review<'_>, object: &Value, seen_as: &Kind) -> Value {
         return Value::Null;
     }
     if review.subresource == Some("scale") {
-        return subresources::scale::scale_of(object);
+        // What says no number of replicas has no scale to show.
+        return subresources::scale::scale_of(review.kind, object).unwrap_or_default();
     }
     let mut object = object.clone();
     if is_other(seen_as, review.kind) && review.subresource.is_none_or(|name| name == "status") {

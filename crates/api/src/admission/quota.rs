@@ -142,9 +142,9 @@ async fn charge(review: &Review<'_>, quota: &Value, more: &Amounts, is_trial: bo
     }
 }
 
-fn path(kind: &'static Kind, quota: &Value) -> ObjectPath {
+fn path(kind: &Kind, quota: &Value) -> ObjectPath {
     ObjectPath {
-        kind,
+        kind: kind.clone(),
         namespace: Some(object::namespace(quota).to_owned()),
         name: Some(object::name(quota).to_owned()),
         subresource: None,

@@ -165,7 +165,7 @@ async fn create(context: &Context, kind: &'static Kind, wanted: &Value) -> Resul
 
 fn path(kind: &'static Kind, object: &Value) -> ObjectPath {
     let name = Some(object::name(object).to_owned());
-    ObjectPath { kind, namespace: None, name, subresource: None, legacy_watch: false }
+    ObjectPath { kind: kind.clone(), namespace: None, name, subresource: None, legacy_watch: false }
 }
 
 /// Somebody deleted the object meanwhile: that is told, and seen to next time.

@@ -31,7 +31,7 @@ pub(super) fn create(call: &Call, new: &Value) -> Result<(), Failure> {
         Some(_) => format!("use of {CLIENT_SIGNER} signer with {MASTERS} group is not allowed"),
         None => "spec.request is no request for a certificate that could be read".to_owned(),
     };
-    Err(Failure::forbidden(call.path.kind, object::name(new), &why))
+    Err(Failure::forbidden(&call.path.kind, object::name(new), &why))
 }
 
 pub(super) fn update(call: &Call, new: &Value, current: &Value, part: Part) -> Result<(), Failure> {
@@ -50,7 +50,7 @@ pub(super) fn update(call: &Call, new: &Value, current: &Value, part: Part) -> R
         return Ok(());
     }
     let why = format!("user not permitted to {what} signerName \"{signer}\"");
-    Err(Failure::forbidden(call.path.kind, object::name(current), &why))
+    Err(Failure::forbidden(&call.path.kind, object::name(current), &why))
 }
 
 fn may(call: &Call, verb: &str, signer: &str) -> bool {

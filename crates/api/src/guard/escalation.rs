@@ -13,7 +13,7 @@ use crate::object;
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 pub(super) fn write(call: &Call, new: &Value, current: Option<&Value>) -> Result<(), Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind;
     if kind.group != RBAC || call.user.is_in(MASTERS) {
         return Ok(());
     }
@@ -64,7 +64,7 @@ fn must_own(call: &Call, new: &Value, wanted: &[PolicyRule]) -> Result<(), Failu
         "user \"{}\" (groups={:?}) is attempting to grant RBAC permissions not currently held: {rule}",
         user.name, user.groups
     );
-    Err(Failure::forbidden(call.path.kind, object::name(new), &why))
+    Err(Failure::forbidden(&call.path.kind, object::name(new), &why))
 }
 
 fn may(call: &Call, verb: &str, resource: &str, namespace: &str, name: &str) -> bool {

@@ -121,7 +121,7 @@ pub(super) fn delete(call: &Call, current: &Value) -> Result<(), Failure> {
 
 pub(super) fn token(call: &Call, pod: Option<&Value>) -> Result<(), Failure> {
     let Some(node) = call.user.node_name() else { return Ok(()) };
-    let refuse = |why: &str| Err(Failure::forbidden(call.path.kind, call.path.name(), why));
+    let refuse = |why: &str| Err(Failure::forbidden(&call.path.kind, call.path.name(), why));
     match pod {
         None => refuse("node requested token not bound to a pod"),
         Some(pod) if pod["spec"]["nodeName"] != node => {
@@ -136,7 +136,7 @@ fn must_be_own(call: &Call, node: &str, name: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let why = format!("node \"{node}\" is not allowed to modify node \"{name}\"");
-    Err(Failure::forbidden(call.path.kind, name, &why))
+    Err(Failure::forbidden(&call.path.kind, name, &why))
 }
 
 fn must_not_touch(call: &Call, object: &Value, labels: &BTreeSet<&str>) -> Result<(), Failure> {
@@ -148,7 +148,7 @@ fn must_not_touch(call: &Call, object: &Value, labels: &BTreeSet<&str>) -> Resul
 }
 
 fn refuse(call: &Call, object: &Value, why: &str) -> Result<(), Failure> {
-    Err(Failure::forbidden(call.path.kind, object::name(object), why))
+    Err(Failure::forbidden(&call.path.kind, object::name(object), why))
 }
 
 fn labels(object: &Value) -> impl Iterator<Item = &str> {

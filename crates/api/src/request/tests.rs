@@ -3,9 +3,10 @@ use http::Method;
 use proptest::prelude::*;
 
 use super::ObjectPath;
+use crate::catalog::Served;
 
 fn describe(method: &Method, path: &str) -> String {
-    match ObjectPath::parse(path) {
+    match ObjectPath::parse(path, &Served::default()) {
         Err(failure) => failure.code().to_string(),
         Ok(target) => match target.verb(method, false) {
             Err(failure) => failure.code().to_string(),

@@ -25,7 +25,7 @@ pub(crate) async fn handle_unaddressed(mut call: Call) -> Result<Response<Body>,
     if name.is_empty() {
         return Err(Failure::bad_request("metadata.name: a binding names its Pod"));
     }
-    call.path.kind = kinds::find("", "v1", "pods").ok_or_else(Failure::no_such_path)?;
+    call.path.kind = kinds::find("", "v1", "pods").cloned().ok_or_else(Failure::no_such_path)?;
     call.path.name = Some(name);
     call.path.subresource = Some("binding".to_owned());
     bind(call, binding).await
@@ -73,7 +73,7 @@ fn bound(call: &Call, pod: &Value, binding: &Value, node: &str, now: &str) -> Re
     let refuse = |why: String| {
         let message =
             format!("Operation cannot be fulfilled on pods/binding \"{}\": {why}", call.path.name());
-        Err(Failure::conflict(call.path.kind, call.path.name(), "")
+        Err(Failure::conflict(&call.path.kind, call.path.name(), "")
             .with_message(message)
             .about_resource("pods/binding"))
     };
@@ -82,7 +82,7 @@ fn bound(call: &Call, pod: &Value, binding: &Value, node: &str, now: &str) -> Re
     let current = object::metadata(pod, "uid");
     if !uid.is_empty() && uid != current {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current}");
-        return Err(Failure::conflict(call.path.kind, name, &why));
+        return Err(Failure::conflict(&call.path.kind, name, &why));
     }
     if object::is_being_deleted(pod) {
         return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));

@@ -64,7 +64,7 @@ async fn ask_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), Failu
     }
     let name = Some(object::name(budget).to_owned());
     let namespace = call.path.namespace.clone();
-    let path = ObjectPath { kind, namespace, name, subresource: None, legacy_watch: false };
+    let path = ObjectPath { kind: kind.clone(), namespace, name, subresource: None, legacy_watch: false };
     let now = object::time(call.context.now());
     let spend = |budget: &Value| {
         let mut next = decide::spend(kind, budget, object::name(pod), &now)?;
@@ -84,7 +84,7 @@ async fn budgets(call: &Call, kind: &Kind, pod: &Value) -> Result<Vec<Value>, Fa
         let budget = record::decode(kind, entry)?;
         // A budget whose selector cannot be read protects nothing; validation keeps such out.
         let Ok(Some(selector)) = Labels::from_spec(&budget["spec"]["selector"]) else { continue };
-        if selector.matches(call.path.kind, pod) {
+        if selector.matches(&call.path.kind, pod) {
             found.push(budget);
         }
     }
@@ -93,7 +93,7 @@ async fn budgets(call: &Call, kind: &Kind, pod: &Value) -> Result<Vec<Value>, Fa
 
 /// Marks the Pod as disrupted and deletes it, as one change.
 async fn evict(call: &Call, options: &DeleteOptions) -> Result<(), Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind;
     let now = call.context.now();
     let decide = |current: &Value| {
         let marked = decide::disrupted(current, &object::time(now));

@@ -13,21 +13,21 @@ use crate::{object, respond, verbs};
 pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let body = call.take_body().await?;
-    let wanted = kinds::decode::body(call.path.kind, call.media_type(), &body)?.object;
+    let wanted = kinds::decode::body(&call.path.kind, call.media_type(), &body)?.object;
     let revision = object::metadata(&wanted, "resourceVersion").to_owned();
     let changed = call
         .context
         .registry
         .modify(&call.path, options.dry_run, |current| {
             if !revision.is_empty() && revision != object::metadata(current, "resourceVersion") {
-                return Err(Failure::stale(call.path.kind, call.path.name()));
+                return Err(Failure::stale(&call.path.kind, call.path.name()));
             }
             let mut next = finalized(current, &wanted);
             verbs::complete(&call, Some(current), &mut next);
             Ok(Next::Replace(next))
         })
         .await?;
-    respond::object(StatusCode::OK, call.accept, call.path.kind, changed.into_value())
+    respond::object(StatusCode::OK, call.accept, &call.path.kind, changed.into_value())
 }
 
 /// The namespace with the finalizers that `wanted` leaves, in its spec and in its metadata.

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use http::{Response, StatusCode};
+use kinds::Kind;
 use kinds::patch::PatchType;
 use kinds::status::{Failure, FieldError};
 use serde_json::{Value, json};
@@ -27,11 +28,13 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
             // A Scale has no lists, so that a strategic merge patch is a merge patch.
             let patch_type = if patch_type == PatchType::Json { PatchType::Json } else { PatchType::Merge };
             let patch = call.take_body().await?;
-            let kind = call.path.kind;
-            set(&call, |workload| kinds::patch::apply(kind, patch_type, &scale_of(workload), &patch)).await?
+            let kind = &call.path.kind.clone();
+            set(&call, |workload| kinds::patch::apply(kind, patch_type, &scale_of(kind, workload)?, &patch))
+                .await?
         }
     };
-    respond::object(StatusCode::OK, call.accept, &kinds::kind::SCALE_KIND, scale_of(&workload))
+    let scale = scale_of(&call.path.kind, &workload)?;
+    respond::object(StatusCode::OK, call.accept, &kinds::kind::SCALE_KIND, scale)
 }
 
 /// Changes the workload to what `next` makes of its Scale.
@@ -46,9 +49,12 @@ async fn set(call: &Call, mut next: impl FnMut(&Value) -> Result<Value, Failure>
         // What the Scale assumes of the object is checked as for any update.
         object::set_metadata(&mut new, "resourceVersion", revision);
         object::set_metadata(&mut new, "uid", uid);
-        object::entry_object(&mut new, "spec").insert("replicas".into(), replicas.into());
-        kinds::defaults::apply(call.path.kind, &mut new);
-        verbs::owned(call, |writer| kinds::managed::scale(call.path.kind, writer, workload, &mut new));
+        match call.path.kind.custom().and_then(|version| version.scale.as_ref()) {
+            Some(paths) => paths.set(&mut new, replicas),
+            None => drop(object::entry_object(&mut new, "spec").insert("replicas".into(), replicas.into())),
+        }
+        kinds::defaults::apply(&call.path.kind, &mut new);
+        verbs::owned(call, |writer| kinds::managed::scale(&call.path.kind, writer, workload, &mut new));
         Ok(new)
     })
     .await
@@ -78,24 +84,36 @@ fn check_kind(scale: &Value) -> Result<(), Failure> {
     }
 }
 
-pub(crate) fn scale_of(workload: &Value) -> Value {
+pub(crate) fn scale_of(kind: &Kind, workload: &Value) -> Result<Value, Failure> {
+    let (wanted, found, selector) = match kind.custom().and_then(|version| version.scale.as_ref()) {
+        Some(paths) => {
+            let wanted = paths.wanted(workload).ok_or_else(|| {
+                Failure::internal(format!("the {} says no number of replicas in its spec", kind.kind))
+            })?;
+            (wanted, paths.found(workload), paths.selector(workload).to_owned())
+        }
+        None => (
+            workload["spec"]["replicas"].as_i64().unwrap_or(0),
+            workload["status"]["replicas"].as_i64().unwrap_or(0),
+            selector_text(&workload["spec"]["selector"]),
+        ),
+    };
     let metadata = &workload["metadata"];
     let mut scale = json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {},
-        "spec": {}, "status": {"replicas": workload["status"]["replicas"].as_i64().unwrap_or(0)}});
+        "spec": {}, "status": {"replicas": found}});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = metadata.get(field) {
             scale["metadata"][field] = value.clone();
         }
     }
     // Zero is left out, as the Go type of the field does.
-    if let Some(replicas) = workload["spec"]["replicas"].as_i64().filter(|replicas| *replicas != 0) {
-        scale["spec"]["replicas"] = replicas.into();
+    if wanted != 0 {
+        scale["spec"]["replicas"] = wanted.into();
     }
-    let selector = selector_text(&workload["spec"]["selector"]);
     if !selector.is_empty() {
         scale["status"]["selector"] = selector.into();
     }
-    scale
+    Ok(scale)
 }
 
 /// A selector as text, as clients send it in queries. Old kinds select by plain labels.

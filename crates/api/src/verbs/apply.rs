@@ -14,7 +14,7 @@ use crate::strategy::Part;
 use crate::{object, respond, verbs};
 
 pub(crate) async fn handle(mut call: Call, part: Part) -> Result<Response<Body>, Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind.clone();
     if call.query.get("fieldManager").unwrap_or_default().is_empty() {
         let error = FieldError::required("fieldManager", "is required for apply patch");
         return Err(Failure::invalid_object("meta.k8s.io", "PatchOptions", "", &[error]));
@@ -42,7 +42,7 @@ fn understood(call: &Call, body: &[u8], options: WriteOptions) -> Result<Applied
     let refused = |failure: Failure| Failure::bad_request(format!("error decoding YAML: {failure}"));
     let decoded = kinds::decode::untyped("application/yaml", body).map_err(refused)?;
     let object = if decoded.object.is_null() { Value::Object(Map::new()) } else { decoded.object };
-    let applied = Applied::check(call.path.kind, object)?;
+    let applied = Applied::check(&call.path.kind, object)?;
     match options.field_validation {
         FieldValidation::Ignore => Ok(applied),
         FieldValidation::Strict if !decoded.problems.is_empty() => {
@@ -58,7 +58,7 @@ fn understood(call: &Call, body: &[u8], options: WriteOptions) -> Result<Applied
 
 /// What `applied` makes of `current`, complete.
 fn merge(call: &Call, current: &Value, applied: &Applied) -> Result<Value, Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind;
     let force = call.query.flag("force");
     let mut merged =
         verbs::owned(call, |writer| kinds::managed::apply(kind, writer, current, applied, force))?;

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use http::{Response, StatusCode};
+use kinds::custom;
 use kinds::decode::Decoded;
 use kinds::status::Failure;
 use serde_json::Value;
@@ -10,14 +11,14 @@ use crate::admission::Review;
 use crate::call::Call;
 use crate::query::WriteOptions;
 use crate::request::Verb;
-use crate::{access, admission, guard, object, respond, strategy, verbs};
+use crate::{access, admission, definitions, guard, object, respond, strategy, verbs};
 
 pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let body = call.take_body().await?;
-    let decoded = kinds::decode::body(call.path.kind, call.media_type(), &body)?;
+    let decoded = kinds::decode::body(&call.path.kind, call.media_type(), &body)?;
     let stored = create(&call, decoded, options).await?;
-    respond::object(StatusCode::CREATED, call.accept, call.path.kind, stored)
+    respond::object(StatusCode::CREATED, call.accept, &call.path.kind, stored)
 }
 
 /// Stores a new object; answers it as stored.
@@ -30,7 +31,11 @@ async fn create(call: &Call, decoded: Decoded, options: WriteOptions) -> Result<
 
 /// Stores a new object that has its defaults and its managers; answers it as stored.
 pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Result<Value, Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind;
+    if kind.custom().is_some_and(|version| custom::status::is_terminating(&version.definition)) {
+        let message = "create not allowed while custom resource definition is terminating";
+        return Err(Failure::method_not_allowed().with_message(message));
+    }
     if call.verb != Verb::Create {
         access::may_also(call, "create")?;
     }
@@ -49,13 +54,14 @@ pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Res
         return Ok(review.object);
     }
     let object = call.context.registry.create(kind, &review.object).await?;
+    definitions::written(&call.context, kind, &object).await?;
     call.warnings.add(review.keep());
     Ok(object)
 }
 
 /// An object goes where the path says; one that says otherwise is refused.
 pub(crate) fn place(call: &Call, object: &mut Value) -> Result<(), Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind;
     let (said, meant) = (object::namespace(object), call.namespace());
     if !kind.is_namespaced() {
         object::remove_metadata(object, "namespace");

@@ -20,7 +20,7 @@ const ORPHAN_WARNING: &str = "child pods are preserved by default when jobs are 
      propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 
 pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind.clone();
     let options = options(&mut call).await?;
     let changed = delete(&call, &call.path, &options).await?;
     let value = match changed {
@@ -47,20 +47,20 @@ pub(crate) async fn delete(
     admission::validate(&mut review).await?;
     let decide = |current: &Value| {
         guard::delete(call, current)?;
-        deletion::decide(path.kind, current, options, context.now())
+        deletion::decide(&path.kind, current, options, context.now())
     };
     let changed = context.registry.modify(path, options.dry_run, decide).await?;
     if let Changed::Gone(object) = &changed
         && !options.dry_run
     {
-        admission::deleted(context, path.kind, object);
+        admission::deleted(context, &path.kind, object);
     }
     Ok(changed)
 }
 
 /// Deletes each selected object; answers those objects as they were found.
 pub(crate) async fn handle_collection(mut call: Call) -> Result<Response<Body>, Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind.clone();
     let options = options(&mut call).await?;
     let selection = Selection::parse(kind, &call.query)?;
     let selected = verbs::list::select(&call, &selection).await?;
@@ -73,7 +73,7 @@ pub(crate) async fn handle_collection(mut call: Call) -> Result<Response<Body>, 
         match delete(&call, &path, &options).await {
             // Somebody else deleted it first: it is gone, as was asked.
             Err(failure) if failure.code() != 404 => return Err(failure),
-            _ => items.push(record::listed(object, Place::InList)),
+            _ => items.push(record::listed(kind, object, Place::InList)),
         }
     }
     let list = json!({"kind": kind.list_kind(), "apiVersion": kind.api_version(),
@@ -93,7 +93,7 @@ async fn options(call: &mut Call) -> Result<DeleteOptions, Failure> {
 fn is_answered_whole(kind: &Kind) -> bool {
     match kind.group {
         "" => matches!(
-            kind.kind,
+            kind.table_name(),
             "Namespace"
                 | "PersistentVolume"
                 | "PersistentVolumeClaim"
@@ -103,8 +103,9 @@ fn is_answered_whole(kind: &Kind) -> bool {
                 | "Service"
                 | "ServiceAccount"
         ),
+        _ if kind.custom().is_some() => false,
         "apiextensions.k8s.io" | "resource.k8s.io" => true,
-        "storage.k8s.io" => kind.kind != "CSIStorageCapacity",
+        "storage.k8s.io" => kind.table_name() != "CSIStorageCapacity",
         _ => false,
     }
 }

@@ -11,7 +11,7 @@ use crate::registry::too_large_revision;
 use crate::respond;
 
 pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind;
     must_be_reached(call).await?;
     let entry = call.context.registry.entry(&call.path).await?;
     if call.accept == Accept::default() {

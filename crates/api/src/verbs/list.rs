@@ -46,7 +46,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
     if call.query.number("timeoutSeconds")?.is_some_and(|seconds| seconds < 0) {
         return Err(Failure::bad_request("timeoutSeconds must not be negative"));
     }
-    let selection = Selection::parse(call.path.kind, &call.query)?;
+    let selection = Selection::parse(&call.path.kind, &call.query)?;
     let selected = select(call, &selection).await?;
     call.context.gate.sizes.note(call.path.place(), selected.seen);
     render(call, &selected)
@@ -94,7 +94,7 @@ async fn whole_page(call: &Call, range: Range) -> Result<Selected, Failure> {
 }
 
 async fn filtered(call: &Call, mut range: Range, selection: &Selection) -> Result<Selected, Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind;
     let limit = range.limit;
     let mut selected = Selected {
         entries: Vec::new(),
@@ -144,13 +144,13 @@ fn parse_token(text: &str, prefix: &str) -> Result<Token, Failure> {
 
 fn render(call: &Call, selected: &Selected) -> Result<Response<Body>, Failure> {
     let accept = call.accept;
-    let kind = call.path.kind;
-    let metadata = metadata(selected);
+    let kind = &call.path.kind;
+    let metadata = metadata(selected, kind.custom().is_some() && accept.shape == Shape::Object);
     let list = match accept.shape {
         Shape::Object if accept.encoding == Encoding::Json => return spliced(call, selected, &metadata),
         Shape::Object => {
             let listed =
-                objects(call, selected)?.into_iter().map(|value| record::listed(value, Place::InList));
+                objects(call, selected)?.into_iter().map(|value| record::listed(kind, value, Place::InList));
             let items: Vec<Value> = listed.collect();
             json!({"kind": kind.list_kind(), "apiVersion": kind.api_version(), "metadata": metadata, "items": items})
         }
@@ -181,12 +181,13 @@ fn render(call: &Call, selected: &Selected) -> Result<Response<Body>, Failure> {
 }
 
 fn objects(call: &Call, selected: &Selected) -> Result<Vec<Value>, Failure> {
-    selected.entries.iter().map(|entry| record::decode(call.path.kind, entry)).collect()
+    selected.entries.iter().map(|entry| record::decode(&call.path.kind, entry)).collect()
 }
 
-fn metadata(selected: &Selected) -> Value {
+/// `says_end`: whether the last page says that it is the last.
+fn metadata(selected: &Selected, says_end: bool) -> Value {
     let mut metadata = json!({"resourceVersion": selected.revision.0.to_string()});
-    if !selected.token.is_empty() {
+    if !selected.token.is_empty() || says_end {
         metadata["continue"] = json!(selected.token);
     }
     if let Some(remaining) = selected.remaining {
@@ -197,7 +198,7 @@ fn metadata(selected: &Selected) -> Value {
 
 /// The JSON list put together from the stored bytes.
 fn spliced(call: &Call, selected: &Selected, metadata: &Value) -> Result<Response<Body>, Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind;
     let size: usize = selected.entries.iter().map(|entry| entry.value.len() + 48).sum();
     let mut bytes = Vec::with_capacity(size + 256);
     let head = format!(

@@ -30,7 +30,7 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
     if is_apply(&call) {
         return verbs::apply::handle(call, part).await;
     }
-    let kind = call.path.kind;
+    let kind = &call.path.kind.clone();
     let patch_type = patch_type(&call)?;
     let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     if call.query.get("force").is_some() {

@@ -11,7 +11,7 @@ use crate::call::Call;
 use crate::query::WriteOptions;
 use crate::registry::{Changed, Found, Next};
 use crate::strategy::Part;
-use crate::{admission, guard, object, respond, strategy, verbs};
+use crate::{admission, definitions, guard, object, respond, strategy, verbs};
 
 pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
     handle_part(call, Part::Main).await
@@ -19,7 +19,7 @@ pub(crate) async fn handle(call: Call) -> Result<Response<Body>, Failure> {
 
 /// As [`handle`] for the part of the object that the path is about.
 pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<Body>, Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind.clone();
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let body = call.take_body().await?;
     let decoded = kinds::decode::body(kind, call.media_type(), &body)?;
@@ -52,7 +52,8 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
 /// 422 if the kind's objects may only be replaced by those who know their current state.
 fn must_name_revision(kind: &Kind, new: &Value) -> Result<(), Failure> {
     let revision = object::metadata(new, "resourceVersion");
-    if kind.is_replaced_unseen() || !matches!(revision, "" | "0") {
+    let may = kind.custom().is_none() && kind.is_replaced_unseen();
+    if may || !matches!(revision, "" | "0") {
         return Ok(());
     }
     let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
@@ -67,7 +68,7 @@ pub(crate) async fn replace(
     part: Part,
     mut next: impl FnMut(&Value) -> Result<Value, Failure>,
 ) -> Result<Value, Failure> {
-    let kind = call.path.kind;
+    let kind = &call.path.kind;
     let mut attempts = call.context.registry.attempts(&call.path, options.dry_run);
     loop {
         let current = match attempts.read().await? {
@@ -92,6 +93,11 @@ pub(crate) async fn replace(
         let is_same = kinds::managed::differ_in_times_only(&review.object, &review.old);
         let next = if is_same { review.old.clone() } else { review.object.clone() };
         let Some(changed) = attempts.write(Next::Replace(next)).await? else { continue };
+        if !options.dry_run
+            && let Changed::Stands(object) = &changed
+        {
+            definitions::written(&call.context, kind, object).await?;
+        }
         call.warnings.add(review.keep());
         if let Changed::Gone(object) = &changed
             && !options.dry_run
@@ -108,7 +114,7 @@ fn faults(call: &Call, part: Part, new: &Value, current: &Value) -> Vec<FieldErr
         Part::EphemeralContainers => kinds::validate::ephemeral_containers,
         Part::Resize => kinds::validate::resize,
     };
-    let mut faults = rules(call.path.kind, new, current);
+    let mut faults = rules(&call.path.kind, new, current);
     let added: Vec<&str> =
         object::finalizers(new).filter(|name| !object::finalizers(current).any(|had| had == *name)).collect();
     if object::is_being_deleted(current) && !added.is_empty() {

@@ -78,7 +78,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
     if call.accept.shape == Shape::MetadataList {
         return Err(Failure::new(406, "NotAcceptable", "a watch has no lists of metadata"));
     }
-    let selection = Selection::parse(call.path.kind, &call.query)?;
+    let selection = Selection::parse(&call.path.kind, &call.query)?;
     let start = Start::parse(&call.query)?;
     let timeout = timeout(&call.query)?;
     let socket = Wish::find(call.headers(), call.upgrade())?;

@@ -94,3 +94,26 @@ fn rules(direction: &mut Map<String, Value>, policies: Value) {
     fill_zero(direction, "selectPolicy", "Max");
     fill(direction, "policies", policies);
 }
+
+/// The names that follow from the kind's, and objects that are the same in all versions.
+pub(super) fn definition(fields: &mut Map<String, Value>) {
+    let Some(spec) = existing(fields, "spec") else { return };
+    if let Some(names) = existing(spec, "names") {
+        let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if !kind.is_empty() {
+            fill_zero(names, "singular", kind.to_lowercase());
+            fill_zero(names, "listKind", format!("{kind}List"));
+        }
+    }
+    if spec.get("preserveUnknownFields").is_some_and(|value| *value == false) {
+        spec.shift_remove("preserveUnknownFields");
+    }
+    let Some(conversion) = object(spec, "conversion") else { return };
+    fill_zero(conversion, "strategy", "None");
+    let service = existing(conversion, "webhook")
+        .and_then(|webhook| existing(webhook, "clientConfig"))
+        .and_then(|client| existing(client, "service"));
+    if let Some(service) = service {
+        fill(service, "port", 443);
+    }
+}

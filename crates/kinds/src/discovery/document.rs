@@ -1,4 +1,4 @@
-//! A document that never changes while the server runs.
+//! A document that does not change as long as what it tells of does not.
 
 use std::sync::Arc;
 

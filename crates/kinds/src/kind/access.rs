@@ -1,13 +1,13 @@
 //! The kinds of authentication, authorization and certificates.
 
-use super::{Kind, group, part};
+use super::{Entry, group, part};
 
-const AUTHENTICATION: Kind = group("authentication.k8s.io", "v1");
-const AUTHORIZATION: Kind = group("authorization.k8s.io", "v1");
-const CERTIFICATES: Kind = group("certificates.k8s.io", "v1");
-const RBAC: Kind = group("rbac.authorization.k8s.io", "v1");
+const AUTHENTICATION: Entry = group("authentication.k8s.io", "v1");
+const AUTHORIZATION: Entry = group("authorization.k8s.io", "v1");
+const CERTIFICATES: Entry = group("certificates.k8s.io", "v1");
+const RBAC: Entry = group("rbac.authorization.k8s.io", "v1");
 
-pub(super) const AUTHENTICATION_KINDS: &[Kind] = &[
+pub(super) const AUTHENTICATION_KINDS: &[Entry] = &[
     AUTHENTICATION
         .cluster([
             "SelfSubjectReview",
@@ -21,7 +21,7 @@ pub(super) const AUTHENTICATION_KINDS: &[Kind] = &[
         .verbs(&["create"]),
 ];
 
-pub(super) const AUTHORIZATION_KINDS: &[Kind] = &[
+pub(super) const AUTHORIZATION_KINDS: &[Entry] = &[
     AUTHORIZATION
         .namespaced([
             "LocalSubjectAccessReview",
@@ -56,7 +56,7 @@ pub(super) const AUTHORIZATION_KINDS: &[Kind] = &[
         .verbs(&["create"]),
 ];
 
-pub(super) const CERTIFICATES_KINDS: &[Kind] = &[CERTIFICATES
+pub(super) const CERTIFICATES_KINDS: &[Entry] = &[CERTIFICATES
     .cluster([
         "CertificateSigningRequest",
         "certificatesigningrequest",
@@ -69,7 +69,7 @@ pub(super) const CERTIFICATES_KINDS: &[Kind] = &[CERTIFICATES
         part("status", "certificates.k8s.io", "CertificateSigningRequest"),
     ])];
 
-pub(super) const RBAC_KINDS: &[Kind] = &[
+pub(super) const RBAC_KINDS: &[Entry] = &[
     RBAC.cluster([
         "ClusterRoleBinding",
         "clusterrolebinding",

@@ -1,21 +1,21 @@
 //! The kinds about nodes, networks, storage, devices and what happens in a cluster.
 
-use super::{Kind, group, part};
+use super::{Entry, group, part};
 
 // The same objects as the core group serves.
-const EVENTS: Kind = Kind { storage_group: "", ..group("events.k8s.io", "v1") };
-const NETWORKING: Kind = group("networking.k8s.io", "v1");
-const STORAGE: Kind = group("storage.k8s.io", "v1");
-const SCHEDULING: Kind = group("scheduling.k8s.io", "v1");
-const COORDINATION: Kind = group("coordination.k8s.io", "v1");
-const NODE: Kind = group("node.k8s.io", "v1");
-const DISCOVERY: Kind = group("discovery.k8s.io", "v1");
-const RESOURCE: Kind = group("resource.k8s.io", "v1");
+const EVENTS: Entry = Entry { storage_group: "", ..group("events.k8s.io", "v1") };
+const NETWORKING: Entry = group("networking.k8s.io", "v1");
+const STORAGE: Entry = group("storage.k8s.io", "v1");
+const SCHEDULING: Entry = group("scheduling.k8s.io", "v1");
+const COORDINATION: Entry = group("coordination.k8s.io", "v1");
+const NODE: Entry = group("node.k8s.io", "v1");
+const DISCOVERY: Entry = group("discovery.k8s.io", "v1");
+const RESOURCE: Entry = group("resource.k8s.io", "v1");
 
-pub(super) const EVENTS_KINDS: &[Kind] =
+pub(super) const EVENTS_KINDS: &[Entry] =
     &[EVENTS.namespaced(["Event", "event", "events", "io.k8s.api.events.v1.Event"]).short(&["ev"])];
 
-pub(super) const NETWORKING_KINDS: &[Kind] = &[
+pub(super) const NETWORKING_KINDS: &[Entry] = &[
     NETWORKING.cluster([
         "IngressClass",
         "ingressclass",
@@ -42,7 +42,7 @@ pub(super) const NETWORKING_KINDS: &[Kind] = &[
         .with(&[part("status", "networking.k8s.io", "ServiceCIDR")]),
 ];
 
-pub(super) const STORAGE_KINDS: &[Kind] = &[
+pub(super) const STORAGE_KINDS: &[Entry] = &[
     STORAGE.cluster(["CSIDriver", "csidriver", "csidrivers", "io.k8s.api.storage.v1.CSIDriver"]),
     STORAGE.cluster(["CSINode", "csinode", "csinodes", "io.k8s.api.storage.v1.CSINode"]),
     STORAGE.namespaced([
@@ -72,24 +72,24 @@ pub(super) const STORAGE_KINDS: &[Kind] = &[
         .short(&["vac"]),
 ];
 
-pub(super) const SCHEDULING_KINDS: &[Kind] = &[SCHEDULING
+pub(super) const SCHEDULING_KINDS: &[Entry] = &[SCHEDULING
     .cluster(["PriorityClass", "priorityclass", "priorityclasses", "io.k8s.api.scheduling.v1.PriorityClass"])
     .short(&["pc"])];
 
-pub(super) const COORDINATION_KINDS: &[Kind] =
+pub(super) const COORDINATION_KINDS: &[Entry] =
     &[COORDINATION.namespaced(["Lease", "lease", "leases", "io.k8s.api.coordination.v1.Lease"])];
 
-pub(super) const NODE_KINDS: &[Kind] =
+pub(super) const NODE_KINDS: &[Entry] =
     &[NODE.cluster(["RuntimeClass", "runtimeclass", "runtimeclasses", "io.k8s.api.node.v1.RuntimeClass"])];
 
-pub(super) const DISCOVERY_KINDS: &[Kind] = &[DISCOVERY.namespaced([
+pub(super) const DISCOVERY_KINDS: &[Entry] = &[DISCOVERY.namespaced([
     "EndpointSlice",
     "endpointslice",
     "endpointslices",
     "io.k8s.api.discovery.v1.EndpointSlice",
 ])];
 
-pub(super) const RESOURCE_KINDS: &[Kind] = &[
+pub(super) const RESOURCE_KINDS: &[Entry] = &[
     RESOURCE.cluster(["DeviceClass", "deviceclass", "deviceclasses", "io.k8s.api.resource.v1.DeviceClass"]),
     RESOURCE
         .namespaced([

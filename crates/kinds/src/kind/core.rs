@@ -1,10 +1,10 @@
 //! The kinds of the core group.
 
-use super::{CONNECT, Kind, PROXY, SCALE, Subresource, group, part};
+use super::{CONNECT, Entry, PROXY, SCALE, Subresource, group, part};
 
-const CORE: Kind = group("", "v1");
+const CORE: Entry = group("", "v1");
 
-pub(super) const CORE_KINDS: &[Kind] = &[
+pub(super) const CORE_KINDS: &[Entry] = &[
     CORE.namespaced(["Binding", "binding", "bindings", "io.k8s.api.core.v1.Binding"]).verbs(&["create"]),
     CORE.cluster([
         "ComponentStatus",

@@ -1,13 +1,13 @@
 //! The kinds that extend or guard the API itself.
 
-use super::{Kind, group, part};
+use super::{Entry, group, part};
 
-const APIREGISTRATION: Kind = group("apiregistration.k8s.io", "v1");
-const ADMISSIONREGISTRATION: Kind = group("admissionregistration.k8s.io", "v1");
-const APIEXTENSIONS: Kind = group("apiextensions.k8s.io", "v1");
-const FLOWCONTROL: Kind = group("flowcontrol.apiserver.k8s.io", "v1");
+const APIREGISTRATION: Entry = group("apiregistration.k8s.io", "v1");
+const ADMISSIONREGISTRATION: Entry = group("admissionregistration.k8s.io", "v1");
+const APIEXTENSIONS: Entry = group("apiextensions.k8s.io", "v1");
+const FLOWCONTROL: Entry = group("flowcontrol.apiserver.k8s.io", "v1");
 
-pub(super) const APIREGISTRATION_KINDS: &[Kind] = &[APIREGISTRATION
+pub(super) const APIREGISTRATION_KINDS: &[Entry] = &[APIREGISTRATION
     .cluster([
         "APIService",
         "apiservice",
@@ -17,7 +17,7 @@ pub(super) const APIREGISTRATION_KINDS: &[Kind] = &[APIREGISTRATION
     .within(&["api-extensions"])
     .with(&[part("status", "apiregistration.k8s.io", "APIService")])];
 
-pub(super) const ADMISSIONREGISTRATION_KINDS: &[Kind] = &[
+pub(super) const ADMISSIONREGISTRATION_KINDS: &[Entry] = &[
     ADMISSIONREGISTRATION
         .cluster([
             "MutatingAdmissionPolicy",
@@ -69,7 +69,7 @@ pub(super) const ADMISSIONREGISTRATION_KINDS: &[Kind] = &[
         .within(&["api-extensions"]),
 ];
 
-pub(super) const APIEXTENSIONS_KINDS: &[Kind] = &[APIEXTENSIONS
+pub(super) const APIEXTENSIONS_KINDS: &[Entry] = &[APIEXTENSIONS
     .cluster([
         "CustomResourceDefinition",
         "customresourcedefinition",
@@ -80,7 +80,7 @@ pub(super) const APIEXTENSIONS_KINDS: &[Kind] = &[APIEXTENSIONS
     .within(&["api-extensions"])
     .with(&[part("status", "apiextensions.k8s.io", "CustomResourceDefinition")])];
 
-pub(super) const FLOWCONTROL_KINDS: &[Kind] = &[
+pub(super) const FLOWCONTROL_KINDS: &[Entry] = &[
     FLOWCONTROL
         .cluster(["FlowSchema", "flowschema", "flowschemas", "io.k8s.api.flowcontrol.v1.FlowSchema"])
         .with(&[part("status", "flowcontrol.apiserver.k8s.io", "FlowSchema")]),

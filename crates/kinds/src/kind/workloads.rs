@@ -1,14 +1,14 @@
 //! The kinds that run, scale and protect Pods.
 
-use super::{Kind, SCALE, Subresource, group, part};
+use super::{Entry, SCALE, Subresource, group, part};
 
-const APPS: Kind = group("apps", "v1");
-const AUTOSCALING_V2: Kind = group("autoscaling", "v2");
-const AUTOSCALING_V1: Kind = group("autoscaling", "v1");
-const BATCH: Kind = group("batch", "v1");
-const POLICY: Kind = group("policy", "v1");
+const APPS: Entry = group("apps", "v1");
+const AUTOSCALING_V2: Entry = group("autoscaling", "v2");
+const AUTOSCALING_V1: Entry = group("autoscaling", "v1");
+const BATCH: Entry = group("batch", "v1");
+const POLICY: Entry = group("policy", "v1");
 
-pub(super) const APPS_KINDS: &[Kind] = &[
+pub(super) const APPS_KINDS: &[Entry] = &[
     APPS.namespaced([
         "ControllerRevision",
         "controllerrevision",
@@ -33,7 +33,7 @@ pub(super) const APPS_KINDS: &[Kind] = &[
         .with(&[SCALE, part("status", "apps", "StatefulSet")]),
 ];
 
-pub(super) const AUTOSCALING_V2_KINDS: &[Kind] = &[AUTOSCALING_V2
+pub(super) const AUTOSCALING_V2_KINDS: &[Entry] = &[AUTOSCALING_V2
     .namespaced([
         "HorizontalPodAutoscaler",
         "horizontalpodautoscaler",
@@ -44,7 +44,7 @@ pub(super) const AUTOSCALING_V2_KINDS: &[Kind] = &[AUTOSCALING_V2
     .within(&["all"])
     .with(&[Subresource { version: "v2", ..part("status", "autoscaling", "HorizontalPodAutoscaler") }])];
 
-pub(super) const AUTOSCALING_V1_KINDS: &[Kind] = &[AUTOSCALING_V1
+pub(super) const AUTOSCALING_V1_KINDS: &[Entry] = &[AUTOSCALING_V1
     .namespaced([
         "HorizontalPodAutoscaler",
         "horizontalpodautoscaler",
@@ -55,7 +55,7 @@ pub(super) const AUTOSCALING_V1_KINDS: &[Kind] = &[AUTOSCALING_V1
     .within(&["all"])
     .with(&[part("status", "autoscaling", "HorizontalPodAutoscaler")])];
 
-pub(super) const BATCH_KINDS: &[Kind] = &[
+pub(super) const BATCH_KINDS: &[Entry] = &[
     BATCH
         .namespaced(["CronJob", "cronjob", "cronjobs", "io.k8s.api.batch.v1.CronJob"])
         .short(&["cj"])
@@ -67,7 +67,7 @@ pub(super) const BATCH_KINDS: &[Kind] = &[
         .with(&[part("status", "batch", "Job")]),
 ];
 
-pub(super) const POLICY_KINDS: &[Kind] = &[POLICY
+pub(super) const POLICY_KINDS: &[Entry] = &[POLICY
     .namespaced([
         "PodDisruptionBudget",
         "poddisruptionbudget",

@@ -4,6 +4,8 @@ use serde_json::Value;
 
 use super::set::{self, Element};
 use crate::Kind;
+use crate::custom::Schema;
+use crate::custom::schema::{Additional, JsonType, ListType, Mark};
 use crate::schema::merge::Topology;
 use crate::schema::{self, Definition, Format, Shape};
 
@@ -15,10 +17,9 @@ pub(crate) enum Type<'s> {
     /// A value below one.
     Shape(&'static Shape, Topology),
     /// By the schema of a custom resource.
-    Schema(&'s Value),
+    Schema(&'s Schema),
     /// As `Schema`, with a kind and metadata of its own.
-    #[cfg_attr(not(test), expect(dead_code, reason = "kinds that users define are not served yet"))]
-    Resource(&'s Value),
+    Resource(&'s Schema),
     /// Nothing is said: objects have fields, lists are owned as a whole.
     Untyped,
 }
@@ -41,7 +42,7 @@ pub(crate) enum Keys<'s> {
     Value,
     Named(&'static [&'static str]),
     /// The names, and the schema of the items for the keys' defaults.
-    Schema(&'s [Value], &'s Value),
+    Schema(&'s [String], Option<&'s Schema>),
 }
 
 /// What plain values a type takes.
@@ -63,14 +64,15 @@ pub(crate) struct FieldType<'s> {
     pub(crate) omits_empty: bool,
 }
 
-impl Type<'static> {
-    /// The type of a kind's objects.
-    pub(crate) fn of(kind: &Kind) -> Self {
-        Self::Definition(schema::of(kind))
-    }
-}
-
 impl<'s> Type<'s> {
+    /// The type of a kind's objects.
+    pub(crate) fn of(kind: &'s Kind) -> Self {
+        match kind.custom() {
+            Some(version) => Self::Resource(&version.schema),
+            None => Self::Definition(schema::of(kind)),
+        }
+    }
+
     /// The parts of a value of this type that can have owners. `sample` decides where the type does not.
     pub(crate) fn form(self, sample: Option<&Value>) -> Form<'s> {
         if self.is_atomic() { Form::Whole } else { self.parts(sample) }
@@ -95,9 +97,9 @@ impl<'s> Type<'s> {
     fn is_atomic(self) -> bool {
         match self {
             Self::Shape(_, topology) => topology == Topology::Atomic,
-            Self::Schema(schema) => match schema["type"].as_str() {
-                Some("array") => matches!(schema["x-kubernetes-list-type"].as_str(), None | Some("atomic")),
-                _ => schema["x-kubernetes-map-type"] == "atomic",
+            Self::Schema(schema) => match schema.kind {
+                Some(JsonType::Array) => schema.list_type == ListType::Atomic,
+                _ => schema.is(Mark::AtomicMap),
             },
             Self::Definition(_) | Self::Resource(_) | Self::Untyped => false,
         }
@@ -126,14 +128,12 @@ impl<'s> Type<'s> {
             Self::Shape(Shape::Text(Format::Plain | Format::Base64), _) => Scalar::Text,
             Self::Shape(Shape::Integer(_) | Shape::Number, _) => Scalar::Number,
             Self::Shape(Shape::Boolean, _) => Scalar::Boolean,
-            Self::Schema(schema) if schema["x-kubernetes-int-or-string"] != true => {
-                match schema["type"].as_str() {
-                    Some("string") => Scalar::Text,
-                    Some("integer" | "number") => Scalar::Number,
-                    Some("boolean") => Scalar::Boolean,
-                    _ => Scalar::Any,
-                }
-            }
+            Self::Schema(schema) if !schema.is(Mark::IntOrString) => match schema.kind {
+                Some(JsonType::String) => Scalar::Text,
+                Some(JsonType::Integer | JsonType::Number) => Scalar::Number,
+                Some(JsonType::Boolean) => Scalar::Boolean,
+                Some(JsonType::Object | JsonType::Array) | None => Scalar::Any,
+            },
             _ => Scalar::Any,
         }
     }
@@ -149,50 +149,47 @@ fn of_item(shape: &'static Shape) -> Type<'static> {
     Type::Shape(shape, if is_atomic { Topology::Atomic } else { Topology::Granular })
 }
 
-fn parts_by_schema<'s>(schema: &'s Value, sample: Option<&Value>) -> Form<'s> {
-    if schema["x-kubernetes-embedded-resource"] == true {
+fn parts_by_schema<'s>(schema: &'s Schema, sample: Option<&Value>) -> Form<'s> {
+    if schema.is(Mark::Embedded) {
         return Form::Fields;
     }
-    let preserves = schema["x-kubernetes-preserve-unknown-fields"] == true;
-    match schema["type"].as_str() {
-        Some("object") => match (&schema["properties"], &schema["additionalProperties"]) {
-            (_, values @ Value::Object(_)) => Form::Entries(Type::Schema(values)),
-            (Value::Object(_), _) => Form::Fields,
-            (_, Value::Bool(true)) => Form::Entries(Type::Untyped),
-            _ if preserves => Form::Entries(Type::Untyped),
-            _ => Form::Fields,
+    match schema.kind {
+        Some(JsonType::Object) => match &schema.additional {
+            Some(Additional::Of(values)) => Form::Entries(Type::Schema(values)),
+            _ if schema.properties().next().is_some() => Form::Fields,
+            Some(Additional::Anything) => Form::Entries(Type::Untyped),
+            None if schema.is(Mark::Preserves) => Form::Entries(Type::Untyped),
+            None => Form::Fields,
         },
-        Some("array") => {
-            let items = &schema["items"];
-            let keys = match schema["x-kubernetes-list-map-keys"].as_array() {
-                Some(keys) => Keys::Schema(keys, items),
-                None => Keys::Value,
+        Some(JsonType::Array) => {
+            let items = schema.items.as_deref();
+            let keys = match &schema.list_type {
+                ListType::Map(keys) => Keys::Schema(keys, items),
+                ListType::Atomic | ListType::Set => Keys::Value,
             };
-            Form::Items(keys, Type::Schema(items))
+            Form::Items(keys, items.map_or(Type::Untyped, Type::Schema))
         }
         Some(_) => Form::Whole,
         None => Type::Untyped.parts(sample),
     }
 }
 
-fn field_by_schema<'s>(schema: &'s Value, name: &str) -> Option<Type<'s>> {
-    if schema["x-kubernetes-embedded-resource"] == true {
+fn field_by_schema<'s>(schema: &'s Schema, name: &str) -> Option<Type<'s>> {
+    if schema.is(Mark::Embedded) {
         return field_of_resource(schema, name);
     }
-    let preserves = schema["x-kubernetes-preserve-unknown-fields"] == true;
-    let known = schema["properties"].get(name).map(Type::Schema);
-    known.or(preserves.then_some(Type::Untyped))
+    let known = schema.property(name).map(Type::Schema);
+    known.or(schema.is(Mark::Preserves).then_some(Type::Untyped))
 }
 
-fn field_of_resource<'s>(schema: &'s Value, name: &str) -> Option<Type<'s>> {
+fn field_of_resource<'s>(schema: &'s Schema, name: &str) -> Option<Type<'s>> {
     const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
     match name {
         "apiVersion" | "kind" => Some(Type::Untyped),
         "metadata" => schema::by_name(OBJECT_META).map(Type::Definition),
         _ => {
-            let preserves = schema["x-kubernetes-preserve-unknown-fields"] == true;
-            let known = schema["properties"].get(name).map(Type::Schema);
-            known.or(preserves.then_some(Type::Untyped))
+            let known = schema.property(name).map(Type::Schema);
+            known.or(schema.is(Mark::Preserves).then_some(Type::Untyped))
         }
     }
 }
@@ -233,9 +230,9 @@ impl Keys<'_> {
                     _ => (*name, None),
                 }))
             }
-            Self::Schema(names, items) => keyed(&mut names.iter().filter_map(Value::as_str).map(|name| {
-                let default = items["properties"][name].get("default");
-                (name, default)
+            Self::Schema(names, items) => keyed(&mut names.iter().map(|name| {
+                let default = items.and_then(|items| items.property(name)?.default.as_ref());
+                (name.as_str(), default)
             })),
         }
     }

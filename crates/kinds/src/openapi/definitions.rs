@@ -25,6 +25,7 @@ impl Dialect {
 }
 
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+pub(super) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
@@ -90,6 +91,11 @@ pub(super) fn roots(kinds: &[&Kind]) -> Vec<String> {
     roots
 }
 
+/// What the document of any user-defined kind defines beside it.
+pub(super) fn common_roots() -> Vec<String> {
+    [DELETE_OPTIONS, PATCH, STATUS, LIST_META, OBJECT_META, SCALE].map(str::to_owned).into()
+}
+
 /// The definition of a subresource's bodies, where they are not those of its owner.
 pub(super) fn of_subresource(subresource: &Subresource) -> Option<&'static str> {
     match subresource.kind {
@@ -150,7 +156,7 @@ pub(super) fn kind_entry(kind: &Kind, name: &str) -> Value {
     json!({"group": kind.group, "kind": name, "version": kind.version})
 }
 
-fn list(kind: &Kind) -> Value {
+pub(super) fn list(kind: &Kind) -> Value {
     let of = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
     json!({
         "description": format!("{} is a list of {}.", kind.list_kind(), kind.plural),
@@ -167,7 +173,7 @@ fn list(kind: &Kind) -> Value {
 }
 
 /// Rewrites a schema in place: references, int-or-string and quantities differ between the dialects.
-fn in_dialect(schema: &mut Value, dialect: Dialect) {
+pub(super) fn in_dialect(schema: &mut Value, dialect: Dialect) {
     match schema {
         Value::Object(fields) => {
             if fields.shift_remove("x-kubernetes-int-or-string").is_some() {

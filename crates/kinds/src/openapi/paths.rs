@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::definitions::{Dialect, WATCH_EVENT, kind_entry, list_name};
 use crate::Kind;
+use crate::kind::Entry;
 
 const WRITES: &[(&str, &str)] = &[
     ("dryRun", "All: the request is judged and answered, and nothing is kept."),
@@ -191,7 +192,7 @@ impl Writer<'_> {
     }
 
     fn operation_id(&self, action: &str, place: Place) -> String {
-        let Kind { group, version, kind, .. } = self.kind;
+        let Entry { group, version, kind, .. } = **self.kind;
         let group: String =
             if group.is_empty() { "Core".to_owned() } else { group.split('.').map(capital).collect() };
         let scope = if self.kind.is_namespaced() && !place.is_everywhere() { "Namespaced" } else { "" };

@@ -1,10 +1,18 @@
 //! What clients look for in the documents.
 
+use std::sync::{Arc, LazyLock};
+
 use serde_json::Value;
 
-use super::{gnostic, v2_json, v2_protobuf, v3, v3_index};
+use super::{OpenApi, gnostic};
 use crate::all;
 use crate::discovery::Document;
+
+static TABLE: LazyLock<OpenApi> = LazyLock::new(OpenApi::default);
+
+fn v3(path: &str) -> Option<Arc<Document>> {
+    TABLE.v3(path)
+}
 
 fn json(document: &Document) -> Value {
     serde_json::from_slice(&document.bytes).unwrap()
@@ -13,7 +21,7 @@ fn json(document: &Document) -> Value {
 #[test]
 fn every_kind_is_described_in_the_document_of_its_group() {
     for kind in all() {
-        let document = json(v3(kind.path_prefix().trim_start_matches('/')).unwrap());
+        let document = json(&v3(kind.path_prefix().trim_start_matches('/')).unwrap());
         let schema = &document["components"]["schemas"][kind.schema];
         let named = &schema["x-kubernetes-group-version-kind"][0];
         assert_eq!((named["kind"].as_str(), named["group"].as_str()), (Some(kind.kind), Some(kind.group)));
@@ -23,7 +31,7 @@ fn every_kind_is_described_in_the_document_of_its_group() {
 
 #[test]
 fn clients_find_that_fields_are_validated_by_the_server() {
-    let document = json(v3("api/v1").unwrap());
+    let document = json(&v3("api/v1").unwrap());
     let patch = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
     assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Pod");
     let parameters = patch["parameters"].as_array().unwrap();
@@ -32,7 +40,7 @@ fn clients_find_that_fields_are_validated_by_the_server() {
 
 #[test]
 fn lists_carry_their_merge_keys() {
-    let document = json(v3("apis/apps/v1").unwrap());
+    let document = json(&v3("apis/apps/v1").unwrap());
     let containers =
         &document["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
     assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
@@ -45,9 +53,9 @@ fn lists_carry_their_merge_keys() {
 fn every_reference_leads_somewhere() {
     let mut documents: Vec<(Value, &str)> = all()
         .iter()
-        .map(|kind| (json(v3(kind.path_prefix().trim_start_matches('/')).unwrap()), "/components/schemas"))
+        .map(|kind| (json(&v3(kind.path_prefix().trim_start_matches('/')).unwrap()), "/components/schemas"))
         .collect();
-    documents.push((json(v2_json()), "/definitions"));
+    documents.push((json(&TABLE.v2_json()), "/definitions"));
     for (document, place) in &documents {
         let known = document.pointer(place).unwrap();
         let mut pending = vec![document];
@@ -67,7 +75,7 @@ fn every_reference_leads_somewhere() {
 
 #[test]
 fn the_index_names_each_document_by_its_hash() {
-    let index = json(v3_index());
+    let index = json(&TABLE.v3_index());
     let url = index["paths"]["apis/crest.dev/v1alpha1"]["serverRelativeURL"].as_str().unwrap();
     assert!(url.ends_with(&v3("apis/crest.dev/v1alpha1").unwrap().hash));
     assert!(v3("apis/nope/v1").is_none());
@@ -75,8 +83,8 @@ fn the_index_names_each_document_by_its_hash() {
 
 #[test]
 fn the_protobuf_form_holds_the_same_definitions() {
-    let names = gnostic::decoded_definition_names(&v2_protobuf().bytes);
-    let document = json(v2_json());
+    let names = gnostic::decoded_definition_names(&TABLE.v2_protobuf().bytes);
+    let document = json(&TABLE.v2_json());
     let known: Vec<&String> = document["definitions"].as_object().unwrap().keys().collect();
     assert_eq!(names.iter().collect::<Vec<_>>(), known);
 }

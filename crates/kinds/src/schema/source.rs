@@ -173,7 +173,8 @@ fn plain_object(fields: Map<String, Value>) -> Value {
                 let name = target.strip_prefix(REFERENCE_PREFIX).unwrap_or(&target);
                 result.insert(key, format!("{REFERENCE_PREFIX}{}", qualified(name)).into());
             }
-            ("minimum" | "$schema" | "title", _) => {}
+            // Words of schemas; fields of objects may have the same names.
+            ("minimum" | "$schema" | "title", value) if !value.is_object() => {}
             (_, value) => {
                 result.insert(key, plain(value));
             }

@@ -19,7 +19,14 @@ struct Requirement {
 }
 
 /// The fields that a kind selects by, beside its name and namespace.
-fn selectable(kind: &Kind) -> &'static [&'static str] {
+fn selectable(kind: &Kind) -> Vec<&str> {
+    match kind.custom() {
+        Some(version) => version.selectable.iter().map(String::as_str).collect(),
+        None => selectable_of_table(kind).to_vec(),
+    }
+}
+
+fn selectable_of_table(kind: &Kind) -> &'static [&'static str] {
     match (kind.group, kind.kind) {
         ("", "Pod") => &[
             "spec.nodeName",
@@ -93,13 +100,14 @@ impl Fields {
 
     /// Refuses fields that `kind` does not select by; to be called once per request, before `matches`.
     pub fn check(&self, kind: &Kind) -> Result<(), Failure> {
+        let selectable = selectable(kind);
         let known = |field: &str| {
             field == "metadata.name"
                 || (field == "metadata.namespace" && kind.is_namespaced())
-                || selectable(kind).contains(&field)
+                || selectable.contains(&field)
         };
         match self.requirements.iter().find(|requirement| !known(&requirement.field)) {
-            Some(Requirement { field, .. }) if selectable(kind).is_empty() => {
+            Some(Requirement { field, .. }) if selectable.is_empty() => {
                 let known = "only \"metadata.name\", \"metadata.namespace\"";
                 Err(Failure::bad_request(format!("\"{field}\" is not a known field selector: {known}")))
             }
@@ -141,14 +149,14 @@ impl Fields {
 
 /// As little of `object` as any selector looks at: every selector finds the same in it.
 pub fn outline(kind: &Kind, object: &Value) -> Value {
-    let behind: &[&str] = match kind.kind {
+    let behind: &[&str] = match kind.table_name() {
         "Job" => &["status.succeeded"],
         "Event" => &["source.component", "reportingComponent"],
         _ => &[],
     };
     let always = ["metadata.name", "metadata.namespace", "metadata.labels"];
     let mut outline = json!({});
-    for path in always.iter().chain(selectable(kind)).chain(behind) {
+    for path in always.iter().chain(&selectable(kind)).chain(behind) {
         let value = path.split('.').fold(object, |value, name| &value[name]);
         // A field that is an object is not selected by as a whole.
         if value.is_null() || (value.is_object() && *path != "metadata.labels") {
@@ -173,7 +181,7 @@ fn value_of(kind: &Kind, field: &str, object: &Value) -> String {
         }
     };
     let or = |text: String, zero: &str| if text.is_empty() { zero.to_owned() } else { text };
-    match (kind.kind, field) {
+    match (kind.table_name(), field) {
         ("Pod", "spec.hostNetwork") | ("Node", "spec.unschedulable") => or(text(field), "false"),
         ("Job", "status.successful") => or(text("status.succeeded"), "0"),
         ("Event", "source") => or(text("source.component"), &text("reportingComponent")),

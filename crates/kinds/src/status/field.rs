@@ -68,6 +68,19 @@ impl FieldError {
         Self::new(FieldErrorKind::TooLong, field, Value::Null, message)
     }
 
+    pub fn type_invalid(
+        field: impl Into<String>,
+        value: impl Into<Value>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::new(FieldErrorKind::TypeInvalid, field, value, message)
+    }
+
+    pub fn too_many(field: impl Into<String>, found: usize, limit: usize) -> Self {
+        let message = format!("{found}: must have at most {limit} items");
+        Self::new(FieldErrorKind::TooMany, field, Value::Null, message)
+    }
+
     fn new(
         kind: FieldErrorKind,
         field: impl Into<String>,

@@ -4,16 +4,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 /// The age of a time in a field; `<unknown>` when there is none.
-pub(super) fn since(time: &Value, now: Timestamp) -> String {
+pub(crate) fn since(time: &Value, now: Timestamp) -> String {
     parse(time).map_or_else(|| "<unknown>".to_owned(), |time| between(time, now))
 }
 
-pub(super) fn parse(time: &Value) -> Option<Timestamp> {
+pub(crate) fn parse(time: &Value) -> Option<Timestamp> {
     time.as_str()?.parse().ok()
 }
 
 /// The time from one moment to another.
-pub(super) fn between(from: Timestamp, to: Timestamp) -> String {
+pub(crate) fn between(from: Timestamp, to: Timestamp) -> String {
     let seconds = to.as_second().saturating_sub(from.as_second());
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     let (days, years) = (hours / 24, hours / 24 / 365);

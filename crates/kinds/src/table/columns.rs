@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use self::Description::{Field, Own};
-use crate::Kind;
 use crate::schema::source;
+use crate::{Kind, custom};
 
 #[derive(Debug)]
 struct Column {
@@ -65,6 +65,8 @@ impl Column {
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const NAME: Column = field("Name", META, "name").identifying();
 const AGE: Column = field("Age", META, "creationTimestamp");
+/// The age of kinds that say no columns.
+const AGE_AS_DATE: Column = AGE.of("date");
 const CREATED: Column = field("Created At", META, "creationTimestamp").of("date");
 const CONTAINERS: Column = own("Containers", "Names of each container in the template.");
 const IMAGES: Column = own("Images", "Images referenced by each container in the template.");
@@ -108,7 +110,12 @@ pub(super) fn has_own(kind: &Kind) -> bool {
 
 /// The column definitions of a kind's table.
 pub(super) fn of(kind: &Kind) -> Vec<Value> {
-    columns(kind).iter().map(definition).collect()
+    let Some(version) = kind.custom() else { return columns(kind).iter().map(definition).collect() };
+    if version.columns.is_empty() {
+        return [definition(&NAME), definition(&AGE_AS_DATE)].into();
+    }
+    let own = version.columns.iter().map(custom::Column::definition);
+    std::iter::once(definition(&NAME)).chain(own).collect()
 }
 
 fn definition(column: &Column) -> Value {

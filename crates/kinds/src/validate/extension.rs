@@ -87,7 +87,7 @@ fn conditions(path: &str, object: &Value, faults: &mut Faults) {
     }
 }
 
-fn client(path: &str, config: &Value, faults: &mut Faults) {
+pub(super) fn client(path: &str, config: &Value, faults: &mut Faults) {
     let (url, service) = (&config["url"], &config["service"]);
     if url.is_null() == service.is_null() {
         faults.push(FieldError::required(path, "exactly one of url or service is required"));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Faults, items, list, not_negative};
+use super::{Faults, definition, items, list, not_negative};
 use crate::Kind;
 use crate::status::FieldError;
 
@@ -39,6 +39,7 @@ pub(super) fn check(kind: &Kind, new: &Value, old: &Value, faults: &mut Faults) 
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             super::access::signing_request_update(new, old, faults);
         }
+        ("apiextensions.k8s.io", _) => definition::update(new, old, faults),
         ("crest.dev", "DagJob") => dag_job(&new["spec"], &old["spec"], faults),
         _ => fixed(kind, new, old, faults),
     }

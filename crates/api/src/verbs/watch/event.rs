@@ -48,7 +48,7 @@ impl EventType {
 /// Writes the events of one watcher.
 #[derive(Debug)]
 pub(super) struct EventWriter {
-    kind: &'static Kind,
+    kind: Kind,
     /// Keys outside are not the watcher's business: another namespace.
     prefix: String,
     /// The one key that is watched, if the path names an object.
@@ -66,7 +66,7 @@ impl EventWriter {
         let include = IncludeObject::parse(include)
             .ok_or_else(|| Failure::bad_request(format!("unrecognized includeObject value: {include:?}")))?;
         Ok(Self {
-            kind: call.path.kind,
+            kind: call.path.kind.clone(),
             prefix: call.path.prefix(),
             only: call.path.name.is_some().then(|| call.path.key()),
             selection,
@@ -91,7 +91,7 @@ impl EventWriter {
         if !self.is_watched(any) {
             return Ok(());
         }
-        let selected = change.selected(self.kind, &self.selection)?;
+        let selected = change.selected(&self.kind, &self.selection)?;
         let Some(event_type) = EventType::of(selected) else { return Ok(()) };
         // What leaves the selection is shown as it last stood in it, but at the revision of the change.
         let shown = if event_type == EventType::Deleted { previous } else { now };
@@ -141,7 +141,7 @@ impl EventWriter {
         if self.selection.is_all() {
             return Ok(true);
         }
-        Ok(self.selection.matches(self.kind, &record::decode(self.kind, entry)?))
+        Ok(self.selection.matches(&self.kind, &record::decode(&self.kind, entry)?))
     }
 
     fn event(
@@ -153,11 +153,11 @@ impl EventWriter {
     ) -> Result<(), Failure> {
         if self.accept.shape == Shape::Object && self.accept.encoding == Encoding::Json {
             out.extend_from_slice(format!("{{\"type\":\"{}\",\"object\":", event_type.as_str()).as_bytes());
-            record::splice(self.kind, value, revision, Place::Alone, out)?;
+            record::splice(&self.kind, value, revision, Place::Alone, out)?;
             out.extend_from_slice(b"}\n");
             return Ok(());
         }
-        let object = record::decode_at(self.kind, value, revision)?;
+        let object = record::decode_at(&self.kind, value, revision)?;
         let shaped = match self.accept.shape {
             Shape::Object => object,
             Shape::Metadata | Shape::MetadataList => kinds::table::partial_metadata(&object),
@@ -168,7 +168,7 @@ impl EventWriter {
 
     fn table(&mut self, object: &Value, revision: Revision) -> Value {
         let objects = std::slice::from_ref(object);
-        let mut table = kinds::table::render(self.kind, objects, kit::clock::wall(), self.include);
+        let mut table = kinds::table::render(&self.kind, objects, kit::clock::wall(), self.include);
         table["metadata"] = json!({"resourceVersion": revision.0.to_string()});
         if std::mem::replace(&mut self.has_sent_columns, true) {
             table["columnDefinitions"] = Value::Null;

@@ -3,11 +3,12 @@
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
+use crate::custom::Schema;
 use crate::managed::field_type::Type;
 use crate::managed::{check, compare, fields, merge};
 
-fn schema() -> Value {
-    json!({"type": "object", "properties": {
+fn schema() -> Schema {
+    Schema::parse(&json!({"type": "object", "properties": {
         "spec": {"type": "object", "properties": {
             "whole": {"type": "array", "items": {"type": "string"}},
             "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
@@ -19,7 +20,7 @@ fn schema() -> Value {
             "atom": {"type": "object", "x-kubernetes-map-type": "atomic", "properties": {"a": {"type": "string"}}},
             "named": {"type": "object", "additionalProperties": {"type": "object", "properties": {"n": {"type": "number"}}}},
             "inner": {"type": "object", "x-kubernetes-embedded-resource": true,
-                "x-kubernetes-preserve-unknown-fields": true}}}}})
+                "x-kubernetes-preserve-unknown-fields": true}}}}}))
 }
 
 fn stated(object: &Value, expect: Expect) {

@@ -1,0 +1,176 @@
+//! Looks after definitions of kinds: which names are accepted, what is served, and that the objects go with the kind.
+//!
+//! ```text
+//!   written ──► settle: names accepted? established?     (before the writer is answered)
+//!   changed ──► settle all; clean up what is terminating (a task of every server; whoever comes first does it)
+//! ```
+//! What is decided stands in [`kinds::custom::status`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kinds::Kind;
+use kinds::custom::status;
+use kinds::status::Failure;
+use serde_json::Value;
+
+use crate::catalog::DEFINITIONS;
+use crate::context::Context;
+use crate::deletion::{self, DeleteOptions};
+use crate::lister::Lister;
+use crate::registry::{Changed, Next};
+use crate::request::ObjectPath;
+use crate::{object, verbs};
+
+/// How long to wait for objects that others have to let go of.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub(crate) fn is_definition(kind: &Kind) -> bool {
+    kind.table_name() == "CustomResourceDefinition"
+}
+
+/// Starts the task that keeps every definition settled.
+pub(crate) fn start(context: &Arc<Context>) {
+    let context = Arc::clone(context);
+    let shutdown = context.shutdown.clone();
+    kit::task::spawn("definitions", async move {
+        shutdown.run_until_cancelled(run(context)).await;
+    });
+}
+
+async fn run(context: Arc<Context>) {
+    loop {
+        match lister(&context).await {
+            Ok(lister) => {
+                let seen = lister.generation();
+                let is_waiting = match look_after(&context, &lister).await {
+                    Ok(is_waiting) => is_waiting,
+                    Err(failure) => {
+                        tracing::warn!(%failure, "Cannot look after definitions of kinds");
+                        true
+                    }
+                };
+                let patience = if is_waiting { PATIENCE } else { Duration::MAX };
+                lister.changed_since(seen, patience).await;
+            }
+            Err(failure) => {
+                tracing::warn!(%failure, "Cannot read the definitions of kinds");
+                tokio::time::sleep(PATIENCE).await;
+            }
+        }
+    }
+}
+
+async fn lister(context: &Context) -> Result<Arc<Lister>, Failure> {
+    let (group, plural) = DEFINITIONS;
+    let lister = context.registry.lister(group, plural).await?;
+    lister.ok_or_else(|| Failure::internal("definitions of kinds are not in the table"))
+}
+
+/// Settles every definition; whether some are waiting for their objects to go.
+async fn look_after(context: &Context, lister: &Lister) -> Result<bool, Failure> {
+    let mut is_waiting = false;
+    for definition in lister.all() {
+        settle(context, lister, &definition).await?;
+        if object::is_being_deleted(&definition) {
+            is_waiting |= !clean_up(context, &definition).await?;
+        }
+    }
+    Ok(is_waiting)
+}
+
+/// Settles what a write of this server may have changed.
+pub(crate) async fn written(context: &Context, kind: &Kind, written: &Value) -> Result<(), Failure> {
+    if !is_definition(kind) {
+        return Ok(());
+    }
+    let lister = lister(context).await?;
+    // The newest first: its writer waits for it. Others of the group may have waited for a name.
+    let group = &written["spec"]["group"];
+    let (newest, others): (Vec<_>, Vec<_>) = lister
+        .all()
+        .into_iter()
+        .filter(|definition| definition["spec"]["group"] == *group)
+        .partition(|definition| object::name(definition) == object::name(written));
+    for definition in newest.iter().chain(&others) {
+        settle(context, &lister, definition).await?;
+    }
+    Ok(())
+}
+
+async fn settle(context: &Context, lister: &Lister, definition: &Value) -> Result<(), Failure> {
+    let now = object::time(context.now());
+    let others = lister.all();
+    let settled = |current: &Value| {
+        let group = &current["spec"]["group"];
+        let of_group = |other: &&Arc<Value>| {
+            other["spec"]["group"] == *group && object::name(other) != object::name(current)
+        };
+        status::settled(current, others.iter().filter(of_group).map(AsRef::as_ref), &now)
+    };
+    if settled(definition).is_none() {
+        return Ok(());
+    }
+    let Some(path) = path(object::name(definition)) else { return Ok(()) };
+    let changed = context.registry.modify(&path, false, |current| {
+        let Some(status) = settled(current) else { return Ok(Next::Keep(current.clone())) };
+        let mut next = current.clone();
+        next["status"] = status;
+        verbs::by_server(&path.kind, "status", &now, current, &mut next);
+        Ok(Next::Replace(next))
+    });
+    gone_is_fine(changed.await)
+}
+
+/// Deletes the objects of a definition that is to go, and then lets it go. Whether that is done.
+async fn clean_up(context: &Context, definition: &Arc<Value>) -> Result<bool, Failure> {
+    if !object::finalizers(definition).any(|finalizer| finalizer == status::CLEANUP) {
+        return Ok(true);
+    }
+    if let Some(kind) = kinds::custom::kinds(definition).first() {
+        for found in context.registry.all(kind).await? {
+            delete(context, kind, &found).await?;
+        }
+        if !context.registry.all(kind).await?.is_empty() {
+            return Ok(false);
+        }
+    }
+    let Some(path) = path(object::name(definition)) else { return Ok(true) };
+    let changed = context.registry.modify(&path, false, |current| {
+        let mut next = current.clone();
+        let left: Vec<&str> =
+            object::finalizers(current).filter(|finalizer| *finalizer != status::CLEANUP).collect();
+        object::set_metadata(&mut next, "finalizers", left);
+        Ok(Next::Replace(next))
+    });
+    gone_is_fine(changed.await)?;
+    Ok(true)
+}
+
+async fn delete(context: &Context, kind: &Kind, found: &Value) -> Result<(), Failure> {
+    let namespace = Some(object::namespace(found).to_owned()).filter(|name| !name.is_empty());
+    let name = Some(object::name(found).to_owned());
+    let path = ObjectPath { kind: kind.clone(), namespace, name, subresource: None, legacy_watch: false };
+    let options = DeleteOptions::default();
+    let decide = |current: &Value| deletion::decide(kind, current, &options, context.now());
+    gone_is_fine(context.registry.modify(&path, false, decide).await)
+}
+
+fn gone_is_fine(changed: Result<Changed, Failure>) -> Result<(), Failure> {
+    match changed {
+        Err(failure) if failure.code() != 404 => Err(failure),
+        _ => Ok(()),
+    }
+}
+
+fn path(name: &str) -> Option<ObjectPath> {
+    let (group, plural) = DEFINITIONS;
+    let kind = kinds::find(group, "v1", plural)?.clone();
+    Some(ObjectPath {
+        kind,
+        namespace: None,
+        name: Some(name.to_owned()),
+        subresource: None,
+        legacy_watch: false,
+    })
+}

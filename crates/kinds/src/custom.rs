@@ -1,0 +1,177 @@
+//! Kinds that users define: what a CustomResourceDefinition says, understood once and used by every request.
+//!
+//! ```text
+//!   definition ──► Version ──► Kind ──► the same decoding, defaults, validation, tables, ownership as any kind
+//!                  ├ schema: prune, defaults, check, rules
+//!                  └ columns, scale paths, selectable fields, conversion
+//! ```
+//! A [`Kind`] of the table is data of the program; one from here carries its [`Version`], which lives as long as
+//! somebody uses it. Only the names live for ever ([`names`]).
+
+pub(crate) mod check;
+mod columns;
+mod defaults;
+mod embedded;
+mod format;
+mod lists;
+mod names;
+mod path;
+pub(crate) mod prune;
+pub(crate) mod schema;
+pub mod status;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub(crate) use columns::Column;
+pub(crate) use path::Path;
+pub(crate) use schema::Schema;
+
+use crate::Kind;
+use crate::status::FieldError;
+
+/// One version of a kind that a user defined.
+#[derive(Debug)]
+pub struct Version {
+    /// The whole definition, as it is stored.
+    pub definition: Arc<Value>,
+    pub(crate) schema: Schema,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) selectable: Vec<String>,
+    pub scale: Option<ScalePaths>,
+    /// The version in which objects are stored.
+    pub storage: String,
+    /// Told to everyone who uses this version.
+    pub(crate) deprecation: Option<String>,
+    /// Where its definition stands in `spec.versions`.
+    index: usize,
+}
+
+/// Where a Scale finds its numbers.
+#[derive(Debug)]
+pub struct ScalePaths {
+    spec_replicas: Path,
+    status_replicas: Path,
+    selector: Option<Path>,
+}
+
+impl ScalePaths {
+    /// How many replicas the object asks for, if it says so.
+    pub fn wanted(&self, object: &Value) -> Option<i64> {
+        self.spec_replicas.find(object)?.as_i64()
+    }
+
+    /// How many replicas there are.
+    pub fn found(&self, object: &Value) -> i64 {
+        self.status_replicas.find(object).and_then(Value::as_i64).unwrap_or(0)
+    }
+
+    /// The selector of the replicas, as text.
+    pub fn selector<'v>(&self, object: &'v Value) -> &'v str {
+        self.selector.as_ref().and_then(|path| path.find(object)?.as_str()).unwrap_or_default()
+    }
+
+    /// Makes the object ask for so many replicas.
+    pub fn set(&self, object: &mut Value, replicas: i32) {
+        self.spec_replicas.set(object, replicas.into());
+    }
+}
+
+/// The kinds that a definition lets the server serve, one for each served version: none before its names are accepted.
+pub fn kinds(definition: &Arc<Value>) -> Vec<Kind> {
+    if !status::is_established(definition) {
+        return Vec::new();
+    }
+    let versions = definition["spec"]["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let served = versions.iter().enumerate().filter(|(_, version)| version["served"] == true);
+    served.map(|(index, version)| kind(definition, index, version)).collect()
+}
+
+fn kind(definition: &Arc<Value>, index: usize, version: &Value) -> Kind {
+    let entry = names::entry(definition, version);
+    Kind::custom_of(entry, Arc::new(Version::of(definition, index, version)))
+}
+
+impl Version {
+    fn of(definition: &Arc<Value>, index: usize, version: &Value) -> Self {
+        let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
+        let storage = versions.clone().find(|version| version["storage"] == true);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let fields = version["selectableFields"].as_array().into_iter().flatten();
+        Self {
+            schema: Schema::root(&version["schema"]["openAPIV3Schema"]),
+            columns: columns::of(version),
+            selectable: fields
+                .map(|field| text(&field["jsonPath"]).trim_start_matches('.').to_owned())
+                .collect(),
+            scale: scale_paths(&version["subresources"]["scale"]),
+            storage: storage.map(|version| text(&version["name"])).unwrap_or_default(),
+            deprecation: deprecation(definition, version),
+            definition: Arc::clone(definition),
+            index,
+        }
+    }
+
+    /// The schema as the user wrote it.
+    pub fn open_api_schema(&self) -> &Value {
+        &self.definition["spec"]["versions"][self.index]["schema"]["openAPIV3Schema"]
+    }
+
+    /// What becomes of objects that are stored in another version.
+    pub fn conversion(&self) -> &Value {
+        &self.definition["spec"]["conversion"]
+    }
+
+    /// Takes away what the schema does not know; answers the paths of it, in their order.
+    pub(crate) fn prune(&self, object: &mut Value) -> Vec<String> {
+        prune::prune(&self.schema, object)
+    }
+
+    /// Fills in the defaults of the schema.
+    pub(crate) fn fill(&self, object: &mut Value) {
+        defaults::fill(&self.schema, object);
+    }
+
+    /// The faults of an object, which is the next state of `old` if there is one: what did not change is not faulted.
+    pub(crate) fn check(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut faults = check::check(&self.schema, object, old);
+        embedded::check(&self.schema, object, &mut faults);
+        lists::check(&self.schema, object, old, &mut faults);
+        faults
+    }
+}
+
+fn scale_paths(scale: &Value) -> Option<ScalePaths> {
+    let path = |field: &str| Path::parse(scale[field].as_str()?);
+    Some(ScalePaths {
+        spec_replicas: path("specReplicasPath")?,
+        status_replicas: path("statusReplicasPath")?,
+        selector: path("labelSelectorPath"),
+    })
+}
+
+fn deprecation(definition: &Value, version: &Value) -> Option<String> {
+    if version["deprecated"] != true {
+        return None;
+    }
+    let said = version["deprecationWarning"].as_str().map(str::to_owned);
+    said.or_else(|| {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (group, name) = (text(&definition["spec"]["group"]), text(&version["name"]));
+        Some(format!("{group}/{name} {} is deprecated", text(&definition["spec"]["names"]["kind"])))
+    })
+}
+
+/// Whether a format of texts or numbers demands something.
+pub(crate) fn is_known_format(name: &str) -> bool {
+    format::Format::parse(name).is_some()
+}
+
+/// `path.name`, or `name` at the root.
+fn joined(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+#[cfg(test)]
+mod tests;
