@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "protobuf", diet: Diet::Documents, build: || Box::new(protobuf) },
     Target { name: "patches", diet: Diet::Documents, build: || Box::new(patches) },
+    Target { name: "definitions", diet: Diet::Documents, build: || Box::new(definitions) },
     Target { name: "selectors", diet: Diet::Lines, build: || Box::new(selectors) },
     Target { name: "paths", diet: Diet::Lines, build: requests::paths },
     Target { name: "reviews", diet: Diet::Documents, build: || Box::new(admission::reviews) },
@@ -90,6 +91,31 @@ fn patches(input: &[u8]) {
         let _problems = patch::duplicates(patch_type, input);
         if let Ok(patched) = patch::apply(kind, patch_type, &current, input) {
             let _conforms = decode::object(kind, patched).map(|decoded| digest(kind, decoded.object));
+        }
+    }
+}
+
+/// The input as a definition of a kind: judged; and if it has no faults, established and met with the input itself and
+/// with an object that it allows.
+fn definitions(input: &[u8]) {
+    let kind = kinds::find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+        .expect("definitions are served");
+    let Ok(decoded) = decode::body(kind, "application/json", input) else { return };
+    let mut definition = decoded.object;
+    kinds::defaults::apply(kind, &mut definition);
+    definition["status"] = kinds::custom::status::initial(&definition);
+    let faults = kinds::validate::create(kind, &definition);
+    let settled = kinds::custom::status::settled(&definition, std::iter::empty(), "2026-01-01T00:00:00Z");
+    definition["status"] = settled.unwrap_or_default();
+    if !faults.is_empty() {
+        return;
+    }
+    for kind in kinds::custom::kinds(&definition.into()) {
+        let mut object: Value = serde_json::from_slice(input).unwrap_or_default();
+        object["apiVersion"] = kind.api_version().into();
+        object["kind"] = kind.kind.into();
+        if let Ok(decoded) = decode::object(&kind, object) {
+            digest(&kind, decoded.object);
         }
     }
 }

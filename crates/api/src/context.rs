@@ -51,7 +51,7 @@ pub(crate) struct Context {
     pub(crate) audit: Option<audit::Log>,
     /// How agents know that it is this server that calls them.
     pub(crate) kubelet_tls: Arc<ClientConfig>,
-    pub(crate) webhooks: Webhooks,
+    pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -75,8 +75,10 @@ impl Context {
         let Parts { addresses, advertised, authenticator, security, audit, kubelet_tls, has_agents, limits } =
             parts;
         let registry = Registry::new(store, shutdown.clone());
+        let webhooks = Arc::new(Webhooks::new(registry.clone()));
+        registry.convert_by(&webhooks);
         Self {
-            webhooks: Webhooks::new(registry.clone()),
+            webhooks,
             registry,
             feeds,
             gate: Gate::new(limits.max_in_flight),
@@ -113,7 +115,7 @@ impl Context {
 }
 
 /// A version 4 UUID.
-fn random_uid() -> String {
+pub(crate) fn random_uid() -> String {
     let mut bytes: [u8; 16] = rand::rng().random();
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;

@@ -23,6 +23,7 @@ mod call;
 mod catalog;
 mod client;
 mod context;
+mod conversion;
 mod deadline;
 mod definitions;
 mod deletion;

@@ -22,6 +22,11 @@ pub(crate) enum Place {
 pub(crate) fn encode(kind: &Kind, object: &Value) -> Result<Bytes, Failure> {
     let mut stored = object.clone();
     kinds::convert::to_storage(kind, &mut stored);
+    encode_as(stored)
+}
+
+/// The bytes of an object that is in its stored form already.
+pub(crate) fn encode_as(mut stored: Value) -> Result<Bytes, Failure> {
     object::remove_metadata(&mut stored, "resourceVersion");
     let mut out = Vec::with_capacity(1024);
     let fields = stored.as_object().into_iter().flatten();
@@ -61,9 +66,10 @@ pub(crate) fn splice(
     place: Place,
     out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
-    if kind.custom().is_some() {
+    let place = if kind.custom().is_some() { Place::Alone } else { place };
+    if kind.custom().is_some_and(|version| !version.is_settled_at(revision.0)) {
         // What the schema says of it may have changed since it was stored.
-        return write_json(out, &listed(kind, decode_at(kind, value, revision)?, place));
+        return write_json(out, &decode_at(kind, value, revision)?);
     }
     let head = head(kind);
     let Some(rest) = value.strip_prefix(head.as_bytes()) else {

@@ -1,7 +1,8 @@
 //! Objects in the store: read, create, and change by compare-and-put.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
+use bytes::Bytes;
 use kinds::Kind;
 use kinds::status::Failure;
 use kit::Chain;
@@ -11,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lister::{Lister, Listers};
 use crate::request::{self, ObjectPath};
-use crate::{object, record};
+use crate::webhook::Webhooks;
+use crate::{conversion, object, record};
 
 /// How often a change is tried again when others change the same object. Beyond that the object is so contended
 /// that the client should know.
@@ -52,6 +54,8 @@ impl Changed {
 pub(crate) struct Registry {
     store: Arc<dyn Store>,
     listers: Arc<Listers>,
+    /// Who is asked to convert custom resources. They read from a registry themselves, so it does not own them.
+    webhooks: Arc<OnceLock<Weak<Webhooks>>>,
 }
 
 /// What stands where an object is to be changed.
@@ -80,11 +84,12 @@ impl Attempts<'_> {
     pub(crate) async fn read(&mut self) -> Result<Found, Failure> {
         let path = self.path;
         self.left = self.left.checked_sub(1).ok_or_else(|| Failure::stale(&path.kind, path.name()))?;
-        let entry = match (self.registry.entry(path).await, self.removing.take()) {
+        let entry = match (self.registry.stored(path).await, self.removing.take()) {
             (Err(failure), Some(object)) if failure.code() == 404 => return Ok(Found::Gone(object)),
             (entry, _) => entry?,
         };
-        let current = record::decode(&path.kind, &entry)?;
+        let shown = self.registry.served(&path.kind, vec![entry.clone()]).await?;
+        let current = record::decode(&path.kind, shown.first().unwrap_or(&entry))?;
         self.entry = Some(entry);
         Ok(Found::Object(current))
     }
@@ -113,7 +118,36 @@ impl Attempts<'_> {
 impl Registry {
     pub(crate) fn new(store: Arc<dyn Store>, shutdown: CancellationToken) -> Self {
         let listers = Arc::new(Listers::new(Arc::clone(&store), shutdown));
-        Self { store, listers }
+        Self { store, listers, webhooks: Arc::default() }
+    }
+
+    /// From now on custom resources whose definition says so are converted by webhooks.
+    pub(crate) fn convert_by(&self, webhooks: &Arc<Webhooks>) {
+        // It is said once, when the server is built.
+        self.webhooks.set(Arc::downgrade(webhooks)).ok();
+    }
+
+    fn webhooks(&self) -> Result<Arc<Webhooks>, Failure> {
+        let webhooks = self.webhooks.get().and_then(Weak::upgrade);
+        webhooks.ok_or_else(|| Failure::unavailable("the server is starting or stopping; try again"))
+    }
+
+    /// Stored entries as `kind` serves them: those of custom resources may be in another version.
+    pub(crate) async fn served(&self, kind: &Kind, entries: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
+        if conversion::is_by_webhook(kind) {
+            return conversion::served(self.webhooks()?.as_ref(), kind, entries).await;
+        }
+        Ok(entries)
+    }
+
+    /// The bytes to store for an object of `kind`.
+    async fn encoded(&self, kind: &Kind, object: &Value) -> Result<Bytes, Failure> {
+        if conversion::is_by_webhook(kind)
+            && let Some(converted) = conversion::stored(self.webhooks()?.as_ref(), kind, object).await?
+        {
+            return record::encode(kind, &converted);
+        }
+        record::encode(kind, object)
     }
 
     /// All objects of a built-in kind, from memory. A kind that is not served has none.
@@ -144,6 +178,13 @@ impl Registry {
     }
 
     pub(crate) async fn entry(&self, path: &ObjectPath) -> Result<Entry, Failure> {
+        let entry = self.stored(path).await?;
+        let served = self.served(&path.kind, vec![entry]).await?.into_iter().next();
+        served.ok_or_else(|| Failure::not_found(&path.kind, path.name()))
+    }
+
+    /// The entry as it is kept.
+    async fn stored(&self, path: &ObjectPath) -> Result<Entry, Failure> {
         let found = self.store.get(&path.key()).await.map_err(read_failure)?;
         found.ok_or_else(|| Failure::not_found(&path.kind, path.name()))
     }
@@ -183,11 +224,11 @@ impl Registry {
 
     pub(crate) async fn create(&self, kind: &Kind, object: &Value) -> Result<Value, Failure> {
         let (namespace, name) = (object::namespace(object), object::name(object));
-        let value = record::encode(kind, object)?;
+        let value = self.encoded(kind, object).await?;
         match self.store.put(&request::key(kind, namespace, name), value, Expect::Absent).await {
             Ok(entry) => {
                 self.listers.wrote(kind, entry.modified);
-                record::decode(kind, &entry)
+                written(kind, object, &entry)
             }
             Err(WriteError::Conflict { current, .. }) => Err(taken(kind, name, current.as_ref())),
             Err(error) => Err(write_failure(&error)),
@@ -244,23 +285,34 @@ impl Registry {
             }
             Next::Replace(object) => object,
         };
-        let value = match record::encode(kind, &object) {
+        let value = match self.encoded(kind, &object).await {
             Ok(value) => value,
             Err(failure) => return Ok(Err(failure)),
         };
         // A write that changes nothing makes no revision, so that controllers that repeat themselves stay quiet.
         if dry_run || value == entry.value {
-            return Ok(record::decode_at(kind, &value, entry.modified).map(Changed::Stands));
+            let unchanged = Entry { value, ..entry.clone() };
+            return Ok(written(kind, &object, &unchanged).map(Changed::Stands));
         }
-        let written = self.store.put(&entry.key, value, Expect::At(entry.modified)).await?;
-        self.listers.wrote(kind, written.modified);
-        Ok(record::decode(kind, &written).map(Changed::Stands))
+        let entry = self.store.put(&entry.key, value, Expect::At(entry.modified)).await?;
+        self.listers.wrote(kind, entry.modified);
+        Ok(written(kind, &object, &entry).map(Changed::Stands))
     }
+}
+
+/// The object that was stored as `entry`. What a webhook converted for the store is answered as it was before.
+fn written(kind: &Kind, object: &Value, entry: &Entry) -> Result<Value, Failure> {
+    if !conversion::is_by_webhook(kind) {
+        return record::decode(kind, entry);
+    }
+    let mut object = object.clone();
+    object::set_metadata(&mut object, "resourceVersion", entry.modified.0.to_string());
+    Ok(object)
 }
 
 /// What watchers are told of a Pod on a node before it is gone: that its grace is over. The node's agent deletes it
 /// again if the server dies between the two.
-fn last_state(kind: &Kind, entry: &Entry, object: &Value) -> Option<Result<bytes::Bytes, Failure>> {
+fn last_state(kind: &Kind, entry: &Entry, object: &Value) -> Option<Result<Bytes, Failure>> {
     let on_node = object["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty());
     if kind.table_name() != "Pod" || !on_node || !object::is_being_deleted(object) {
         return None;

@@ -44,6 +44,8 @@ pub struct Version {
     pub storage: String,
     /// Told to everyone who uses this version.
     pub(crate) deprecation: Option<String>,
+    /// From this revision on, what is stored was pruned and filled by this very schema. `None` if that cannot be told.
+    settled_from: Option<u64>,
     /// Where its definition stands in `spec.versions`.
     index: usize,
 }
@@ -108,9 +110,18 @@ impl Version {
             scale: scale_paths(&version["subresources"]["scale"]),
             storage: storage.map(|version| text(&version["name"])).unwrap_or_default(),
             deprecation: deprecation(definition, version),
+            settled_from: definition["metadata"]["resourceVersion"]
+                .as_str()
+                .and_then(|text| text.parse().ok()),
             definition: Arc::clone(definition),
             index,
         }
+    }
+
+    /// Whether an object that was stored at `revision` is as this version would make it: it was written after the
+    /// definition last changed.
+    pub fn is_settled_at(&self, revision: u64) -> bool {
+        self.settled_from.is_some_and(|from| revision > from)
     }
 
     /// The schema as the user wrote it.

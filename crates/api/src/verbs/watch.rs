@@ -15,6 +15,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http::{Response, StatusCode};
+use kinds::Kind;
 use kinds::status::{Failure, FieldError};
 use rand::Rng;
 use store::{Range, Revision, WatchError};
@@ -26,7 +27,7 @@ use crate::context::Context;
 use crate::feed::{Ended, Seen, Source};
 use crate::query::{Query, Selection, list_options_invalid};
 use crate::registry::store_unavailable;
-use crate::respond;
+use crate::{conversion, respond};
 use event::EventWriter;
 use socket::Wish;
 
@@ -91,7 +92,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
             let page =
                 call.context.registry.range(Range { prefix: call.path.prefix(), ..Range::default() }).await?;
             call.context.gate.sizes.note(call.path.place(), page.entries.len());
-            for entry in &page.entries {
+            for entry in &call.context.registry.served(&call.path.kind, page.entries).await? {
                 writer.added(entry, &mut opening)?;
             }
             if start == Start::MarkedState {
@@ -182,7 +183,11 @@ impl Watcher {
                 State::Live(source) => wake(&self.context, source, &mut self.bookmarks, self.deadline).await,
             };
             let mut out = Vec::new();
-            if let Err(failure) = self.write(wake, &mut out) {
+            let written = match served(&self.context, self.writer.kind(), wake).await {
+                Ok(wake) => self.write(wake, &mut out),
+                Err(failure) => Err(failure),
+            };
+            if let Err(failure) = written {
                 tracing::error!(%failure, "Cannot write a watch event");
                 self.writer.error(&failure, &mut out);
                 self.state = State::Over(None);
@@ -218,6 +223,12 @@ impl Watcher {
         }
         Some(out.into()).filter(|bytes: &Bytes| !bytes.is_empty())
     }
+}
+
+/// The changes in the version that is watched.
+async fn served(context: &Context, kind: &Kind, wake: Wake) -> Result<Wake, Failure> {
+    let Wake::Changes(Ok(changes)) = wake else { return Ok(wake) };
+    Ok(Wake::Changes(Ok(conversion::changes(&context.registry, kind, changes).await?)))
 }
 
 async fn wake(

@@ -4,6 +4,7 @@
 
 mod connections;
 mod controller;
+mod custom;
 mod etcd;
 mod flow;
 mod golden;

@@ -76,6 +76,10 @@ impl EventWriter {
         })
     }
 
+    pub(super) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
     /// An object that was there when the watch began.
     pub(super) fn added(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Failure> {
         if self.is_watched(entry) && self.selects(entry)? {
