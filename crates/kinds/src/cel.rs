@@ -29,6 +29,7 @@ pub use authorizer::{Authority, Query, Verdict};
 pub use check::Type;
 pub use json::{from_json, to_json};
 pub use kube_cel::cel::Value;
+pub(crate) use operators::optional;
 
 /// The most text of one expression, in bytes.
 pub(crate) const MAX_SOURCE: usize = 32 << 10;

@@ -17,6 +17,7 @@ mod lists;
 mod names;
 mod path;
 pub(crate) mod prune;
+pub(crate) mod rules;
 pub(crate) mod schema;
 pub mod status;
 
@@ -29,7 +30,7 @@ pub(crate) use path::Path;
 pub(crate) use schema::Schema;
 
 use crate::Kind;
-use crate::status::FieldError;
+use crate::status::{FieldError, FieldErrorKind};
 
 /// One version of a kind that a user defined.
 #[derive(Debug)]
@@ -149,8 +150,30 @@ impl Version {
         let mut faults = check::check(&self.schema, object, old);
         embedded::check(&self.schema, object, &mut faults);
         lists::check(&self.schema, object, old, &mut faults);
+        if !self.schema.has_rules() {
+            return faults;
+        }
+        if faults.iter().any(is_in_the_way) {
+            let message = "some validation rules were not checked because the object was invalid; correct the existing \
+                           errors to complete validation";
+            faults.push(FieldError::invalid(check::NOWHERE, Value::Null, message));
+        } else {
+            rules::check(&self.schema, object, old, &mut faults);
+        }
         faults
     }
+}
+
+/// Whether a fault means that rules would meet values of other types than they are written for.
+fn is_in_the_way(fault: &FieldError) -> bool {
+    matches!(
+        fault.kind,
+        FieldErrorKind::NotSupported
+            | FieldErrorKind::Required
+            | FieldErrorKind::TooLong
+            | FieldErrorKind::Duplicate
+            | FieldErrorKind::TypeInvalid
+    )
 }
 
 fn scale_paths(scale: &Value) -> Option<ScalePaths> {

@@ -194,6 +194,6 @@ pub(super) fn unwrapped(value: &Value) -> Option<Option<Value>> {
     opaque.downcast_ref::<OptionalValue>().map(|optional| optional.value().cloned())
 }
 
-pub(super) fn optional(value: Option<Value>) -> Value {
+pub(crate) fn optional(value: Option<Value>) -> Value {
     Value::Opaque(Arc::new(value.map_or_else(OptionalValue::none, OptionalValue::of)))
 }

@@ -3,6 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::check::Checks;
+use super::format::Format;
+use super::rules::Rule;
 
 /// The type that a schema names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ pub(crate) enum Mark {
     IntOrString = 8,
     /// Its objects have one owner as a whole.
     AtomicMap = 16,
+    /// Rules stand in it or below.
+    HasRules = 32,
 }
 
 /// The marks that a schema has.
@@ -99,6 +103,7 @@ pub(crate) struct Schema {
     pub(crate) default: Option<Value>,
     pub(crate) list_type: ListType,
     pub(crate) checks: Option<Box<Checks>>,
+    pub(crate) rules: Vec<Rule>,
     marks: Marks,
 }
 
@@ -136,8 +141,32 @@ impl Schema {
             default: fields.get("default").filter(|value| !value.is_null()).cloned(),
             list_type: list_type(fields),
             checks: Checks::parse(fields),
+            rules: Rule::of(fields),
             marks: Marks::parse(fields),
         }
+        .marked()
+    }
+
+    /// Notes whether there are rules here or anywhere below, so that walks can leave out the rest.
+    fn marked(mut self) -> Self {
+        let additional = match &self.additional {
+            Some(Additional::Of(schema)) => Some(&**schema),
+            _ => None,
+        };
+        let below = self.properties.iter().map(|(_, schema)| schema);
+        let mut below = below.chain(additional).chain(self.items.as_deref());
+        if !self.rules.is_empty() || below.any(Self::has_rules) {
+            self.marks.0 |= Mark::HasRules as u8;
+        }
+        self
+    }
+
+    pub(crate) fn has_rules(&self) -> bool {
+        self.is(Mark::HasRules)
+    }
+
+    pub(crate) fn format(&self) -> Option<Format> {
+        self.checks.as_ref()?.format
     }
 
     pub(crate) fn property(&self, name: &str) -> Option<&Self> {

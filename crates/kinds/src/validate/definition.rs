@@ -4,6 +4,7 @@
 //! definitions, where each stood once.
 
 mod conversion;
+mod rule;
 mod schema;
 mod shown;
 

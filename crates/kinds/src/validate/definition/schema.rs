@@ -67,6 +67,7 @@ impl Walk<'_> {
             self.default(path, source);
         }
         self.pattern(path, source);
+        self.rules(path, source, is_root);
         self.below(path, source);
     }
 
@@ -373,6 +374,22 @@ impl Walk<'_> {
         if let Err(error) = check::compile(pattern) {
             let message = format!("must be a valid regular expression, but isn't: {error}");
             self.faults.push(FieldError::invalid(format!("{path}.pattern"), pattern, message));
+        }
+    }
+
+    fn rules(&mut self, path: &str, source: &Value, is_root: bool) {
+        let rules = source["x-kubernetes-validations"].as_array().map_or(&[][..], Vec::as_slice);
+        if rules.is_empty() {
+            return;
+        }
+        let path = format!("{path}.x-kubernetes-validations");
+        if self.in_junctor {
+            let why = "must be empty to be structural within allOf, anyOf, oneOf and not";
+            return self.faults.push(FieldError::forbidden(path, why));
+        }
+        let schema = Schema::parse(source);
+        for (index, rule) in rules.iter().enumerate() {
+            super::rule::check(&format!("{path}[{index}]"), &schema, rule, is_root, self.faults);
         }
     }
 
