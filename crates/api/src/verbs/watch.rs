@@ -183,10 +183,8 @@ impl Watcher {
                 State::Live(source) => wake(&self.context, source, &mut self.bookmarks, self.deadline).await,
             };
             let mut out = Vec::new();
-            let written = match served(&self.context, self.writer.kind(), wake).await {
-                Ok(wake) => self.write(wake, &mut out),
-                Err(failure) => Err(failure),
-            };
+            let wake = served(&self.context, self.writer.kind(), wake).await;
+            let written = wake.and_then(|wake| self.write(wake, &mut out));
             if let Err(failure) = written {
                 tracing::error!(%failure, "Cannot write a watch event");
                 self.writer.error(&failure, &mut out);

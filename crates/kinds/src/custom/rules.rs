@@ -162,7 +162,7 @@ impl Walk<'_> {
             return;
         }
         for rule in &schema.rules {
-            self.rule(rule, schema, node, (&path, is_resource));
+            self.rule(rule, schema, node, (path.as_str(), is_resource));
         }
         match node.json {
             Json::Object(fields) => {
