@@ -98,7 +98,7 @@ impl Server {
         let kubeconfig = Kubeconfig::read_from(self.folder.path().join("kubeconfig"))?;
         let mut config =
             kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        config.connect_timeout = Some(Duration::from_secs(2));
+        config.connect_timeout = Some(PATIENCE);
         // Every answer is seen, those included that tell to come again.
         config.default_retry = false;
         Ok(config)

@@ -17,6 +17,8 @@ use serde_json::json;
 const IN_FLIGHT: usize = 500;
 /// What a list of the loud client goes through.
 const MAPS: usize = 1_000;
+/// It is taken to be at work once so many of its requests were answered.
+const SETTLED: u64 = 4 * IN_FLIGHT as u64;
 /// The quiet client asks so many times, once in every period.
 const ASKS: usize = 1_000;
 const PERIOD: Duration = Duration::from_millis(10);
@@ -41,7 +43,7 @@ async fn main() -> anyhow::Result<()> {
         ("lists, as an exempt administrator", Load::Lists, admin),
     ] {
         let running = Running::start(client, load);
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        running.settled().await?;
         let beside = ask(&quiet).await?;
         let (answered, refused) = running.stop()?;
         let ratio = millis(beside.percentile(99)) / millis(alone.percentile(99));
@@ -116,6 +118,16 @@ impl Running {
             Ok(())
         });
         Self { thread, is_over, counts }
+    }
+
+    /// Waits until all its connections are made and at work: that they are made is not what is measured.
+    async fn settled(&self) -> anyhow::Result<()> {
+        let answered = || self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
+        while answered() < SETTLED {
+            anyhow::ensure!(!self.thread.is_finished(), "the load gave up");
+            tokio::time::sleep(PERIOD).await;
+        }
+        Ok(())
     }
 
     /// How many requests were answered, and how many refused.

@@ -161,6 +161,8 @@ async fn ask(
     let old = shown(review, &review.old, seen_as);
     let question = review::question(asked, seen_as, &uid, object, &old);
     let mutates = review.is_mutating();
+    // The webhook may have to ask this server, perhaps at the same priority, before it answers.
+    review.call.leave_seat();
     let called = review.context.webhooks.call(endpoint, &question, hook.limit).await;
     Ok(called
         .map_err(Unanswered::Call)
