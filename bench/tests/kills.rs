@@ -1,4 +1,5 @@
 //! Short runs of what `server_kills` does 200 times.
+#![expect(clippy::print_stdout, reason = "what is skipped says so")]
 
 use bench::kills::Outcome;
 

@@ -116,7 +116,7 @@ async fn settle(context: &Context, lister: &Lister, definition: &Value) -> Resul
         let Some(status) = settled(current) else { return Ok(Next::Keep(current.clone())) };
         let mut next = current.clone();
         next["status"] = status;
-        verbs::by_server(&path.kind, "status", &now, current, &mut next);
+        verbs::by_server(&path.kind, "status", &now, Some(current), &mut next);
         Ok(Next::Replace(next))
     });
     gone_is_fine(changed.await)

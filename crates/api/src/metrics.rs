@@ -10,7 +10,6 @@ mod shape;
 
 use axum::body::Body;
 use http::{Response, StatusCode};
-use kinds::Kind;
 use kinds::status::Failure;
 use kinds::table::IncludeObject;
 use serde_json::{Value, json};

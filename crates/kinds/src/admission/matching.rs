@@ -119,7 +119,7 @@ impl Rule {
             && has(&self.groups, kind.group)
             && has(&self.versions, kind.version)
             && self.is_in_scope(kind)
-            && (self.names.is_empty() || self.names.iter().any(|name| *name == request.name))
+            && (self.names.is_empty() || self.names.contains(&request.name))
             && self
                 .resources
                 .iter()
