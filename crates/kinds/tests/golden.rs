@@ -79,6 +79,9 @@ impl Server {
         }
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         defaults::apply(kind, &mut object);
+        if kind.kind == "CustomResourceDefinition" {
+            object["status"] = kinds::custom::status::initial(&object);
+        }
         refuse(kind, &name, validate::create(kind, &object))?;
         self.objects.insert(format!("{path}/{name}"), object.clone());
         Ok(object)
@@ -240,7 +243,6 @@ fn minimal_objects_are_filled_in_as_there() {
             nodes "POST": .spec.taints [{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule"}] there, null here
             daemonsets "POST": .metadata.annotations.deprecated.daemonset.template.generation "1" there, "0" here
             certificatesigningrequests "POST": .spec.extra {"authentication.kubernetes.io/credential-id":["X509SHA256=bfb41f3b644af5f7ebc7c2a84778ac3f11245c89eda8861324c9383071550e1f"]} there, null here, .spec.groups ["system:masters","system:authenticated"] there, null here
-            customresourcedefinitions "POST": .spec.conversion {"strategy":"None"} there, null here, .spec.names.listKind "ThingList" there, null here, .spec.names.singular "thing" there, null here, .status {"conditions":null,"acceptedNames":{"plural":"","kind":""},"storedVersions":["v1"]} there, null here
         "#]],
     );
 }
@@ -258,32 +260,6 @@ fn invalid_objects_are_refused_for_the_same_causes() {
             pods-overhead-norc "POST": 403 there, 200 here 
             services-clusterip "POST": 422 there, 200 here 
             services-nodeport-range "POST": 422 there, 200 here 
-            validatingadmissionpolicies-cel-syntax "POST": 422 there, 200 here 
-            validatingadmissionpolicies-multi "POST": causes there {"spec.failurePolicy FieldValueNotSupported", "spec.validations[0].reason FieldValueNotSupported", "spec.variables[0].expression FieldValueInvalid", "spec.variables[0].name FieldValueInvalid"}, here {"spec.failurePolicy FieldValueNotSupported", "spec.validations[0].reason FieldValueNotSupported", "spec.variables[0].name FieldValueInvalid"}
-            customresourcedefinitions-name "POST": 422 there, 200 here 
-            customresourcedefinitions-noschema "POST": 422 there, 200 here 
-            customresourcedefinitions-nostorage "POST": 422 there, 200 here 
-            customresourcedefinitions-dupversion "POST": 422 there, 200 here 
-            customresourcedefinitions-badversion "POST": 422 there, 200 here 
-            customresourcedefinitions-scope "POST": 422 there, 200 here 
-            customresourcedefinitions-nontype "POST": 422 there, 200 here 
-            customresourcedefinitions-roottype "POST": 422 there, 200 here 
-            customresourcedefinitions-badtype "POST": 422 there, 200 here 
-            customresourcedefinitions-props-and-additional "POST": 422 there, 200 here 
-            customresourcedefinitions-default-invalid "POST": 422 there, 200 here 
-            customresourcedefinitions-listmap-nokeys "POST": 422 there, 200 here 
-            customresourcedefinitions-listmap-optional-key "POST": 422 there, 200 here 
-            customresourcedefinitions-set-objects "POST": 422 there, 200 here 
-            customresourcedefinitions-cel-syntax "POST": 422 there, 200 here 
-            customresourcedefinitions-cel-undefined-field "POST": 422 there, 200 here 
-            customresourcedefinitions-int-or-string "POST": .spec.conversion {"strategy":"None"} there, null here, .spec.names.listKind "ThingList" there, null here, .spec.names.singular "thing" there, null here, .status {"conditions":null,"acceptedNames":{"plural":"","kind":""},"storedVersions":["v1"]} there, null here
-            customresourcedefinitions-preserveunknown-true "POST": 422 there, 200 here 
-            customresourcedefinitions-k8s-group "POST": 422 there, 200 here 
-            customresourcedefinitions-scale-paths "POST": 422 there, 200 here 
-            customresourcedefinitions-printer "POST": 422 there, 200 here 
-            customresourcedefinitions-conversion "POST": 422 there, 200 here 
-            customresourcedefinitions-metadata-schema "POST": 422 there, 200 here 
-            customresourcedefinitions-uniqueitems "POST": 422 there, 200 here 
         "#]],
     );
 }

@@ -93,7 +93,8 @@ pub(super) fn roots(kinds: &[&Kind]) -> Vec<String> {
 
 /// What the document of any user-defined kind defines beside it.
 pub(super) fn common_roots() -> Vec<String> {
-    [DELETE_OPTIONS, PATCH, STATUS, LIST_META, OBJECT_META, SCALE].map(str::to_owned).into()
+    let names = [DELETE_OPTIONS, PATCH, STATUS, LIST_META, OBJECT_META, SCALE, RESOURCE_LIST, WATCH_EVENT];
+    names.map(str::to_owned).into()
 }
 
 /// The definition of a subresource's bodies, where they are not those of its owner.
