@@ -49,7 +49,7 @@ async fn run_controller(maps: Api<ConfigMap>, token: CancellationToken) {
     Controller::new(maps.clone(), config("parent"))
         .owns(maps.clone(), config("child"))
         .graceful_shutdown_on(token.cancelled_owned())
-        .run(reconcile, |_, error, _| panic!("a reconcile failed: {error}"), Arc::new(maps))
+        .run(reconcile, |_, error, _| unreachable!("a reconcile failed: {error}"), Arc::new(maps))
         .for_each(|done| async move { drop(done) })
         .await;
 }

@@ -99,7 +99,7 @@ async fn gather(
             }
         };
         if shared.is_none() {
-            shared = Some(inputs(review, asked, &seen_as).await?);
+            shared = Some(inputs(review, asked, seen_as).await?);
         }
         let Some(inputs) = &shared else { continue };
         tasks.extend(parameters.iter().map(|parameters| Task {
