@@ -49,7 +49,7 @@ bench: packages packages-test ## Run the benchmarks; each prints its figure besi
 .PHONY: clients-quick
 clients-quick: packages packages-test ## Run those suites of other people's clients that take a few minutes
 	cargo build --locked --workspace --bin crest
-	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" sh scripts/clients.sh $(subst /release/,/debug/,$(CREST)) kr8s python kube-rs
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" sh scripts/clients.sh $(subst /release/,/debug/,$(CREST)) kr8s python
 
 .PHONY: clients
 clients: build packages-test packages-demo ## Run the own test suites of other people's clients, each against a cluster of its own
