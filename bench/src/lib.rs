@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod kills;
+pub mod lane;
 pub mod objects;
 pub mod server;
 pub mod summary;

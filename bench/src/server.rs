@@ -9,6 +9,8 @@ use anyhow::Context;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tempfile::TempDir;
 
+use crate::lane::Road;
+
 /// How long a start may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -92,6 +94,15 @@ impl Server {
         config.auth_info =
             kube::config::AuthInfo { token: Some(token.to_owned().into()), ..Default::default() };
         Ok(kube::Client::try_from(config)?)
+    }
+
+    /// Connections that cost little, for an administrator or for whoever `token` stands for.
+    pub async fn road(&self, token: Option<&str>) -> anyhow::Result<Road> {
+        let mut config = self.config().await?;
+        if token.is_some() {
+            config.auth_info = kube::config::AuthInfo::default();
+        }
+        Road::new(&config, token)
     }
 
     async fn config(&self) -> anyhow::Result<kube::Config> {

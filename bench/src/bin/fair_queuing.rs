@@ -1,5 +1,6 @@
 //! One client with 500 requests in flight beside one with one: how much longer does the quiet one wait than alone?
-//! Both are service accounts, of the same priority level. Usage: `fair_queuing [FOLDER]`.
+//! Both are service accounts, of the same priority level. Usage: `fair_queuing [FOLDER]
+//! [SEATS]`.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::sync::Arc;
@@ -7,9 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use bench::lane::{Lane, Road};
 use bench::objects;
 use bench::server::{Server, parent_folder};
 use bench::summary::{Summary, millis};
+use bytes::Bytes;
+use futures::future::try_join_all;
+use http::{Method, StatusCode};
 use kube::Client;
 use serde_json::json;
 
@@ -29,20 +34,24 @@ const NICENESS: i32 = 15;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut server = Server::prepare(&parent_folder())?.context("build crest first")?;
+    if let Some(seats) = std::env::args().nth(2) {
+        server = server.with_options(&["--max-requests-inflight", &seats]);
+    }
     server.start().await?;
     let admin = server.client().await?;
     let map = |number: usize| json!({"metadata": {"name": format!("map-{number}")}, "data": {"k": "v".repeat(500)}});
     objects::create(&admin, LIST, (MAPS, 64), map).await?;
-    let quiet = account(&server, &admin, "quiet").await?;
-    let loud = account(&server, &admin, "loud").await?;
+    let quiet = server.client_with_token(&account(&admin, "quiet").await?).await?;
+    let loud = server.road(Some(&account(&admin, "loud").await?)).await?;
+    let administrator = server.road(None).await?;
     let alone = ask(&quiet).await?;
     println!("quiet client alone:                         {alone}");
-    for (name, load, client) in [
+    for (name, load, road) in [
         ("lists", Load::Lists, loud.clone()),
         ("creates", Load::Creates, loud),
-        ("lists, as an exempt administrator", Load::Lists, admin),
+        ("lists, as an exempt administrator", Load::Lists, administrator),
     ] {
-        let running = Running::start(client, load);
+        let running = Running::start(road, load);
         running.settled().await?;
         let beside = ask(&quiet).await?;
         let (answered, refused) = running.stop()?;
@@ -61,8 +70,8 @@ enum Load {
     Creates,
 }
 
-/// A client that is a service account with all rights, but no administrator.
-async fn account(server: &Server, admin: &Client, name: &str) -> anyhow::Result<Client> {
+/// The token of a service account with all rights, which is no administrator.
+async fn account(admin: &Client, name: &str) -> anyhow::Result<String> {
     let accounts = "/api/v1/namespaces/default/serviceaccounts";
     objects::create(admin, accounts, (1, 1), |_| json!({"metadata": {"name": name}})).await?;
     let binding = json!({"metadata": {"name": name},
@@ -74,8 +83,7 @@ async fn account(server: &Server, admin: &Client, name: &str) -> anyhow::Result<
         .header("content-type", "application/json")
         .body(br#"{"spec": {"expirationSeconds": 3600}}"#.to_vec())?;
     let answer: serde_json::Value = admin.request(request).await?;
-    let token = answer["status"]["token"].as_str().context("an answer without a token")?;
-    server.client_with_token(token).await
+    Ok(answer["status"]["token"].as_str().context("an answer without a token")?.to_owned())
 }
 
 /// Asks once in every period, whatever became of the questions before.
@@ -106,15 +114,18 @@ struct Running {
 }
 
 impl Running {
-    fn start(client: Client, load: Load) -> Self {
+    fn start(road: Road, load: Load) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let counts = Arc::new([const { AtomicU64::new(0) }; 2]);
         let (stop, counted) = (Arc::clone(&is_over), Arc::clone(&counts));
         let thread = std::thread::spawn(move || {
             rustix::process::nice(NICENESS)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let lanes = (0..IN_FLIGHT).map(|lane| shout(&client, load, lane, (&stop, &counted)));
-            runtime.block_on(futures::future::try_join_all(lanes))?;
+            runtime.block_on(async {
+                let lanes = try_join_all((0..IN_FLIGHT).map(|_| road.lane())).await?;
+                let lanes = lanes.into_iter().enumerate();
+                try_join_all(lanes.map(|(number, lane)| shout(lane, load, number, (&stop, &counted)))).await
+            })?;
             Ok(())
         });
         Self { thread, is_over, counts }
@@ -143,25 +154,22 @@ impl Running {
 
 /// One request after the other, until told to stop; does as it is told when it is sent away.
 async fn shout(
-    client: &Client,
+    mut lane: Lane,
     load: Load,
-    lane: usize,
+    lane_number: usize,
     (is_over, counts): (&AtomicBool, &[AtomicU64; 2]),
 ) -> anyhow::Result<()> {
     let mut number = 0;
     while !is_over.load(Ordering::Relaxed) {
         number += 1;
-        let request = match load {
-            Load::Lists => http::Request::get(LIST).body(Vec::new().into())?,
+        let status = match load {
+            Load::Lists => lane.send(Method::GET, LIST, Bytes::new()).await?,
             Load::Creates => {
-                let map = json!({"metadata": {"name": format!("loud-{lane}-{number}")}});
-                let request = http::Request::post(LIST).header("content-type", "application/json");
-                request.body(map.to_string().into_bytes().into())?
+                let map = json!({"metadata": {"name": format!("loud-{lane_number}-{number}")}});
+                lane.send(Method::POST, LIST, map.to_string().into()).await?
             }
         };
-        let answer = client.send(request).await?;
-        let is_refused = answer.status() == http::StatusCode::TOO_MANY_REQUESTS;
-        answer.into_body().collect_bytes().await?;
+        let is_refused = status == StatusCode::TOO_MANY_REQUESTS;
         counts[usize::from(is_refused)].fetch_add(1, Ordering::Relaxed);
         if is_refused {
             tokio::time::sleep(Duration::from_secs(1)).await;

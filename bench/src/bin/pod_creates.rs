@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::Context;
-use bench::objects::{create, pod, prepare_namespace, rate};
+use bench::objects::{pod, prepare_namespace, rate};
 use bench::server::{Server, parent_folder};
 use bench::summary::{Summary, millis};
 use futures::future::try_join_all;
@@ -28,9 +28,9 @@ async fn main() -> anyhow::Result<()> {
     server.start().await?;
     let client = server.client().await?;
     prepare_namespace(&client).await?;
-    let begun = kit::clock::monotonic();
-    let latencies = create(&client, PODS, (pods, IN_FLIGHT), |number| pod(number, None)).await?;
-    let creates = rate(pods, begun.elapsed());
+    let road = server.road(None).await?;
+    let (latencies, elapsed) = road.create(PODS, (pods, IN_FLIGHT), |number| pod(number, None)).await?;
+    let creates = rate(pods, elapsed);
     let summary = Summary::new(latencies);
     println!("{pods} Pods, {IN_FLIGHT} in flight: {creates:.0} creates/s, {summary}");
     let (peer_rate, peer_p99) = KUBE_APISERVER;

@@ -1,5 +1,6 @@
 //! The objects that every cluster has from its first start.
 
+mod reconcile;
 pub(crate) mod roles;
 
 use kinds::Kind;
@@ -7,9 +8,12 @@ use kinds::status::Failure;
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::{object, strategy};
+use crate::registry::Next;
+use crate::request::ObjectPath;
+use crate::{object, strategy, verbs};
 
-/// Creates what is missing. What a user changed since stays as it is.
+/// Creates what is missing, and adds to default roles what this version has more. What a user changed since stays as
+/// it is.
 pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     for object in objects(context) {
         create(context, object).await?;
@@ -70,12 +74,12 @@ fn kubernetes_service(context: &Context) -> Value {
 async fn create(context: &Context, mut object: Value) -> Result<(), Failure> {
     let Some(kind) = kind_of(&object) else { return Ok(()) };
     let (namespace, name) = (object::namespace(&object).to_owned(), object::name(&object).to_owned());
-    if context.registry.find(kind, &namespace, &name).await?.is_some() {
-        return Ok(());
+    if let Some(current) = context.registry.find(kind, &namespace, &name).await? {
+        return complete(context, kind, &current, &object).await;
     }
     kinds::defaults::apply(kind, &mut object);
     let birth = context.birth();
-    crate::verbs::by_server(kind, "", &birth.created, None, &mut object);
+    verbs::by_server(kind, "", &birth.created, None, &mut object);
     strategy::prepare_create(kind, &mut object, &birth);
     if kind.kind == "APIService" {
         object["status"] = json!({"conditions": [{
@@ -94,6 +98,32 @@ async fn create(context: &Context, mut object: Value) -> Result<(), Failure> {
         claim.keep();
     }
     Ok(())
+}
+
+/// Adds to a default role or binding what it lacks.
+async fn complete(
+    context: &Context,
+    kind: &'static Kind,
+    current: &Value,
+    wanted: &Value,
+) -> Result<(), Failure> {
+    if kind.group != roles::GROUP || reconcile::completed(current, wanted).is_none() {
+        return Ok(());
+    }
+    let now = object::time(context.now());
+    let path = ObjectPath::of(kind, current);
+    let changed = context.registry.modify(&path, false, |current| {
+        let Some(mut new) = reconcile::completed(current, wanted) else {
+            return Ok(Next::Keep(current.clone()));
+        };
+        verbs::by_server(kind, "", &now, Some(current), &mut new);
+        Ok(Next::Replace(new))
+    });
+    match changed.await {
+        // Its owner was faster, and wants none.
+        Err(failure) if failure.code() == 404 => Ok(()),
+        changed => changed.map(drop),
+    }
 }
 
 fn kind_of(object: &Value) -> Option<&'static Kind> {

@@ -49,7 +49,7 @@ pub(crate) async fn served(
             indexes.iter().map(|index| parsed(kind, &entries[*index])).collect();
         let converted = convert(webhooks, version, &kind.api_version(), objects?).await?;
         for (index, object) in indexes.iter().zip(converted) {
-            entries[*index].value = record::encode_as(object)?;
+            entries[*index].value = record::encode_as(&object)?;
         }
     }
     Ok(entries)

@@ -148,9 +148,7 @@ async fn clean_up(context: &Context, definition: &Arc<Value>) -> Result<bool, Fa
 }
 
 async fn delete(context: &Context, kind: &Kind, found: &Value) -> Result<(), Failure> {
-    let namespace = Some(object::namespace(found).to_owned()).filter(|name| !name.is_empty());
-    let name = Some(object::name(found).to_owned());
-    let path = ObjectPath { kind: kind.clone(), namespace, name, subresource: None, legacy_watch: false };
+    let path = ObjectPath::of(kind, found);
     let options = DeleteOptions::default();
     let decide = |current: &Value| deletion::decide(kind, current, &options, context.now());
     gone_is_fine(context.registry.modify(&path, false, decide).await)

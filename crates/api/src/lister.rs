@@ -29,11 +29,18 @@ use crate::{record, request};
 /// if it is so far behind, an older state is the better answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Where objects are stored: group and plural.
+type Place = (&'static str, &'static str);
+
+fn place(kind: &Kind) -> Place {
+    (kind.storage_group(), kind.plural)
+}
+
 /// The caches of all kinds, each started by its first reader.
 #[derive(Debug)]
 pub(crate) struct Listers {
     store: Arc<dyn Store>,
-    listers: RwLock<HashMap<String, Arc<Lister>>>,
+    listers: RwLock<HashMap<Place, Arc<Lister>>>,
     starting: tokio::sync::Mutex<()>,
     shutdown: CancellationToken,
     /// That of the server: a reader's own may end before.
@@ -48,11 +55,10 @@ impl Listers {
 
     /// The cache of a kind, as new as the last write of this server.
     pub(crate) async fn of(&self, kind: &'static Kind) -> Result<Arc<Lister>, Failure> {
-        let prefix = kind.storage_prefix();
-        let running = self.listers.read().get(&prefix).cloned();
+        let running = self.listers.read().get(&place(kind)).cloned();
         let lister = match running {
             Some(lister) => lister,
-            None => self.start(kind, prefix).await?,
+            None => self.start(kind).await?,
         };
         lister.catch_up().await;
         Ok(lister)
@@ -60,14 +66,14 @@ impl Listers {
 
     /// A write of this server that readers are to see.
     pub(crate) fn wrote(&self, kind: &Kind, revision: Revision) {
-        if let Some(lister) = self.listers.read().get(&kind.storage_prefix()) {
+        if let Some(lister) = self.listers.read().get(&place(kind)) {
             lister.written.fetch_max(revision.0, Ordering::Relaxed);
         }
     }
 
-    async fn start(&self, kind: &'static Kind, prefix: String) -> Result<Arc<Lister>, Failure> {
+    async fn start(&self, kind: &'static Kind) -> Result<Arc<Lister>, Failure> {
         let _one_at_a_time = self.starting.lock().await;
-        if let Some(lister) = self.listers.read().get(&prefix) {
+        if let Some(lister) = self.listers.read().get(&place(kind)) {
             return Ok(Arc::clone(lister));
         }
         let lister = Arc::new(Lister {
@@ -86,7 +92,7 @@ impl Listers {
                 shutdown.run_until_cancelled(task).await;
             });
         }
-        self.listers.write().insert(prefix, Arc::clone(&lister));
+        self.listers.write().insert(place(kind), Arc::clone(&lister));
         Ok(lister)
     }
 }

@@ -6,10 +6,13 @@
 use bytes::Bytes;
 use kinds::Kind;
 use kinds::status::Failure;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use store::{Entry, Revision};
 
 use crate::object;
+
+/// What comes first in the stored form.
+const HEAD: [&str; 3] = ["kind", "apiVersion", "metadata"];
 
 /// Whether an object stands alone or in a list, whose items leave out `kind` and `apiVersion`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,28 +23,52 @@ pub(crate) enum Place {
 
 /// The bytes to store for `object`.
 pub(crate) fn encode(kind: &Kind, object: &Value) -> Result<Bytes, Failure> {
+    if kinds::convert::is_stored_as_served(kind) {
+        return encode_as(object);
+    }
     let mut stored = object.clone();
     kinds::convert::to_storage(kind, &mut stored);
-    encode_as(stored)
+    encode_as(&stored)
 }
 
 /// The bytes of an object that is in its stored form already.
-pub(crate) fn encode_as(mut stored: Value) -> Result<Bytes, Failure> {
-    object::remove_metadata(&mut stored, "resourceVersion");
-    let mut out = Vec::with_capacity(1024);
+pub(crate) fn encode_as(stored: &Value) -> Result<Bytes, Failure> {
+    let nothing = Map::new();
+    let metadata = stored["metadata"].as_object().unwrap_or(&nothing);
+    let mut out = Vec::with_capacity(2048);
+    out.push(b'{');
+    for field in ["kind", "apiVersion"] {
+        if let Some(value) = stored.get(field) {
+            write_field(&mut out, field, value)?;
+        }
+    }
+    begin_field(&mut out, "metadata")?;
+    out.push(b'{');
+    for (field, value) in metadata.iter().filter(|(field, _)| *field != "resourceVersion") {
+        write_field(&mut out, field, value)?;
+    }
+    out.push(b'}');
     let fields = stored.as_object().into_iter().flatten();
-    let head = ["kind", "apiVersion", "metadata"];
-    let first = head.iter().filter_map(|field| Some((*field, stored.get(*field)?)));
-    let rest =
-        fields.map(|(field, value)| (field.as_str(), value)).filter(|(field, _)| !head.contains(field));
-    for (index, (field, value)) in first.chain(rest).enumerate() {
-        out.push(if index == 0 { b'{' } else { b',' });
-        write_json(&mut out, &field)?;
-        out.push(b':');
-        write_json(&mut out, value)?;
+    for (field, value) in fields.filter(|(field, _)| !HEAD.contains(&field.as_str())) {
+        write_field(&mut out, field, value)?;
     }
     out.push(b'}');
     Ok(out.into())
+}
+
+fn write_field(out: &mut Vec<u8>, field: &str, value: &Value) -> Result<(), Failure> {
+    begin_field(out, field)?;
+    write_json(out, value)
+}
+
+/// Writes all that stands before the value of a field.
+fn begin_field(out: &mut Vec<u8>, field: &str) -> Result<(), Failure> {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    write_json(out, &field)?;
+    out.push(b':');
+    Ok(())
 }
 
 /// The object that `entry` holds, as `kind` serves it.

@@ -49,6 +49,15 @@ impl Changed {
     }
 }
 
+/// A new object, as its client is to see it.
+#[derive(Debug)]
+pub(crate) enum Created {
+    /// As it stands in the store.
+    Entry(Entry),
+    /// What the store does not hold in this form.
+    Object(Value),
+}
+
 /// The store, as objects of kinds.
 #[derive(Clone, Debug)]
 pub(crate) struct Registry {
@@ -222,13 +231,16 @@ impl Registry {
         found.map_or(Ok(()), |entry| Err(taken(kind, name, Some(&entry))))
     }
 
-    pub(crate) async fn create(&self, kind: &Kind, object: &Value) -> Result<Value, Failure> {
+    pub(crate) async fn create(&self, kind: &Kind, object: &Value) -> Result<Created, Failure> {
         let (namespace, name) = (object::namespace(object), object::name(object));
         let value = self.encoded(kind, object).await?;
         match self.store.put(&request::key(kind, namespace, name), value, Expect::Absent).await {
             Ok(entry) => {
                 self.listers.wrote(kind, entry.modified);
-                written(kind, object, &entry)
+                if conversion::is_by_webhook(kind) {
+                    return written(kind, object.clone(), &entry).map(Created::Object);
+                }
+                Ok(Created::Entry(entry))
             }
             Err(WriteError::Conflict { current, .. }) => Err(taken(kind, name, current.as_ref())),
             Err(error) => Err(write_failure(&error)),
@@ -292,20 +304,19 @@ impl Registry {
         // A write that changes nothing makes no revision, so that controllers that repeat themselves stay quiet.
         if dry_run || value == entry.value {
             let unchanged = Entry { value, ..entry.clone() };
-            return Ok(written(kind, &object, &unchanged).map(Changed::Stands));
+            return Ok(written(kind, object, &unchanged).map(Changed::Stands));
         }
         let entry = self.store.put(&entry.key, value, Expect::At(entry.modified)).await?;
         self.listers.wrote(kind, entry.modified);
-        Ok(written(kind, &object, &entry).map(Changed::Stands))
+        Ok(written(kind, object, &entry).map(Changed::Stands))
     }
 }
 
 /// The object that was stored as `entry`. What a webhook converted for the store is answered as it was before.
-fn written(kind: &Kind, object: &Value, entry: &Entry) -> Result<Value, Failure> {
-    if !conversion::is_by_webhook(kind) {
+fn written(kind: &Kind, mut object: Value, entry: &Entry) -> Result<Value, Failure> {
+    if !conversion::is_by_webhook(kind) && !kinds::convert::is_stored_as_served(kind) {
         return record::decode(kind, entry);
     }
-    let mut object = object.clone();
     object::set_metadata(&mut object, "resourceVersion", entry.modified.0.to_string());
     Ok(object)
 }

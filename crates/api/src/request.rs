@@ -8,8 +8,10 @@
 use http::Method;
 use kinds::Kind;
 use kinds::status::Failure;
+use serde_json::Value;
 
 use crate::catalog::Served;
+use crate::object;
 
 /// What a request does to objects, in the words of Kubernetes' authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +142,13 @@ impl ObjectPath {
             Some(_) => Failure::not_found(&self.kind, self.name()),
             None => Failure::no_such_path(),
         }
+    }
+
+    /// Where `object` of `kind` is.
+    pub(crate) fn of(kind: &Kind, object: &Value) -> Self {
+        let namespace = Some(object::namespace(object).to_owned()).filter(|namespace| !namespace.is_empty());
+        let name = Some(object::name(object).to_owned());
+        Self { kind: kind.clone(), namespace, name, subresource: None, legacy_watch: false }
     }
 
     /// The name, of a path whose verb has one.

@@ -7,8 +7,11 @@ use kinds::Kind;
 use kinds::status::Failure;
 use kinds::table::IncludeObject;
 use serde_json::{Value, json};
+use store::Entry;
 
 use crate::accept::{Accept, Encoding, Shape, ShapeVersion};
+use crate::record::Place;
+use crate::registry::Created;
 use crate::{object, record, yaml};
 
 /// One object, shaped as the client accepts it.
@@ -29,6 +32,29 @@ pub(crate) fn object(
         }
     };
     self::shaped(status, accept, shaped)
+}
+
+/// A new object, shaped as the client accepts it.
+pub(crate) fn created(accept: Accept, kind: &Kind, created: Created) -> Result<Response<Body>, Failure> {
+    match created {
+        Created::Entry(entry) => self::entry(StatusCode::CREATED, accept, kind, &entry),
+        Created::Object(value) => object(StatusCode::CREATED, accept, kind, value),
+    }
+}
+
+/// One object as it stands in the store, shaped as the client accepts it.
+pub(crate) fn entry(
+    status: StatusCode,
+    accept: Accept,
+    kind: &Kind,
+    entry: &Entry,
+) -> Result<Response<Body>, Failure> {
+    if accept != Accept::default() {
+        return object(status, accept, kind, record::decode(kind, entry)?);
+    }
+    let mut bytes = Vec::with_capacity(entry.value.len() + 64);
+    record::splice(kind, &entry.value, entry.modified, Place::Alone, &mut bytes)?;
+    Ok(bytes_of(status, Encoding::Json.media_type(), bytes))
 }
 
 /// A value that has the shape that the client accepts, named in the version that it asked for.

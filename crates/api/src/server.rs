@@ -47,7 +47,7 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// What clients may ask of the server at once. The defaults are Kubernetes'.
+/// What clients may ask of the server at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Requests that run at the same time, counted in small ones; the priority levels share them.
@@ -56,9 +56,15 @@ pub struct Limits {
     pub request_timeout: Duration,
 }
 
+/// Seats for each core. Requests that have a seat share the cores without regard to whose they are, so there are no
+/// more of them than it takes to keep cores and disk busy; all others wait where turns are fair.
+const SEATS_PER_CORE: usize = 32;
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_in_flight: 600, request_timeout: Duration::from_secs(60) }
+        let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+        let max_in_flight = u32::try_from(cores * SEATS_PER_CORE).unwrap_or(u32::MAX);
+        Self { max_in_flight, request_timeout: Duration::from_secs(60) }
     }
 }
 

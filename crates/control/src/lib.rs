@@ -40,6 +40,7 @@ pub mod service_account;
 mod share;
 pub mod sigma;
 pub mod stateful_set;
+pub mod token_cleaner;
 pub mod volumes;
 pub mod world;
 

@@ -11,7 +11,7 @@ use crate::world::World;
 use crate::{
     autoscaler, certificate, cluster_role, cron_job, daemon_set, deployment, disruption, endpoints,
     event_ttl, garbage, job, namespace, node_lifecycle, node_ttl, pod_gc, quota, replica_set,
-    service_account, sigma, stateful_set, volumes,
+    service_account, sigma, stateful_set, token_cleaner, volumes,
 };
 
 /// What the controllers need to know.
@@ -84,6 +84,7 @@ fn controllers(
         ("ttl", node_ttl::start(world, token()).boxed()),
         ("pod-gc", pod_gc::start(world, token()).boxed()),
         ("event-ttl", event_ttl::start(world, token()).boxed()),
+        ("token-cleaner", token_cleaner::start(world, token()).boxed()),
         ("garbage", garbage::run(world.clone(), token()).boxed()),
     ]
 }

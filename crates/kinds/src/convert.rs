@@ -20,6 +20,11 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
     ("count", "deprecatedCount"),
 ];
 
+/// Whether the stored form of `kind` is the one that it serves.
+pub fn is_stored_as_served(kind: &Kind) -> bool {
+    kind.custom().is_none() && !is_old_autoscaler(kind) && !is_converted(kind)
+}
+
 /// Turns an object of `kind` into the form in which it is stored.
 pub fn to_storage(kind: &Kind, object: &mut Value) {
     if let Some(version) = kind.custom() {

@@ -7,6 +7,7 @@ mod extensions;
 mod metrics;
 mod workloads;
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
@@ -216,7 +217,7 @@ pub fn measured() -> &'static [Kind] {
 
 /// The kind behind a path.
 pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
+    INDEX.get(&(group, version, plural)).copied()
 }
 
 /// The kind that a body names.
@@ -294,6 +295,10 @@ impl Entry {
         Self { subresources, ..self }
     }
 }
+
+/// By group, version and plural: every request asks for a dozen.
+static INDEX: LazyLock<HashMap<(&str, &str, &str), &Kind>> =
+    LazyLock::new(|| KINDS.iter().map(|kind| ((kind.group, kind.version, kind.plural), kind)).collect());
 
 static KINDS: LazyLock<Vec<Kind>> =
     LazyLock::new(|| GROUPS.concat().into_iter().map(|entry| Kind { entry, custom: None }).collect());

@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kinds::Kind;
 use kinds::quota::{self, Quota};
 use kinds::resources::Amounts;
 use kinds::status::Failure;
@@ -109,7 +108,7 @@ fn must_be_countable(review: &Review<'_>, quota: Quota<'_>) -> Result<(), Failur
 /// Charges one quota as it stands now, or, in a trial, only tells whether it could be.
 async fn charge(review: &Review<'_>, quota: &Value, more: &Amounts, is_trial: bool) -> Result<(), Failure> {
     let Some(kind) = kinds::find("", "v1", "resourcequotas") else { return Ok(()) };
-    let path = path(kind, quota);
+    let path = ObjectPath::of(kind, quota);
     let mut attempts = review.context.registry.attempts(&path, is_trial);
     loop {
         let mut current = match attempts.read().await {
@@ -139,15 +138,5 @@ async fn charge(review: &Review<'_>, quota: &Value, more: &Amounts, is_trial: bo
         if attempts.write(Next::Replace(current)).await?.is_some() {
             return Ok(());
         }
-    }
-}
-
-fn path(kind: &Kind, quota: &Value) -> ObjectPath {
-    ObjectPath {
-        kind: kind.clone(),
-        namespace: Some(object::namespace(quota).to_owned()),
-        name: Some(object::name(quota).to_owned()),
-        subresource: None,
-        legacy_watch: false,
     }
 }

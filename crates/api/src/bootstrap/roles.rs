@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 const TABLE: &str = include_str!("roles.txt");
-const GROUP: &str = "rbac.authorization.k8s.io";
+pub(super) const GROUP: &str = "rbac.authorization.k8s.io";
+/// Whether later versions add to a role or binding what they have more.
+pub(super) const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 const READ: &str = "get,list,watch";
 const WRITE: &str = "create,delete,deletecollection,patch,update";
 const ALL: &str = "create,delete,deletecollection,get,list,patch,update,watch";
@@ -34,8 +36,8 @@ fn metadata(namespace: &str, name: &str) -> Value {
     let mut metadata = json!({
         "name": name,
         "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
-        "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
     });
+    metadata["annotations"][AUTO_UPDATE] = "true".into();
     if !namespace.is_empty() {
         metadata["namespace"] = namespace.into();
     }

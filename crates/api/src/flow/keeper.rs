@@ -107,7 +107,7 @@ impl Pair {
         if kinds::flow::dangling(schema, levels, &now).is_none() {
             return Ok(());
         }
-        let path = path(self.schemas, schema);
+        let path = ObjectPath::of(self.schemas, schema);
         let changed = context.registry.modify(&path, false, |current| {
             let Some(conditions) = kinds::flow::dangling(current, levels, &now) else {
                 return Ok(Next::Keep(current.clone()));
@@ -133,7 +133,7 @@ async fn ensure(context: &Context, kind: &'static Kind, wanted: &Bootstrap) -> R
         return Ok(());
     }
     let now = object::time(context.now());
-    let path = path(kind, &current);
+    let path = ObjectPath::of(kind, &current);
     let changed = context.registry.modify(&path, false, |current| {
         let Some(mut new) = kinds::flow::mended(current, wanted) else {
             return Ok(Next::Keep(current.clone()));
@@ -161,11 +161,6 @@ async fn create(context: &Context, kind: &'static Kind, wanted: &Value) -> Resul
         Err(failure) if failure.reason() == "AlreadyExists" => Ok(()),
         created => created.map(drop),
     }
-}
-
-fn path(kind: &'static Kind, object: &Value) -> ObjectPath {
-    let name = Some(object::name(object).to_owned());
-    ObjectPath { kind: kind.clone(), namespace: None, name, subresource: None, legacy_watch: false }
 }
 
 /// Somebody deleted the object meanwhile: that is told, and seen to next time.

@@ -62,9 +62,7 @@ async fn ask_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), Failu
     if decide::may_go_unhealthy(pod, budget) {
         return Ok(());
     }
-    let name = Some(object::name(budget).to_owned());
-    let namespace = call.path.namespace.clone();
-    let path = ObjectPath { kind: kind.clone(), namespace, name, subresource: None, legacy_watch: false };
+    let path = ObjectPath::of(kind, budget);
     let now = object::time(call.context.now());
     let spend = |budget: &Value| {
         let mut next = decide::spend(kind, budget, object::name(pod), &now)?;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::call::Call;
 use crate::query::{FieldValidation, WriteOptions};
+use crate::registry::Created;
 use crate::strategy::Part;
 use crate::{object, respond, verbs};
 
@@ -28,13 +29,12 @@ pub(crate) async fn handle(mut call: Call, part: Part) -> Result<Response<Body>,
         Ok(merged)
     })
     .await;
-    let (status, object) = match merged {
+    match merged {
         Err(failure) if failure.code() == 404 && part == Part::Main => {
-            (StatusCode::CREATED, create(&call, &applied, options).await?)
+            respond::created(call.accept, kind, create(&call, &applied, options).await?)
         }
-        merged => (StatusCode::OK, merged?),
-    };
-    respond::object(status, call.accept, kind, object)
+        merged => respond::object(StatusCode::OK, call.accept, kind, merged?),
+    }
 }
 
 /// The applied configuration; warns of what stands in it twice.
@@ -67,7 +67,7 @@ fn merge(call: &Call, current: &Value, applied: &Applied) -> Result<Value, Failu
     Ok(merged)
 }
 
-async fn create(call: &Call, applied: &Applied, options: WriteOptions) -> Result<Value, Failure> {
+async fn create(call: &Call, applied: &Applied, options: WriteOptions) -> Result<Created, Failure> {
     let mut new = merge(call, &Value::Object(Map::new()), applied)?;
     if object::name(&new).is_empty() {
         object::set_metadata(&mut new, "name", call.path.name());

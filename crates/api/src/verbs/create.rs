@@ -1,7 +1,7 @@
 //! POST: a new object.
 
 use axum::body::Body;
-use http::{Response, StatusCode};
+use http::Response;
 use kinds::custom;
 use kinds::decode::Decoded;
 use kinds::status::Failure;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::admission::Review;
 use crate::call::Call;
 use crate::query::WriteOptions;
+use crate::registry::Created;
 use crate::request::Verb;
 use crate::{access, admission, definitions, guard, object, respond, strategy, verbs};
 
@@ -18,11 +19,11 @@ pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let body = call.take_body().await?;
     let decoded = kinds::decode::body(&call.path.kind, call.media_type(), &body)?;
     let stored = create(&call, decoded, options).await?;
-    respond::object(StatusCode::CREATED, call.accept, &call.path.kind, stored)
+    respond::created(call.accept, &call.path.kind, stored)
 }
 
 /// Stores a new object; answers it as stored.
-async fn create(call: &Call, decoded: Decoded, options: WriteOptions) -> Result<Value, Failure> {
+async fn create(call: &Call, decoded: Decoded, options: WriteOptions) -> Result<Created, Failure> {
     let mut new = verbs::checked(call, decoded, options.field_validation)?;
     place(call, &mut new)?;
     verbs::complete(call, None, &mut new);
@@ -30,7 +31,7 @@ async fn create(call: &Call, decoded: Decoded, options: WriteOptions) -> Result<
 }
 
 /// Stores a new object that has its defaults and its managers; answers it as stored.
-pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Result<Value, Failure> {
+pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Result<Created, Failure> {
     let kind = &call.path.kind;
     if kind.custom().is_some_and(|version| custom::status::is_terminating(&version.definition)) {
         let message = "create not allowed while custom resource definition is terminating";
@@ -51,12 +52,12 @@ pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Res
     if options.dry_run {
         call.context.registry.must_be_free(kind, &review.object).await?;
         call.warnings.add(std::mem::take(&mut review.warnings));
-        return Ok(review.object);
+        return Ok(Created::Object(review.object));
     }
-    let object = call.context.registry.create(kind, &review.object).await?;
-    definitions::written(&call.context, kind, &object).await?;
+    let created = call.context.registry.create(kind, &review.object).await?;
+    definitions::written(&call.context, kind, &review.object).await?;
     call.warnings.add(review.keep());
-    Ok(object)
+    Ok(created)
 }
 
 /// An object goes where the path says; one that says otherwise is refused.

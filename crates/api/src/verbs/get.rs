@@ -4,9 +4,7 @@ use axum::body::Body;
 use http::{Response, StatusCode};
 use kinds::status::Failure;
 
-use crate::accept::Accept;
 use crate::call::Call;
-use crate::record::{self, Place};
 use crate::registry::too_large_revision;
 use crate::respond;
 
@@ -14,12 +12,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
     let kind = &call.path.kind;
     must_be_reached(call).await?;
     let entry = call.context.registry.entry(&call.path).await?;
-    if call.accept == Accept::default() {
-        let mut bytes = Vec::with_capacity(entry.value.len() + 64);
-        record::splice(kind, &entry.value, entry.modified, Place::Alone, &mut bytes)?;
-        return Ok(respond::bytes_of(StatusCode::OK, "application/json", bytes));
-    }
-    respond::object(StatusCode::OK, call.accept, kind, record::decode(kind, &entry)?)
+    respond::entry(StatusCode::OK, call.accept, kind, &entry)
 }
 
 /// A client may demand an answer no older than what it has seen; reads here are always the newest there is.

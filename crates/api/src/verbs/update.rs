@@ -33,7 +33,7 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
         Ok(new)
     })
     .await;
-    let (status, object) = match replaced {
+    match replaced {
         // Who names a revision means an object that was there.
         Err(failure)
             if failure.code() == 404
@@ -42,11 +42,10 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
                 && object::metadata(&new, "resourceVersion").is_empty() =>
         {
             verbs::complete(&call, None, &mut new);
-            (StatusCode::CREATED, verbs::create::store(&call, new, options).await?)
+            respond::created(call.accept, kind, verbs::create::store(&call, new, options).await?)
         }
-        replaced => (StatusCode::OK, replaced?),
-    };
-    respond::object(status, call.accept, kind, object)
+        replaced => respond::object(StatusCode::OK, call.accept, kind, replaced?),
+    }
 }
 
 /// 422 if the kind's objects may only be replaced by those who know their current state.

@@ -1,6 +1,6 @@
 //! Namespaces, service accounts, garbage, silent nodes.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, ServiceAccount};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
@@ -57,4 +57,28 @@ async fn a_ready_node_loses_its_taint() {
         node.is_some() && taints.is_none_or(Vec::is_empty)
     };
     until(cluster.all::<Node>(), "a", is_clean).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_bootstrap_tokens_are_deleted() {
+    let cluster = Cluster::start().await;
+    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), "kube-system");
+    let token = |name: &str, expiration: String| {
+        serde_json::from_value(json!({
+            "metadata": { "name": name }, "type": "bootstrap.kubernetes.io/token",
+            "stringData": { "token-id": "abcdef", "token-secret": "0123456789abcdef", "expiration": expiration },
+        }))
+        .unwrap()
+    };
+    let in_seconds = |seconds: i64| {
+        let time = kit::clock::wall() + jiff::SignedDuration::from_secs(seconds);
+        time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    };
+    for (name, seconds) in [("old", -60), ("soon", 2), ("young", 3600)] {
+        secrets.create(&PostParams::default(), &token(name, in_seconds(seconds))).await.unwrap();
+    }
+    for name in ["old", "soon"] {
+        until(secrets.clone(), name, |secret: Option<&Secret>| secret.is_none()).await;
+    }
+    assert!(secrets.get_opt("young").await.unwrap().is_some());
 }

@@ -16,7 +16,9 @@ use serde_json::Value;
 use super::CATCH_ALL;
 use super::classifier::Flow;
 use super::level::{Level, Overflow, Seated, Waiting};
-use super::limits::{Limits, Shares, limits};
+#[cfg(test)]
+use super::limits::Limits;
+use super::limits::{Shares, limits};
 
 /// A request that was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,37 +76,48 @@ enum Claim {
 impl Dispatcher {
     /// A server of `total` seats. Until it is configured there is only the catch-all level, which has them all.
     pub fn new(total: u32) -> Self {
-        let mut catch_all = Level::new(CATCH_ALL.into());
-        let limits = Limits { nominal: total, guaranteed: total, most: total };
-        catch_all.configure(limits, Overflow::Queue { queues: 64, hand: 6, longest: 50 });
+        let mut catch_all = Level::new(CATCH_ALL.into(), Shares::EQUAL);
+        catch_all.set_overflow(Overflow::Queue { queues: 64, hand: 6, longest: 50 });
         let levels = BTreeMap::from([(Arc::clone(&catch_all.name), catch_all)]);
-        Self { total, pool: total, levels, places: HashMap::new(), next_ticket: 0 }
+        let mut dispatcher = Self { total, pool: total, levels, places: HashMap::new(), next_ticket: 0 };
+        dispatcher.share_out();
+        dispatcher
     }
 
-    /// Works by these PriorityLevelConfigurations from now on; answers who has a seat by that. Requests at a level that
-    /// is gone are served from what the others lend.
+    /// Works by these PriorityLevelConfigurations from now on; answers who has a seat by that. A level that is gone
+    /// takes nobody in, and keeps its part of the seats until it is empty: whoever waits there is served.
     pub fn configure(&mut self, objects: &[Value], now: Duration) -> Vec<Ticket> {
-        let shares: Vec<Shares> = objects.iter().map(|object| Shares::read(&object["spec"])).collect();
+        for level in self.levels.values_mut() {
+            level.is_departing = true;
+        }
+        for object in objects {
+            let Some(name) = object["metadata"]["name"].as_str().map(Arc::<str>::from) else { continue };
+            let shares = Shares::read(&object["spec"]);
+            let level = self.levels.entry(Arc::clone(&name)).or_insert_with(|| Level::new(name, shares));
+            (level.shares, level.is_departing) = (shares, false);
+            level.set_overflow(Overflow::read(&object["spec"]));
+        }
+        self.share_out();
+        self.dispatch(now)
+    }
+
+    /// Forgets the levels that are gone and empty, and deals the seats among the others. The catch-all stays, with
+    /// what it can borrow.
+    fn share_out(&mut self) {
+        self.levels.retain(|name, level| &**name == CATCH_ALL || !level.has_departed());
+        let shares = |level: &Level| if level.has_departed() { Shares::NONE } else { level.shares };
+        let shares: Vec<Shares> = self.levels.values().map(shares).collect();
         let (limits, pool) = limits(self.total, &shares);
         self.pool = pool;
-        let departing = Limits { nominal: 0, guaranteed: 0, most: pool };
-        for level in self.levels.values_mut() {
-            level.limits = departing;
+        for (level, limits) in self.levels.values_mut().zip(limits) {
+            level.limits = limits;
         }
-        for (object, limits) in objects.iter().zip(limits) {
-            let Some(name) = object["metadata"]["name"].as_str().map(Arc::<str>::from) else { continue };
-            let level = self.levels.entry(Arc::clone(&name)).or_insert_with(|| Level::new(name));
-            level.configure(limits, Overflow::read(&object["spec"]));
-        }
-        let is_configured =
-            |name: &str| name == CATCH_ALL || objects.iter().any(|object| object["metadata"]["name"] == name);
-        self.levels.retain(|name, level| is_configured(name) || level.used > 0 || level.waiting > 0);
-        self.dispatch(now)
     }
 
     /// A request of `flow` arrives that is as much work as `width` small ones.
     pub fn arrive(&mut self, flow: &Flow, width: u32, now: Duration) -> Arrival {
-        let name = if self.levels.contains_key(&flow.level) { &*flow.level } else { CATCH_ALL };
+        let is_open = self.levels.get(&flow.level).is_some_and(|level| !level.is_departing);
+        let name = if is_open { &*flow.level } else { CATCH_ALL };
         let is_own_waiting = self.levels.values().any(|level| self.claim_of_next(level) == Claim::OwnButLent);
         let Some(level) = self.levels.get(name) else { return Arrival::Exempt };
         if level.is_exempt() {
@@ -139,11 +152,13 @@ impl Dispatcher {
     pub fn leave(&mut self, ticket: Ticket, now: Duration) -> Vec<Ticket> {
         let Some(place) = self.places.remove(&ticket) else { return Vec::new() };
         let (Place::Waiting { level: name } | Place::Seated { level: name, .. }) = &place;
-        if let Some(level) = self.levels.get_mut(name) {
-            match &place {
-                Place::Waiting { .. } => level.give_up(ticket),
-                Place::Seated { seated, .. } => level.finish(*seated, now),
-            }
+        let Some(level) = self.levels.get_mut(name) else { return Vec::new() };
+        match &place {
+            Place::Waiting { .. } => level.give_up(ticket),
+            Place::Seated { seated, .. } => level.finish(*seated, now),
+        }
+        if level.has_departed() {
+            self.share_out();
         }
         self.dispatch(now)
     }

@@ -14,14 +14,14 @@ use serde_json::Value;
 use super::EXEMPT;
 use super::deal::deal;
 use super::dispatcher::{Refusal, Ticket};
-use super::limits::Limits;
+use super::limits::{Limits, Shares};
 
 /// What a request is taken to need before any was seen to end.
 const FIRST_GUESS: Duration = Duration::from_millis(1);
 /// The least that a request is charged, so that clocks always go on.
 const LEAST_CHARGE: u64 = 1_000;
 /// No request is wider than this part of its level's seats: a few wide ones must not be all that runs.
-const WIDEST_PART: u32 = 6;
+pub(super) const WIDEST_PART: u32 = 3;
 
 /// What happens to requests for which there is no seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,10 @@ struct Queue {
 #[derive(Debug)]
 pub(super) struct Level {
     pub(super) name: Arc<str>,
+    /// What its configuration says of seats.
+    pub(super) shares: Shares,
+    /// Whether it is no longer configured, and only there for those who are in.
+    pub(super) is_departing: bool,
     pub(super) limits: Limits,
     overflow: Overflow,
     queues: Vec<Queue>,
@@ -93,20 +97,37 @@ pub(super) struct Level {
 }
 
 impl Level {
-    pub(super) fn new(name: Arc<str>) -> Self {
-        let usual = nanoseconds(FIRST_GUESS);
+    pub(super) fn new(name: Arc<str>, shares: Shares) -> Self {
+        let (usual, is_departing) = (nanoseconds(FIRST_GUESS), false);
         let (limits, overflow) = (Limits::default(), Overflow::Reject);
         let (queues, deal, used, waiting, clock, last_served) = (Vec::new(), 0, 0, 0, 0, 0);
-        Self { name, limits, overflow, queues, deal, used, waiting, clock, usual, last_served }
+        Self {
+            name,
+            shares,
+            is_departing,
+            limits,
+            overflow,
+            queues,
+            deal,
+            used,
+            waiting,
+            clock,
+            usual,
+            last_served,
+        }
+    }
+
+    /// Whether nothing keeps it any longer.
+    pub(super) fn has_departed(&self) -> bool {
+        self.is_departing && self.used == 0 && self.waiting == 0
     }
 
     pub(super) fn is_exempt(&self) -> bool {
         &*self.name == EXEMPT
     }
 
-    /// Works by new rules from now on; who waits is dealt anew where the queues changed.
-    pub(super) fn configure(&mut self, limits: Limits, overflow: Overflow) {
-        self.limits = limits;
+    /// Queues by new rules from now on; who waits is dealt anew where the queues changed.
+    pub(super) fn set_overflow(&mut self, overflow: Overflow) {
         let before = std::mem::replace(&mut self.overflow, overflow);
         let Overflow::Queue { queues, .. } = overflow else { return };
         if before == overflow {

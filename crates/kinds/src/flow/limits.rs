@@ -26,6 +26,12 @@ pub(super) struct Shares {
 const DEFAULT_SHARES: u32 = 30;
 
 impl Shares {
+    /// One level among equals that lend nothing.
+    pub(super) const EQUAL: Self = Self { nominal: 1, lendable_percent: 0, borrowing_percent: None };
+
+    /// Nothing of its own, and all that others lend.
+    pub(super) const NONE: Self = Self { nominal: 0, lendable_percent: 0, borrowing_percent: None };
+
     pub(super) fn read(spec: &Value) -> Self {
         let part = if spec["type"] == "Exempt" { &spec["exempt"] } else { &spec["limited"] };
         let number = |field: &str| part[field].as_u64().and_then(|number| u32::try_from(number).ok());
