@@ -7,7 +7,11 @@ source=$cache/kopf-$version.tar.gz
 [ -e "$source" ] || "$cache/kopf/bin/pip" --quiet --disable-pip-version-check download --no-deps --no-binary :all: \
     --dest "$cache" "kopf==$version" || absent
 tar xzf "$source" -C "$work"
-# What its authors do before: the kinds that the operators watch.
-(cd "$work/kopf-$version" && kubectl apply -f examples/crd.yaml && PATH="$cache/kopf/bin:$PATH" pytest \
-    --only-e2e tests/e2e -q --no-header -rfE > "$out/kopf.txt" 2>&1) || true
+# What its authors do: the kinds that the operators watch are there before, a test may take longer than a unit's, and what
+# Python's collector says of sockets that the operators left open (as errors, unless told otherwise) is not about the
+# server. The example of admission needs a library in a state that was never published (oscrypto, for OpenSSL 3.0.10 and
+# newer): 13 of 14 is all there is.
+(cd "$work/kopf-$version" && kubectl apply -f examples/crd.yaml && PATH="$cache/kopf/bin:$PATH" \
+    pytest -W ignore --only-e2e --timeout 120 tests/e2e -q --no-header -rfE \
+    > "$out/kopf.txt" 2>&1) || true
 hold kopf "$(grep -Eo '[0-9]+ passed' "$out/kopf.txt" | tail -1 | cut -d' ' -f1)"

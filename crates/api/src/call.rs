@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Collected};
 use hyper::upgrade::OnUpgrade;
+use kinds::Kind;
 use kinds::status::Failure;
 use parking_lot::Mutex;
 
@@ -46,6 +47,8 @@ pub(crate) struct Call {
     pub(crate) context: Arc<Context>,
     pub(crate) user: User,
     pub(crate) path: ObjectPath,
+    /// All served versions of the path's kind, if a user defined it.
+    pub(crate) versions: Arc<[Kind]>,
     pub(crate) verb: Verb,
     pub(crate) query: Query,
     pub(crate) accept: Accept,
@@ -68,6 +71,7 @@ impl Call {
     ) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         let path = ObjectPath::parse(parts.uri.path(), served)?;
+        let versions = served.versions(&path.kind);
         let query = Query::parse(&parts.uri)?;
         let verb = path.verb(&parts.method, query.flag("watch"))?;
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
@@ -77,7 +81,20 @@ impl Call {
         let accept = if is_connection { Accept::default() } else { Accept::parse(header(ACCEPT))? };
         let content_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
         let (warnings, seat, body) = (Warnings::default(), Mutex::default(), Mutex::new(body));
-        Ok(Self { context, user, path, verb, query, accept, content_type, warnings, parts, seat, body })
+        Ok(Self {
+            context,
+            user,
+            path,
+            versions,
+            verb,
+            query,
+            accept,
+            content_type,
+            warnings,
+            parts,
+            seat,
+            body,
+        })
     }
 
     /// The call holds `seat` from now on.

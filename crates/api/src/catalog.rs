@@ -47,7 +47,7 @@ pub(crate) struct Served {
 #[derive(Debug)]
 struct Definition {
     source: Arc<Value>,
-    kinds: Vec<Kind>,
+    kinds: Arc<[Kind]>,
 }
 
 impl Default for Served {
@@ -79,6 +79,26 @@ impl Served {
         of_table.or_else(|| self.custom.get(&(group, version, plural)).cloned())
     }
 
+    /// The kind that a reference names.
+    pub(crate) fn find_named(&self, api_version: &str, name: &str) -> Option<Kind> {
+        let of_table = kinds::kind::find_api_version(api_version, name).cloned();
+        let mut of_users = self.definitions.iter().flat_map(|definition| definition.kinds.iter());
+        of_table
+            .or_else(|| of_users.find(|kind| kind.kind == name && kind.api_version() == api_version).cloned())
+    }
+
+    /// All served versions of a kind that a user defined; none of others.
+    pub(crate) fn versions(&self, kind: &Kind) -> Arc<[Kind]> {
+        let is_of = |definition: &&Definition| {
+            kind.custom().is_some() && definition.kinds.iter().any(|known| known.shares_storage_with(kind))
+        };
+        self.definitions
+            .iter()
+            .find(is_of)
+            .map(|definition| Arc::clone(&definition.kinds))
+            .unwrap_or_default()
+    }
+
     /// The next snapshot. What a definition means is worked out once for each of its states.
     fn next(&self, generation: u64, sources: Vec<Arc<Value>>) -> Self {
         let known: HashMap<*const Value, &Definition> =
@@ -86,8 +106,8 @@ impl Served {
         let definitions = sources
             .into_iter()
             .map(|source| {
-                let known = known.get(&Arc::as_ptr(&source)).map(|known| known.kinds.clone());
-                Definition { kinds: known.unwrap_or_else(|| custom::kinds(&source)), source }
+                let known = known.get(&Arc::as_ptr(&source)).map(|known| Arc::clone(&known.kinds));
+                Definition { kinds: known.unwrap_or_else(|| custom::kinds(&source).into()), source }
             })
             .collect();
         Self::of(generation, self.measured.clone(), definitions, &self.openapi)

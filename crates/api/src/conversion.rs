@@ -46,7 +46,7 @@ pub(crate) async fn served(
         (0..entries.len()).filter(|index| !entries[*index].value.starts_with(head.as_bytes())).collect();
     for indexes in foreign.chunks(AT_A_TIME) {
         let objects: Result<Vec<Value>, Failure> =
-            indexes.iter().map(|index| parsed(kind, &entries[*index])).collect();
+            indexes.iter().map(|index| record::parse(kind, &entries[*index].value)).collect();
         let converted = convert(webhooks, version, &kind.api_version(), objects?).await?;
         for (index, object) in indexes.iter().zip(converted) {
             entries[*index].value = record::encode_as(&object)?;
@@ -99,9 +99,23 @@ pub(crate) async fn stored(
     Ok(converted.into_iter().next())
 }
 
-fn parsed(kind: &Kind, entry: &Entry) -> Result<Value, Failure> {
-    serde_json::from_slice(&entry.value)
-        .map_err(|error| Failure::internal(format!("a stored {} is no JSON: {error}", kind.kind)))
+/// An object in another version of its kind, as admission shows it to those who know only that one.
+pub(crate) async fn between(
+    webhooks: &Webhooks,
+    from: &Kind,
+    to: &Kind,
+    mut object: Value,
+) -> Result<Value, Failure> {
+    match from.custom().filter(|_| is_by_webhook(from)) {
+        Some(version) => {
+            let converted = convert(webhooks, version, &to.api_version(), vec![object]).await?;
+            Ok(converted.into_iter().next().unwrap_or_default())
+        }
+        None => {
+            object["apiVersion"] = to.api_version().into();
+            Ok(object)
+        }
+    }
 }
 
 async fn convert(
@@ -155,6 +169,7 @@ fn sound(before: &Value, mut after: Value, wanted: &str) -> Result<Value, String
             return Err(format!("it changed metadata.{field} of {}", before["metadata"]["name"]));
         }
     }
+    must_be_marks(&after["metadata"])?;
     let mut metadata = before["metadata"].clone();
     for field in MAY_CHANGE {
         match after["metadata"].get(field) {
@@ -166,6 +181,22 @@ fn sound(before: &Value, mut after: Value, wanted: &str) -> Result<Value, String
     }
     after["metadata"] = metadata;
     Ok(after)
+}
+
+/// Labels and annotations are maps of texts, whoever wrote them.
+fn must_be_marks(metadata: &Value) -> Result<(), String> {
+    for field in MAY_CHANGE {
+        let is_map = metadata[field].as_object().map(|fields| fields.values().all(Value::is_string));
+        if !is_map.unwrap_or(metadata[field].is_null()) {
+            return Err(format!("it answered metadata.{field} that is no map of texts"));
+        }
+    }
+    let faults: Vec<String> = kinds::validate::marks(metadata).iter().map(ToString::to_string).collect();
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("it answered metadata that cannot be: {}", faults.join(", ")))
+    }
 }
 
 #[cfg(test)]
@@ -187,6 +218,14 @@ mod tests {
         assert_eq!(converted["metadata"]["labels"], json!({"l": "2"}));
         assert_eq!(converted["spec"], json!({"b": 1}));
         assert!(sound(&before, after.clone(), "e/v3").is_err());
+        for (field, wrong) in
+            [("labels", json!({"l": 1})), ("labels", json!({"l": "%"})), ("annotations", json!([]))]
+        {
+            let mut after = after.clone();
+            after["metadata"][field] = wrong;
+            assert!(sound(&before, after, "e/v2").is_err(), "{field}");
+        }
+        assert!(sound(&before, json!(5), "e/v2").is_err());
         after["metadata"]["name"] = json!("b");
         assert!(sound(&before, after, "e/v2").is_err());
     }

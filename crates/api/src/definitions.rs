@@ -13,6 +13,7 @@ use kinds::Kind;
 use kinds::custom::status;
 use kinds::status::Failure;
 use serde_json::Value;
+use store::Range;
 
 use crate::catalog::DEFINITIONS;
 use crate::context::Context;
@@ -20,7 +21,7 @@ use crate::deletion::{self, DeleteOptions};
 use crate::lister::Lister;
 use crate::registry::{Changed, Next};
 use crate::request::ObjectPath;
-use crate::{object, verbs};
+use crate::{object, record, verbs};
 
 /// How long to wait for objects that others have to let go of.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -43,13 +44,7 @@ async fn run(context: Arc<Context>) {
         match lister(&context).await {
             Ok(lister) => {
                 let seen = lister.generation();
-                let is_waiting = match look_after(&context, &lister).await {
-                    Ok(is_waiting) => is_waiting,
-                    Err(failure) => {
-                        tracing::warn!(%failure, "Cannot look after definitions of kinds");
-                        true
-                    }
-                };
+                let is_waiting = look_after(&context, &lister).await;
                 let patience = if is_waiting { PATIENCE } else { Duration::MAX };
                 lister.changed_since(seen, patience).await;
             }
@@ -67,16 +62,30 @@ async fn lister(context: &Context) -> Result<Arc<Lister>, Failure> {
     lister.ok_or_else(|| Failure::internal("definitions of kinds are not in the table"))
 }
 
-/// Settles every definition; whether some are waiting for their objects to go.
-async fn look_after(context: &Context, lister: &Lister) -> Result<bool, Failure> {
+/// Settles every definition; whether some are waiting for their objects to go. One that cannot be looked after now keeps
+/// no other waiting.
+async fn look_after(context: &Context, lister: &Lister) -> bool {
     let mut is_waiting = false;
     for definition in lister.all() {
-        settle(context, lister, &definition).await?;
-        if object::is_being_deleted(&definition) {
-            is_waiting |= !clean_up(context, &definition).await?;
+        match look_after_one(context, lister, &definition).await {
+            Ok(is_done) => is_waiting |= !is_done,
+            Err(failure) => {
+                let name = object::name(&definition);
+                tracing::warn!(%failure, definition = name, "Cannot look after a definition of kinds");
+                is_waiting = true;
+            }
         }
     }
-    Ok(is_waiting)
+    is_waiting
+}
+
+async fn look_after_one(
+    context: &Context,
+    lister: &Lister,
+    definition: &Arc<Value>,
+) -> Result<bool, Failure> {
+    settle(context, lister, definition).await?;
+    if object::is_being_deleted(definition) { clean_up(context, definition).await } else { Ok(true) }
 }
 
 /// Settles what a write of this server may have changed.
@@ -127,13 +136,11 @@ async fn clean_up(context: &Context, definition: &Arc<Value>) -> Result<bool, Fa
     if !object::finalizers(definition).any(|finalizer| finalizer == status::CLEANUP) {
         return Ok(true);
     }
-    if let Some(kind) = kinds::custom::kinds(definition).first() {
-        for found in context.registry.all(kind).await? {
-            delete(context, kind, &found).await?;
-        }
-        if !context.registry.all(kind).await?.is_empty() {
-            return Ok(false);
-        }
+    let kinds = kinds::custom::stored_kinds(definition);
+    if let Some(any) = kinds.first()
+        && !empty(context, &kinds, any).await?
+    {
+        return Ok(false);
     }
     let Some(path) = path(object::name(definition)) else { return Ok(true) };
     let changed = context.registry.modify(&path, false, |current| {
@@ -145,6 +152,24 @@ async fn clean_up(context: &Context, definition: &Arc<Value>) -> Result<bool, Fa
     });
     gone_is_fine(changed.await)?;
     Ok(true)
+}
+
+/// Deletes all objects of a definition; whether all are gone.
+async fn empty(context: &Context, kinds: &[Kind], any: &Kind) -> Result<bool, Failure> {
+    let all = Range { prefix: any.storage_prefix(), ..Range::default() };
+    let mut first_failure = None;
+    for entry in context.registry.range(all.clone()).await?.entries {
+        let found = record::parse(any, &entry.value)?;
+        // In the version in which it stands, so that it can go even where nobody can convert it.
+        let kind = kinds.iter().find(|kind| found["apiVersion"] == kind.api_version()).unwrap_or(any);
+        if let Err(failure) = delete(context, kind, &found).await {
+            first_failure.get_or_insert(failure);
+        }
+    }
+    match first_failure {
+        Some(failure) => Err(failure),
+        None => Ok(context.registry.range(all).await?.entries.is_empty()),
+    }
 }
 
 async fn delete(context: &Context, kind: &Kind, found: &Value) -> Result<(), Failure> {

@@ -2,6 +2,13 @@
 //!
 //! `kind`, `apiVersion` and `metadata` always come first, so that the revision can be put into the bytes without
 //! parsing them: reads and watches of thousands of objects cost no JSON tree each.
+//!
+//! ```text
+//!   {"kind":..,"apiVersion":..,"metadata":{..},..                                      a kind of the table
+//!   {"kind":..,"apiVersion":..,"metadata":{..},..,"crest.dev/schema":"<seal>"}         a custom resource
+//! ```
+//! A custom resource bears the seal of the schema that it was pruned and filled by. Where that is the schema by which it
+//! is read, nothing has to be done again; everything else is parsed, whoever wrote it, and whatever he knew.
 
 use bytes::Bytes;
 use kinds::Kind;
@@ -21,6 +28,9 @@ pub(crate) enum Place {
     InList,
 }
 
+/// Where the seal stands, after everything else.
+const SEAL: &str = "crest.dev/schema";
+
 /// The bytes to store for `object`.
 pub(crate) fn encode(kind: &Kind, object: &Value) -> Result<Bytes, Failure> {
     if kinds::convert::is_stored_as_served(kind) {
@@ -28,6 +38,12 @@ pub(crate) fn encode(kind: &Kind, object: &Value) -> Result<Bytes, Failure> {
     }
     let mut stored = object.clone();
     kinds::convert::to_storage(kind, &mut stored);
+    let Some(version) = kind.custom() else { return encode_as(&stored) };
+    // Nobody else sets it.
+    drop_seal(&mut stored);
+    if let (Some(seal), Some(fields)) = (version.seal(), stored.as_object_mut()) {
+        fields.insert(SEAL.to_owned(), seal.into());
+    }
     encode_as(&stored)
 }
 
@@ -76,10 +92,39 @@ pub(crate) fn decode(kind: &Kind, entry: &Entry) -> Result<Value, Failure> {
     decode_at(kind, &entry.value, entry.modified)
 }
 
-/// As [`decode`], but saying another revision: how watchers see the last state of a deleted object.
-pub(crate) fn decode_at(kind: &Kind, value: &[u8], revision: Revision) -> Result<Value, Failure> {
+/// What is stored, in the version in which it is.
+pub(crate) fn parse(kind: &Kind, value: &[u8]) -> Result<Value, Failure> {
     let mut object: Value = serde_json::from_slice(value)
         .map_err(|error| Failure::internal(format!("a stored {} is no JSON: {error}", kind.kind)))?;
+    if kind.custom().is_some() {
+        drop_seal(&mut object);
+    }
+    Ok(object)
+}
+
+fn drop_seal(object: &mut Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.shift_remove(SEAL);
+    }
+}
+
+/// Whether two stored forms are of the same object, by whichever schema they were made.
+pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one == other || (unsealed(one).is_some() && unsealed(one) == unsealed(other))
+}
+
+/// The stored form without its end: its seal, and what closes it.
+fn unsealed(value: &[u8]) -> Option<&[u8]> {
+    let mark = format!(",\"{SEAL}\":\"");
+    let (body, seal) = value.split_at_checked(memchr::memmem::rfind(value, mark.as_bytes())?)?;
+    // The whole of the end, and not a field of this name somewhere below.
+    let seal = seal.strip_prefix(mark.as_bytes())?.strip_suffix(b"\"}")?;
+    (!seal.contains(&b'"')).then_some(body)
+}
+
+/// As [`decode`], but saying another revision: how watchers see the last state of a deleted object.
+pub(crate) fn decode_at(kind: &Kind, value: &[u8], revision: Revision) -> Result<Value, Failure> {
+    let mut object = parse(kind, value)?;
     kinds::convert::from_storage(kind, &mut object);
     object::set_metadata(&mut object, "resourceVersion", revision.0.to_string());
     Ok(object)
@@ -93,18 +138,15 @@ pub(crate) fn splice(
     place: Place,
     out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
-    let place = if kind.custom().is_some() { Place::Alone } else { place };
-    if kind.custom().is_some_and(|version| !version.is_settled_at(revision.0)) {
-        // What the schema says of it may have changed since it was stored.
-        return write_json(out, &decode_at(kind, value, revision)?);
-    }
     let head = head(kind);
-    let Some(rest) = value.strip_prefix(head.as_bytes()) else {
+    let Some((rest, end)) =
+        open(kind, value).and_then(|(body, end)| Some((body.strip_prefix(head.as_bytes())?, end)))
+    else {
         return write_json(out, &listed(kind, decode_at(kind, value, revision)?, place));
     };
     let opening = match place {
-        Place::Alone => head.as_str(),
-        Place::InList => "{\"metadata\":{",
+        Place::InList if kind.custom().is_none() => "{\"metadata\":{",
+        Place::Alone | Place::InList => head.as_str(),
     };
     out.extend_from_slice(opening.as_bytes());
     out.extend_from_slice(format!("\"resourceVersion\":\"{}\"", revision.0).as_bytes());
@@ -112,7 +154,16 @@ pub(crate) fn splice(
         out.push(b',');
     }
     out.extend_from_slice(rest);
+    out.extend_from_slice(end);
     Ok(())
+}
+
+/// What of a stored form is served as it is, and how it ends then; `None` if what the schema says of it may be something
+/// else now than when it was stored.
+fn open<'v>(kind: &Kind, value: &'v [u8]) -> Option<(&'v [u8], &'static [u8])> {
+    let Some(version) = kind.custom() else { return Some((value, b"")) };
+    let seal = format!(",\"{SEAL}\":\"{}\"}}", version.seal()?);
+    Some((value.strip_suffix(seal.as_bytes())?, b"}"))
 }
 
 /// `object` as it stands in its place. User-defined kinds say in lists, too, what each object is.

@@ -210,7 +210,8 @@ impl Registry {
         name: &str,
     ) -> Result<Option<Value>, Failure> {
         let entry = self.store.get(&request::key(kind, namespace, name)).await.map_err(read_failure)?;
-        entry.map(|entry| record::decode(kind, &entry)).transpose()
+        let served = self.served(kind, entry.into_iter().collect()).await?;
+        served.first().map(|entry| record::decode(kind, entry)).transpose()
     }
 
     pub(crate) async fn range(&self, range: Range) -> Result<Page, Failure> {
@@ -302,7 +303,7 @@ impl Registry {
             Err(failure) => return Ok(Err(failure)),
         };
         // A write that changes nothing makes no revision, so that controllers that repeat themselves stay quiet.
-        if dry_run || value == entry.value {
+        if dry_run || record::is_same(&value, &entry.value) {
             let unchanged = Entry { value, ..entry.clone() };
             return Ok(written(kind, object, &unchanged).map(Changed::Stands));
         }

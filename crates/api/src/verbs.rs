@@ -13,15 +13,17 @@ pub(crate) mod watch;
 use axum::body::Body;
 use http::Response;
 use kinds::Kind;
+use kinds::custom::Version;
 use kinds::decode::Decoded;
 use kinds::managed::Writer;
-use kinds::status::Failure;
+use kinds::status::{Failure, FieldError};
 use serde_json::Value;
 
 use crate::call::Call;
+use crate::context::Context;
 use crate::query::FieldValidation;
 use crate::request::Verb;
-use crate::{metrics, respond, reviews, subresources};
+use crate::{definitions, metrics, respond, reviews, subresources};
 
 /// Does what the request asks; the warnings come with every answer, refusals among them.
 pub(crate) async fn handle(call: Call) -> Response<Body> {
@@ -91,11 +93,23 @@ pub(crate) fn by_server(kind: &Kind, subresource: &str, now: &str, current: Opti
     kinds::managed::update(kind, &writer, current, new);
 }
 
-/// 422 if the object has faults.
-pub(crate) fn must_be_valid(
+/// The faults of an object, judged where that keeps nobody waiting if it may take long: what users write to be run.
+pub(crate) async fn judged(
+    context: &Context,
     kind: &Kind,
-    object: &Value,
-    faults: Vec<kinds::status::FieldError>,
-) -> Result<(), Failure> {
+    new: &Value,
+    old: &Value,
+    judge: fn(&Kind, &Value, &Value) -> Vec<FieldError>,
+) -> Result<Vec<FieldError>, Failure> {
+    let is_slow = definitions::is_definition(kind) || kind.custom().is_some_and(Version::has_rules);
+    if !is_slow {
+        return Ok(judge(kind, new, old));
+    }
+    let (kind, new, old) = (kind.clone(), new.clone(), old.clone());
+    context.dynamic.evaluate(move || judge(&kind, &new, &old)).await
+}
+
+/// 422 if the object has faults.
+pub(crate) fn must_be_valid(kind: &Kind, object: &Value, faults: Vec<FieldError>) -> Result<(), Failure> {
     if faults.is_empty() { Ok(()) } else { Err(Failure::invalid(kind, crate::object::name(object), faults)) }
 }

@@ -14,7 +14,7 @@ use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAu
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{ListParams, Patch};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -22,6 +22,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{self, ActError, failed};
+use crate::catalog;
 use crate::key::ObjectKey;
 use crate::pods;
 use crate::queue::{Next, queue};
@@ -91,7 +92,7 @@ impl Autoscalers {
         if autoscaler.metadata.deletion_timestamp.is_some() {
             return Ok(Next::Rest);
         }
-        let (api, name) = self.target(&autoscaler);
+        let (api, name) = self.target(&autoscaler).await;
         let scale = match api.get_scale(&name).await {
             Ok(scale) => scale,
             Err(error) => {
@@ -126,11 +127,10 @@ impl Autoscalers {
     }
 
     /// The objects among which the workload is, and its name.
-    fn target(&self, autoscaler: &HorizontalPodAutoscaler) -> (Api<DynamicObject>, String) {
+    async fn target(&self, autoscaler: &HorizontalPodAutoscaler) -> (Api<DynamicObject>, String) {
         let target = &autoscaler.spec.scale_target_ref;
         let api_version = target.api_version.as_deref().unwrap_or("v1");
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &target.kind));
+        let resource = catalog::named(self.world.act.client(), api_version, &target.kind).await;
         let namespace = autoscaler.namespace().unwrap_or_default();
         (Api::namespaced_with(self.world.act.client().clone(), &namespace, &resource), target.name.clone())
     }

@@ -1,7 +1,7 @@
 //! Which kinds the server has: for controllers that deal with all of them alike.
 
 use kube::core::PartialObjectMeta;
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::discovery::{ApiCapabilities, Discovery, Scope, verbs};
 use kube::{Api, Client};
 
@@ -53,6 +53,25 @@ pub async fn kinds(client: &Client) -> Result<Vec<KindEntry>, CatalogError> {
     let mut entries: Vec<KindEntry> = all.filter_map(|(resource, able)| entry(resource, &able)).collect();
     entries.sort_by_key(KindEntry::name);
     Ok(entries)
+}
+
+/// The kind of this group and plural, in the version that the server recommends; `None` if there is none.
+pub async fn find(client: &Client, group: &str, plural: &str) -> Result<Option<KindEntry>, kube::Error> {
+    let discovery = Discovery::new(client.clone()).filter(&[group]).run().await?;
+    let mut all = discovery.groups().flat_map(|group| group.recommended_resources());
+    Ok(all.find_map(|(resource, able)| entry(resource, &able).filter(|kind| kind.resource.plural == plural)))
+}
+
+/// As requests name the kind that a reference names, in the very version that it names. What is not served is named by
+/// the rule that most plurals follow.
+pub async fn named(client: &Client, api_version: &str, kind: &str) -> ApiResource {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let named = GroupVersionKind::gvk(group, version, kind);
+    if let Some(known) = kinds::kind::find_api_version(api_version, kind) {
+        return ApiResource::from_gvk_with_plural(&named, known.plural);
+    }
+    let found = kube::discovery::pinned_kind(client, &named).await;
+    found.map_or_else(|_| ApiResource::from_gvk(&named), |(resource, _)| resource)
 }
 
 fn entry(resource: ApiResource, able: &ApiCapabilities) -> Option<KindEntry> {

@@ -1,8 +1,10 @@
 //! The garbage collector: objects whose owners are gone go too, in the way that their owner's deletion asked for.
 //!
-//! It sees the metadata of every kind, by one watch each.
+//! It sees the metadata of every kind, by one watch each. Kinds come and go with the definitions of users, which are
+//! objects that it sees as well.
 
 mod decide;
+mod watched;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,7 @@ use kube::core::ApiResource;
 use kube::runtime::watcher;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{KindEntry, Meta, kinds};
@@ -25,15 +28,21 @@ use crate::queue::{Next, Queue, queue};
 use crate::world::World;
 
 use decide::{Graph, Identity, Node, Verdict};
+use watched::{Watch, Watched};
 
 const N_WORKERS: usize = 8;
+/// The kind that defines kinds.
+const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
 struct Garbage {
     world: World,
     graph: Arc<Mutex<Graph>>,
-    kinds: Arc<[KindEntry]>,
+    watched: Arc<Watched>,
+    keys: Queue<String>,
+    /// Definitions of kinds changed.
+    definitions: Arc<Notify>,
 }
 
 /// An object could not be collected or let go.
@@ -48,31 +57,38 @@ struct CollectError {
 
 /// Discovers the kinds, watches them all and collects until `token` is cancelled.
 pub async fn run(world: World, token: CancellationToken) {
-    let discovery = discover(&world);
-    let Some(kinds) = token.run_until_cancelled(discovery).await else { return };
     let (keys, work) = queue::<String>();
-    let garbage = Garbage { world, graph: Arc::default(), kinds };
-    let mut synced = Vec::new();
-    for kind in garbage.kinds.iter() {
-        synced.push(garbage.watch(kind, &keys, &token));
-    }
+    let (graph, watched, definitions) = (Arc::default(), Arc::default(), Arc::default());
+    let garbage = Garbage { world, graph, watched, keys, definitions };
     let ready = async {
-        for informer in &synced {
+        garbage.follow_kinds(&token).await;
+        for informer in garbage.watched.informers() {
             informer.synced().await;
         }
     };
     // Before all kinds are known, owners look gone that are only not listed yet.
-    if token.run_until_cancelled(ready).await.is_some() {
-        work.run("garbage", N_WORKERS, token, move |uid| garbage.clone().reconcile(uid)).await;
+    if token.run_until_cancelled(ready).await.is_none() {
+        return;
     }
+    let (follower, end) = (garbage.clone(), token.clone());
+    kit::task::spawn("kinds of garbage", async move {
+        let following = async {
+            loop {
+                follower.definitions.notified().await;
+                follower.follow_kinds(&end).await;
+            }
+        };
+        end.run_until_cancelled(following).await;
+    });
+    work.run("garbage", N_WORKERS, token, move |uid| garbage.clone().reconcile(uid)).await;
 }
 
 /// The server's kinds; asked again, after a pause, until the server answers.
-async fn discover(world: &World) -> Arc<[KindEntry]> {
+async fn discover(world: &World) -> Vec<KindEntry> {
     let mut pause = Duration::from_millis(100);
     loop {
         match kinds(world.act.client()).await {
-            Ok(kinds) => return kinds.into(),
+            Ok(kinds) => return kinds,
             Err(error) => tracing::warn!(error = %kit::Chain(&error), "Garbage collection waits"),
         }
         tokio::time::sleep(pause).await;
@@ -81,25 +97,41 @@ async fn discover(world: &World) -> Arc<[KindEntry]> {
 }
 
 impl Garbage {
-    fn watch(
-        &self,
-        kind: &KindEntry,
-        keys: &Queue<String>,
-        token: &CancellationToken,
-    ) -> Arc<Informer<Meta>> {
+    /// Watches the kinds that the server has now, and those alone.
+    async fn follow_kinds(&self, token: &CancellationToken) {
+        let found = discover(&self.world).await;
+        for ended in self.watched.retain(&found) {
+            for object in ended.informer.all() {
+                let uid = object.metadata.uid.as_deref().unwrap_or_default();
+                let concerned = self.graph.lock().forget(uid);
+                concerned.into_iter().for_each(|uid| self.keys.add(uid));
+            }
+        }
+        for kind in found {
+            if !self.watched.has(&kind) {
+                self.watch(kind, token.child_token());
+            }
+        }
+    }
+
+    fn watch(&self, kind: KindEntry, token: CancellationToken) {
         let informer: Arc<Informer<Meta>> = Arc::default();
-        let (graph, keys, resource) = (Arc::clone(&self.graph), keys.clone(), kind.resource.clone());
+        let (graph, keys, resource) = (Arc::clone(&self.graph), self.keys.clone(), kind.resource.clone());
         let departures = self.world.departures.clone();
+        let definitions = (kind.name() == DEFINITIONS).then(|| Arc::clone(&self.definitions));
         informer.on_change(move |change| {
             note(&graph, &keys, &resource, change);
             if change.after.is_none() {
                 departures.tell(change.object().metadata.namespace.as_deref());
             }
+            if let Some(definitions) = &definitions {
+                definitions.notify_one();
+            }
         });
         let api = kind.api(self.world.act.client(), None);
         let watch = Arc::clone(&informer).run(api, watcher::Config::default(), token.clone());
         kit::task::spawn("metadata", watch);
-        informer
+        self.watched.add(Watch::new(kind, informer, token));
     }
 
     async fn reconcile(self, uid: String) -> Result<Next, CollectError> {
@@ -147,7 +179,10 @@ impl Garbage {
     ) -> Result<Vec<OwnerReference>, CollectError> {
         let mut living = Vec::new();
         for owner in unknown {
-            let Some(kind) = self.kind(&owner.api_version, &owner.kind) else {
+            if self.graph.lock().is_gone(&owner.uid) {
+                continue;
+            }
+            let Some(kind) = self.watched.find(&owner.api_version, &owner.kind) else {
                 // A kind that is not served now may be again: nothing is deleted on a guess.
                 living.push(owner.clone());
                 continue;
@@ -166,7 +201,8 @@ impl Garbage {
     async fn find_dependents(&self, owner: &Node) -> Result<Vec<Node>, CollectError> {
         let namespace = Some(owner.identity.key.namespace.as_str()).filter(|namespace| !namespace.is_empty());
         let mut found = Vec::new();
-        for kind in self.kinds.iter().filter(|kind| kind.is_namespaced || namespace.is_none()) {
+        let kinds = self.watched.kinds();
+        for kind in kinds.iter().filter(|kind| kind.is_namespaced || namespace.is_none()) {
             let api = kind.api(self.world.act.client(), namespace);
             let listed = api.list_metadata(&ListParams::default()).await;
             let objects = listed.map_err(failed("look for the dependents of", &owner.identity))?;
@@ -184,7 +220,7 @@ impl Garbage {
             preconditions: Some(Preconditions { uid: Some(identity.uid.clone()), ..Default::default() }),
             ..DeleteParams::default()
         };
-        let Some(kind) = self.kind(&identity.api_version, &identity.kind) else { return Ok(()) };
+        let Some(kind) = self.watched.find(&identity.api_version, &identity.kind) else { return Ok(()) };
         let api = kind.api(self.world.act.client(), Some(&identity.key.namespace));
         match api.delete(&identity.key.name, &how).await {
             Ok(_) => tracing::debug!(kind = identity.kind, key = %identity.key, "Collected"),
@@ -209,7 +245,7 @@ impl Garbage {
     }
 
     async fn patch(&self, identity: &Identity, mut metadata: Value) -> Result<(), CollectError> {
-        let Some(kind) = self.kind(&identity.api_version, &identity.kind) else { return Ok(()) };
+        let Some(kind) = self.watched.find(&identity.api_version, &identity.kind) else { return Ok(()) };
         // The uid keeps a namesake from being changed.
         metadata["uid"] = json!(identity.uid);
         let api = kind.api(self.world.act.client(), Some(&identity.key.namespace));
@@ -219,11 +255,6 @@ impl Garbage {
             Err(error) if is_gone(&error) => Ok(()),
             Err(error) => Err(failed("let go of", identity)(error)),
         }
-    }
-
-    fn kind(&self, api_version: &str, kind: &str) -> Option<&KindEntry> {
-        let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
-        self.kinds.iter().find(|entry| entry.resource.group == group && entry.resource.kind == kind)
     }
 }
 

@@ -36,8 +36,6 @@ struct Namespaces {
 enum EmptyError {
     #[error("cannot empty namespace `{namespace}`")]
     Catalog { namespace: String, source: CatalogError },
-    #[error("cannot list {kind} in namespace `{namespace}`")]
-    List { namespace: String, kind: String, source: Box<kube::Error> },
     #[error("cannot finish namespace `{namespace}`")]
     Finish { namespace: String, source: ActError },
 }
@@ -101,7 +99,10 @@ impl Namespaces {
             all.into_iter().filter(|kind| kind.is_namespaced).partition(|kind| kind.name() == "pods");
         for stage in [pods, others] {
             for kind in &stage {
-                self.empty_kind(name, kind, &mut remains).await?;
+                // What cannot be read, for want of whoever converts it perhaps, keeps nothing else from going.
+                if let Err(error) = self.empty_kind(name, kind, &mut remains).await {
+                    remains.failures.push(format!("{}: {error}", kind.name()));
+                }
             }
             if !remains.is_empty() {
                 break;
@@ -115,13 +116,9 @@ impl Namespaces {
         name: &str,
         kind: &KindEntry,
         remains: &mut Remains,
-    ) -> Result<(), EmptyError> {
+    ) -> Result<(), kube::Error> {
         let api = kind.api(self.world.act.client(), Some(name));
-        let failed = |source| {
-            let source = Box::new(source);
-            EmptyError::List { namespace: name.to_owned(), kind: kind.name(), source }
-        };
-        let before = api.list(&ListParams::default()).await.map_err(failed)?;
+        let before = api.list(&ListParams::default()).await?;
         if before.items.is_empty() {
             return Ok(());
         }
@@ -137,7 +134,7 @@ impl Namespaces {
                 }
             }
         }
-        let left = api.list(&ListParams::default()).await.map_err(failed)?;
+        let left = api.list(&ListParams::default()).await?;
         if !left.items.is_empty() {
             remains.objects.insert(kind.name(), left.items.len());
         }

@@ -11,6 +11,7 @@ mod decide;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ResourceQuota;
@@ -23,14 +24,14 @@ use tokio_util::sync::CancellationToken;
 use kinds::Kind;
 
 use crate::act::{ActError, failed};
-use crate::catalog::Meta;
+use crate::catalog::{self, Meta};
 use crate::informer::{Change, Informer};
 use crate::key::ObjectKey;
 use crate::pods;
 use crate::queue::{Next, Queue, queue};
 use crate::world::World;
 
-use decide::{counted, decide};
+use decide::{counted, counted_elsewhere, decide};
 
 const N_WORKERS: usize = 3;
 /// Deletions come in crowds: one count is enough for all of a moment.
@@ -107,7 +108,11 @@ impl Quotas {
             };
             objects.extend(found.into_iter().map(|object| (kind, object)));
         }
-        let Some(status) = decide(&quota, &objects, kit::clock::wall()) else {
+        let mut counts = BTreeMap::new();
+        for (plural, group, name) in counted_elsewhere(&quota) {
+            counts.insert(name.to_owned(), self.count(plural, group, &key).await?);
+        }
+        let Some(status) = decide(&quota, &objects, &counts, kit::clock::wall()) else {
             return Ok(Next::Again(RESYNC));
         };
         self.world.act.update_status(&ResourceQuota { status: Some(status), ..(*quota).clone() }).await?;
@@ -123,11 +128,25 @@ impl Quotas {
             kind: kind.kind.to_owned(),
             plural: kind.plural.to_owned(),
         };
-        let api: kube::Api<Meta> =
-            kube::Api::namespaced_with(self.world.act.client().clone(), &key.namespace, &resource);
+        let objects = self.metadata(&resource, key).await?;
+        Ok(objects.into_iter().map(|object| json!({ "metadata": object.metadata })).collect())
+    }
+
+    /// How many objects there are of a kind that a user may have defined.
+    async fn count(&self, plural: &str, group: &str, key: &ObjectKey) -> Result<usize, ActError> {
+        let found = catalog::find(self.world.act.client(), group, plural).await;
+        let found = found.map_err(failed::<ResourceQuota>("look for what is limited by", key))?;
+        match found.filter(|kind| kind.is_namespaced) {
+            Some(kind) => Ok(self.metadata(&kind.resource, key).await?.len()),
+            None => Ok(0),
+        }
+    }
+
+    async fn metadata(&self, resource: &ApiResource, key: &ObjectKey) -> Result<Vec<Meta>, ActError> {
+        let client = self.world.act.client().clone();
+        let api: kube::Api<Meta> = kube::Api::namespaced_with(client, &key.namespace, resource);
         let list = api.list_metadata(&ListParams::default()).await;
-        let list = list.map_err(failed::<ResourceQuota>("count what is limited by", key))?;
-        Ok(list.items.into_iter().map(|object| json!({ "metadata": object.metadata })).collect())
+        Ok(list.map_err(failed::<ResourceQuota>("count what is limited by", key))?.items)
     }
 }
 

@@ -56,6 +56,8 @@ impl FailurePolicy {
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
     pub kind: &'a Kind,
+    /// The versions of a kind that a user defined.
+    pub versions: &'a [Kind],
     pub subresource: Option<&'a str>,
     pub operation: Operation,
     pub namespace: &'a str,

@@ -10,6 +10,7 @@
 
 mod authorizer;
 mod check;
+pub(crate) mod cost;
 mod evaluate;
 mod forms;
 mod functions;

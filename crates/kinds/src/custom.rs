@@ -45,8 +45,8 @@ pub struct Version {
     pub storage: String,
     /// Told to everyone who uses this version.
     pub(crate) deprecation: Option<String>,
-    /// From this revision on, what is stored was pruned and filled by this very schema. `None` if that cannot be told.
-    settled_from: Option<u64>,
+    /// By which the schema in this very state is known: objects bear it in the store. `None` if it has no name.
+    seal: Option<String>,
     /// Where its definition stands in `spec.versions`.
     index: usize,
 }
@@ -76,7 +76,7 @@ impl ScalePaths {
     }
 
     /// Makes the object ask for so many replicas.
-    pub fn set(&self, object: &mut Value, replicas: i32) {
+    pub fn set(&self, object: &mut Value, replicas: i64) {
         self.spec_replicas.set(object, replicas.into());
     }
 }
@@ -86,9 +86,18 @@ pub fn kinds(definition: &Arc<Value>) -> Vec<Kind> {
     if !status::is_established(definition) {
         return Vec::new();
     }
+    of_versions(definition, |version| version["served"] == true)
+}
+
+/// The kinds that objects of a definition may be stored as, whether they are served or not.
+pub fn stored_kinds(definition: &Arc<Value>) -> Vec<Kind> {
+    of_versions(definition, |_| true)
+}
+
+fn of_versions(definition: &Arc<Value>, is_meant: impl Fn(&Value) -> bool) -> Vec<Kind> {
     let versions = definition["spec"]["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let served = versions.iter().enumerate().filter(|(_, version)| version["served"] == true);
-    served.map(|(index, version)| kind(definition, index, version)).collect()
+    let meant = versions.iter().enumerate().filter(|(_, version)| is_meant(version));
+    meant.map(|(index, version)| kind(definition, index, version)).collect()
 }
 
 fn kind(definition: &Arc<Value>, index: usize, version: &Value) -> Kind {
@@ -111,18 +120,21 @@ impl Version {
             scale: scale_paths(&version["subresources"]["scale"]),
             storage: storage.map(|version| text(&version["name"])).unwrap_or_default(),
             deprecation: deprecation(definition, version),
-            settled_from: definition["metadata"]["resourceVersion"]
-                .as_str()
-                .and_then(|text| text.parse().ok()),
+            seal: seal(definition, version),
             definition: Arc::clone(definition),
             index,
         }
     }
 
-    /// Whether an object that was stored at `revision` is as this version would make it: it was written after the
-    /// definition last changed.
-    pub fn is_settled_at(&self, revision: u64) -> bool {
-        self.settled_from.is_some_and(|from| revision > from)
+    /// The name of this version's schema in its present state. What bears it was pruned and filled by this very schema,
+    /// whichever server did so, and however old the definition was that it knew.
+    pub fn seal(&self) -> Option<&str> {
+        self.seal.as_deref()
+    }
+
+    /// Whether users' expressions are run for each object.
+    pub fn has_rules(&self) -> bool {
+        self.schema.has_rules()
     }
 
     /// The schema as the user wrote it.
@@ -174,6 +186,17 @@ fn is_in_the_way(fault: &FieldError) -> bool {
             | FieldErrorKind::Duplicate
             | FieldErrorKind::TypeInvalid
     )
+}
+
+/// A definition's uid tells it from those of the same name before and after; its generation grows with every change of
+/// what it says.
+fn seal(definition: &Value, version: &Value) -> Option<String> {
+    let metadata = &definition["metadata"];
+    let (uid, generation) = (metadata["uid"].as_str()?, metadata["generation"].as_i64()?);
+    let is_plain =
+        |text: &str| text.chars().all(|character| character.is_ascii_alphanumeric() || character == '-');
+    let name = version["name"].as_str().filter(|name| is_plain(name))?;
+    is_plain(uid).then(|| format!("{uid}.{generation}.{name}"))
 }
 
 fn scale_paths(scale: &Value) -> Option<ScalePaths> {

@@ -48,6 +48,14 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     faults
 }
 
+/// The faults of the labels and annotations of `metadata`, whoever set them.
+pub fn marks(metadata: &Value) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    metadata::labels("metadata.labels", &metadata["labels"], &mut faults);
+    metadata::annotations("metadata.annotations", &metadata["annotations"], &mut faults);
+    faults
+}
+
 /// The faults of `new` as the next state of `old`.
 pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut faults = Vec::new();

@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::Review;
-use crate::subresources;
+use crate::{conversion, subresources};
 use compiled::{Configuration, Configured, Source};
 
 pub(super) use mutations::MutatingPolicies;
@@ -64,7 +64,7 @@ impl Default for Dynamic {
 
 impl Dynamic {
     /// Runs expressions where they keep nobody waiting.
-    async fn evaluate<T: Send + 'static>(
+    pub(crate) async fn evaluate<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
@@ -82,6 +82,7 @@ fn request<'a>(review: &Review<'a>) -> Request<'a> {
     let namespace = if review.kind.is_namespaced() { review.namespace } else { "" };
     Request {
         kind: review.kind,
+        versions: &review.call.versions,
         subresource: review.subresource,
         operation: review.operation,
         namespace,
@@ -136,38 +137,46 @@ fn is_other(kind: &Kind, than: &Kind) -> bool {
 }
 
 /// An object of the request in the form of `seen_as`, and of the subresource where that has one of its own.
-fn shown(review: &Review<'_>, object: &Value, seen_as: &Kind) -> Value {
+async fn shown(review: &Review<'_>, object: &Value, seen_as: &Kind) -> Result<Value, Failure> {
     if object.is_null() {
-        return Value::Null;
+        return Ok(Value::Null);
     }
     if review.subresource == Some("scale") {
         // What says no number of replicas has no scale to show.
-        return subresources::scale::scale_of(review.kind, object).unwrap_or_default();
+        return Ok(subresources::scale::scale_of(review.kind, object).unwrap_or_default());
     }
-    let mut object = object.clone();
-    if is_other(seen_as, review.kind) && review.subresource.is_none_or(|name| name == "status") {
-        kinds::convert::to_storage(review.kind, &mut object);
-        kinds::convert::from_storage(seen_as, &mut object);
-        object["apiVersion"] = seen_as.api_version().into();
-        object["kind"] = seen_as.kind.into();
-    }
-    object
+    between(review, object.clone(), (review.kind, seen_as)).await
 }
 
 /// The way back of [`shown`], for what was changed in that form.
-fn taken(review: &Review<'_>, mut changed: Value, seen_as: &Kind) -> Value {
+async fn taken(review: &Review<'_>, changed: Value, seen_as: &Kind) -> Result<Value, Failure> {
     if review.subresource == Some("scale") {
         let mut object = review.object.clone();
-        object["spec"]["replicas"] = changed["spec"]["replicas"].clone();
-        return object;
+        // Zero is left out of a Scale.
+        let replicas = changed["spec"]["replicas"].as_i64().unwrap_or(0);
+        subresources::scale::ask_for(review.kind, &mut object, replicas);
+        return Ok(object);
     }
-    if is_other(seen_as, review.kind) && review.subresource.is_none_or(|name| name == "status") {
-        kinds::convert::to_storage(seen_as, &mut changed);
-        kinds::convert::from_storage(review.kind, &mut changed);
-        changed["apiVersion"] = review.kind.api_version().into();
-        changed["kind"] = review.kind.kind.into();
+    between(review, changed, (seen_as, review.kind)).await
+}
+
+/// An object of one kind in the form of another that serves the same objects.
+async fn between(
+    review: &Review<'_>,
+    mut object: Value,
+    (from, to): (&Kind, &Kind),
+) -> Result<Value, Failure> {
+    if !is_other(from, to) || review.subresource.is_some_and(|name| name != "status") {
+        return Ok(object);
     }
-    changed
+    if from.custom().is_some() {
+        return conversion::between(&review.context.webhooks, from, to, object).await;
+    }
+    kinds::convert::to_storage(from, &mut object);
+    kinds::convert::from_storage(to, &mut object);
+    object["apiVersion"] = to.api_version().into();
+    object["kind"] = to.kind.into();
+    Ok(object)
 }
 
 /// What expressions see of the request.
@@ -176,6 +185,7 @@ async fn inputs(review: &Review<'_>, request: &Request<'_>, seen_as: &Kind) -> R
         Err(failure) if failure.code() != 404 => return Err(failure),
         namespace => namespace.ok().flatten(),
     };
-    let (object, old) = (shown(review, &review.object, seen_as), shown(review, &review.old, seen_as));
+    let object = shown(review, &review.object, seen_as).await?;
+    let old = shown(review, &review.old, seen_as).await?;
     Ok(Inputs::new(&request.to_value(seen_as, ""), &object, &old, namespace.as_deref()))
 }

@@ -49,15 +49,20 @@ async fn set(call: &Call, mut next: impl FnMut(&Value) -> Result<Value, Failure>
         // What the Scale assumes of the object is checked as for any update.
         object::set_metadata(&mut new, "resourceVersion", revision);
         object::set_metadata(&mut new, "uid", uid);
-        match call.path.kind.custom().and_then(|version| version.scale.as_ref()) {
-            Some(paths) => paths.set(&mut new, replicas),
-            None => drop(object::entry_object(&mut new, "spec").insert("replicas".into(), replicas.into())),
-        }
+        ask_for(&call.path.kind, &mut new, replicas.into());
         kinds::defaults::apply(&call.path.kind, &mut new);
         verbs::owned(call, |writer| kinds::managed::scale(&call.path.kind, writer, workload, &mut new));
         Ok(new)
     })
     .await
+}
+
+/// Makes the workload ask for so many replicas.
+pub(crate) fn ask_for(kind: &Kind, workload: &mut Value, replicas: i64) {
+    match kind.custom().and_then(|version| version.scale.as_ref()) {
+        Some(paths) => paths.set(workload, replicas),
+        None => drop(object::entry_object(workload, "spec").insert("replicas".into(), replicas.into())),
+    }
 }
 
 fn replicas(call: &Call, scale: &Value) -> Result<i32, Failure> {

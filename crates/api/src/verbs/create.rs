@@ -2,9 +2,9 @@
 
 use axum::body::Body;
 use http::Response;
-use kinds::custom;
 use kinds::decode::Decoded;
 use kinds::status::Failure;
+use kinds::{Kind, custom};
 use serde_json::Value;
 
 use crate::admission::Review;
@@ -45,7 +45,9 @@ pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Res
     strategy::prepare_create(kind, &mut review.object, &call.context.birth());
     strategy::signing_request::identify(kind, &mut review.object, &call.user);
     admission::allocate(&mut review).await?;
-    verbs::must_be_valid(kind, &review.object, kinds::validate::create(kind, &review.object))?;
+    let judge = |kind: &Kind, new: &Value, _: &Value| kinds::validate::create(kind, new);
+    let faults = verbs::judged(&call.context, kind, &review.object, &Value::Null, judge).await?;
+    verbs::must_be_valid(kind, &review.object, faults)?;
     guard::create(call, &review.object)?;
     admission::validate(&mut review).await?;
     review.warnings.extend(kinds::warn::on_write(kind, &review.object));

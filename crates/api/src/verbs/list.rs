@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use kinds::status::{Failure, FieldError};
 use kinds::table::IncludeObject;
 use serde_json::{Value, json};
-use store::{Entry, Range, Revision};
+use store::{Entry, Page, Range, Revision};
 
 use crate::accept::{Encoding, Shape};
 use crate::call::Call;
@@ -80,9 +80,16 @@ async fn snapshot(call: &Call) -> Result<Option<Revision>, Failure> {
     }
 }
 
+/// The entries in the version that is asked for: selectors look at what the client sees.
+async fn read(call: &Call, range: Range) -> Result<Page, Failure> {
+    let registry = &call.context.registry;
+    let page = registry.range(range).await?;
+    Ok(Page { entries: registry.served(&call.path.kind, page.entries).await?, ..page })
+}
+
 async fn whole_page(call: &Call, range: Range) -> Result<Selected, Failure> {
     let at = range.at;
-    let page = call.context.registry.range(range).await?;
+    let page = read(call, range).await?;
     let revision = at.unwrap_or(page.revision);
     let token = match page.entries.last() {
         Some(last) if page.remaining > 0 => token(revision, &last.key)?,
@@ -105,7 +112,7 @@ async fn filtered(call: &Call, mut range: Range, selection: &Selection) -> Resul
     };
     range.limit = Some(CHUNK);
     loop {
-        let page = call.context.registry.range(range.clone()).await?;
+        let page = read(call, range.clone()).await?;
         let revision = *range.at.get_or_insert(page.revision);
         selected.revision = revision;
         range.after = page.entries.last().map(|entry| entry.key.to_string());

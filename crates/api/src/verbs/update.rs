@@ -82,7 +82,8 @@ pub(crate) async fn replace(
         let now = object::time(call.context.now());
         strategy::signing_request::date(kind, &mut review.object, &review.old, &now);
         admission::allocate(&mut review).await?;
-        verbs::must_be_valid(kind, &review.object, faults(call, part, &review.object, &review.old))?;
+        let faults = faults(call, part, &review.object, &review.old).await?;
+        verbs::must_be_valid(kind, &review.object, faults)?;
         guard::update(call, &review.object, &review.old, part)?;
         admission::validate(&mut review).await?;
         if part == Part::Main {
@@ -107,13 +108,13 @@ pub(crate) async fn replace(
     }
 }
 
-fn faults(call: &Call, part: Part, new: &Value, current: &Value) -> Vec<FieldError> {
+async fn faults(call: &Call, part: Part, new: &Value, current: &Value) -> Result<Vec<FieldError>, Failure> {
     let rules = match part {
         Part::Main | Part::Status | Part::Approval => kinds::validate::update,
         Part::EphemeralContainers => kinds::validate::ephemeral_containers,
         Part::Resize => kinds::validate::resize,
     };
-    let mut faults = rules(&call.path.kind, new, current);
+    let mut faults = verbs::judged(&call.context, &call.path.kind, new, current, rules).await?;
     let added: Vec<&str> =
         object::finalizers(new).filter(|name| !object::finalizers(current).any(|had| had == *name)).collect();
     if object::is_being_deleted(current) && !added.is_empty() {
@@ -122,7 +123,7 @@ fn faults(call: &Call, part: Part, new: &Value, current: &Value) -> Vec<FieldErr
         );
         faults.push(FieldError::forbidden("metadata.finalizers", message));
     }
-    faults
+    Ok(faults)
 }
 
 /// 400 if the body names another object than the path.

@@ -15,7 +15,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http::{Response, StatusCode};
-use kinds::Kind;
+use kinds::kind::Entry;
 use kinds::status::{Failure, FieldError};
 use rand::Rng;
 use store::{Range, Revision, WatchError};
@@ -183,8 +183,10 @@ impl Watcher {
                 State::Live(source) => wake(&self.context, source, &mut self.bookmarks, self.deadline).await,
             };
             let mut out = Vec::new();
-            let wake = served(&self.context, self.writer.kind(), wake).await;
-            let written = wake.and_then(|wake| self.write(wake, &mut out));
+            let written = match self.served(wake).await {
+                Ok(wake) => self.write(wake, &mut out),
+                Err(failure) => Err(failure),
+            };
             if let Err(failure) = written {
                 tracing::error!(%failure, "Cannot write a watch event");
                 self.writer.error(&failure, &mut out);
@@ -194,6 +196,21 @@ impl Watcher {
                 return Some(out.into());
             }
         }
+    }
+
+    /// The changes in the version that is watched, as it is defined now.
+    async fn served(&mut self, wake: Wake) -> Result<Wake, Failure> {
+        let Wake::Changes(Ok(changes)) = wake else { return Ok(wake) };
+        if self.writer.kind().custom().is_some() {
+            let served = self.context.served().await?;
+            let Entry { group, version, plural, .. } = **self.writer.kind();
+            // What is not served any more is told of as it was last known, up to its end.
+            if let Some(kind) = served.find(group, version, plural) {
+                self.writer.renew(kind);
+            }
+        }
+        let registry = &self.context.registry;
+        Ok(Wake::Changes(Ok(conversion::changes(registry, self.writer.kind(), changes).await?)))
     }
 
     fn write(&mut self, wake: Wake, out: &mut Vec<u8>) -> Result<(), Failure> {
@@ -221,12 +238,6 @@ impl Watcher {
         }
         Some(out.into()).filter(|bytes: &Bytes| !bytes.is_empty())
     }
-}
-
-/// The changes in the version that is watched.
-async fn served(context: &Context, kind: &Kind, wake: Wake) -> Result<Wake, Failure> {
-    let Wake::Changes(Ok(changes)) = wake else { return Ok(wake) };
-    Ok(Wake::Changes(Ok(conversion::changes(&context.registry, kind, changes).await?)))
 }
 
 async fn wake(

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use store::conformance::EtcdServer;
 use store::etcd::{Etcd, Options};
 
+use crate::custom::{BOATS, DEFINITIONS, boat, boats};
 use crate::harness::{Cluster, config_map};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -117,6 +118,58 @@ async fn without_etcd_requests_fail_cleanly_and_watches_wait() {
     assert_eq!(events.next().await.unwrap(), "ADDED after");
     let lines = watch(server, &start).await.take(2).collect::<Vec<_>>().await;
     assert_eq!(lines, ["ADDED before", "ADDED after"]);
+}
+
+/// Asks until the answer is as it should be. Servers hear of each other's definitions from etcd, in a moment.
+async fn until(server: &Cluster, path: &str, is_right: impl Fn(u16, &Value) -> bool) -> Value {
+    let asking = async {
+        loop {
+            let (status, body) = server.request("GET", path, &Value::Null).await;
+            if is_right(status, &body) {
+                return body;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), asking).await.expect("the other server does not hear of it")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_that_one_server_learns_the_others_know() {
+    let Some((servers, _etcd)) = servers(2).await else { return };
+    let [first, second] = servers.as_slice() else { unreachable!() };
+    let spec = json!({"type": "object", "properties": {"color": {"type": "string"}}});
+    assert_eq!(first.request("POST", DEFINITIONS, &boats(&spec, &json!({}))).await.0, 201);
+    assert_eq!(first.request("POST", BOATS, &boat("a", &json!({"color": "red"}))).await.0, 201);
+    let list = until(second, BOATS, |status, _| status == 200).await;
+    assert_eq!(list["items"][0]["spec"], json!({"color": "red"}));
+    assert_eq!(second.request("POST", BOATS, &boat("b", &json!({"color": "blue"}))).await.0, 201);
+    assert_eq!(first.request("GET", &format!("{BOATS}/b"), &Value::Null).await.0, 200);
+
+    // The schema changes through the second. Whichever server wrote an object, and whatever it knew by then, both serve
+    // it by the schema of now as soon as they have heard of it.
+    let spec = json!({"type": "object", "properties": {"sails": {"type": "integer", "default": 2}}});
+    let versions = boats(&spec, &json!({}))["spec"]["versions"].take();
+    let definition = format!("{DEFINITIONS}/boats.example.test");
+    let patch = json!({"spec": {"versions": versions}});
+    let (status, said) = second.request("PATCH", &definition, &patch).await;
+    assert_eq!(status, 200, "{said}");
+    let late = boat("c", &json!({"color": "green"}));
+    assert_eq!(first.request("POST", BOATS, &late).await.0, 201);
+    for server in [first, second] {
+        let is_new = |_, list: &Value| {
+            let items = list["items"].as_array();
+            items.is_some_and(|items| items.iter().all(|item| item["spec"] == json!({"sails": 2})))
+        };
+        assert_eq!(until(server, BOATS, is_new).await["items"].as_array().map(Vec::len), Some(3));
+        assert_eq!(until(server, &format!("{BOATS}/c"), |_, _| true).await["spec"], json!({"sails": 2}));
+    }
+
+    assert_eq!(second.request("DELETE", &definition, &Value::Null).await.0, 200);
+    for server in [first, second] {
+        until(server, &definition, |status, _| status == 404).await;
+        until(server, BOATS, |status, _| status == 404).await;
+    }
 }
 
 #[tokio::test]

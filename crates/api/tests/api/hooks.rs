@@ -1,6 +1,5 @@
 //! Admission webhooks: a real program over HTTPS that allows, refuses, changes, hangs and lies.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,27 +9,20 @@ use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{Response, StatusCode, Uri};
-use kit::serve::Options;
-use kit::tls::PairPaths;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio::sync::Barrier;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::harness::Cluster;
+use crate::program::Program;
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1";
 
-/// The program. It stops when this is dropped.
+/// The program, and what it heard.
 struct Hook {
-    address: SocketAddr,
-    bundle: String,
+    program: Program,
     heard: Arc<Heard>,
-    _directory: TempDir,
-    _stop: DropGuard,
 }
 
 /// What it was asked, by the path of the question.
@@ -42,29 +34,16 @@ struct Heard {
 
 impl Hook {
     async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let names = ["127.0.0.1", "hook.default.svc"].map(str::to_owned);
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
-        let certificate = directory.path().join("hook.crt");
-        let pair = PairPaths { key: certificate.with_extension("key"), certificate };
-        std::fs::write(&pair.certificate, made.cert.pem()).unwrap();
-        std::fs::write(&pair.key, made.signing_key.serialize_pem()).unwrap();
-        let options = Options { tls: Some(kit::tls::server(&pair, None).unwrap()), ..Options::default() };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let heard = Arc::new(Heard { questions: Mutex::default(), together: Barrier::new(2) });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&heard));
-        let token = CancellationToken::new();
-        kit::task::spawn("hook", kit::serve::serve(listener, router, options, token.clone()));
-        let bundle = STANDARD.encode(made.cert.pem());
-        Self { address, bundle, heard, _directory: directory, _stop: token.drop_guard() }
+        Self { program: Program::start(router).await, heard }
     }
 
     /// A webhook for the creation of config maps, with what `more` says of it.
     fn webhook(&self, path: &str, more: Value) -> Value {
         let mut webhook = json!({
             "name": format!("{path}.example.com"),
-            "clientConfig": {"url": format!("https://{}/{path}", self.address), "caBundle": self.bundle},
+            "clientConfig": self.program.at(path),
             "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"],
                 "resources": ["configmaps"]}],
             "admissionReviewVersions": ["v1"], "sideEffects": "None",
@@ -382,9 +361,9 @@ async fn a_dry_run_asks_only_who_bears_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_may_be_a_service() {
     let (cluster, hook) = (Cluster::start().await, Hook::start().await);
-    let port = hook.address.port();
+    let port = hook.program.address.port();
     let service = json!({"namespace": "default", "name": "hook", "path": "/deny", "port": port});
-    let client = json!({"service": service, "caBundle": hook.bundle});
+    let client = json!({"service": service, "caBundle": hook.program.bundle});
     configure(&cluster, VALIDATING, "w", vec![hook.webhook("deny", json!({"clientConfig": client}))]).await;
     let (status, said) = create(&cluster, "a").await;
     assert_eq!(status, 500, "there is no such Service: {said}");

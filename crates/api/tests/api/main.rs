@@ -4,16 +4,20 @@
 
 mod connections;
 mod controller;
+mod conversion;
 mod custom;
+mod custom_admission;
 mod etcd;
 mod flow;
 mod golden;
 mod harness;
 mod hooks;
 mod hostile;
+mod hostile_definitions;
 mod kubectl;
 mod lists;
 mod objects;
 mod policies;
+mod program;
 mod telling;
 mod watches;

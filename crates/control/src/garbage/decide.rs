@@ -6,7 +6,7 @@
 //!   owner leaves its dependents behind (orphan) ──► take its references off them, then let the owner go
 //! ```
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
@@ -53,6 +53,8 @@ impl Node {
 pub(crate) struct Graph {
     nodes: HashMap<String, Node>,
     dependents: HashMap<String, BTreeSet<String>>,
+    /// Owners that were seen to go while others depend on them. Where even their kind is gone, nobody can be asked.
+    gone: HashSet<String>,
 }
 
 /// What is owed for one object.
@@ -104,10 +106,23 @@ impl Graph {
 
     /// An object went. Returns the uids that may owe something now.
     pub(crate) fn remove(&mut self, uid: &str) -> Vec<String> {
+        if self.dependents.contains_key(uid) {
+            self.gone.insert(uid.to_owned());
+        }
+        self.forget(uid)
+    }
+
+    /// Nobody watches the object any more; it may be there or not. Returns the uids that may owe something now.
+    pub(crate) fn forget(&mut self, uid: &str) -> Vec<String> {
         let mut concerned: Vec<String> = self.dependents.get(uid).into_iter().flatten().cloned().collect();
         concerned.extend(self.unlink(uid));
         self.nodes.remove(uid);
         concerned
+    }
+
+    /// Whether the object was seen to go.
+    pub(crate) fn is_gone(&self, uid: &str) -> bool {
+        self.gone.contains(uid)
     }
 
     pub(crate) fn get(&self, uid: &str) -> Option<&Node> {
@@ -184,6 +199,7 @@ impl Graph {
             dependents.remove(uid);
             if dependents.is_empty() {
                 self.dependents.remove(owner);
+                self.gone.remove(owner);
             }
         }
         owners

@@ -114,3 +114,18 @@ fn an_orphaning_owner_leaves_its_dependents_behind() {
     );
     check("a going orphan", expect!["a: orphan"]);
 }
+
+#[test]
+fn an_owner_that_was_seen_to_go_is_remembered_while_others_depend_on_it() {
+    let mut graph = Graph::default();
+    graph.set(node("a"));
+    graph.set(node("b <a"));
+    graph.remove("a");
+    assert!(graph.is_gone("a"));
+    graph.remove("b");
+    assert!(!graph.is_gone("a"), "nobody asks any more");
+    graph.set(node("c"));
+    graph.set(node("d <c"));
+    graph.forget("c");
+    assert!(!graph.is_gone("c"), "it may be there");
+}

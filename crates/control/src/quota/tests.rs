@@ -1,11 +1,13 @@
 //! What quotas count.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kinds::Kind;
 use serde_json::{Value, json};
 
-use super::decide::{counted, decide};
+use super::decide::{counted, counted_elsewhere, decide};
 
 fn quota(hard: Value) -> ResourceQuota {
     serde_json::from_value(json!({ "metadata": { "name": "q", "namespace": "n" }, "spec": { "hard": hard } }))
@@ -37,12 +39,22 @@ fn what_has_ended_is_given_back() {
     };
     let mut quota = quota(json!({ "pods": "3", "requests.cpu": "1" }));
     let objects = [pod("Running"), pod("Running"), pod("Succeeded")];
-    let status = decide(&quota, &objects, Timestamp::UNIX_EPOCH).unwrap();
+    let status = decide(&quota, &objects, &BTreeMap::new(), Timestamp::UNIX_EPOCH).unwrap();
     let said = serde_json::to_value(&status).unwrap();
     let expected = json!({
         "hard": { "pods": "3", "requests.cpu": "1" }, "used": { "pods": "2", "requests.cpu": "400m" },
     });
     assert_eq!(said, expected);
     quota.status = Some(status);
-    assert_eq!(decide(&quota, &objects, Timestamp::UNIX_EPOCH), None);
+    assert_eq!(decide(&quota, &objects, &BTreeMap::new(), Timestamp::UNIX_EPOCH), None);
+}
+
+#[test]
+fn kinds_of_users_are_counted_where_they_are_found() {
+    let quota = quota(json!({ "count/boats.example.com": "3", "count/deployments.apps": "1", "pods": "1" }));
+    assert_eq!(counted_elsewhere(&quota), [("boats", "example.com", "count/boats.example.com")]);
+    let counts = BTreeMap::from([("count/boats.example.com".to_owned(), 2)]);
+    let status = decide(&quota, &[], &counts, Timestamp::UNIX_EPOCH).unwrap();
+    let used = serde_json::to_value(&status).unwrap()["used"].take();
+    assert_eq!(used, json!({ "count/boats.example.com": "2", "count/deployments.apps": "0", "pods": "0" }));
 }

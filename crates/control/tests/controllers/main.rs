@@ -9,6 +9,7 @@
 
 mod batch;
 mod certificates;
+mod custom;
 mod golden;
 mod harness;
 mod housekeeping;

@@ -72,7 +72,8 @@ impl Matcher {
         if !self.takes_equivalents {
             return None;
         }
-        let mut others = crate::all().iter().filter(|kind| kind.shares_storage_with(request.kind));
+        let of_table = crate::all().iter().filter(|kind| kind.shares_storage_with(request.kind));
+        let mut others = of_table.chain(request.versions);
         others.find(|kind| is_about(kind))
     }
 

@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -324,7 +325,7 @@ impl Compiler {
     /// What expressions may name that come after the variables.
     pub(super) fn declarations(&self, constructs_objects: bool) -> Declarations {
         let mut declarations = Declarations { constructs_objects, ..self.base.clone() };
-        declarations.variables.insert("variables".to_owned(), Type::Fields(self.variables.clone()));
+        declarations.variables.insert("variables".to_owned(), Type::Fields(Arc::new(self.variables.clone())));
         declarations
     }
 
@@ -431,7 +432,8 @@ pub(super) fn text<'a>(object: &'a Json, field: &str) -> &'a str {
 /// The fields of `request`.
 fn request_type() -> Type {
     let fields = |fields: &[(&str, Type)]| {
-        Type::Fields(fields.iter().map(|(name, found)| ((*name).to_owned(), found.clone())).collect())
+        let named = fields.iter().map(|(name, found)| ((*name).to_owned(), found.clone()));
+        Type::Fields(Arc::new(named.collect()))
     };
     let kind = fields(&[("group", Type::String), ("version", Type::String), ("kind", Type::String)]);
     let resource = fields(&[("group", Type::String), ("version", Type::String), ("resource", Type::String)]);

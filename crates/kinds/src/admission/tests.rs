@@ -22,6 +22,7 @@ fn request<'a>(group: &str, plural: &str, subresource: Option<&'a str>) -> Reque
     let version = if group == "autoscaling" { "v2" } else { "v1" };
     Request {
         kind: find(group, version, plural).unwrap(),
+        versions: &[],
         subresource,
         operation: Operation::Create,
         namespace: "n",

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use kube_cel::cel::common::ast::operators as op;
 use kube_cel::cel::common::ast::{
@@ -34,7 +35,7 @@ pub enum Type {
     /// A value of a library, by its name.
     Opaque(&'static str),
     /// Something with these fields and no others.
-    Fields(BTreeMap<String, Type>),
+    Fields(Arc<BTreeMap<String, Type>>),
     /// What `Name{...}` constructs.
     Object(String),
 }

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -10,7 +11,7 @@ use super::{
 };
 
 fn declared() -> Declarations {
-    let request = Type::Fields([("name".to_owned(), Type::String)].into());
+    let request = Type::Fields(Arc::new([("name".to_owned(), Type::String)].into()));
     let variables = [
         ("object".to_owned(), Type::Dyn),
         ("request".to_owned(), request),

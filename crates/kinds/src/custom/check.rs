@@ -120,6 +120,30 @@ impl Checks {
             })
         })
     }
+
+    pub(super) fn requires(&self, name: &str) -> bool {
+        self.required.iter().any(|required| **required == *name)
+    }
+
+    /// How many characters a text may have.
+    pub(super) fn most_characters(&self) -> Option<usize> {
+        self.length.max
+    }
+
+    /// How many items a list may have.
+    pub(super) fn most_items(&self) -> Option<usize> {
+        self.items.max
+    }
+
+    /// How many fields an object may have.
+    pub(super) fn most_properties(&self) -> Option<usize> {
+        self.properties.max
+    }
+
+    /// The longest of the texts that are allowed, where only some are.
+    pub(super) fn longest_option(&self) -> Option<usize> {
+        self.options.iter().filter_map(|option| option.as_str().map(str::len)).max()
+    }
 }
 
 impl Bound {

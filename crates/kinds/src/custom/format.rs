@@ -76,6 +76,16 @@ impl Format {
         NAMES.iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
     }
 
+    /// How many bytes the shortest text of this format takes as JSON, for as much as that is long.
+    pub(super) fn least_bytes(self) -> u64 {
+        match self {
+            Self::Date => 12,
+            Self::DateTime => 34,
+            Self::Duration => 32,
+            _ => 2,
+        }
+    }
+
     /// Whether a text has this format.
     pub(crate) fn admits(self, text: &str) -> bool {
         match self {

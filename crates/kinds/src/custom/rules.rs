@@ -7,9 +7,12 @@
 //! ```
 //! All rules of an object share one budget, so that the hardest rules cost a bounded time ([`crate::cel`]).
 
+pub(crate) mod cost;
 mod declare;
 mod values;
 
+use std::cell::LazyCell;
+use std::ops::Deref;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value as Json};
@@ -70,24 +73,24 @@ impl Rule {
         }
     }
 
-    /// What expressions of this rule may name.
-    fn declarations(&self, schema: &Schema, is_resource: bool) -> Declarations {
-        let kind = type_of(schema, is_resource);
+    /// What expressions of this rule may name, where `self` is of this type.
+    fn declarations(&self, kind: &Type) -> Declarations {
         let old = if self.is_old_optional { Type::Optional } else { kind.clone() };
-        let variables = [("self".to_owned(), kind), ("oldSelf".to_owned(), old)].into();
+        let variables = [("self".to_owned(), kind.clone()), ("oldSelf".to_owned(), old)].into();
         Declarations { variables, ..Declarations::default() }
     }
 
-    pub(crate) fn compile(&self, schema: &Schema, is_resource: bool) -> Result<Program, CompileError> {
-        Program::compile_to(&self.source, &self.declarations(schema, is_resource), &[Type::Bool])
+    pub(crate) fn compile(&self, kind: &Type) -> Result<Program, CompileError> {
+        Program::compile_to(&self.source, &self.declarations(kind), &[Type::Bool])
     }
 
-    pub(crate) fn compile_message(
-        &self,
-        schema: &Schema,
-        is_resource: bool,
-    ) -> Result<Program, CompileError> {
-        Program::compile_to(&self.message_source, &self.declarations(schema, is_resource), &[Type::String])
+    pub(crate) fn compile_message(&self, kind: &Type) -> Result<Program, CompileError> {
+        Program::compile_to(&self.message_source, &self.declarations(kind), &[Type::String])
+    }
+
+    /// The names that stand for values of the rule's schema.
+    pub(crate) fn names(&self) -> &'static [&'static str] {
+        if self.is_old_optional { &["self"] } else { &["self", "oldSelf"] }
     }
 
     fn fault(&self, path: &str, value: &Json, message: String) -> FieldError {
@@ -161,8 +164,10 @@ impl Walk<'_> {
         if !schema.has_rules() || node.json.is_null() {
             return;
         }
+        // Made for the first rule that needs it, and once for all of them.
+        let kind = LazyCell::new(|| type_of(schema, is_resource));
         for rule in &schema.rules {
-            self.rule(rule, schema, node, (path.as_str(), is_resource));
+            self.rule(rule, &kind, node, &path);
         }
         match node.json {
             Json::Object(fields) => {
@@ -196,7 +201,7 @@ impl Walk<'_> {
         }
     }
 
-    fn rule(&mut self, rule: &Rule, schema: &Schema, node: Node<'_>, (path, is_resource): (&str, bool)) {
+    fn rule(&mut self, rule: &Rule, kind: &impl Deref<Target = Type>, node: Node<'_>, path: &str) {
         let is_unchanged = node.old.is_some_and(|(old, _)| old == node.json);
         let has_nothing_to_compare = rule.is_transition && node.old.is_none() && !rule.is_old_optional;
         if self.is_spent || has_nothing_to_compare || (is_unchanged && !rule.is_transition) {
@@ -205,7 +210,7 @@ impl Walk<'_> {
         let Some(this) = node.value else { return };
         let old = node.old.map(|(_, value)| value);
         let bound = Bound { this, old, is_old_optional: rule.is_old_optional };
-        let program = rule.program.get_or_init(|| rule.compile(schema, is_resource));
+        let program = rule.program.get_or_init(|| rule.compile(kind));
         let program = match program {
             Ok(program) => program,
             Err(error) => return self.faults.push(rule.fault(path, node.json, error.to_string())),
@@ -213,7 +218,7 @@ impl Walk<'_> {
         match program.evaluate(&bound, &self.budget) {
             Ok(Value::Bool(true)) => {}
             Ok(_) => {
-                let message = self.message(rule, schema, &bound, is_resource);
+                let message = self.message(rule, kind, &bound);
                 self.faults.push(rule.fault(path, node.json, message));
             }
             Err(EvaluateError::Cost) => {
@@ -228,7 +233,7 @@ impl Walk<'_> {
         }
     }
 
-    fn message(&self, rule: &Rule, schema: &Schema, bound: &Bound<'_>, is_resource: bool) -> String {
+    fn message(&self, rule: &Rule, kind: &impl Deref<Target = Type>, bound: &Bound<'_>) -> String {
         const MAX_MESSAGE: usize = 5 << 10;
         let fixed = || match rule.message.as_str() {
             "" => format!("failed rule: {}", rule.source),
@@ -237,7 +242,7 @@ impl Walk<'_> {
         if rule.message_source.is_empty() {
             return fixed();
         }
-        let compiled = || rule.compile_message(schema, is_resource).ok();
+        let compiled = || rule.compile_message(kind).ok();
         let program = rule.message_program.get_or_init(compiled).as_ref();
         match program.map(|program| program.evaluate(bound, &self.budget)) {
             Some(Ok(Value::String(text))) => {

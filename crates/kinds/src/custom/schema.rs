@@ -105,6 +105,8 @@ pub(crate) struct Schema {
     pub(crate) checks: Option<Box<Checks>>,
     pub(crate) rules: Vec<Rule>,
     marks: Marks,
+    /// How many bytes its smallest value takes as JSON.
+    pub(crate) least_bytes: u64,
 }
 
 impl Schema {
@@ -143,8 +145,10 @@ impl Schema {
             checks: Checks::parse(fields),
             rules: Rule::of(fields),
             marks: Marks::parse(fields),
+            least_bytes: 0,
         }
         .marked()
+        .weighed()
     }
 
     /// Notes whether there are rules here or anywhere below, so that walks can leave out the rest.
@@ -158,6 +162,26 @@ impl Schema {
         if !self.rules.is_empty() || below.any(Self::has_rules) {
             self.marks.0 |= Mark::HasRules as u8;
         }
+        self
+    }
+
+    /// Notes how small a value can be: of an object, what it must have and nobody fills in.
+    fn weighed(mut self) -> Self {
+        let required = |name: &str| self.checks.as_ref().is_some_and(|checks| checks.requires(name));
+        self.least_bytes = match self.kind {
+            _ if self.is(Mark::IntOrString) => 1,
+            Some(JsonType::Object) => {
+                let fields =
+                    self.properties().filter(|(name, schema)| required(name) && schema.default.is_none());
+                let sizes =
+                    fields.map(|(name, schema)| schema.least_bytes.saturating_add(name.len() as u64 + 4));
+                sizes.fold(2, u64::saturating_add)
+            }
+            Some(JsonType::Array) => 2,
+            Some(JsonType::String) => self.format().map_or(2, Format::least_bytes),
+            Some(JsonType::Boolean) => 4,
+            Some(JsonType::Integer | JsonType::Number) | None => 1,
+        };
         self
     }
 

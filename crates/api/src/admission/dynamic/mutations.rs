@@ -75,7 +75,7 @@ async fn apply(
     let before = review.object.clone();
     for parameters in parameters {
         match evaluate(review, configured, seen_as, &parameters).await? {
-            Ok(Some(object)) => review.object = taken(review, object, seen_as),
+            Ok(Some(object)) => review.object = taken(review, object, seen_as).await?,
             Ok(None) => {}
             Err(why) => {
                 review.object = before;
@@ -94,7 +94,7 @@ async fn evaluate(
 ) -> Result<Result<Option<Value>, String>, Failure> {
     let asked: Request<'_> = request(review);
     let inputs = inputs(review, &asked, seen_as).await?;
-    let object = shown(review, &review.object, seen_as);
+    let object = shown(review, &review.object, seen_as).await?;
     let (rules, parameters) = (Rules::of(review), from_json(parameters));
     let (configured, kind) = (Arc::clone(configured), seen_as.to_owned());
     let work = move || match &configured.inner {

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use kinds::Kind;
 use kinds::admission::policy::Policy;
 use kinds::status::Failure;
 use serde_json::Value;
+use store::Range;
 
 use super::compiled::{Binding, ParameterRef};
 use crate::admission::Review;
 use crate::lister::Lister;
+use crate::record;
+use crate::registry::Registry;
 
 /// What a binding chooses.
 pub(super) enum Parameters {
@@ -27,8 +31,8 @@ pub(super) async fn of(
     let (Some((api_version, kind_name)), Some(wanted)) = (&policy.parameters, &binding.parameters) else {
         return Ok(Parameters::None);
     };
-    let kind = kinds::kind::find_api_version(api_version, kind_name).filter(|kind| kind.is_stored());
-    let Some(kind) = kind else {
+    let served = review.context.served().await?;
+    let Some(kind) = served.find_named(api_version, kind_name).filter(|kind| kind.is_stored()) else {
         let why =
             format!("failed to find resource referenced by paramKind: '{api_version}, Kind={kind_name}'");
         return Ok(Parameters::Missing(why));
@@ -47,8 +51,11 @@ pub(super) async fn of(
             return Ok(Parameters::Missing(why.to_owned()));
         }
     };
-    let lister = review.context.registry.lister_of(kind).await?;
-    let found = choose(&lister, namespace, wanted);
+    let registry = &review.context.registry;
+    let found = match kinds::kind::find_api_version(api_version, kind_name) {
+        Some(kind) => choose(registry.lister_of(kind).await?.as_ref(), namespace, wanted),
+        None => stored(registry, &kind, namespace, wanted).await?,
+    };
     Ok(match found.is_empty() {
         false => Parameters::Found(found),
         true if wanted.must_exist => Parameters::Missing(
@@ -56,6 +63,30 @@ pub(super) async fn of(
         ),
         true => Parameters::Found(found),
     })
+}
+
+/// Of a kind that a user defined, read where it stands: it may be defined anew at any time, which no cache follows.
+async fn stored(
+    registry: &Registry,
+    kind: &Kind,
+    namespace: &str,
+    wanted: &ParameterRef,
+) -> Result<Vec<Arc<Value>>, Failure> {
+    let Some(selector) = &wanted.selector else {
+        let found = registry.find(kind, namespace, &wanted.name).await?;
+        return Ok(found.into_iter().map(Arc::new).collect());
+    };
+    let place = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+    let prefix = format!("{}{place}", kind.storage_prefix());
+    let page = registry.range(Range { prefix, ..Range::default() }).await?;
+    let mut found = Vec::new();
+    for entry in registry.served(kind, page.entries).await? {
+        let object = record::decode(kind, &entry)?;
+        if selector.match_labels(&object["metadata"]["labels"]) {
+            found.push(Arc::new(object));
+        }
+    }
+    Ok(found)
 }
 
 fn choose(lister: &Lister, namespace: &str, wanted: &ParameterRef) -> Vec<Arc<Value>> {

@@ -75,11 +75,11 @@ async fn ask_in_turn(review: &mut Review<'_>, configurations: &[Arc<Configuratio
         }
         let asked = request(review);
         let Some(seen_as) = concerned(review, hook, &asked).await? else { continue };
-        let object = shown(review, &review.object, seen_as);
+        let object = shown(review, &review.object, seen_as).await?;
         let answer = ask(review, hook, (&asked, seen_as), &object).await;
         let outcome = settle(review, hook, place, answer)?;
         let is_changed = match outcome {
-            Some(Outcome::Patched(patch)) => apply(review, hook, (seen_as, &object), &patch)?,
+            Some(Outcome::Patched(patch)) => apply(review, hook, (seen_as, &object), &patch).await?,
             _ => false,
         };
         note_mutation(review, hook, place, is_changed);
@@ -106,8 +106,11 @@ async fn ask_at_once(review: &mut Review<'_>, configurations: &[Arc<Configuratio
         }
         let asked = &asked;
         let calls = concerned_hooks.into_iter().map(|(place, hook, seen_as)| async move {
-            let object = shown(review, &review.object, seen_as);
-            (place, hook, ask(review, hook, (asked, seen_as), &object).await)
+            let answer = match shown(review, &review.object, seen_as).await {
+                Ok(object) => ask(review, hook, (asked, seen_as), &object).await,
+                Err(failure) => Err(failure),
+            };
+            (place, hook, answer)
         });
         future::join_all(calls).await
     };
@@ -158,7 +161,7 @@ async fn ask(
         return Err(Failure::bad_request(message));
     }
     let uid = review.context.birth().uid;
-    let old = shown(review, &review.old, seen_as);
+    let old = shown(review, &review.old, seen_as).await?;
     let question = review::question(asked, seen_as, &uid, object, &old);
     let mutates = review.is_mutating();
     // The webhook may have to ask this server, perhaps at the same priority, before it answers.
@@ -200,7 +203,7 @@ fn settle(
 }
 
 /// Makes of the object what the webhook wants; answers whether that is anything else.
-fn apply(
+async fn apply(
     review: &mut Review<'_>,
     hook: &Hook,
     (seen_as, object): (&Kind, &Value),
@@ -218,7 +221,7 @@ fn apply(
     };
     let changed = changed
         .map_err(|error| Failure::internal(format!("webhook \"{}\": {}", hook.name, Chain(&error))))?;
-    let changed = taken(review, changed, seen_as);
+    let changed = taken(review, changed, seen_as).await?;
     let is_changed = changed != review.object;
     review.object = changed;
     Ok(is_changed)

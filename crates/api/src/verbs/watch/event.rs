@@ -80,6 +80,14 @@ impl EventWriter {
         &self.kind
     }
 
+    /// The kind as it is defined now, which may be another than when the watch began.
+    pub(super) fn renew(&mut self, kind: Kind) {
+        if kind != self.kind {
+            self.kind = kind;
+            self.has_sent_columns = false;
+        }
+    }
+
     /// An object that was there when the watch began.
     pub(super) fn added(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Failure> {
         if self.is_watched(entry) && self.selects(entry)? {

@@ -1,6 +1,7 @@
 //! The types of what rules name, from the schema; and the names by which expressions know fields.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::cel::Type;
 use crate::custom::format::Format;
@@ -37,13 +38,13 @@ fn of_object(schema: &Schema, is_resource: bool) -> Type {
         .collect();
     if is_resource {
         let names = ["name", "generateName"].map(|name| (name.to_owned(), Type::String));
-        fields.insert("metadata".to_owned(), Type::Fields(names.into()));
+        fields.insert("metadata".to_owned(), Type::Fields(Arc::new(names.into())));
         fields.insert("apiVersion".to_owned(), Type::String);
         fields.insert("kind".to_owned(), Type::String);
     } else if fields.is_empty() && schema.is(Mark::Preserves) {
         return Type::Dyn;
     }
-    Type::Fields(fields)
+    Type::Fields(Arc::new(fields))
 }
 
 /// Words of the language, and of those that it came from.

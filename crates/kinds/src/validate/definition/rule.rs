@@ -3,6 +3,8 @@
 use serde_json::Value;
 
 use super::super::{Faults, text};
+use crate::cel::{Program, Type};
+use crate::custom::rules::cost::{MOST_OF_RULE, Times};
 use crate::custom::rules::{REASONS, Rule, is_escaped_name, names_old_self};
 use crate::custom::{Path, Schema};
 use crate::status::FieldError;
@@ -10,20 +12,41 @@ use crate::status::FieldError;
 /// The longest message of a rule, in bytes.
 const MAX_MESSAGE: usize = 2048;
 
-pub(super) fn check(path: &str, schema: &Schema, rule: &Value, is_root: bool, faults: &mut Faults) {
+/// What is known of the values that a rule is about.
+pub(super) struct Subject<'a> {
+    pub(super) schema: &'a Schema,
+    pub(super) kind: &'a Type,
+    pub(super) times: Times,
+}
+
+/// Checks a rule, and answers what it and its message can cost at most.
+pub(super) fn check(path: &str, subject: &Subject<'_>, rule: &Value, faults: &mut Faults) -> u64 {
+    let Subject { schema, kind, .. } = *subject;
     let parsed = Rule::parse(rule);
     let source = text(rule, "rule").trim();
+    let mut total = 0;
     if source.is_empty() {
         faults.push(FieldError::required(format!("{path}.rule"), "rule is not specified"));
-    } else if let Err(error) = parsed.compile(schema, is_root) {
-        faults.push(FieldError::invalid(format!("{path}.rule"), source, error.to_string()));
+    } else {
+        match parsed.compile(kind) {
+            Ok(program) => {
+                total += cost(&format!("{path}.rule"), "rule", subject, (&program, parsed.names()), faults);
+            }
+            Err(error) => {
+                faults.push(FieldError::invalid(format!("{path}.rule"), source, error.to_string()));
+            }
+        }
     }
     message(path, rule, faults);
-    if !text(rule, "messageExpression").trim().is_empty()
-        && let Err(error) = parsed.compile_message(schema, is_root)
-    {
-        let said = text(rule, "messageExpression");
-        faults.push(FieldError::invalid(format!("{path}.messageExpression"), said, error.to_string()));
+    let said = text(rule, "messageExpression");
+    if !said.trim().is_empty() {
+        let place = format!("{path}.messageExpression");
+        match parsed.compile_message(kind) {
+            Ok(program) => {
+                total += cost(&place, "messageExpression", subject, (&program, parsed.names()), faults)
+            }
+            Err(error) => faults.push(FieldError::invalid(place, said, error.to_string())),
+        }
     }
     let reason = text(rule, "reason");
     let reasons = REASONS.map(|(name, _)| name);
@@ -36,6 +59,33 @@ pub(super) fn check(path: &str, schema: &Schema, rule: &Value, is_root: bool, fa
         let said = rule["optionalOldSelf"].clone();
         faults.push(FieldError::invalid(format!("{path}.optionalOldSelf"), said, message));
     }
+    total
+}
+
+/// What an expression can cost at most, for all values that it may run for; a fault if that is too much.
+fn cost(
+    place: &str,
+    what: &str,
+    subject: &Subject<'_>,
+    (program, names): (&Program, &[&str]),
+    faults: &mut Faults,
+) -> u64 {
+    let cost = subject.times.cost(program.most_cost(names, subject.schema), subject.schema);
+    if cost > MOST_OF_RULE {
+        let message = format!(
+            "estimated {what} cost exceeds budget by factor of {} (try simplifying the rule, or adding maxItems, \
+             maxProperties, and maxLength where arrays, maps, and strings are declared)",
+            excess(cost, MOST_OF_RULE)
+        );
+        faults.push(FieldError::forbidden(place, message));
+    }
+    cost
+}
+
+/// How many times as much as it may be something is.
+pub(super) fn excess(cost: u64, most: u64) -> String {
+    let tenths = cost / (most / 10).max(1);
+    if tenths > 1_000 { "more than 100x".to_owned() } else { format!("{}.{}x", tenths / 10, tenths % 10) }
 }
 
 fn message(path: &str, rule: &Value, faults: &mut Faults) {

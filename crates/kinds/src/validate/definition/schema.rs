@@ -5,9 +5,12 @@
 use serde_json::{Map, Value};
 
 use super::super::{Faults, text};
+use super::rule::{Subject, excess};
 use crate::custom::Schema;
 use crate::custom::check::{self, NOWHERE};
 use crate::custom::prune::prune_value;
+use crate::custom::rules::cost::{MOST_OF_SCHEMA, Times};
+use crate::custom::rules::type_of;
 use crate::status::FieldError;
 
 /// Deeper schemas than this nobody writes; every walk over one is as deep.
@@ -35,9 +38,51 @@ pub(super) fn check(path: &str, source: &Value, faults: &mut Faults) {
         let message = "nullable cannot be true at the root";
         faults.push(FieldError::forbidden(format!("{path}.nullable"), message));
     }
-    let mut walk = Walk { faults, in_junctor: false };
+    let mut walk = Walk { faults, in_junctor: false, times: Times::AtMost(1), costs: Costs::default() };
     walk.metadata(path, source);
     walk.node(path, source, true);
+    let costs = walk.costs;
+    costs.check(path, faults);
+}
+
+/// What the rules of a schema can cost.
+#[derive(Default)]
+struct Costs {
+    total: u64,
+    /// The dearest, the least dear first.
+    dearest: Vec<(u64, String)>,
+}
+
+impl Costs {
+    /// So many are named when all together are too dear.
+    const N_NAMED: usize = 4;
+
+    fn add(&mut self, cost: u64, path: String) {
+        self.total = self.total.saturating_add(cost);
+        let place = self.dearest.partition_point(|(known, _)| *known < cost);
+        self.dearest.insert(place, (cost, path));
+        if self.dearest.len() > Self::N_NAMED {
+            self.dearest.remove(0);
+        }
+    }
+
+    fn check(self, path: &str, faults: &mut Faults) {
+        if self.total <= MOST_OF_SCHEMA {
+            return;
+        }
+        for (_, path) in self.dearest {
+            let message = "contributed to estimated rule & messageExpression cost total exceeding cost limit for entire \
+                           OpenAPIv3 schema";
+            faults.push(FieldError::forbidden(path, message));
+        }
+        let message = format!(
+            "estimated rule & messageExpression cost total for entire OpenAPIv3 schema exceeds budget by factor of {} \
+             (try simplifying rules, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings \
+             are declared)",
+            excess(self.total, MOST_OF_SCHEMA)
+        );
+        faults.push(FieldError::forbidden(path, message));
+    }
 }
 
 fn depth(value: &Value) -> usize {
@@ -52,6 +97,9 @@ fn depth(value: &Value) -> usize {
 struct Walk<'a> {
     faults: &'a mut Faults,
     in_junctor: bool,
+    /// How often the schema at hand has a value in one object.
+    times: Times,
+    costs: Costs,
 }
 
 impl Walk<'_> {
@@ -388,8 +436,11 @@ impl Walk<'_> {
             return self.faults.push(FieldError::forbidden(path, why));
         }
         let schema = Schema::parse(source);
+        let subject = Subject { schema: &schema, kind: &type_of(&schema, is_root), times: self.times };
         for (index, rule) in rules.iter().enumerate() {
-            super::rule::check(&format!("{path}[{index}]"), &schema, rule, is_root, self.faults);
+            let path = format!("{path}[{index}]");
+            let cost = super::rule::check(&path, &subject, rule, self.faults);
+            self.costs.add(cost, format!("{path}.rule"));
         }
     }
 
@@ -397,8 +448,13 @@ impl Walk<'_> {
         for (name, schema) in source["properties"].as_object().into_iter().flatten() {
             self.node(&format!("{path}.properties[{name}]"), schema, false);
         }
-        self.node(&format!("{path}.additionalProperties"), &source["additionalProperties"], false);
-        self.node(&format!("{path}.items"), &source["items"], false);
+        for (field, limit) in [("additionalProperties", "maxProperties"), ("items", "maxItems")] {
+            let limit = source[limit].as_u64().and_then(|limit| usize::try_from(limit).ok());
+            let each = self.times.each(limit);
+            let outer = std::mem::replace(&mut self.times, each);
+            self.node(&format!("{path}.{field}"), &source[field], false);
+            self.times = outer;
+        }
         let outer = std::mem::replace(&mut self.in_junctor, true);
         // The one form that may name types within a junctor.
         let is_known = source["x-kubernetes-int-or-string"] == true;
