@@ -143,7 +143,10 @@ fn new_boat(name: &str, sails: i64) -> Value {
 }
 
 /// The events of a watch in the newer version: type, name and number of sails.
-async fn watch(cluster: &Cluster, query: &str) -> impl Stream<Item = (String, String, Value)> + Unpin {
+async fn watch(
+    cluster: &Cluster,
+    query: &str,
+) -> impl Stream<Item = (String, String, Value)> + Unpin + use<> {
     let request = http::Request::get(format!("{NEW_BOATS}?watch=true&{query}")).body(Vec::new()).unwrap();
     let lines = cluster.client.request_stream(request).await.unwrap().lines();
     Box::pin(lines.map(|line| {
@@ -187,8 +190,11 @@ async fn an_object_is_read_and_written_in_every_version() {
     assert_eq!((status, &changed["metadata"]["generation"]), (200, &json!(2)), "nothing changed: {changed}");
     let apply = [("content-type", "application/apply-patch+yaml")];
     let body = new_boat("a", 6).to_string().into_bytes();
-    // That the field has another owner under another path is not seen, which Kubernetes does by asking the webhook.
-    let (status, applied) = cluster.send("PATCH", &format!("{path}?fieldManager=m"), &apply, body).await;
+    let (status, conflict) =
+        cluster.send("PATCH", &format!("{path}?fieldManager=m"), &apply, body.clone()).await;
+    assert_eq!((status, conflict["reason"].as_str()), (409, Some("Conflict")), "{conflict}");
+    let (status, applied) =
+        cluster.send("PATCH", &format!("{path}?fieldManager=m&force=true"), &apply, body).await;
     assert_eq!((status, &applied["spec"]), (200, &json!({"rig": {"sails": 6}})), "{applied}");
     let body = new_boat("c", 7).to_string().into_bytes();
     let (status, applied) =
