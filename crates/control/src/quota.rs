@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::core::ApiResource;
 use serde::Serialize;
@@ -129,7 +130,7 @@ impl Quotas {
             plural: kind.plural.to_owned(),
         };
         let objects = self.metadata(&resource, key).await?;
-        Ok(objects.into_iter().map(|object| json!({ "metadata": object.metadata })).collect())
+        Ok(objects.into_iter().map(|object| json!({ "metadata": object })).collect())
     }
 
     /// How many objects there are of a kind that a user may have defined.
@@ -142,11 +143,12 @@ impl Quotas {
         }
     }
 
-    async fn metadata(&self, resource: &ApiResource, key: &ObjectKey) -> Result<Vec<Meta>, ActError> {
+    async fn metadata(&self, resource: &ApiResource, key: &ObjectKey) -> Result<Vec<ObjectMeta>, ActError> {
         let client = self.world.act.client().clone();
         let api: kube::Api<Meta> = kube::Api::namespaced_with(client, &key.namespace, resource);
         let list = api.list_metadata(&ListParams::default()).await;
-        Ok(list.map_err(failed::<ResourceQuota>("count what is limited by", key))?.items)
+        let list = list.map_err(failed::<ResourceQuota>("count what is limited by", key))?;
+        Ok(list.items.into_iter().map(|object| object.metadata).collect())
     }
 }
 
