@@ -252,4 +252,6 @@ fn bits(format: &str) -> Bits {
 }
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;

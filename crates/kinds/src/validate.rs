@@ -4,6 +4,7 @@ mod access;
 mod config;
 mod container;
 pub(crate) mod definition;
+mod dns;
 mod ephemeral;
 mod extension;
 mod metadata;
@@ -17,6 +18,7 @@ mod resize;
 mod rules;
 mod scaling;
 pub mod schedule;
+mod security;
 mod service;
 mod storage;
 mod update;
@@ -127,6 +129,7 @@ fn content(kind: &Kind, object: &Value, faults: &mut Faults) {
         ("batch", "CronJob") => scaling::cron_job(object, faults),
         ("policy", "PodDisruptionBudget") => scaling::disruption_budget(object, faults),
         ("discovery.k8s.io" | "networking.k8s.io", _) => connected(kind, object, faults),
+        ("storage.k8s.io", "CSIDriver") => storage::csi_driver(object, faults),
         ("storage.k8s.io", "CSINode") => storage::csi_node(object, faults),
         ("storage.k8s.io", "StorageClass") => storage::storage_class(object, faults),
         ("storage.k8s.io", "VolumeAttachment") => storage::volume_attachment(object, faults),

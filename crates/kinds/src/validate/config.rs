@@ -58,6 +58,12 @@ pub(super) fn secret(object: &Value, faults: &mut Faults) {
         "kubernetes.io/dockercfg" => &[".dockercfg"],
         _ => &[],
     };
+    if text(object, "type") == "kubernetes.io/service-account-token" {
+        const ACCOUNT: &str = "kubernetes.io/service-account.name";
+        if text(&object["metadata"]["annotations"], ACCOUNT).is_empty() {
+            faults.push(FieldError::required(format!("metadata.annotations[{ACCOUNT}]"), ""));
+        }
+    }
     for key in needed.iter().filter(|key| object["data"][**key].is_null()) {
         faults.push(FieldError::required(format!("data[{key}]"), ""));
     }
@@ -110,9 +116,18 @@ pub(super) fn new_event(object: &Value, faults: &mut Faults) {
     }
 }
 
+/// The classes that every cluster has.
+const SYSTEM_PRIORITIES: &[(&str, i64)] =
+    &[("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+
 pub(super) fn priority_class(object: &Value, faults: &mut Faults) {
     let value = object["value"].as_i64().unwrap_or_default();
-    let system = text(&object["metadata"], "name").starts_with("system-");
+    let name = text(&object["metadata"], "name");
+    let system = name.starts_with("system-");
+    if system && !SYSTEM_PRIORITIES.contains(&(name, value)) {
+        let message = "priority class names with 'system-' prefix are reserved for system use only";
+        faults.push(FieldError::forbidden("metadata.name", message));
+    }
     if value > MAX_USER_PRIORITY && !system {
         let message = format!("maximum allowed value of a user defined priority is {MAX_USER_PRIORITY}");
         faults.push(FieldError::forbidden("value", message));

@@ -35,7 +35,19 @@ pub(super) fn check(path: &str, container: &Value, role: Role, faults: &mut Faul
     one_of(path, container, "restartPolicy", &["Always", "OnFailure", "Never"], faults);
     environment(path, container, faults);
     resources(&format!("{path}.resources"), &container["resources"], faults);
-    security(&format!("{path}.securityContext"), &container["securityContext"], faults);
+    super::security::of_container(&format!("{path}.securityContext"), &container["securityContext"], faults);
+    resize_policies(&format!("{path}.resizePolicy"), container, faults);
+    for field in ["postStart", "preStop"] {
+        let hook = &container["lifecycle"][field];
+        if !hook.is_null() {
+            handlers(
+                &format!("{path}.lifecycle.{field}"),
+                hook,
+                &["exec", "httpGet", "tcpSocket", "sleep"],
+                faults,
+            );
+        }
+    }
     for field in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let probe = &container[field];
         if !probe.is_null() {
@@ -100,7 +112,69 @@ fn value_from(path: &str, variable: &Value, faults: &mut Faults) {
         }
     }
     if source["fieldRef"].is_object() {
-        required(&format!("{path}.fieldRef"), &source["fieldRef"], "fieldPath", faults);
+        field_reference(&format!("{path}.fieldRef"), &source["fieldRef"], OF_ENVIRONMENT, faults);
+    }
+    if source["resourceFieldRef"].is_object() {
+        resource_reference(&format!("{path}.resourceFieldRef"), &source["resourceFieldRef"], faults);
+    }
+}
+
+/// The fields of its Pod that a container can be told in a variable.
+const OF_ENVIRONMENT: &[&str] = &[
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
+];
+/// Those that it can be told in a file.
+pub(super) const OF_FILE: &[&str] =
+    &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+/// Those that have a name at all.
+const NAMED: &[&str] =
+    &["metadata.annotations", "metadata.labels", "spec.restartPolicy", "spec.schedulerName", "status.phase"];
+
+pub(super) fn field_reference(path: &str, reference: &Value, told: &[&str], faults: &mut Faults) {
+    required(path, reference, "fieldPath", faults);
+    let field = text(reference, "fieldPath");
+    let path = format!("{path}.fieldPath");
+    let of_map = field.strip_suffix("']").and_then(|field| field.split_once("['"));
+    match of_map {
+        _ if field.is_empty() || told.contains(&field) => {}
+        Some(("metadata.annotations" | "metadata.labels", key)) => {
+            let faulty = names::qualified_name(key).into_iter();
+            faults.extend(faulty.map(|fault| FieldError::invalid(path.clone(), key, fault)));
+        }
+        Some(_) => faults.push(FieldError::invalid(path, field, "does not support subscript")),
+        None if OF_ENVIRONMENT.contains(&field) || NAMED.contains(&field) => {
+            faults.push(FieldError::not_supported(path, field, told));
+        }
+        None => {
+            let message = format!("error converting fieldPath: field label not supported: {field}");
+            faults.push(FieldError::invalid(path, field, message));
+        }
+    }
+}
+
+pub(super) fn resource_reference(path: &str, reference: &Value, faults: &mut Faults) {
+    const RESOURCES: &[&str] = &[
+        "limits.cpu",
+        "limits.ephemeral-storage",
+        "limits.memory",
+        "requests.cpu",
+        "requests.ephemeral-storage",
+        "requests.memory",
+    ];
+    let resource = text(reference, "resource");
+    let is_huge = ["limits.hugepages-", "requests.hugepages-"].iter().any(|huge| resource.starts_with(huge));
+    if resource.is_empty() {
+        faults.push(FieldError::required(format!("{path}.resource"), ""));
+    } else if !is_huge && !RESOURCES.contains(&resource) {
+        faults.push(FieldError::not_supported(format!("{path}.resource"), resource, RESOURCES));
     }
 }
 
@@ -147,6 +221,12 @@ pub(super) fn mounts(path: &str, container: &Value, volumes: &HashSet<&str>, fau
         } else if !paths.insert(place) {
             faults.push(FieldError::invalid(format!("{mount_path}.mountPath"), place, "must be unique"));
         }
+        one_of(&mount_path, mount, "mountPropagation", PROPAGATIONS, faults);
+        let (sub_path, expression) = (text(mount, "subPath"), text(mount, "subPathExpr"));
+        if !sub_path.is_empty() && !expression.is_empty() {
+            let message = "subPathExpr and subPath are mutually exclusive";
+            faults.push(FieldError::invalid(format!("{mount_path}.subPathExpr"), expression, message));
+        }
         for field in ["subPath", "subPathExpr"] {
             let sub = text(mount, field);
             let field = format!("{path}.volumeMounts.{field}");
@@ -157,6 +237,31 @@ pub(super) fn mounts(path: &str, container: &Value, volumes: &HashSet<&str>, fau
             }
         }
     }
+}
+
+const PROPAGATIONS: &[&str] = &["Bidirectional", "HostToContainer", "None"];
+
+/// Devices are volumes, too; where they appear is theirs alone.
+pub(super) fn devices(path: &str, container: &Value, volumes: &HashSet<&str>, faults: &mut Faults) {
+    let mut paths = HashSet::new();
+    for (path, device) in items(path, container, "volumeDevices") {
+        let (name, place) = (text(device, "name"), text(device, "devicePath"));
+        if name.is_empty() {
+            faults.push(FieldError::required(format!("{path}.name"), ""));
+        } else if !volumes.contains(name) {
+            faults.push(FieldError::not_found(format!("{path}.name"), name));
+        }
+        if place.is_empty() {
+            faults.push(FieldError::required(format!("{path}.devicePath"), ""));
+        } else if !paths.insert(place) {
+            faults.push(FieldError::invalid(format!("{path}.devicePath"), place, "must be unique"));
+        }
+    }
+}
+
+/// Whether containers may ask for a resource of this name.
+fn is_of_containers(name: &str) -> bool {
+    matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-")
 }
 
 fn resources(path: &str, resources: &Value, faults: &mut Faults) {
@@ -175,14 +280,46 @@ fn resources(path: &str, resources: &Value, faults: &mut Faults) {
             faults.push(FieldError::invalid(format!("{path}.requests"), request.clone(), message));
         }
     }
+    let asks_for = |wanted: fn(&str) -> bool| {
+        ["limits", "requests"]
+            .iter()
+            .any(|list| resources[*list].as_object().into_iter().flatten().any(|(name, _)| wanted(name)))
+    };
+    if asks_for(|name| name.starts_with("hugepages-")) && !asks_for(|name| matches!(name, "cpu" | "memory")) {
+        faults.push(FieldError::forbidden(path, "HugePages require cpu or memory"));
+    }
     for (path, claim) in items(path, resources, "claims") {
         faults.push(FieldError::not_found(path, text(claim, "name")));
     }
 }
 
+/// Resources that are counted elsewhere: of volumes, of quotas.
+fn is_of_nodes(name: &str) -> bool {
+    const COUNTED: &[&str] = &[
+        "configmaps",
+        "persistentvolumeclaims",
+        "pods",
+        "replicationcontrollers",
+        "resourcequotas",
+        "secrets",
+        "services",
+        "services.loadbalancers",
+        "services.nodeports",
+        "storage",
+    ];
+    COUNTED.contains(&name) || name.starts_with("requests.") || name.starts_with("limits.")
+}
+
 fn quantity(path: &str, name: &str, quantity: &Value, faults: &mut Faults) {
     let faulty = names::qualified_name(name).into_iter();
     faults.extend(faulty.map(|fault| FieldError::invalid(path, name, fault)));
+    if !name.contains('/') && !is_of_containers(name) {
+        if !is_of_nodes(name) {
+            let message = "must be a standard resource type or fully qualified";
+            faults.push(FieldError::invalid(path, name, message));
+        }
+        faults.push(FieldError::invalid(path, name, "must be a standard resource for containers"));
+    }
     let Some(parsed) = parse(quantity) else { return };
     if parsed.is_negative() {
         faults.push(FieldError::invalid(path, quantity.clone(), "must be greater than or equal to 0"));
@@ -198,25 +335,22 @@ fn parse(quantity: &Value) -> Option<Quantity> {
     Quantity::parse(quantity.as_str()?).ok()
 }
 
-fn security(path: &str, context: &Value, faults: &mut Faults) {
-    for field in ["runAsUser", "runAsGroup"] {
-        in_range(path, context, field, 0..=i64::from(i32::MAX), faults);
-    }
-    if context["privileged"] == true && context["allowPrivilegeEscalation"] == false {
-        let message = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-        faults.push(FieldError::invalid(path, context.clone(), message));
-    }
-    one_of(path, context, "procMount", &["Default", "Unmasked"], faults);
-}
-
 fn probe(path: &str, probe: &Value, field: &str, faults: &mut Faults) {
     for number in
         ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
     {
         not_negative(path, probe, number, faults);
     }
-    let handlers = ["exec", "httpGet", "tcpSocket", "grpc"];
-    let given: Vec<&str> = handlers.into_iter().filter(|handler| probe[*handler].is_object()).collect();
+    handlers(path, probe, &["exec", "httpGet", "tcpSocket", "grpc"], faults);
+    let threshold = probe["successThreshold"].as_i64().unwrap_or(1);
+    if field != "readinessProbe" && threshold != 1 {
+        faults.push(FieldError::invalid(format!("{path}.successThreshold"), threshold, "must be 1"));
+    }
+}
+
+/// One of `known`, and only one.
+fn handlers(path: &str, object: &Value, known: &[&str], faults: &mut Faults) {
+    let given: Vec<&str> = known.iter().copied().filter(|handler| object[*handler].is_object()).collect();
     if given.is_empty() {
         faults.push(FieldError::required(path, "must specify a handler type"));
     }
@@ -225,11 +359,24 @@ fn probe(path: &str, probe: &Value, field: &str, faults: &mut Faults) {
         faults.push(FieldError::forbidden(format!("{path}.{extra}"), message));
     }
     for handler in given {
-        self::handler(&format!("{path}.{handler}"), &probe[handler], handler, faults);
+        self::handler(&format!("{path}.{handler}"), &object[handler], handler, faults);
     }
-    let threshold = probe["successThreshold"].as_i64().unwrap_or(1);
-    if field != "readinessProbe" && threshold != 1 {
-        faults.push(FieldError::invalid(format!("{path}.successThreshold"), threshold, "must be 1"));
+}
+
+/// Faults are told of the whole list, as Kubernetes does.
+fn resize_policies(path: &str, container: &Value, faults: &mut Faults) {
+    const RESOURCES: &[&str] = &["cpu", "memory"];
+    const POLICIES: &[&str] = &["NotRequired", "RestartContainer"];
+    let mut seen = HashSet::new();
+    for (index, policy) in super::list(container, "resizePolicy").iter().enumerate() {
+        unique(&mut seen, text(policy, "resourceName"), format!("{path}[{index}]"), faults);
+        for (field, supported) in [("resourceName", RESOURCES), ("restartPolicy", POLICIES)] {
+            match text(policy, field) {
+                "" => faults.push(FieldError::required(path, "")),
+                value if supported.contains(&value) => {}
+                value => faults.push(FieldError::not_supported(path, value, supported)),
+            }
+        }
     }
 }
 

@@ -25,9 +25,39 @@ pub(super) fn check(path: &str, spec: &Value, faults: &mut Faults) {
     subdomain(path, spec, "priorityClassName", faults);
     label(path, spec, "hostname", faults);
     label(path, spec, "subdomain", faults);
-    security(path, spec, faults);
+    host_ports(path, spec, faults);
+    super::security::of_pod(&format!("{path}.securityContext"), &spec["securityContext"], faults);
+    super::dns::check(path, spec, faults);
     super::os::check(path, spec, faults);
     placement::check(path, spec, faults);
+    gates(path, spec, faults);
+}
+
+/// What holds a Pod back, and what its readiness waits for.
+fn gates(path: &str, spec: &Value, faults: &mut Faults) {
+    let mut seen = HashSet::new();
+    for (path, gate) in items(path, spec, "schedulingGates") {
+        let name = text(gate, "name");
+        let faulty = names::qualified_name(name).into_iter();
+        faults.extend(faulty.map(|fault| FieldError::invalid(path.clone(), name, fault)));
+        unique(&mut seen, name, path, faults);
+    }
+    for (path, gate) in items(path, spec, "readinessGates") {
+        let name = text(gate, "conditionType");
+        let faulty = names::qualified_name(name).into_iter();
+        faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.conditionType"), name, fault)));
+    }
+    let spread = list(spec, "topologySpreadConstraints");
+    let is = |left: &Value, right: &Value| {
+        ["topologyKey", "whenUnsatisfiable"].iter().all(|field| left[*field] == right[*field])
+    };
+    for (index, constraint) in spread.iter().enumerate() {
+        if spread[index + 1..].iter().any(|later| is(constraint, later)) {
+            let path =
+                format!("{path}.topologySpreadConstraints[{index}].{{topologyKey, whenUnsatisfiable}}");
+            faults.push(FieldError::duplicate(path, text(constraint, "topologyKey")));
+        }
+    }
 }
 
 fn containers(path: &str, spec: &Value, volumes: &HashSet<&str>, faults: &mut Faults) {
@@ -42,20 +72,25 @@ fn containers(path: &str, spec: &Value, volumes: &HashSet<&str>, faults: &mut Fa
         for (path, container) in items(path, spec, field) {
             container::check(&path, container, role, faults);
             container::mounts(&path, container, volumes, faults);
+            container::devices(&path, container, volumes, faults);
             container::ports(&path, container, host_network, faults);
             unique(&mut names, text(container, "name"), format!("{path}.name"), faults);
         }
     }
 }
 
-fn security(path: &str, spec: &Value, faults: &mut Faults) {
-    let path = format!("{path}.securityContext");
-    let context = &spec["securityContext"];
-    for field in ["runAsUser", "runAsGroup", "fsGroup"] {
-        in_range(&path, context, field, 0..=i64::from(i32::MAX), faults);
-    }
-    for (path, sysctl) in items(&path, context, "sysctls") {
-        super::required(&path, sysctl, "name", faults);
+/// A port of the host has one user.
+fn host_ports(path: &str, spec: &Value, faults: &mut Faults) {
+    let mut seen = HashSet::new();
+    for list in ["containers", "initContainers"] {
+        for (path, container) in items(path, spec, list) {
+            for (path, port) in items(&path, container, "ports") {
+                let number = port["hostPort"].as_i64().unwrap_or_default();
+                if number != 0 && !seen.insert((number, text(port, "protocol"), text(port, "hostIP"))) {
+                    faults.push(FieldError::duplicate(format!("{path}.hostPort"), number));
+                }
+            }
+        }
     }
 }
 

@@ -177,10 +177,7 @@ fn networking(kind: &Kind) -> Rules {
 
 fn storage(kind: &Kind) -> Rules {
     match kind.kind {
-        "CSIDriver" => &[
-            ("spec.fsGroupPolicy", OneOf(&["File", "None", "ReadWriteOnceWithFSType"])),
-            ("spec.volumeLifecycleModes[]", OneOf(&["Ephemeral", "Persistent"])),
-        ],
+        "CSIDriver" => &[("spec.fsGroupPolicy", OneOf(&["File", "None", "ReadWriteOnceWithFSType"]))],
         "CSINode" => &[("spec.drivers[].name", Required), ("spec.drivers[].nodeID", Required)],
         "CSIStorageCapacity" => &[("storageClassName", Required), ("storageClassName", Subdomain)],
         "StorageClass" => &[

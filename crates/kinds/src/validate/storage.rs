@@ -121,6 +121,16 @@ pub(super) fn storage_class(object: &Value, faults: &mut Faults) {
     }
 }
 
+/// Unknown modes are told of the whole list.
+pub(super) fn csi_driver(object: &Value, faults: &mut Faults) {
+    const MODES: &[&str] = &["Ephemeral", "Persistent"];
+    for mode in list(&object["spec"], "volumeLifecycleModes") {
+        if !mode.as_str().is_some_and(|mode| MODES.contains(&mode)) {
+            faults.push(FieldError::not_supported("spec.volumeLifecycleModes", mode.clone(), MODES));
+        }
+    }
+}
+
 pub(super) fn csi_node(object: &Value, faults: &mut Faults) {
     let mut seen = std::collections::HashSet::new();
     for (path, driver) in items("spec", &object["spec"], "drivers") {

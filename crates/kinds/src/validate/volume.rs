@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{Faults, items, names, required, text, unique};
+use super::{Faults, container, items, names, required, text, unique};
 use crate::status::FieldError;
 
 /// Returns the names of the sound volumes, for the mounts to be checked against.
@@ -49,25 +49,101 @@ fn source_fields(path: &str, name: &str, source: &Value, faults: &mut Faults) {
         "secret" => required(path, source, "secretName", faults),
         "configMap" => required(path, source, "name", faults),
         "hostPath" => host_path(path, source, faults),
+        "persistentVolumeClaim" => required(path, source, "claimName", faults),
+        "csi" => required(path, source, "driver", faults),
+        "nfs" => nfs(path, source, faults),
+        "iscsi" => ["targetPortal", "iqn"].iter().for_each(|field| required(path, source, field, faults)),
+        "downwardAPI" => downward(path, source, faults),
+        "projected" => projected(path, source, faults),
         _ => {}
     }
     if matches!(name, "secret" | "configMap") {
-        for (path, item) in items(path, source, "items") {
-            required(&path, item, "key", faults);
-            let place = text(item, "path");
-            if place.is_empty() {
-                faults.push(FieldError::required(format!("{path}.path"), ""));
-            } else if place.starts_with('/') {
-                faults.push(FieldError::invalid(format!("{path}.path"), place, "must be a relative path"));
-            } else if has_parent(place) {
-                faults.push(FieldError::invalid(format!("{path}.path"), place, "must not contain '..'"));
-            }
-        }
+        keys(path, source, faults);
+    }
+    if matches!(name, "secret" | "configMap" | "downwardAPI" | "projected") {
         if let Some(mode) = source["defaultMode"].as_i64()
             && !(0..=0o777).contains(&mode)
         {
             let message = "must be a number between 0 and 0777 (octal), both inclusive";
             faults.push(FieldError::invalid(format!("{path}.defaultMode"), mode, message));
+        }
+    }
+}
+
+/// Which keys become which files.
+fn keys(path: &str, source: &Value, faults: &mut Faults) {
+    for (path, item) in items(path, source, "items") {
+        required(&path, item, "key", faults);
+        file(&path, item, faults);
+    }
+}
+
+/// A file below the volume's root.
+fn file(path: &str, item: &Value, faults: &mut Faults) {
+    let place = text(item, "path");
+    if place.is_empty() {
+        faults.push(FieldError::required(format!("{path}.path"), ""));
+    } else if place.starts_with('/') {
+        faults.push(FieldError::invalid(format!("{path}.path"), place, "must be a relative path"));
+    } else if has_parent(place) {
+        faults.push(FieldError::invalid(format!("{path}.path"), place, "must not contain '..'"));
+    }
+}
+
+fn nfs(path: &str, source: &Value, faults: &mut Faults) {
+    required(path, source, "server", faults);
+    required(path, source, "path", faults);
+    let place = text(source, "path");
+    if !place.starts_with('/') {
+        faults.push(FieldError::invalid(format!("{path}.path"), place, "must be an absolute path"));
+    }
+}
+
+fn downward(path: &str, source: &Value, faults: &mut Faults) {
+    for (path, item) in items(path, source, "items") {
+        file(&path, item, faults);
+        let (field, resource) = (&item["fieldRef"], &item["resourceFieldRef"]);
+        if field.is_object() && resource.is_object() {
+            let message = "fieldRef and resourceFieldRef can not be specified simultaneously";
+            faults.push(FieldError::invalid(path, "resource", message));
+        } else if field.is_object() {
+            let path = format!("{path}.fieldRef");
+            container::field_reference(&path, field, container::OF_FILE, faults);
+        } else if resource.is_object() {
+            let path = format!("{path}.resourceFieldRef");
+            required(&path, resource, "containerName", faults);
+            container::resource_reference(&path, resource, faults);
+        } else {
+            let message = "one of fieldRef and resourceFieldRef is required";
+            faults.push(FieldError::required(format!("{path}.fieldRef"), message));
+        }
+    }
+}
+
+/// How long a token may last, in seconds.
+const TOKEN_SECONDS: std::ops::RangeInclusive<i64> = 600..=1 << 32;
+
+fn projected(path: &str, source: &Value, faults: &mut Faults) {
+    for (path, source) in items(path, source, "sources") {
+        let given: Vec<&String> = source.as_object().into_iter().flatten().map(|(name, _)| name).collect();
+        for extra in given.iter().skip(1) {
+            let message = "may not specify more than 1 volume type per source";
+            faults.push(FieldError::forbidden(format!("{path}.{extra}"), message));
+        }
+        for name in given {
+            let (path, source) = (format!("{path}.{name}"), &source[name.as_str()]);
+            match name.as_str() {
+                "secret" | "configMap" => {
+                    required(&path, source, "name", faults);
+                    keys(&path, source, faults);
+                }
+                "downwardAPI" => downward(&path, source, faults),
+                "serviceAccountToken" => {
+                    super::in_range(&path, source, "expirationSeconds", TOKEN_SECONDS, faults);
+                    file(&path, source, faults);
+                }
+                _ => {}
+            }
         }
     }
 }
