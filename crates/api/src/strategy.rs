@@ -97,6 +97,9 @@ pub(crate) fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, part: Pa
         Part::Status => {
             keep_all_but_status(kind, new, old);
             signing_request::keep_verdicts(kind, new, old);
+            if kind.table_name() == "Pod" {
+                pod::keep_quality(new, old);
+            }
         }
         Part::Approval => signing_request::keep_all_but_conditions(new, old),
         Part::EphemeralContainers => pod::keep_all_but_ephemeral_containers(new, old),

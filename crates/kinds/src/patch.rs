@@ -55,7 +55,7 @@ pub fn apply(kind: &Kind, patch_type: PatchType, current: &Value, patch: &[u8]) 
             let Value::Object(patch) = object_patch(patch)? else { return Ok(current.clone()) };
             strategic::merge(schema::of(kind), current, patch).map_err(|error| refused_merge(&error))
         }
-        PatchType::StrategicMerge => Err(Failure::unsupported_patch_type(PatchType::media_types(kind))),
+        PatchType::StrategicMerge => Err(Failure::unsupported_patch_type(kind, PatchType::media_types(kind))),
     }
 }
 

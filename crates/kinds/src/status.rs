@@ -154,9 +154,10 @@ impl Failure {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
-    /// 415 for a patch, which tells that it has no details.
-    pub fn unsupported_patch_type(supported: &[&str]) -> Self {
-        Self::unsupported_media_type(supported).detailed()
+    /// 415 for a patch, which tells of built-in kinds that it has no details.
+    pub fn unsupported_patch_type(kind: &Kind, supported: &[&str]) -> Self {
+        let failure = Self::unsupported_media_type(supported);
+        if kind.is_builtin() { failure.detailed() } else { failure }
     }
 
     /// 422: a patch that cannot be applied to this object.

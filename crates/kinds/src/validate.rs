@@ -1,12 +1,15 @@
 //! What must hold of an object; all faults are told at once, in the order of the document.
 
 mod access;
+pub(crate) mod address;
 mod config;
 mod container;
 pub(crate) mod definition;
 mod dns;
 mod ephemeral;
 mod extension;
+mod flow;
+mod job;
 mod metadata;
 pub mod names;
 mod network;
@@ -20,6 +23,7 @@ mod scaling;
 pub mod schedule;
 mod security;
 mod service;
+mod status;
 mod storage;
 mod update;
 mod volume;
@@ -29,6 +33,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+pub(crate) use self::metadata::STANDARD_FINALIZERS;
 use crate::Kind;
 use crate::status::FieldError;
 
@@ -40,11 +45,15 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
         faults.extend(version.check(object, None));
         return faults;
     }
-    if kind.kind == "Pod" && !list(&object["spec"], "ephemeralContainers").is_empty() {
-        faults.push(FieldError::forbidden("spec.ephemeralContainers", "cannot be set on create"));
-    }
-    if kind.kind == "Pod" {
-        resize::check_static(object, &mut faults);
+    match (kind.group, kind.kind) {
+        ("", "Pod") => {
+            pod::check_new(object, &mut faults);
+            resize::check_static(object, &mut faults);
+        }
+        ("apps", "StatefulSet") => scaling::new_stateful_set(object, &mut faults),
+        ("batch", "CronJob") => job::new_cron_job(object, &mut faults),
+        ("networking.k8s.io", "Ingress") => network::new_ingress(object, &mut faults),
+        _ => {}
     }
     content(kind, object, &mut faults);
     faults
@@ -61,21 +70,29 @@ pub fn marks(metadata: &Value) -> Vec<FieldError> {
 /// The faults of `new` as the next state of `old`.
 pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut faults = Vec::new();
-    metadata::check(kind, new, &mut faults);
-    metadata::check_update(new, old, &mut faults);
+    metadata::check_update(kind, new, old, &mut faults);
     if let Some(version) = kind.custom() {
         faults.extend(version.check(new, Some(old)));
         return faults;
     }
     // A job that was stored before a check existed must still be able to say in its status that it cannot run.
     if kind.kind != "DagJob" || new["spec"] != old["spec"] {
-        content(kind, new, &mut faults);
-    }
-    if (kind.group, kind.kind) == ("batch", "Job") {
-        // Told once by the rules of a Job and once by those of its changes, as Kubernetes does.
-        content(kind, new, &mut faults);
+        for _ in 0..metadata::passes(kind).of_content {
+            content(kind, new, &mut faults);
+        }
     }
     update::check(kind, new, old, &mut faults);
+    faults
+}
+
+/// The faults of a write to the status alone. What else the object says is as it was, and was judged before.
+pub fn update_status(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    if kind.custom().is_some() || !status::is_judged(kind) {
+        return update(kind, new, old);
+    }
+    let mut faults = Vec::new();
+    metadata::check_update(kind, new, old, &mut faults);
+    status::check(kind, new, old, &mut faults);
     faults
 }
 
@@ -96,8 +113,7 @@ pub fn resize(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
 /// What must hold of an object after any write.
 fn standing(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut faults = Vec::new();
-    metadata::check(kind, new, &mut faults);
-    metadata::check_update(new, old, &mut faults);
+    metadata::check_update(kind, new, old, &mut faults);
     content(kind, new, &mut faults);
     faults
 }
@@ -106,8 +122,8 @@ fn standing(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
 fn content(kind: &Kind, object: &Value, faults: &mut Faults) {
     rules::check(kind, object, faults);
     match (kind.group, kind.kind) {
-        ("", "Pod") => pod::check("spec", &object["spec"], faults),
-        ("", "Service") => service::check(&object["spec"], faults),
+        ("", "Pod") => pod::check(object, faults),
+        ("", "Service") => service::check(object, faults),
         ("", "ConfigMap") => config::config_map(object, faults),
         ("", "Secret") => config::secret(object, faults),
         ("", "Node") => config::node(object, faults),
@@ -126,12 +142,14 @@ fn content(kind: &Kind, object: &Value, faults: &mut Faults) {
         ("apps", "DaemonSet") => scaling::daemon_set(object, faults),
         ("apps", "StatefulSet") => scaling::stateful_set(object, faults),
         ("autoscaling", "HorizontalPodAutoscaler") => scaling::autoscaler(object, faults),
-        ("batch", "CronJob") => scaling::cron_job(object, faults),
+        ("batch", "CronJob") => job::cron_job(object, faults),
         ("policy", "PodDisruptionBudget") => scaling::disruption_budget(object, faults),
         ("discovery.k8s.io" | "networking.k8s.io", _) => connected(kind, object, faults),
         ("storage.k8s.io", "CSIDriver") => storage::csi_driver(object, faults),
         ("storage.k8s.io", "CSINode") => storage::csi_node(object, faults),
+        ("storage.k8s.io", "CSIStorageCapacity") => storage::storage_capacity(object, faults),
         ("storage.k8s.io", "StorageClass") => storage::storage_class(object, faults),
+        ("storage.k8s.io", "VolumeAttributesClass") => storage::attributes_class(object, faults),
         ("storage.k8s.io", "VolumeAttachment") => storage::volume_attachment(object, faults),
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => access::role(kind, object, faults),
         ("rbac.authorization.k8s.io", _) => access::binding(kind, object, faults),
@@ -142,7 +160,7 @@ fn content(kind: &Kind, object: &Value, faults: &mut Faults) {
         ("apiextensions.k8s.io", _) => definition::definition(object, faults),
         ("apps", "Deployment") => workload::deployment(&object["spec"], faults),
         ("apps", "ReplicaSet") => workload::replica_set(&object["spec"], faults),
-        ("batch", "Job") => workload::job(object, faults),
+        ("batch", "Job") => job::check(object, faults),
         ("scheduling.k8s.io", "PriorityClass") => config::priority_class(object, faults),
         ("coordination.k8s.io", "Lease") => config::lease(&object["spec"], faults),
         ("crest.dev", "DagJob") => config::dag_job(object, faults),
@@ -165,7 +183,7 @@ fn connected(kind: &Kind, object: &Value, faults: &mut Faults) {
 fn extending(kind: &Kind, object: &Value, faults: &mut Faults) {
     match kind.kind {
         "APIService" => extension::api_service(object, faults),
-        "FlowSchema" => extension::flow_schema(object, faults),
+        "FlowSchema" => flow::schema(object, faults),
         "MutatingAdmissionPolicy" | "ValidatingAdmissionPolicy" => extension::policy(object, faults),
         "MutatingAdmissionPolicyBinding" | "ValidatingAdmissionPolicyBinding" => {
             extension::policy_binding(object, faults);
@@ -173,7 +191,7 @@ fn extending(kind: &Kind, object: &Value, faults: &mut Faults) {
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
             extension::webhooks(object, faults);
         }
-        "PriorityLevelConfiguration" => extension::priority_level(object, faults),
+        "PriorityLevelConfiguration" => flow::level(object, faults),
         _ => {}
     }
 }

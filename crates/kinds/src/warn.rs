@@ -2,12 +2,15 @@
 //!
 //! Clients show these to their users; nothing is refused for them.
 
+mod container;
 mod pod;
+mod service;
+mod volume;
 
 use serde_json::Value;
 
 use crate::Kind;
-use crate::validate::{definition, names};
+use crate::validate::{STANDARD_FINALIZERS, definition, names};
 
 /// Labels of nodes that have newer names.
 const RENAMED_LABELS: &[(&str, &str, &str)] = &[
@@ -17,6 +20,8 @@ const RENAMED_LABELS: &[(&str, &str, &str)] = &[
     ("failure-domain.beta.kubernetes.io/region", "v1.17", "topology.kubernetes.io/region"),
     ("failure-domain.beta.kubernetes.io/zone", "v1.17", "topology.kubernetes.io/zone"),
 ];
+
+const SECRETS_ONLY: &str = "kubernetes.io/enforce-mountable-secrets";
 
 /// What any request about objects of `kind` is told.
 pub fn on_use(kind: &Kind) -> Option<&str> {
@@ -32,41 +37,49 @@ pub fn on_use(kind: &Kind) -> Option<&str> {
     }
 }
 
-/// What the writer of an object is told.
-pub fn on_write(kind: &Kind, object: &Value) -> Vec<String> {
+/// What the writer of an object is told, who makes it of `old` if it is there already.
+pub fn on_write(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<String> {
     let mut warnings = Vec::new();
     let spec = &object["spec"];
+    if kind.custom().is_some() {
+        bare_finalizers(object, old, &mut warnings);
+        return warnings;
+    }
+    // People seldom change a Pod or a template itself: what they were told once is not repeated.
+    let is_new = old.is_none_or(|old| old["metadata"]["generation"] != object["metadata"]["generation"]);
     match (kind.group, kind.kind) {
-        ("", "Pod") => {
+        ("", "Pod") if old.is_none() => {
             name_of_hosts(object, "the Pod's hostname", &mut warnings);
             pod::template("", object, &mut warnings);
         }
-        ("", "PodTemplate") => pod::template("template.", &object["template"], &mut warnings),
+        ("", "PodTemplate") if is_new => pod::template("template.", &object["template"], &mut warnings),
         ("", "ReplicationController")
-        | ("apps", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet") => {
-            pod::template("spec.template.", &spec["template"], &mut warnings);
-        }
-        ("batch", "Job") => {
-            name_of_hosts(object, "Pod names and hostnames", &mut warnings);
-            job(spec, &mut warnings);
-            pod::template("spec.template.", &spec["template"], &mut warnings);
-        }
-        ("batch", "CronJob") => {
-            name_of_hosts(object, "Pod names and hostnames", &mut warnings);
-            let template = &spec["jobTemplate"]["spec"]["template"];
-            pod::template("spec.jobTemplate.spec.template.", template, &mut warnings);
+        | ("apps", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet")
+        | ("batch", "Job" | "CronJob") => {
+            if old.is_none() && kind.group == "batch" {
+                name_of_hosts(object, "Pod names and hostnames", &mut warnings);
+            }
+            if is_new {
+                workload(kind, spec, &mut warnings);
+            }
         }
         ("", "PersistentVolume") => persistent_volume(object, &mut warnings),
         ("", "PersistentVolumeClaim") => claim(object, &mut warnings),
-        ("", "Service") => service(object, &mut warnings),
-        ("", "ServiceAccount") => annotation(
-            object,
-            "kubernetes.io/enforce-mountable-secrets",
-            "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets",
-            &mut warnings,
-        ),
+        ("", "Service") => service::check(object, &mut warnings),
+        ("", "ServiceAccount")
+            if old.is_none_or(|old| old["metadata"]["annotations"][SECRETS_ONLY].is_null()) =>
+        {
+            annotation(
+                object,
+                SECRETS_ONLY,
+                "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets",
+                &mut warnings,
+            );
+        }
         ("apiextensions.k8s.io", _) => formats(spec, &mut warnings),
-        ("networking.k8s.io", "Ingress") => ingress(object, &mut warnings),
+        ("discovery.k8s.io", "EndpointSlice") => endpoints(object, &mut warnings),
+        ("networking.k8s.io", "Ingress") if old.is_none() => ingress(object, &mut warnings),
+        ("networking.k8s.io", "NetworkPolicy") => network_policy(spec, &mut warnings),
         ("node.k8s.io", "RuntimeClass") => {
             let path = "scheduling.nodeSelector";
             labels(path, &object["scheduling"]["nodeSelector"], &mut warnings);
@@ -79,6 +92,70 @@ pub fn on_write(kind: &Kind, object: &Value) -> Vec<String> {
     warnings
 }
 
+/// What becomes of the templates in a workload.
+fn workload(kind: &Kind, spec: &Value, warnings: &mut Vec<String>) {
+    match kind.kind {
+        "CronJob" => {
+            let template = &spec["jobTemplate"]["spec"]["template"];
+            return pod::template("spec.jobTemplate.spec.template.", template, warnings);
+        }
+        "Job" => job(spec, warnings),
+        "StatefulSet" => {
+            for (index, claim) in list(spec, "volumeClaimTemplates") {
+                claim_sizes(&format!("spec.volumeClaimTemplates[{index}].spec"), &claim["spec"], warnings);
+            }
+            if spec["revisionHistoryLimit"].as_i64().is_some_and(|limit| limit < 0) {
+                warnings.push("spec.revisionHistoryLimit: less than none keeps all revisions".to_owned());
+            }
+        }
+        _ => {}
+    }
+    pod::template("spec.template.", &spec["template"], warnings);
+}
+
+/// Addresses that have another spelling, and names where addresses are meant.
+fn endpoints(slice: &Value, warnings: &mut Vec<String>) {
+    if slice["addressType"] == "FQDN" {
+        warnings.push("addressType: names of hosts are deprecated as endpoints".to_owned());
+        return;
+    }
+    for (endpoint, addresses) in list(slice, "endpoints") {
+        for (index, address) in list(addresses, "addresses") {
+            service::spelling(&format!("endpoints[{endpoint}].addresses[{index}]"), address, warnings);
+        }
+    }
+}
+
+fn network_policy(spec: &Value, warnings: &mut Vec<String>) {
+    for (direction, side) in [("ingress", "from"), ("egress", "to")] {
+        for (rule, peers) in list(spec, direction) {
+            for (peer, block) in list(peers, side) {
+                let path = format!("spec.{direction}[{rule}].{side}[{peer}].ipBlock");
+                let block = &block["ipBlock"];
+                service::spelling(&format!("{path}.cidr"), &block["cidr"], warnings);
+                for (index, hole) in list(block, "except") {
+                    service::spelling(&format!("{path}.except[{index}]"), hole, warnings);
+                }
+            }
+        }
+    }
+}
+
+/// Names without a domain may be taken by two. Who finds one there is not to blame.
+fn bare_finalizers(object: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+    let had = |name: &Value| {
+        list(&old.unwrap_or(&Value::Null)["metadata"], "finalizers").any(|(_, finalizer)| finalizer == name)
+    };
+    for (index, finalizer) in list(&object["metadata"], "finalizers") {
+        let name = finalizer.as_str().unwrap_or_default();
+        if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) && !had(finalizer) {
+            warnings.push(format!(
+                "metadata.finalizers[{index}]: \"{name}\" has no domain and may be taken by others"
+            ));
+        }
+    }
+}
+
 /// A format that nobody knows is no fault, but demands nothing.
 fn formats(spec: &Value, warnings: &mut Vec<String>) {
     for (index, version) in spec["versions"].as_array().into_iter().flatten().enumerate() {
@@ -89,6 +166,10 @@ fn formats(spec: &Value, warnings: &mut Vec<String>) {
             warnings.push(format!("{place}: unrecognized formats: {}", unknown.join(", ")));
         }
     }
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = (usize, &'a Value)> {
+    value[field].as_array().into_iter().flatten().enumerate()
 }
 
 fn annotation(object: &Value, key: &str, why: &str, warnings: &mut Vec<String>) {
@@ -152,34 +233,19 @@ fn persistent_volume(object: &Value, warnings: &mut Vec<String>) {
                        recommended approach is to use dynamic provisioning.";
         warnings.push(warning.to_owned());
     }
-    pod::removed_sources("spec", spec, warnings);
+    volume::removed_sources("spec", spec, warnings);
 }
 
 fn claim(object: &Value, warnings: &mut Vec<String>) {
     annotation(object, STORAGE_CLASS, USE_STORAGE_CLASS, warnings);
-    let resources = &object["spec"]["resources"];
-    for field in ["limits", "requests"] {
-        let path = format!("spec.resources.{field}[storage]");
-        pod::fraction(&path, &resources[field]["storage"], warnings);
-    }
+    claim_sizes("spec", &object["spec"], warnings);
 }
 
-fn service(object: &Value, warnings: &mut Vec<String>) {
-    let spec = &object["spec"];
-    if !object["metadata"]["annotations"]["service.kubernetes.io/topology-aware-hints"].is_null() {
-        let warning = "annotation service.kubernetes.io/topology-aware-hints is deprecated, please use \
-                       service.kubernetes.io/topology-mode instead";
-        warnings.push(warning.to_owned());
-    }
-    if spec["clusterIP"] == "None" && spec["sessionAffinity"] == "ClientIP" {
-        warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
-    }
-    let named = spec["externalName"].as_str().is_some_and(|name| !name.is_empty());
-    if named && spec["type"] != "ExternalName" {
-        warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
-    }
-    if !spec["externalIPs"].is_null() && spec["type"] == "ExternalName" {
-        warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+/// What a claim, or a volume that makes one, asks for.
+fn claim_sizes(path: &str, spec: &Value, warnings: &mut Vec<String>) {
+    for field in ["limits", "requests"] {
+        let path = format!("{path}.resources.{field}[storage]");
+        container::fraction(&path, &spec["resources"][field]["storage"], warnings);
     }
 }
 
@@ -200,7 +266,7 @@ mod tests {
     use crate::find;
 
     fn warnings(group: &str, plural: &str, object: &Value) -> Vec<String> {
-        on_write(find(group, "v1", plural).unwrap(), object)
+        on_write(find(group, "v1", plural).unwrap(), object, None)
     }
 
     #[test]

@@ -38,7 +38,8 @@ fn check(group: &str, expected: Expect) {
 
 fn recorded(group: &str) -> Option<Value> {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden/cases");
-    let folder = std::env::var_os("CREST_GOLDEN").map_or_else(|| PathBuf::from(beside), PathBuf::from);
+    let folder = std::env::var_os("CREST_GOLDEN")
+        .map_or_else(|| PathBuf::from(beside), |golden| PathBuf::from(golden).join("cases"));
     let text = std::fs::read_to_string(folder.join(format!("{group}.json"))).ok()?;
     serde_json::from_str(&text.replace("{{ns}}", "ns").replace("{{sfx}}", "s")).ok()
 }

@@ -18,7 +18,8 @@ const IDENTITY: [&str; 6] =
 
 fn recordings() -> Option<Vec<Value>> {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden/cases");
-    let folder = std::env::var_os("CREST_GOLDEN").map_or_else(|| PathBuf::from(beside), PathBuf::from);
+    let folder = std::env::var_os("CREST_GOLDEN")
+        .map_or_else(|| PathBuf::from(beside), |golden| PathBuf::from(golden).join("cases"));
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.sort();

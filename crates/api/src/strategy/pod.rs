@@ -16,6 +16,16 @@ pub(super) fn prepare_create(pod: &mut Value) {
     }
 }
 
+/// The class follows from the spec: a writer that leaves it out does not mean to take it away.
+pub(super) fn keep_quality(new: &mut Value, old: &Value) {
+    const FIELD: &str = "qosClass";
+    if let Some(class) = old["status"].get(FIELD)
+        && new["status"][FIELD].as_str().is_none_or(str::is_empty)
+    {
+        object::entry_object(new, "status").insert(FIELD.into(), class.clone());
+    }
+}
+
 /// A write to the ephemeral containers changes nothing else.
 pub(super) fn keep_all_but_ephemeral_containers(new: &mut Value, old: &Value) {
     const FIELD: &str = "ephemeralContainers";

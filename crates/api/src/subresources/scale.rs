@@ -23,8 +23,9 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
             set(&call, |_| Ok(scale.clone())).await?
         }
         _ => {
-            let patch_type = PatchType::from_content_type(&call.content_type)
-                .ok_or_else(|| Failure::unsupported_patch_type(&["application/merge-patch+json"]))?;
+            let patch_type = PatchType::from_content_type(&call.content_type).ok_or_else(|| {
+                Failure::unsupported_patch_type(&call.path.kind, &["application/merge-patch+json"])
+            })?;
             // A Scale has no lists, so that a strategic merge patch is a merge patch.
             let patch_type = if patch_type == PatchType::Json { PatchType::Json } else { PatchType::Merge };
             let patch = call.take_body().await?;

@@ -50,7 +50,7 @@ pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Res
     verbs::must_be_valid(kind, &review.object, faults)?;
     guard::create(call, &review.object)?;
     admission::validate(&mut review).await?;
-    review.warnings.extend(kinds::warn::on_write(kind, &review.object));
+    review.warnings.extend(kinds::warn::on_write(kind, &review.object, None));
     if options.dry_run {
         call.context.registry.must_be_free(kind, &review.object).await?;
         call.warnings.add(std::mem::take(&mut review.warnings));

@@ -94,7 +94,7 @@ pub(crate) fn patch_type(call: &Call) -> Result<PatchType, Failure> {
     let patch_type = PatchType::from_content_type(&call.content_type);
     patch_type
         .filter(|patch_type| call.path.kind.is_builtin() || *patch_type != PatchType::StrategicMerge)
-        .ok_or_else(|| Failure::unsupported_patch_type(&SUPPORTED))
+        .ok_or_else(|| Failure::unsupported_patch_type(&call.path.kind, &SUPPORTED))
 }
 
 fn is_apply(call: &Call) -> bool {

@@ -87,7 +87,7 @@ pub(crate) async fn replace(
         guard::update(call, &review.object, &review.old, part)?;
         admission::validate(&mut review).await?;
         if part == Part::Main {
-            review.warnings.extend(kinds::warn::on_write(kind, &review.object));
+            review.warnings.extend(kinds::warn::on_write(kind, &review.object, Some(&review.old)));
         }
         // What the server put back leaves no trace, not even in the times of the managers.
         let is_same = kinds::managed::differ_in_times_only(&review.object, &review.old);
@@ -110,20 +110,12 @@ pub(crate) async fn replace(
 
 async fn faults(call: &Call, part: Part, new: &Value, current: &Value) -> Result<Vec<FieldError>, Failure> {
     let rules = match part {
-        Part::Main | Part::Status | Part::Approval => kinds::validate::update,
+        Part::Main | Part::Approval => kinds::validate::update,
+        Part::Status => kinds::validate::update_status,
         Part::EphemeralContainers => kinds::validate::ephemeral_containers,
         Part::Resize => kinds::validate::resize,
     };
-    let mut faults = verbs::judged(&call.context, &call.path.kind, new, current, rules).await?;
-    let added: Vec<&str> =
-        object::finalizers(new).filter(|name| !object::finalizers(current).any(|had| had == *name)).collect();
-    if object::is_being_deleted(current) && !added.is_empty() {
-        let message = format!(
-            "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
-        );
-        faults.push(FieldError::forbidden("metadata.finalizers", message));
-    }
-    Ok(faults)
+    verbs::judged(&call.context, &call.path.kind, new, current, rules).await
 }
 
 /// 400 if the body names another object than the path.

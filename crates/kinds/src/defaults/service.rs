@@ -38,7 +38,8 @@ fn service_spec(spec: &mut Map<String, Value>) {
     if kind != "ExternalName" {
         fill_zero(spec, "internalTrafficPolicy", "Cluster");
     }
-    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+    let has_external = spec.get("externalIPs").and_then(Value::as_array).is_some_and(|ips| !ips.is_empty());
+    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") || (kind == "ClusterIP" && has_external) {
         fill_zero(spec, "externalTrafficPolicy", "Cluster");
     }
     if kind == "LoadBalancer" {

@@ -91,7 +91,7 @@ impl FieldError {
     }
 
     /// The entry of `details.causes`.
-    pub(super) fn cause(&self) -> Value {
+    pub(crate) fn cause(&self) -> Value {
         json!({"reason": self.reason(), "message": self.body(), "field": self.field})
     }
 

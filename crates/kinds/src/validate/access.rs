@@ -121,17 +121,34 @@ pub(super) fn signing_request(object: &Value, faults: &mut Faults) {
         super::unique(&mut seen, usage.as_str().unwrap_or_default(), path, faults);
     }
     let signer = text(spec, "signerName");
-    let message = match signer.split_once('/') {
-        _ if signer.is_empty() => return,
-        _ if signer == "kubernetes.io/legacy-unknown" => "must not be kubernetes.io/legacy-unknown",
-        Some((domain, path))
-            if !path.is_empty() && domain.contains('.') && names::subdomain(domain).is_empty() =>
-        {
-            return;
-        }
-        _ => "must be a fully qualified domain and path of the form 'example.com/signer-name'",
+    if signer == "kubernetes.io/legacy-unknown" {
+        let message = "must not be kubernetes.io/legacy-unknown";
+        faults.push(FieldError::invalid("spec.signerName", signer, message));
+    } else if !signer.is_empty() {
+        signer_name("spec.signerName", signer, faults);
+    }
+}
+
+/// Who signs: a path below a domain.
+pub(super) fn signer_name(path: &str, signer: &str, faults: &mut Faults) {
+    const MOST_DOMAIN: usize = 571;
+    let parts: Vec<&str> = signer.split('/').collect();
+    let [domain, name] = parts.as_slice() else {
+        let message = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+        faults.push(FieldError::invalid(path, signer, message));
+        return;
     };
-    faults.push(FieldError::invalid("spec.signerName", signer, message));
+    let faulty = names::subdomain(domain).into_iter();
+    faults.extend(faulty.map(|fault| FieldError::invalid(path, *domain, fault)));
+    if domain.split('.').count() < 2 {
+        let message = "should be a domain with at least two segments separated by dots";
+        faults.push(FieldError::invalid(path, *domain, message));
+    }
+    let faulty = name.split('.').flat_map(names::label);
+    faults.extend(faulty.map(|fault| FieldError::invalid(path, *name, fault)));
+    if signer.len() > MOST_DOMAIN {
+        faults.push(FieldError::too_long(path, MOST_DOMAIN));
+    }
 }
 
 /// What approvers and signers may say of a request, whatever they said before.

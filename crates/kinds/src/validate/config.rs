@@ -6,7 +6,9 @@ use model::dagjob::check::FaultKind;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Faults, in_range, items, names, not_negative, one_of, placement, text, volume};
+use super::{
+    Faults, address, container, in_range, items, list, names, not_negative, one_of, placement, text, volume,
+};
 use crate::status::FieldError;
 
 /// The largest ConfigMap or Secret, all values together.
@@ -64,14 +66,18 @@ pub(super) fn secret(object: &Value, faults: &mut Faults) {
             faults.push(FieldError::required(format!("metadata.annotations[{ACCOUNT}]"), ""));
         }
     }
-    for key in needed.iter().filter(|key| object["data"][**key].is_null()) {
-        faults.push(FieldError::required(format!("data[{key}]"), ""));
+    for key in needed {
+        let value = &object["data"][*key];
+        // A key of this kind is of no use without any content.
+        if value.is_null() || (*key == "ssh-privatekey" && *value == "") {
+            faults.push(FieldError::required(format!("data[{key}]"), ""));
+        }
     }
     for key in [".dockerconfigjson", ".dockercfg"] {
         let Some(encoded) = object["data"][key].as_str().filter(|_| needed.contains(&key)) else { continue };
         let json =
             STANDARD.decode(encoded).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        if json.is_none() {
+        if !json.is_some_and(|json| json.is_object() || json.is_null()) {
             let message = "the value is no JSON document";
             faults.push(FieldError::invalid(format!("data[{key}]"), "<secret contents redacted>", message));
         }
@@ -79,19 +85,26 @@ pub(super) fn secret(object: &Value, faults: &mut Faults) {
 }
 
 pub(super) fn node(object: &Value, faults: &mut Faults) {
+    const PATH: &str = "spec.podCIDRs";
     // The path is Kubernetes' own slip, which clients may know.
-    for (path, taint) in items("metadata", &object["spec"], "taints") {
-        placement::taint(&path, taint, faults);
-    }
-    for (path, range) in items("spec", &object["spec"], "podCIDRs") {
-        let range = range.as_str().unwrap_or_default();
-        let valid = range.split_once('/').is_some_and(|(address, bits)| {
-            address.parse::<std::net::IpAddr>().is_ok() && bits.parse::<u8>().is_ok_and(|bits| bits <= 128)
-        });
-        if !valid {
-            let message = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-            faults.push(FieldError::invalid(path, range, message));
+    placement::taints("metadata", &object["spec"], faults);
+    for field in ["capacity", "allocatable"] {
+        for (name, amount) in object["status"][field].as_object().into_iter().flatten() {
+            container::quantity(&format!("status.{field}.{name}"), name, amount, faults);
         }
+    }
+    let ranges = list(&object["spec"], "podCIDRs");
+    for (path, range) in items("spec", &object["spec"], "podCIDRs") {
+        address::check_network(&path, range.as_str().unwrap_or_default(), faults);
+    }
+    let parsed: Vec<_> = ranges.iter().filter_map(|range| address::parse_network(range.as_str()?)).collect();
+    let is_pair = match parsed.as_slice() {
+        [(one, _), (other, _)] => one.is_ipv4() != other.is_ipv4(),
+        several => several.len() < 2,
+    };
+    if !is_pair {
+        let message = "may specify no more than one network for each IP family";
+        faults.push(FieldError::invalid(PATH, ranges.to_vec(), message));
     }
 }
 
@@ -169,7 +182,7 @@ pub(super) fn dag_job(object: &Value, faults: &mut Faults) {
     in_range("spec", &object["spec"], "priority", -MAX_USER_PRIORITY..=MAX_USER_PRIORITY, faults);
     let volumes = volume::check("spec", &object["spec"], faults);
     for (path, task) in items("spec", &object["spec"], "tasks") {
-        super::container::environment(&path, task, faults);
-        super::container::mounts(&path, task, &volumes, faults);
+        container::environment(&path, task, faults);
+        container::mounts(&path, task, &volumes, faults);
     }
 }

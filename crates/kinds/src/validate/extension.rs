@@ -17,6 +17,7 @@ pub(super) fn webhooks(object: &Value, faults: &mut Faults) {
             qualified(&format!("{path}.name"), name, faults);
         }
         unique(&mut seen, name, format!("{path}.name"), faults);
+        review_versions(&path, webhook, faults);
         let versions = list(webhook, "admissionReviewVersions");
         if !versions.is_empty() && !versions.iter().any(|version| *version == "v1" || *version == "v1beta1") {
             let message = "must include at least one of v1, v1beta1";
@@ -59,14 +60,60 @@ fn wildcards(path: &str, rule: &Value, faults: &mut Faults) {
             }
         }
     }
-    let resources: Vec<&str> = list(rule, "resources").iter().filter_map(Value::as_str).collect();
-    let everything = resources.contains(&"*/*") || (resources.contains(&"*") && resources.len() > 1);
-    let alone = resources.len() == 1
-        || (resources.len() == 2 && resources.contains(&"*") && resources.contains(&"*/*"));
-    if everything && !alone && resources.iter().any(|name| !name.contains('/') || resources.contains(&"*/*"))
-    {
-        let message = "if '*' or '*/*' is present, must not specify resources that it covers";
+    resources(path, rule, faults);
+}
+
+/// Names of resources and their parts, which must not cover one another.
+fn resources(path: &str, rule: &Value, faults: &mut Faults) {
+    let (mut whole, mut of_all) = (HashSet::new(), HashSet::new());
+    let (mut everything, mut all, mut bare) = (false, false, false);
+    for (path, name) in items(path, rule, "resources") {
+        let name = name.as_str().unwrap_or_default();
+        if name.is_empty() {
+            continue;
+        }
+        everything |= name == "*/*";
+        all |= name == "*";
+        let Some((resource, part)) = name.split_once('/') else {
+            bare = name != "*";
+            continue;
+        };
+        if whole.contains(resource) {
+            let message = format!("if '{resource}/*' is present, must not specify {name}");
+            faults.push(FieldError::invalid(path.as_str(), name, message));
+        }
+        if of_all.contains(part) {
+            let message = format!("if '*/{part}' is present, must not specify {name}");
+            faults.push(FieldError::invalid(path, name, message));
+        }
+        if part == "*" {
+            whole.insert(resource);
+        }
+        if resource == "*" {
+            of_all.insert(part);
+        }
+    }
+    let mut refused = |message: &str| {
         faults.push(FieldError::invalid(format!("{path}.resources"), rule["resources"].clone(), message));
+    };
+    if everything && list(rule, "resources").len() > 1 {
+        refused("if '*/*' is present, must not specify other resources");
+    }
+    if all && bare {
+        refused("if '*' is present, must not specify other resources without subresources");
+    }
+}
+
+fn review_versions(path: &str, webhook: &Value, faults: &mut Faults) {
+    let mut seen = HashSet::new();
+    for (path, version) in items(path, webhook, "admissionReviewVersions") {
+        let version = version.as_str().unwrap_or_default();
+        if !seen.insert(version) {
+            faults.push(FieldError::invalid(path, version, "duplicate version"));
+            continue;
+        }
+        let faulty = names::label_1035(version).into_iter();
+        faults.extend(faulty.map(|fault| FieldError::invalid(path.clone(), version, fault)));
     }
 }
 
@@ -308,74 +355,5 @@ pub(super) fn api_service(object: &Value, faults: &mut Faults) {
     if spec["insecureSkipTLSVerify"] == true && !text(spec, "caBundle").is_empty() {
         let message = "may not be true if caBundle is present";
         faults.push(FieldError::invalid("spec.insecureSkipTLSVerify", true, message));
-    }
-}
-
-pub(super) fn flow_schema(object: &Value, faults: &mut Faults) {
-    for (path, rule) in items("spec", &object["spec"], "rules") {
-        for (path, subject) in items(&path, rule, "subjects") {
-            let field = match text(subject, "kind") {
-                "Group" => "group",
-                "ServiceAccount" => "serviceAccount",
-                "User" => "user",
-                _ => continue,
-            };
-            if subject[field].is_null() {
-                let message = format!("{field} is required when subject kind is '{}'", text(subject, "kind"));
-                faults.push(FieldError::required(format!("{path}.{field}"), message));
-            } else {
-                required(&format!("{path}.{field}"), &subject[field], "name", faults);
-            }
-        }
-        if list(rule, "resourceRules").is_empty() && list(rule, "nonResourceRules").is_empty() {
-            let message = "at least one of resourceRules and nonResourceRules has to be non-empty";
-            faults.push(FieldError::required(path.clone(), message));
-        }
-        for (path, rule) in items(&path, rule, "resourceRules") {
-            if list(rule, "namespaces").is_empty() && rule["clusterScope"] != true {
-                let message = "resource rules that are not cluster scoped must supply at least one namespace";
-                faults.push(FieldError::required(format!("{path}.namespaces"), message));
-            }
-        }
-    }
-}
-
-pub(super) fn priority_level(object: &Value, faults: &mut Faults) {
-    let spec = &object["spec"];
-    let limited = &spec["limited"];
-    match text(spec, "type") {
-        "Limited" if limited.is_null() => {
-            let message = "must not be empty when type is Limited";
-            faults.push(FieldError::required("spec.limited", message));
-        }
-        "Exempt" if !limited.is_null() => {
-            let message = "must be nil if the type is not Limited";
-            faults.push(FieldError::forbidden("spec.limited", message));
-        }
-        _ => {}
-    }
-    if limited.is_null() {
-        return;
-    }
-    const PATH: &str = "spec.limited.limitResponse";
-    let response = &limited["limitResponse"];
-    required(PATH, response, "type", faults);
-    match (text(response, "type"), response["queuing"].is_null()) {
-        ("Queue", true) => {
-            let message = "must not be empty if limited.limitResponse.type is Limited";
-            faults.push(FieldError::required(format!("{PATH}.queuing"), message));
-        }
-        ("Reject", false) => {
-            let message = "must be nil if limited.limitResponse.type is not Limited";
-            faults.push(FieldError::forbidden(format!("{PATH}.queuing"), message));
-        }
-        _ => {}
-    }
-    for field in ["queues", "handSize", "queueLengthLimit"] {
-        let value = &response["queuing"][field];
-        if value.as_i64().is_some_and(|value| value <= 0) {
-            let path = format!("{PATH}.queuing.{field}");
-            faults.push(FieldError::invalid(path, value.clone(), "must be positive"));
-        }
     }
 }

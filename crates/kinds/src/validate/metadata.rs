@@ -6,6 +6,8 @@ use super::{Faults, list, names, text};
 use crate::Kind;
 use crate::status::FieldError;
 
+/// Finalizers that need no domain.
+pub(crate) const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
 /// All annotations of an object together.
 const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 
@@ -26,17 +28,33 @@ pub(super) fn check(kind: &Kind, object: &Value, faults: &mut Faults) {
         faults.extend(faulty.into_iter().map(|fault| FieldError::invalid("metadata.name", name, fault)));
     }
     namespace(kind, metadata, faults);
+    marks(metadata, faults);
+    finalizers(metadata, faults);
+    if !is_of_others(kind) {
+        known_finalizers(metadata, faults);
+    }
+}
+
+/// What others write on an object.
+fn marks(metadata: &Value, faults: &mut Faults) {
     labels("metadata.labels", &metadata["labels"], faults);
     annotations("metadata.annotations", &metadata["annotations"], faults);
     owners(metadata, faults);
-    finalizers(metadata, faults);
+}
+
+/// Kinds whose finalizers may have any name: those that extend the API, and those that extend it with.
+fn is_of_others(kind: &Kind) -> bool {
+    const GROUPS: [&str; 3] =
+        ["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io"];
+    kind.custom().is_some() || GROUPS.contains(&kind.group)
 }
 
 fn name_faults(kind: &Kind, name: &str) -> Vec<String> {
     match (kind.group, kind.kind) {
-        ("", "Namespace") => names::label(name),
-        ("", "Service") => names::label_1035(name),
-        ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _) => names::path_segment(name),
+        ("", "Namespace" | "Service") | ("apps", "StatefulSet") => names::label(name),
+        ("rbac.authorization.k8s.io" | "apiregistration.k8s.io" | "certificates.k8s.io", _) => {
+            names::path_segment(name)
+        }
         // An address, which has colons in its newer form: its own rule is the stricter.
         ("networking.k8s.io", "IPAddress") => Vec::new(),
         _ => names::subdomain(name),
@@ -129,6 +147,9 @@ fn owners(metadata: &Value, faults: &mut Faults) {
             }
         }
     }
+    for owner in owners.iter().filter(|owner| owner["kind"] == "Event" && owner["apiVersion"] == "v1") {
+        faults.push(FieldError::invalid(PATH, owner.clone(), "Events are disallowed from being an owner"));
+    }
     let controllers: Vec<String> = owners
         .iter()
         .filter(|owner| owner["controller"] == true)
@@ -143,23 +164,90 @@ fn owners(metadata: &Value, faults: &mut Faults) {
 }
 
 fn finalizers(metadata: &Value, faults: &mut Faults) {
-    const STANDARD: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
-    for (index, finalizer) in list(metadata, "finalizers").iter().enumerate() {
-        let path = format!("metadata.finalizers[{index}]");
+    const PATH: &str = "metadata.finalizers";
+    let finalizers = list(metadata, "finalizers");
+    for name in finalizers.iter().filter_map(Value::as_str) {
+        let faulty = names::qualified_name(name).into_iter();
+        faults.extend(faulty.map(|fault| FieldError::invalid(PATH, name, fault)));
+    }
+    if ["orphan", "foregroundDeletion"].iter().all(|name| finalizers.iter().any(|found| found == name)) {
+        let message = "finalizer orphan and foregroundDeletion cannot be both set";
+        faults.push(FieldError::invalid(PATH, finalizers.to_vec(), message));
+    }
+}
+
+/// The few names without a domain are Kubernetes' own.
+fn known_finalizers(metadata: &Value, faults: &mut Faults) {
+    for (path, finalizer) in super::items("metadata", metadata, "finalizers") {
         let name = finalizer.as_str().unwrap_or_default();
-        let faulty = names::qualified_name(name);
-        if !faulty.is_empty() {
-            faults.extend(faulty.into_iter().map(|fault| FieldError::invalid(path.clone(), name, fault)));
-        } else if !name.contains('/') && !STANDARD.contains(&name) {
+        if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
             let message = "name is neither a standard finalizer name nor is it fully qualified";
             faults.push(FieldError::invalid(path, name, message));
         }
     }
 }
 
-/// What may not change in an object's life.
-pub(super) fn check_update(new: &Value, old: &Value, faults: &mut Faults) {
+/// How often the rules of metadata are gone through when an object of a kind is changed, beside once for all kinds.
+/// Each time tells its faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Passes {
+    /// The rules of changes.
+    pub(super) of_changes: usize,
+    /// All rules.
+    pub(super) whole: usize,
+    /// The rules of the content.
+    pub(super) of_content: usize,
+}
+
+/// A group, kinds of it, and the fields of their [`Passes`].
+type Row = (&'static str, &'static [&'static str], (usize, usize, usize));
+
+/// Kinds by how Kubernetes goes through their rules, where it is not `(1, 0, 1)`.
+const PASSES: &[Row] = &[
+    ("", &["ConfigMap", "Endpoints", "Namespace", "Pod", "Secret", "ServiceAccount"], (1, 1, 1)),
+    ("", &["LimitRange"], (0, 1, 1)),
+    ("", &["Node", "ReplicationController"], (1, 1, 2)),
+    ("", &["PersistentVolume"], (0, 2, 2)),
+    ("", &["PersistentVolumeClaim"], (1, 2, 2)),
+    ("apps", &["ControllerRevision"], (1, 1, 1)),
+    ("apps", &["ReplicaSet"], (1, 1, 2)),
+    ("batch", &["Job"], (1, 1, 2)),
+    ("networking.k8s.io", &["Ingress", "IngressClass"], (1, 1, 1)),
+    ("node.k8s.io", &["RuntimeClass"], (1, 1, 1)),
+    ("policy", &["PodDisruptionBudget"], (0, 0, 1)),
+    ("rbac.authorization.k8s.io", &["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"], (1, 1, 1)),
+    ("storage.k8s.io", &["CSINode", "VolumeAttachment"], (0, 2, 2)),
+    ("storage.k8s.io", &["CSIStorageCapacity", "StorageClass", "VolumeAttributesClass"], (1, 1, 1)),
+    ("apiregistration.k8s.io", &["APIService"], (1, 1, 1)),
+    ("certificates.k8s.io", &["CertificateSigningRequest"], (1, 1, 1)),
+];
+
+pub(super) fn passes(kind: &Kind) -> Passes {
+    let found = PASSES.iter().find(|(group, kinds, _)| *group == kind.group && kinds.contains(&kind.kind));
+    let (of_changes, whole, of_content) = found.map_or((1, 0, 1), |(.., passes)| *passes);
+    Passes { of_changes, whole, of_content }
+}
+
+/// The metadata of `new` as the next state of `old`'s.
+pub(super) fn check_update(kind: &Kind, new: &Value, old: &Value, faults: &mut Faults) {
+    let passes = passes(kind);
     let (new, old) = (&new["metadata"], &old["metadata"]);
+    for _ in 0..passes.whole + passes.of_changes + 2 {
+        marks(new, faults);
+    }
+    for _ in 0..=passes.whole {
+        finalizers(new, faults);
+    }
+    for _ in (0..passes.whole + passes.of_changes).filter(|_| !is_of_others(kind)) {
+        known_finalizers(new, faults);
+    }
+    for _ in 0..=passes.of_changes {
+        changes(new, old, faults);
+    }
+}
+
+/// What may not change in an object's life.
+fn changes(new: &Value, old: &Value, faults: &mut Faults) {
     for field in ["name", "namespace", "uid", "creationTimestamp"] {
         if !new[field].is_null() && new[field] != old[field] {
             let path = format!("metadata.{field}");
@@ -170,9 +258,7 @@ pub(super) fn check_update(new: &Value, old: &Value, faults: &mut Faults) {
         let had = list(old, "finalizers");
         let added: Vec<&Value> = list(new, "finalizers").iter().filter(|name| !had.contains(name)).collect();
         if !added.is_empty() {
-            let message = format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
-            );
+            let message = format!("an object that is being deleted gets no new finalizers, found {added:?}");
             faults.push(FieldError::forbidden("metadata.finalizers", message));
         }
     }

@@ -52,6 +52,24 @@ pub fn subdomain(name: &str) -> Vec<String> {
     faults
 }
 
+/// A DNS subdomain, of which the first part may stand for any.
+pub fn wildcard_subdomain(name: &str) -> Vec<String> {
+    if !name.contains('*') {
+        return subdomain(name);
+    }
+    let mut faults = Vec::new();
+    if name.len() > 253 {
+        faults.push(too_long(253));
+    }
+    if !name.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_label)) {
+        faults.push(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain"
+                .to_owned(),
+        );
+    }
+    faults
+}
+
 /// A name that only has to be possible as a part of a path: roles and what refers to objects.
 pub fn path_segment(name: &str) -> Vec<String> {
     let mut faults = Vec::new();

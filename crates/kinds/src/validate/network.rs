@@ -5,11 +5,10 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{Faults, in_range, items, list, metadata, names, one_of, required, text};
+use super::{Faults, address, in_range, items, list, metadata, names, one_of, pod, required, text};
 use crate::status::FieldError;
 
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
-const NO_ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 
 fn invalid(path: impl Into<String>, value: &str, found: Vec<String>, faults: &mut Faults) {
     let path = path.into();
@@ -37,31 +36,39 @@ pub(super) fn ingress(object: &Value, faults: &mut Faults) {
     for (path, tls) in items("spec", spec, "tls") {
         for (path, host) in items(&path, tls, "hosts") {
             let host = host.as_str().unwrap_or_default();
-            let bare = host.strip_prefix("*.").unwrap_or(host);
-            invalid(path, host, names::subdomain(bare), faults);
+            invalid(path, host, names::wildcard_subdomain(host), faults);
         }
     }
-    let class = "kubernetes.io/ingress.class";
-    if !spec["ingressClassName"].is_null() && !object["metadata"]["annotations"][class].is_null() {
-        let message = "can not be set when the class field is also set";
-        faults.push(FieldError::invalid(format!("annotations.{class}"), "", message));
+}
+
+/// The older way to name the class of a new Ingress says the same as the newer.
+pub(super) fn new_ingress(object: &Value, faults: &mut Faults) {
+    const CLASS: &str = "kubernetes.io/ingress.class";
+    let (annotation, class) =
+        (&object["metadata"]["annotations"][CLASS], &object["spec"]["ingressClassName"]);
+    if !annotation.is_null() && !class.is_null() && annotation != class {
+        let message = "must match `ingressClassName` when both are specified";
+        faults.push(FieldError::invalid(format!("annotations.{CLASS}"), annotation.clone(), message));
     }
 }
 
 fn host(path: &str, host: &str, faults: &mut Faults) {
     let path = format!("{path}.host");
     if host.is_empty() {
-    } else if host.parse::<IpAddr>().is_ok() {
-        faults.push(FieldError::invalid(path, host, "must be a DNS name, not an IP address"));
-    } else {
-        let bare = if host.contains('*') { host.strip_prefix("*.").unwrap_or(host) } else { host };
-        invalid(path, host, names::subdomain(bare), faults);
+        return;
     }
+    if host.parse::<IpAddr>().is_ok() {
+        faults.push(FieldError::invalid(path.as_str(), host, "must be a DNS name, not an IP address"));
+    }
+    invalid(path, host, names::wildcard_subdomain(host), faults);
 }
 
 fn http_path(path: &str, way: &Value, faults: &mut Faults) {
     const TYPES: &[&str] = &["Exact", "ImplementationSpecific", "Prefix"];
-    required(path, way, "pathType", faults);
+    if way["pathType"].is_null() {
+        faults.push(FieldError::required(format!("{path}.pathType"), "pathType must be specified"));
+        return;
+    }
     one_of(path, way, "pathType", TYPES, faults);
     let given = text(way, "path");
     if matches!(text(way, "pathType"), "Exact" | "Prefix") {
@@ -75,7 +82,14 @@ fn http_path(path: &str, way: &Value, faults: &mut Faults) {
                 faults.push(FieldError::invalid(format!("{path}.path"), given, message));
             }
         }
-    } else if !given.is_empty() && !given.starts_with('/') {
+        for end in ["/..", "/."].into_iter().filter(|end| given.ends_with(end)) {
+            let message = format!("cannot end with '{end}'");
+            faults.push(FieldError::invalid(format!("{path}.path"), given, message));
+        }
+    } else if text(way, "pathType") == "ImplementationSpecific"
+        && !given.is_empty()
+        && !given.starts_with('/')
+    {
         faults.push(FieldError::invalid(format!("{path}.path"), given, "must be an absolute path"));
     }
     backend(&format!("{path}.backend"), &way["backend"], faults);
@@ -93,8 +107,13 @@ fn backend(path: &str, backend: &Value, faults: &mut Faults) {
         }
         (true, false) => {
             let path = format!("{path}.resource");
-            required(&path, resource, "kind", faults);
-            required(&path, resource, "name", faults);
+            for field in ["kind", "name"] {
+                required(&path, resource, field, faults);
+                pod::named(&path, resource, field, names::path_segment, faults);
+            }
+            if let Some(group) = resource["apiGroup"].as_str() {
+                invalid(format!("{path}.apiGroup"), group, names::subdomain(group), faults);
+            }
         }
         (false, true) => service_backend(path, service, faults),
     }
@@ -105,7 +124,7 @@ fn service_backend(path: &str, service: &Value, faults: &mut Faults) {
     if name.is_empty() {
         faults.push(FieldError::required(format!("{path}.service.name"), ""));
     } else {
-        invalid(format!("{path}.service.name"), name, names::label_1035(name), faults);
+        invalid(format!("{path}.service.name"), name, names::label(name), faults);
     }
     let port = &service["port"];
     let (name, number) = (text(port, "name"), port["number"].as_i64().unwrap_or_default());
@@ -120,16 +139,14 @@ fn service_backend(path: &str, service: &Value, faults: &mut Faults) {
 }
 
 pub(super) fn ingress_class(object: &Value, faults: &mut Faults) {
+    const MAX_CONTROLLER: usize = 250;
     let spec = &object["spec"];
     let controller = text(spec, "controller");
-    let prefixed = controller.split_once('/').is_some_and(|(domain, path)| {
-        names::subdomain(domain).is_empty()
-            && !path.is_empty()
-            && path.chars().all(|c| c.is_ascii_alphanumeric() || "/-._~%!$&'()*+,;=:".contains(c))
-    });
-    if !controller.is_empty() && !prefixed {
-        let message = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-        faults.push(FieldError::invalid("spec.controller", controller, message));
+    if controller.len() > MAX_CONTROLLER {
+        faults.push(FieldError::too_long("spec.controller", MAX_CONTROLLER));
+    }
+    if !controller.is_empty() {
+        domain_path("spec.controller", controller, faults);
     }
     let parameters = &spec["parameters"];
     match (text(parameters, "scope"), parameters["namespace"].is_null()) {
@@ -141,7 +158,26 @@ pub(super) fn ingress_class(object: &Value, faults: &mut Faults) {
             let message = "`parameters.scope` is set to 'Cluster'";
             faults.push(FieldError::forbidden("spec.parameters.namespace", message));
         }
+        ("Namespace", false) => {
+            let namespace = text(parameters, "namespace");
+            invalid("spec.parameters.namespace", namespace, names::label(namespace), faults);
+        }
         _ => {}
+    }
+}
+
+/// A path below somebody's domain.
+pub(super) fn domain_path(path: &str, value: &str, faults: &mut Faults) {
+    let (domain, rest) = value.split_once('/').unwrap_or((value, ""));
+    let is_path = |c: char| c.is_ascii_alphanumeric() || "/-._~%!$&'()*+,;=:".contains(c);
+    if domain.is_empty() || rest.is_empty() {
+        let message = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        faults.push(FieldError::invalid(path, value, message));
+        return;
+    }
+    invalid(path, domain, names::subdomain(domain), faults);
+    if !rest.chars().all(is_path) {
+        faults.push(FieldError::invalid(path, rest, "must be a path of a URL"));
     }
 }
 
@@ -215,41 +251,16 @@ fn ip_block(path: &str, block: &Value, faults: &mut Faults) {
         faults.push(FieldError::required(format!("{path}.cidr"), ""));
         return;
     }
-    let outer = parse_cidr(cidr);
-    if outer.is_none() {
-        faults.push(not_cidr(format!("{path}.cidr"), cidr));
-    }
+    address::check_network(&format!("{path}.cidr"), cidr, faults);
+    let Some(outer) = address::parse_network(cidr) else { return };
     for (path, except) in items(path, block, "except") {
         let except = except.as_str().unwrap_or_default();
-        let Some(inner) = parse_cidr(except) else {
-            faults.push(not_cidr(path, except));
-            continue;
-        };
-        if outer.is_some_and(|outer| !contains(outer, inner) || outer.1 >= inner.1) {
+        address::check_network(&path, except, faults);
+        let inner = address::parse_network(except);
+        if inner.is_some_and(|inner| !address::contains(outer, inner)) {
             let message = format!("must be a strict subset of `cidr`: {cidr}");
             faults.push(FieldError::invalid(path, except, message));
         }
-    }
-}
-
-pub(super) fn not_cidr(path: impl Into<String>, value: &str) -> FieldError {
-    FieldError::invalid(path, value, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
-}
-
-pub(super) fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, bits) = text.split_once('/')?;
-    let (address, bits): (IpAddr, u8) = (address.parse().ok()?, bits.parse().ok()?);
-    (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, bits))
-}
-
-fn contains((outer, bits): (IpAddr, u8), (inner, _): (IpAddr, u8)) -> bool {
-    let masked = |value: u128, width: u8| value.checked_shr(u32::from(width - bits)).unwrap_or_default();
-    match (outer, inner) {
-        (IpAddr::V4(outer), IpAddr::V4(inner)) => {
-            masked(u128::from(u32::from(outer)), 32) == masked(u128::from(u32::from(inner)), 32)
-        }
-        (IpAddr::V6(outer), IpAddr::V6(inner)) => masked(outer.into(), 128) == masked(inner.into(), 128),
-        _ => false,
     }
 }
 
@@ -263,12 +274,11 @@ pub(super) fn endpoints(object: &Value, faults: &mut Faults) {
         }
         for field in fields {
             for (path, address) in items(&path, subset, field) {
-                let path = format!("{path}.ip");
-                let ip = text(address, "ip");
-                if ip.parse::<IpAddr>().is_err() {
-                    faults.push(FieldError::invalid(path.clone(), ip, NO_ADDRESS));
-                }
-                special(&path, ip, faults);
+                pod::named(&path, address, "hostname", names::label, faults);
+                pod::named(&path, address, "nodeName", names::subdomain, faults);
+                let (path, ip) = (format!("{path}.ip"), text(address, "ip"));
+                address::check(&path, ip, faults);
+                address::reachable(&path, ip, faults);
             }
         }
         let several = list(subset, "ports").len() > 1;
@@ -291,95 +301,177 @@ fn endpoint_port(path: &str, port: &Value, several: bool, faults: &mut Faults) {
         faults.push(FieldError::invalid(format!("{path}.port"), number, message));
     }
     one_of(path, port, "protocol", PROTOCOLS, faults);
+    application(path, port, faults);
 }
 
-/// Addresses that no other host could reach.
-fn special(path: &str, address: &str, faults: &mut Faults) {
-    let message = match address.parse::<IpAddr>() {
-        Err(_) => NO_ADDRESS,
-        Ok(ip) if ip.is_unspecified() => "may not be unspecified (0.0.0.0 or ::)",
-        Ok(ip) if ip.is_loopback() => "may not be in the loopback range (127.0.0.0/8, ::1/128)",
-        Ok(ip) if is_link_local(ip) => "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
-        Ok(ip) if is_link_local_multicast(ip) => {
-            "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
-        }
-        Ok(_) => return,
-    };
-    faults.push(FieldError::invalid(path, address, message));
-}
-
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.segments()[0] & 0xffc0 == 0xfe80,
-    }
-}
-
-fn is_link_local_multicast(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => matches!(ip.octets(), [224, 0, 0, _]),
-        IpAddr::V6(ip) => ip.segments()[0] & 0xff0f == 0xff02,
+/// The protocol that is spoken on a port.
+fn application(path: &str, port: &Value, faults: &mut Faults) {
+    if let Some(name) = port["appProtocol"].as_str() {
+        invalid(format!("{path}.appProtocol"), name, names::qualified_name(name), faults);
     }
 }
 
 pub(super) fn endpoint_slice(object: &Value, faults: &mut Faults) {
+    const MAX_ENDPOINTS: usize = 1000;
+    const MAX_PORTS: usize = 20_000;
+    let (ports, endpoints) = (list(object, "ports"), list(object, "endpoints"));
+    if ports.len() > MAX_PORTS {
+        faults.push(FieldError::too_many("ports", ports.len(), MAX_PORTS));
+    } else {
+        slice_ports(ports, faults);
+    }
+    if endpoints.len() > MAX_ENDPOINTS {
+        faults.push(FieldError::too_many("endpoints", endpoints.len(), MAX_ENDPOINTS));
+        return;
+    }
+    let kind = text(object, "addressType");
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        slice_endpoint(&format!("endpoints[{index}]"), endpoint, kind, faults);
+    }
+}
+
+fn slice_ports(ports: &[Value], faults: &mut Faults) {
     let mut seen = HashSet::new();
-    let ports = list(object, "ports").iter().enumerate();
-    for (path, port) in ports.map(|(index, port)| (format!("ports[{index}]"), port)) {
-        let name = text(port, "name");
+    for (index, port) in ports.iter().enumerate() {
+        let (path, name) = (format!("ports[{index}]"), text(port, "name"));
         if !name.is_empty() {
             invalid(format!("{path}.name"), name, names::label(name), faults);
         }
         if !seen.insert(name) {
-            faults.push(FieldError::duplicate("ports", name));
+            faults.push(FieldError::duplicate(format!("{path}.name"), name));
+        }
+        application(&path, port, faults);
+    }
+}
+
+fn slice_endpoint(path: &str, endpoint: &Value, kind: &str, faults: &mut Faults) {
+    const MAX_ADDRESSES: usize = 100;
+    const MAX_TOPOLOGY: usize = 16;
+    const MAX_HINTS: usize = 8;
+    let addresses = list(endpoint, "addresses");
+    if addresses.len() > MAX_ADDRESSES {
+        faults.push(FieldError::too_many(format!("{path}.addresses"), addresses.len(), MAX_ADDRESSES));
+    }
+    for (index, address) in addresses.iter().enumerate() {
+        slice_address(&format!("{path}.addresses"), index, (kind, address), faults);
+    }
+    let topology = endpoint["deprecatedTopology"].as_object().map_or(0, serde_json::Map::len);
+    let of_topology = format!("{path}.deprecatedTopology");
+    if topology > MAX_TOPOLOGY {
+        faults.push(FieldError::too_many(of_topology.as_str(), topology, MAX_TOPOLOGY));
+    }
+    metadata::labels(&of_topology, &endpoint["deprecatedTopology"], faults);
+    let hints = &endpoint["hints"];
+    for (field, grammar) in [("forZones", zone as fn(&str) -> Vec<String>), ("forNodes", names::subdomain)] {
+        let path = format!("{path}.hints");
+        if list(hints, field).len() > MAX_HINTS {
+            let count = list(hints, field).len();
+            faults.push(FieldError::too_many(format!("{path}.{field}"), count, MAX_HINTS));
+            return;
+        }
+        let mut seen = HashSet::new();
+        for (path, hint) in items(&path, hints, field) {
+            let name = text(hint, "name");
+            super::unique(&mut seen, name, format!("{path}.name"), faults);
+            invalid(format!("{path}.name"), name, grammar(name), faults);
         }
     }
-    let kind = text(object, "addressType");
-    let endpoints = list(object, "endpoints").iter().enumerate();
-    for (path, endpoint) in endpoints.map(|(index, endpoint)| (format!("endpoints[{index}]"), endpoint)) {
-        for (index, address) in list(endpoint, "addresses").iter().enumerate() {
-            slice_address(&format!("{path}.addresses"), index, (kind, address), faults);
-        }
-        metadata::labels(&format!("{path}.deprecatedTopology"), &endpoint["deprecatedTopology"], faults);
-    }
+}
+
+fn zone(name: &str) -> Vec<String> {
+    names::label_value(name).into_iter().collect()
 }
 
 fn slice_address(path: &str, index: usize, (kind, address): (&str, &Value), faults: &mut Faults) {
     let text = address.as_str().unwrap_or_default();
     let here = format!("{path}[{index}]");
-    if kind == "FQDN" {
-        invalid(here, text, names::subdomain(text), faults);
-        return;
-    }
-    match (kind, text.parse::<IpAddr>()) {
-        (_, Err(_)) => {
-            faults.push(FieldError::invalid(here, text, NO_ADDRESS));
+    let is_right = match (kind, address::parse(text)) {
+        ("FQDN", _) => {
+            fully_qualified(&here, text, faults);
             return;
         }
-        ("IPv4", Ok(IpAddr::V6(_))) => {
-            faults.push(FieldError::invalid(path, text, "must be an IPv4 address"));
+        ("IPv4" | "IPv6", None) => {
+            address::check(&here, text, faults);
+            return;
         }
-        ("IPv6", Ok(IpAddr::V4(_))) => {
-            faults.push(FieldError::invalid(path, text, "must be an IPv6 address"));
+        ("IPv4", Some(address)) => address.is_ipv4(),
+        ("IPv6", Some(address)) => {
+            if !address::is_canonical(text) {
+                faults.push(FieldError::invalid(here, text, "must be in canonical form"));
+                return;
+            }
+            address.is_ipv6()
         }
-        _ => {}
+        _ => return,
+    };
+    if !is_right {
+        faults.push(FieldError::invalid(path, text, format!("must be an {kind} address")));
     }
-    special(&here, text, faults);
+    address::reachable(&here, text, faults);
+}
+
+/// A name of at least two parts.
+fn fully_qualified(path: &str, name: &str, faults: &mut Faults) {
+    let bare = name.strip_suffix('.').unwrap_or(name);
+    if name.is_empty() {
+        faults.push(FieldError::required(path, ""));
+    } else if !names::subdomain(bare).is_empty() {
+        invalid(path, name, names::subdomain(bare), faults);
+    } else if !bare.contains('.') {
+        let message = "should be a domain with at least two segments separated by dots";
+        faults.push(FieldError::invalid(path, name, message));
+    }
 }
 
 pub(super) fn ip_address(object: &Value, faults: &mut Faults) {
     let name = text(&object["metadata"], "name");
-    if name.parse::<IpAddr>().is_ok_and(|address| address.to_string() == name) {
-        return;
+    if !address::is_canonical(name) {
+        faults.push(FieldError::invalid("metadata.name", name, "must be an address in its canonical form"));
     }
-    faults.push(FieldError::invalid("metadata.name", name, NO_ADDRESS));
+    let parent = &object["spec"]["parentRef"];
+    for field in ["resource", "name", "namespace"] {
+        pod::named("spec.parentRef", parent, field, names::path_segment, faults);
+    }
+    pod::named("spec.parentRef", parent, "group", names::subdomain, faults);
 }
 
 pub(super) fn service_cidr(object: &Value, faults: &mut Faults) {
-    for (path, cidr) in items("spec", &object["spec"], "cidrs") {
-        let cidr = cidr.as_str().unwrap_or_default();
-        if parse_cidr(cidr).is_none() {
-            faults.push(not_cidr(path, cidr));
+    const PATH: &str = "spec.cidrs";
+    let ranges = list(&object["spec"], "cidrs");
+    if ranges.len() > 2 {
+        faults.push(FieldError::invalid(PATH, ranges.to_vec(), "may only hold up to 2 values"));
+        return;
+    }
+    for (path, range) in items("spec", &object["spec"], "cidrs") {
+        address::check_network(&path, range.as_str().unwrap_or_default(), faults);
+    }
+    let parsed: Vec<_> = ranges.iter().filter_map(|range| address::parse_network(range.as_str()?)).collect();
+    if let [(one, _), (other, _)] = parsed.as_slice()
+        && one.is_ipv4() == other.is_ipv4()
+    {
+        let message = "may specify no more than one network for each IP family";
+        faults.push(FieldError::invalid(PATH, ranges.to_vec(), message));
+    }
+}
+
+/// Where an Ingress is reached, as its controller says.
+pub(super) fn ingress_status(status: &Value, faults: &mut Faults) {
+    for (path, point) in items("status.loadBalancer", &status["loadBalancer"], "ingress") {
+        entry_point(&path, point, faults);
+    }
+}
+
+/// An address or a name at which a load balancer is reached.
+pub(super) fn entry_point(path: &str, point: &Value, faults: &mut Faults) {
+    let (ip, name) = (text(point, "ip"), text(point, "hostname"));
+    if !ip.is_empty() {
+        address::check(&format!("{path}.ip"), ip, faults);
+    }
+    if !name.is_empty() {
+        let path = format!("{path}.hostname");
+        invalid(path.as_str(), name, names::subdomain(name), faults);
+        if name.parse::<IpAddr>().is_ok() {
+            faults.push(FieldError::invalid(path, name, "must be a DNS name, not an IP address"));
         }
     }
 }

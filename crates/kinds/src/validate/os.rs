@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
-use super::{Faults, items, one_of, required};
+use super::{Faults, items, required, text};
 use crate::status::FieldError;
 
 /// Of the Pod itself.
-const LINUX_ONLY: &[&str] = &["hostIPC", "hostPID", "hostUsers", "shareProcessNamespace"];
+const LINUX_ONLY: &[&str] = &["hostUsers", "shareProcessNamespace"];
+/// Of the Pod itself, where they are asked for.
+const LINUX_FLAGS: &[&str] = &["hostIPC", "hostPID"];
 /// Of the Pod's `securityContext`.
 const LINUX_ONLY_OF_POD: &[&str] = &[
     "appArmorProfile",
@@ -14,6 +16,7 @@ const LINUX_ONLY_OF_POD: &[&str] = &[
     "fsGroupChangePolicy",
     "runAsGroup",
     "runAsUser",
+    "seLinuxChangePolicy",
     "seLinuxOptions",
     "seccompProfile",
     "supplementalGroups",
@@ -41,12 +44,16 @@ pub(super) fn check(path: &str, spec: &Value, faults: &mut Faults) {
     }
     let of_os = format!("{path}.os");
     required(&of_os, os, "name", faults);
-    if os["name"] != "" {
-        one_of(&of_os, os, "name", &["linux", "windows"], faults);
+    let name = text(os, "name");
+    if !matches!(name, "" | "linux" | "windows") {
+        // Told of the whole, as Kubernetes does.
+        faults.push(FieldError::not_supported(of_os, name, &["linux", "windows"]));
     }
     match os["name"].as_str() {
         Some("windows") => {
             forbid(path, spec, LINUX_ONLY, "windows", faults);
+            let asked: Vec<&str> = LINUX_FLAGS.iter().copied().filter(|flag| spec[*flag] == true).collect();
+            forbid(path, spec, &asked, "windows", faults);
             security(path, spec, (LINUX_ONLY_OF_POD, LINUX_ONLY_OF_CONTAINER), "windows", faults);
         }
         Some("linux") => {

@@ -1,31 +1,30 @@
-//! What must hold of where a Pod may run: node selector, tolerations, spread, affinity, gates.
+//! What must hold of where a Pod may run: node selector, tolerations, spread, affinity.
+
+use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{Faults, items, list, metadata, names, one_of, required, text};
+use super::{Faults, in_range, items, list, metadata, names, one_of, text};
 use crate::status::FieldError;
 
 const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 pub(super) fn check(path: &str, spec: &Value, faults: &mut Faults) {
     metadata::labels(&format!("{path}.nodeSelector"), &spec["nodeSelector"], faults);
-    for (path, toleration) in items(path, spec, "tolerations") {
-        self::toleration(&path, toleration, faults);
-    }
-    for (path, constraint) in items(path, spec, "topologySpreadConstraints") {
-        spread(&path, constraint, faults);
-    }
+    tolerations(path, spec, faults);
+    spread_constraints(path, spec, faults);
     for affinity in ["podAffinity", "podAntiAffinity"] {
         let path = format!("{path}.affinity.{affinity}");
         pod_affinity(&path, &spec["affinity"][affinity], faults);
     }
     node_affinity(&format!("{path}.affinity.nodeAffinity"), &spec["affinity"]["nodeAffinity"], faults);
-    for (path, gate) in items(path, spec, "schedulingGates") {
-        required(&path, gate, "name", faults);
-    }
-    if !list(spec, "schedulingGates").is_empty() && !text(spec, "nodeName").is_empty() {
-        let message = "cannot be set until all schedulingGates have been cleared";
-        faults.push(FieldError::forbidden(format!("{path}.nodeName"), message));
+}
+
+pub(super) fn tolerations(path: &str, spec: &Value, faults: &mut Faults) {
+    for (path, toleration) in items(path, spec, "tolerations") {
+        self::toleration(&path, toleration, faults);
     }
 }
 
@@ -61,8 +60,19 @@ fn toleration(path: &str, toleration: &Value, faults: &mut Faults) {
     }
 }
 
-/// A taint of a node.
-pub(super) fn taint(path: &str, taint: &Value, faults: &mut Faults) {
+/// The taints of a node, each key and effect once.
+pub(super) fn taints(path: &str, spec: &Value, faults: &mut Faults) {
+    let mut seen = HashSet::new();
+    for (path, taint) in items(path, spec, "taints") {
+        self::taint(&path, taint, faults);
+        if !seen.insert((text(taint, "key"), text(taint, "effect"))) {
+            let fault = FieldError::duplicate(path, taint.clone());
+            faults.push(fault.explained("taints must be unique by key and effect pair"));
+        }
+    }
+}
+
+fn taint(path: &str, taint: &Value, faults: &mut Faults) {
     let (key, value) = (text(taint, "key"), text(taint, "value"));
     let faulty = names::qualified_name(key).into_iter();
     faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.key"), key, fault)));
@@ -76,6 +86,20 @@ pub(super) fn taint(path: &str, taint: &Value, faults: &mut Faults) {
     }
 }
 
+fn spread_constraints(path: &str, spec: &Value, faults: &mut Faults) {
+    let all = list(spec, "topologySpreadConstraints");
+    let is = |left: &Value, right: &Value| {
+        ["topologyKey", "whenUnsatisfiable"].iter().all(|field| left[*field] == right[*field])
+    };
+    for (index, (path, constraint)) in items(path, spec, "topologySpreadConstraints").enumerate() {
+        spread(&path, constraint, faults);
+        if all[index + 1..].iter().any(|later| is(constraint, later)) {
+            let path = format!("{path}.{{topologyKey, whenUnsatisfiable}}");
+            faults.push(FieldError::duplicate(path, text(constraint, "topologyKey")));
+        }
+    }
+}
+
 fn spread(path: &str, constraint: &Value, faults: &mut Faults) {
     let skew = constraint["maxSkew"].as_i64().unwrap_or_default();
     if skew <= 0 {
@@ -84,22 +108,61 @@ fn spread(path: &str, constraint: &Value, faults: &mut Faults) {
     if text(constraint, "topologyKey").is_empty() {
         faults.push(FieldError::required(format!("{path}.topologyKey"), "can not be empty"));
     }
-    let field = "whenUnsatisfiable";
-    if constraint[field].is_null() {
-        faults.push(FieldError::not_supported(
-            format!("{path}.{field}"),
-            "",
-            &["DoNotSchedule", "ScheduleAnyway"],
-        ));
+    let action = text(constraint, "whenUnsatisfiable");
+    if !matches!(action, "DoNotSchedule" | "ScheduleAnyway") {
+        let supported = ["DoNotSchedule", "ScheduleAnyway"];
+        faults.push(FieldError::not_supported(format!("{path}.whenUnsatisfiable"), action, &supported));
     }
-    one_of(path, constraint, field, &["DoNotSchedule", "ScheduleAnyway"], faults);
+    let domains = &constraint["minDomains"];
+    if !domains.is_null() {
+        in_range(path, constraint, "minDomains", 1..=i64::MAX, faults);
+        if action != "DoNotSchedule" {
+            let message = "can only be used where whenUnsatisfiable is DoNotSchedule";
+            faults.push(FieldError::invalid(format!("{path}.minDomains"), domains.clone(), message));
+        }
+    }
+    for field in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+        one_of(path, constraint, field, &["Honor", "Ignore"], faults);
+    }
+    label_keys(path, constraint, faults);
+    metadata::selector(&format!("{path}.labelSelector"), &constraint["labelSelector"], faults);
+}
+
+/// Keys whose values are those of the Pod itself, beside a selector.
+fn label_keys(path: &str, term: &Value, faults: &mut Faults) {
+    for field in ["matchLabelKeys", "mismatchLabelKeys"] {
+        if term["labelSelector"].is_null() && !list(term, field).is_empty() {
+            let message = "must not be specified when labelSelector is not set";
+            faults.push(FieldError::forbidden(format!("{path}.{field}"), message));
+            continue;
+        }
+        for (path, key) in items(path, term, field) {
+            let key = key.as_str().unwrap_or_default();
+            let faulty = names::qualified_name(key).into_iter();
+            faults.extend(faulty.map(|fault| FieldError::invalid(path.clone(), key, fault)));
+        }
+    }
+    let expressions = list(&term["labelSelector"], "matchExpressions");
+    for (index, key) in list(term, "matchLabelKeys").iter().enumerate() {
+        let named = expressions.iter().filter(|expression| expression["key"] == *key).count();
+        let is_label = key.as_str().is_some_and(|key| !term["labelSelector"]["matchLabels"][key].is_null());
+        if named > 1 || (named == 1 && is_label) {
+            let message = "exists in both matchLabelKeys and labelSelector";
+            faults.push(FieldError::invalid(format!("{path}[{index}]"), key.clone(), message));
+        }
+        if list(term, "mismatchLabelKeys").contains(key) {
+            let message = "exists in both matchLabelKeys and mismatchLabelKeys";
+            let path = format!("{path}.matchLabelKeys[{index}]");
+            faults.push(FieldError::invalid(path, key.clone(), message));
+        }
+    }
 }
 
 fn pod_affinity(path: &str, affinity: &Value, faults: &mut Faults) {
-    for (path, term) in items(path, affinity, "requiredDuringSchedulingIgnoredDuringExecution") {
+    for (path, term) in items(path, affinity, REQUIRED) {
         affinity_term(&path, term, faults);
     }
-    for (path, weighted) in items(path, affinity, "preferredDuringSchedulingIgnoredDuringExecution") {
+    for (path, weighted) in items(path, affinity, PREFERRED) {
         weight(&path, weighted, faults);
         affinity_term(&format!("{path}.podAffinityTerm"), &weighted["podAffinityTerm"], faults);
     }
@@ -113,6 +176,15 @@ fn weight(path: &str, weighted: &Value, faults: &mut Faults) {
 }
 
 fn affinity_term(path: &str, term: &Value, faults: &mut Faults) {
+    for field in ["labelSelector", "namespaceSelector"] {
+        metadata::selector(&format!("{path}.{field}"), &term[field], faults);
+    }
+    for name in list(term, "namespaces").iter().filter_map(Value::as_str) {
+        // The field is told without its last letter.
+        let faulty = names::label(name).into_iter();
+        faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.namespace"), name, fault)));
+    }
+    label_keys(path, term, faults);
     let key = text(term, "topologyKey");
     let path = format!("{path}.topologyKey");
     if key.is_empty() {
@@ -124,55 +196,81 @@ fn affinity_term(path: &str, term: &Value, faults: &mut Faults) {
 }
 
 fn node_affinity(path: &str, affinity: &Value, faults: &mut Faults) {
-    let hard = "requiredDuringSchedulingIgnoredDuringExecution";
-    let terms_path = format!("{path}.{hard}");
-    if affinity[hard].is_object() && list(&affinity[hard], "nodeSelectorTerms").is_empty() {
-        let message = "must have at least one node selector term";
-        faults.push(FieldError::required(format!("{terms_path}.nodeSelectorTerms"), message));
+    if affinity[REQUIRED].is_object() {
+        node_selector(&format!("{path}.{REQUIRED}"), &affinity[REQUIRED], faults);
     }
-    for (path, term) in items(&terms_path, &affinity[hard], "nodeSelectorTerms") {
-        node_term(&path, term, faults);
-    }
-    for (path, weighted) in items(path, affinity, "preferredDuringSchedulingIgnoredDuringExecution") {
+    for (path, weighted) in items(path, affinity, PREFERRED) {
         weight(&path, weighted, faults);
-        node_term(&format!("{path}.preference"), &weighted["preference"], faults);
+        // What is merely preferred may have values that no node can have.
+        node_term(&format!("{path}.preference"), &weighted["preference"], false, faults);
     }
 }
 
-fn node_term(path: &str, term: &Value, faults: &mut Faults) {
+/// A selector of nodes, of a Pod or of a volume.
+pub(super) fn node_selector(path: &str, selector: &Value, faults: &mut Faults) {
+    if list(selector, "nodeSelectorTerms").is_empty() {
+        let message = "must have at least one node selector term";
+        faults.push(FieldError::required(format!("{path}.nodeSelectorTerms"), message));
+    }
+    for (path, term) in items(path, selector, "nodeSelectorTerms") {
+        node_term(&path, term, true, faults);
+    }
+}
+
+fn node_term(path: &str, term: &Value, judges_values: bool, faults: &mut Faults) {
     for (path, expression) in items(path, term, "matchExpressions") {
-        let operators = ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"];
-        if !operators.contains(&text(expression, "operator")) {
-            let operator = text(expression, "operator");
-            faults.push(FieldError::invalid(
-                format!("{path}.operator"),
-                operator,
-                "not a valid selector operator",
-            ));
-        }
-        let key = text(expression, "key");
-        let faulty = names::qualified_name(key).into_iter();
-        faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.key"), key, fault)));
-        let n_values = list(expression, "values").len();
-        let values = format!("{path}.values");
-        match text(expression, "operator") {
-            "In" | "NotIn" if n_values == 0 => {
-                faults.push(FieldError::required(
-                    values,
-                    "must be specified when `operator` is 'In' or 'NotIn'",
-                ));
-            }
-            "Exists" | "DoesNotExist" if n_values > 0 => {
-                let message = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-                faults.push(FieldError::forbidden(values, message));
-            }
-            "Gt" | "Lt" if n_values != 1 => {
-                faults.push(FieldError::required(
-                    values,
-                    "must be specified single value when `operator` is 'Lt' or 'Gt'",
-                ));
-            }
-            _ => {}
+        node_expression(&path, expression, faults);
+        for (path, value) in items(&path, expression, "values").filter(|_| judges_values) {
+            let value = value.as_str().unwrap_or_default();
+            let fault = names::label_value(value);
+            faults.extend(fault.map(|fault| FieldError::invalid(path, value, fault)));
         }
     }
+    for (path, expression) in items(path, term, "matchFields") {
+        let (operator, key) = (text(expression, "operator"), text(expression, "key"));
+        if !matches!(operator, "In" | "NotIn") {
+            let message = "not a valid selector operator";
+            faults.push(FieldError::invalid(format!("{path}.operator"), operator, message));
+        } else if list(expression, "values").len() != 1 {
+            let message = "must be only one value for a field of a node";
+            faults.push(FieldError::required(format!("{path}.values"), message));
+        }
+        if key != "metadata.name" {
+            let message = "not a valid field selector key";
+            faults.push(FieldError::invalid(format!("{path}.key"), key, message));
+            continue;
+        }
+        for (path, value) in items(&path, expression, "values") {
+            let value = value.as_str().unwrap_or_default();
+            let faulty = names::subdomain(value).into_iter();
+            faults.extend(faulty.map(|fault| FieldError::invalid(path.clone(), value, fault)));
+        }
+    }
+}
+
+fn node_expression(path: &str, expression: &Value, faults: &mut Faults) {
+    let (operator, n_values) = (text(expression, "operator"), list(expression, "values").len());
+    let values = format!("{path}.values");
+    match operator {
+        "In" | "NotIn" if n_values == 0 => {
+            let message = "must be specified when `operator` is 'In' or 'NotIn'";
+            faults.push(FieldError::required(values, message));
+        }
+        "Exists" | "DoesNotExist" if n_values > 0 => {
+            let message = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+            faults.push(FieldError::forbidden(values, message));
+        }
+        "Gt" | "Lt" if n_values != 1 => {
+            let message = "must be specified single value when `operator` is 'Lt' or 'Gt'";
+            faults.push(FieldError::required(values, message));
+        }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
+        _ => {
+            let message = "not a valid selector operator";
+            faults.push(FieldError::invalid(format!("{path}.operator"), operator, message));
+        }
+    }
+    let key = text(expression, "key");
+    let faulty = names::qualified_name(key).into_iter();
+    faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.key"), key, fault)));
 }

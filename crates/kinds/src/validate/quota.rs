@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashSet};
 use model::quantity::Quantity;
 use serde_json::Value;
 
-use super::{Faults, items, list, names, one_of, text};
+use super::container::{self, COUNTED, Holder, MEASURED};
+use super::{Faults, items, list, names, text};
 use crate::status::FieldError;
 
 const LIMITS: [&str; 5] = ["default", "defaultRequest", "max", "maxLimitRequestRatio", "min"];
@@ -16,7 +17,7 @@ pub(super) fn limit_range(object: &Value, faults: &mut Faults) {
         let kind = text(limit, "type");
         let standard = matches!(kind, "Container" | "Pod" | "PersistentVolumeClaim");
         let mut faulty = names::qualified_name(kind);
-        if !kind.contains('/') && !standard {
+        if faulty.is_empty() && !kind.contains('/') && !standard {
             faulty.push("must be a standard limit type or fully qualified".to_owned());
         }
         faults
@@ -35,10 +36,22 @@ pub(super) fn limit_range(object: &Value, faults: &mut Faults) {
             && limit["max"]["storage"].is_null()
         {
             let message = "either minimum or maximum storage value is required, but neither was provided";
-            faults.push(FieldError::required(path.clone(), message));
+            faults.push(FieldError::required(format!("{path}.limits"), message));
         }
+        resource_names(&path, limit, kind, faults);
         for resource in resources(limit) {
             amounts(&path, limit, resource, faults);
+        }
+    }
+}
+
+/// Each name wherever it stands. What a Pod as a whole may not have is not looked at.
+fn resource_names(path: &str, limit: &Value, kind: &str, faults: &mut Faults) {
+    let holder = if matches!(kind, "Container" | "Pod") { Holder::Container } else { Holder::Anything };
+    let judged = LIMITS.iter().filter(|field| kind != "Pod" || !field.starts_with("default"));
+    for field in judged {
+        for (name, _) in limit[*field].as_object().into_iter().flatten() {
+            container::resource_name(&format!("{path}.{field}[{name}]"), name, holder, faults);
         }
     }
 }
@@ -72,6 +85,19 @@ fn amounts(path: &str, limit: &Value, resource: &str, faults: &mut Faults) {
         let value = limit["maxLimitRequestRatio"][resource].clone();
         faults.push(FieldError::invalid(path, value, "ratio is less than 1"));
     }
+    let refused = |field: &str, message: &str| {
+        let path = format!("{path}.{field}[{resource}]");
+        FieldError::invalid(path, limit[field][resource].clone(), message)
+    };
+    if let (Some(ratio), Some(least), Some(most)) = (ratio, of("min"), of("max"))
+        && ratio.to_milli().saturating_mul(least.to_milli()) > most.to_milli().saturating_mul(1000)
+    {
+        faults.push(refused("maxLimitRequestRatio", "ratio is greater than max/min"));
+    }
+    let (default, request) = (of("default"), of("defaultRequest"));
+    if !container::can_be_shared(resource) && default.is_some() && request.is_some() && default != request {
+        faults.push(refused("defaultRequest", "must be equal to default"));
+    }
 }
 
 const SCOPES: &[&str] = &[
@@ -83,117 +109,120 @@ const SCOPES: &[&str] = &[
     "Terminating",
     "VolumeAttributesClass",
 ];
-/// Resources that are counted whole.
-const COUNTED: &[&str] = &[
-    "configmaps",
-    "persistentvolumeclaims",
-    "pods",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "services",
-    "services.loadbalancers",
-    "services.nodeports",
-];
-const MEASURED: &[&str] = &[
-    "cpu",
-    "ephemeral-storage",
-    "limits.cpu",
-    "limits.ephemeral-storage",
-    "limits.memory",
-    "memory",
-    "requests.cpu",
-    "requests.ephemeral-storage",
-    "requests.memory",
-    "requests.storage",
-];
-
 pub(super) fn resource_quota(object: &Value, faults: &mut Faults) {
     let spec = &object["spec"];
     for (name, quantity) in spec["hard"].as_object().into_iter().flatten() {
-        hard(name, quantity, faults);
+        amount("spec.hard", name, quantity, faults);
     }
     let scopes: Vec<&str> = list(spec, "scopes").iter().filter_map(Value::as_str).collect();
     for scope in &scopes {
         if !SCOPES.contains(scope) {
             faults.push(FieldError::invalid("spec.scopes", spec["scopes"].clone(), "unsupported scope"));
-            continue;
         }
-        for (name, _) in spec["hard"].as_object().into_iter().flatten() {
-            if is_standard(name) && !fits_scope(name, scope) {
-                let message = "unsupported scope applied to resource";
-                faults.push(FieldError::invalid("spec.scopes", spec["scopes"].clone(), message));
-            }
+        for _ in misfits(spec, scope) {
+            let message = "unsupported scope applied to resource";
+            faults.push(FieldError::invalid("spec.scopes", spec["scopes"].clone(), message));
         }
     }
+    conflicts(spec, &scopes, faults);
+    scope_selector(spec, faults);
+}
+
+/// Resources that a scope has nothing to do with.
+fn misfits<'a>(spec: &'a Value, scope: &'a str) -> impl Iterator<Item = &'a String> {
+    let names = spec["hard"].as_object().into_iter().flatten().map(|(name, _)| name);
+    names.filter(move |name| is_standard(name) && !fits_scope(name, scope))
+}
+
+/// Scopes that nothing can be in together.
+fn conflicts(spec: &Value, scopes: &[&str], faults: &mut Faults) {
     for (one, other) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
         if scopes.contains(&one) && scopes.contains(&other) {
             faults.push(FieldError::invalid("spec.scopes", spec["scopes"].clone(), "conflicting scopes"));
         }
     }
-    scope_selector(spec, faults);
 }
 
-fn hard(name: &str, quantity: &Value, faults: &mut Faults) {
-    let path = format!("spec.hard[{name}]");
-    let mut faulty = names::qualified_name(name);
+/// An amount of what is counted or measured in a namespace.
+fn amount(path: &str, name: &str, quantity: &Value, faults: &mut Faults) {
+    let path = format!("{path}[{name}]");
+    container::resource_name(&path, name, Holder::Anything, faults);
     if !name.contains('/') && !is_standard(name) {
-        faulty.push("must be a standard resource for quota".to_owned());
+        let message = "must be a standard resource for quota";
+        faults.push(FieldError::invalid(path.as_str(), name, message));
     }
-    faults.extend(faulty.into_iter().map(|fault| FieldError::invalid(path.clone(), name, fault)));
-    let Some(parsed) = quantity.as_str().and_then(|text| Quantity::parse(text).ok()) else { return };
-    if parsed.is_negative() {
-        let message = "must be greater than or equal to 0";
-        faults.push(FieldError::invalid(path.clone(), quantity.clone(), message));
-    }
-    if COUNTED.contains(&name) && parsed.to_milli() % 1000 != 0 {
-        faults.push(FieldError::invalid(path, quantity.clone(), "must be an integer"));
+    container::quantity(&path, name, quantity, faults);
+}
+
+/// What a controller found to be used.
+pub(super) fn status(status: &Value, faults: &mut Faults) {
+    for field in ["hard", "used"] {
+        for (name, quantity) in status[field].as_object().into_iter().flatten() {
+            amount(&format!("status.{field}"), name, quantity, faults);
+        }
     }
 }
 
 fn is_standard(name: &str) -> bool {
+    let is_measured = MEASURED.contains(&name) && name != "storage";
     COUNTED.contains(&name)
-        || MEASURED.contains(&name)
+        || is_measured
         || name.starts_with("hugepages-")
         || name.starts_with("requests.hugepages-")
 }
 
 /// What runs at best effort has no amounts to be limited, only a number.
 fn fits_scope(name: &str, scope: &str) -> bool {
-    let of_pods = name == "pods" || (MEASURED.contains(&name) && name != "requests.storage");
+    const COMPUTE: &[&str] =
+        &["cpu", "limits.cpu", "limits.memory", "memory", "requests.cpu", "requests.memory"];
     match scope {
         "BestEffort" => name == "pods",
-        "NotBestEffort" | "NotTerminating" | "Terminating" | "PriorityClass" => of_pods,
+        "CrossNamespacePodAffinity"
+        | "NotBestEffort"
+        | "NotTerminating"
+        | "Terminating"
+        | "PriorityClass" => name == "pods" || COMPUTE.contains(&name),
+        "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
         _ => true,
     }
 }
 
 fn scope_selector(spec: &Value, faults: &mut Faults) {
     const PATH: &str = "spec.scopeSelector.matchExpressions";
-    for expression in list(&spec["scopeSelector"], "matchExpressions") {
-        let scope = text(expression, "scopeName");
+    let expressions = list(&spec["scopeSelector"], "matchExpressions");
+    for expression in expressions {
+        let (scope, operator) = (text(expression, "scopeName"), text(expression, "operator"));
         if !SCOPES.contains(&scope) {
             let message = "unsupported scope";
             faults.push(FieldError::invalid(format!("{PATH}.scopeName"), scope, message));
         }
-        one_of(PATH, expression, "operator", &["DoesNotExist", "Exists", "In", "NotIn"], faults);
-        let values = list(expression, "values").len();
-        match text(expression, "operator") {
-            "In" | "NotIn" if values == 0 => {
-                let message =
-                    "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
-                faults.push(FieldError::required(format!("{PATH}.values"), message));
+        for _ in misfits(spec, scope) {
+            let message = "unsupported scope applied to resource";
+            faults.push(FieldError::invalid(PATH, spec["scopeSelector"].clone(), message));
+        }
+        let has_values =
+            matches!(scope, "PriorityClass" | "VolumeAttributesClass") || !SCOPES.contains(&scope);
+        if !has_values && operator != "Exists" {
+            let message = "must be 'Exists' for scopes that have no values";
+            faults.push(FieldError::invalid(format!("{PATH}.operator"), operator, message));
+        }
+        let (values, place) = (list(expression, "values"), format!("{PATH}.values"));
+        match operator {
+            "In" | "NotIn" if values.is_empty() => {
+                let message = "must be at least one value when `operator` is 'In' or 'NotIn'";
+                faults.push(FieldError::required(place, message));
             }
-            "Exists" | "DoesNotExist" if values > 0 => {
-                let message =
-                    "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
-                faults.push(FieldError::invalid(
-                    format!("{PATH}.values"),
-                    expression["values"].clone(),
-                    message,
-                ));
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let message = "must be no value when `operator` is 'Exists' or 'DoesNotExist'";
+                faults.push(FieldError::invalid(place, values.to_vec(), message));
             }
-            _ => {}
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            _ => {
+                let message = "not a valid selector operator";
+                faults.push(FieldError::invalid(format!("{PATH}.operator"), operator, message));
+            }
         }
     }
+    let scopes: Vec<&str> = expressions.iter().map(|expression| text(expression, "scopeName")).collect();
+    conflicts(spec, &scopes, faults);
 }

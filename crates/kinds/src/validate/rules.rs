@@ -94,34 +94,10 @@ fn rules(kind: &Kind) -> Rules {
 
 fn core(kind: &Kind) -> Rules {
     match kind.kind {
-        "Pod" => &[(
-            "spec.volumes[].projected.sources[].serviceAccountToken.expirationSeconds",
-            Range(600..=1 << 32),
-        )],
         "PersistentVolume" => &[
-            ("spec.accessModes", Required),
             ("spec.persistentVolumeReclaimPolicy", OneOf(&["Delete", "Recycle", "Retain"])),
             ("spec.volumeMode", OneOf(&["Block", "Filesystem"])),
             ("spec.storageClassName", Subdomain),
-            ("spec.hostPath.path", Required),
-            ("spec.local.path", Required),
-            ("spec.nfs.server", Required),
-            ("spec.nfs.path", Required),
-            ("spec.csi.driver", Required),
-            ("spec.csi.volumeHandle", Required),
-            ("spec.iscsi.targetPortal", Required),
-            ("spec.iscsi.iqn", Required),
-            ("spec.claimRef.name", PathSegment),
-        ],
-        "PersistentVolumeClaim" => &[
-            ("spec.accessModes", Required),
-            ("spec.selector", LabelSelector),
-            ("spec.storageClassName", Subdomain),
-            ("spec.volumeMode", OneOf(&["Block", "Filesystem"])),
-            ("spec.dataSource.name", Required),
-            ("spec.dataSource.kind", Required),
-            ("spec.dataSourceRef.name", Required),
-            ("spec.dataSourceRef.kind", Required),
         ],
         "ReplicationController" => &[
             ("spec.minReadySeconds", NotNegative),
@@ -178,14 +154,12 @@ fn networking(kind: &Kind) -> Rules {
 fn storage(kind: &Kind) -> Rules {
     match kind.kind {
         "CSIDriver" => &[("spec.fsGroupPolicy", OneOf(&["File", "None", "ReadWriteOnceWithFSType"]))],
-        "CSINode" => &[("spec.drivers[].name", Required), ("spec.drivers[].nodeID", Required)],
         "CSIStorageCapacity" => &[("storageClassName", Required), ("storageClassName", Subdomain)],
         "StorageClass" => &[
             ("provisioner", Required),
             ("reclaimPolicy", OneOf(&["Delete", "Retain"])),
             ("volumeBindingMode", OneOf(&["Immediate", "WaitForFirstConsumer"])),
         ],
-        "VolumeAttachment" => &[("spec.attacher", Required), ("spec.nodeName", Required)],
         "VolumeAttributesClass" => &[("driverName", Required), ("parameters", Required)],
         _ => &[],
     }
@@ -309,15 +283,7 @@ fn flow_control(kind: &Kind) -> Rules {
             ("spec.rules[].nonResourceRules[].verbs", Required),
             ("spec.rules[].nonResourceRules[].nonResourceURLs", Required),
         ],
-        _ => &[
-            ("spec.type", Required),
-            ("spec.type", OneOf(&["Exempt", "Limited"])),
-            ("spec.limited.limitResponse.type", OneOf(&["Queue", "Reject"])),
-            ("spec.limited.nominalConcurrencyShares", NotNegative),
-            ("spec.limited.lendablePercent", Range(0..=100)),
-            ("spec.exempt.nominalConcurrencyShares", NotNegative),
-            ("spec.exempt.lendablePercent", Range(0..=100)),
-        ],
+        _ => &[("spec.type", Required), ("spec.type", OneOf(&["Exempt", "Limited"]))],
     }
 }
 

@@ -1,17 +1,18 @@
 //! What must hold of what decides on numbers of Pods and times of Jobs.
 
-use serde_json::{Map, Value};
+use model::Quantity;
+use serde_json::{Value, json};
 
-use super::schedule::{self, Schedule};
-use super::{Faults, in_range, items, list, one_of, required, text};
+use super::{Faults, container, in_range, items, list, names, one_of, pod, required, text};
 use crate::status::FieldError;
 
+/// The types of metrics with their fields, in the order in which Kubernetes looks for them.
 const METRICS: &[(&str, &str)] = &[
-    ("ContainerResource", "containerResource"),
-    ("External", "external"),
     ("Object", "object"),
+    ("External", "external"),
     ("Pods", "pods"),
     ("Resource", "resource"),
+    ("ContainerResource", "containerResource"),
 ];
 
 pub(super) fn autoscaler(object: &Value, faults: &mut Faults) {
@@ -55,28 +56,34 @@ pub(super) fn autoscaler(object: &Value, faults: &mut Faults) {
     }
 }
 
+/// The first source counts, whatever the type; others are too many, but for the one that the type names.
 fn metric(path: &str, metric: &Value, faults: &mut Faults) {
-    required(path, metric, "type", faults);
     let kind = text(metric, "type");
+    let known = METRICS.iter().find(|(name, _)| *name == kind);
     if kind.is_empty() {
-        return;
+        faults.push(FieldError::required(format!("{path}.type"), "must specify a metric source type"));
     }
-    let Some((_, field)) = METRICS.iter().find(|(name, _)| *name == kind) else {
+    if known.is_none() {
+        // Told twice, as Kubernetes does.
         let names: Vec<&str> = METRICS.iter().map(|(name, _)| *name).collect();
-        faults.push(FieldError::not_supported(format!("{path}.type"), kind, &names));
-        return;
-    };
-    if metric[*field].is_null() {
+        let fault = FieldError::not_supported(format!("{path}.type"), kind, &names);
+        faults.extend([fault.clone(), fault]);
+    }
+    let given: Vec<&(&str, &str)> = METRICS.iter().filter(|(_, field)| !metric[*field].is_null()).collect();
+    if let Some((kind, field)) = given.first() {
+        metric_source(&format!("{path}.{field}"), kind, &metric[*field], faults);
+    }
+    if let Some((_, field)) = known
+        && metric[*field].is_null()
+    {
         let message = "must populate information for the given metric source";
         faults.push(FieldError::required(format!("{path}.{field}"), message));
     }
-    for (_, other) in METRICS.iter().filter(|(_, other)| other != field && !metric[*other].is_null()) {
-        let message = "must populate the given metric source only";
-        faults.push(FieldError::forbidden(format!("{path}.{other}"), message));
-    }
-    let source = &metric[*field];
-    if !source.is_null() {
-        metric_source(&format!("{path}.{field}"), kind, source, faults);
+    if given.len() > 1 {
+        for (_, other) in given.iter().filter(|(name, _)| *name != kind) {
+            let message = "must populate the given metric source only";
+            faults.push(FieldError::forbidden(format!("{path}.{other}"), message));
+        }
     }
 }
 
@@ -84,14 +91,45 @@ fn metric_source(path: &str, kind: &str, source: &Value, faults: &mut Faults) {
     if matches!(kind, "Resource" | "ContainerResource") {
         required(path, source, "name", faults);
     } else {
-        required(&format!("{path}.metric"), &source["metric"], "name", faults);
+        let of_metric = format!("{path}.metric");
+        required(&of_metric, &source["metric"], "name", faults);
+        pod::named(&of_metric, &source["metric"], "name", names::path_segment, faults);
     }
     if kind == "ContainerResource" {
         required(path, source, "container", faults);
+        pod::named(path, source, "container", names::label, faults);
+        if !text(source, "name").is_empty() {
+            let path = format!("{path}.name");
+            container::resource_name(&path, text(source, "name"), container::Holder::Container, faults);
+        }
     }
-    let (path, target) = (format!("{path}.target"), &source["target"]);
-    required(&path, target, "type", faults);
-    one_of(&path, target, "type", &["AverageValue", "Utilization", "Value"], faults);
+    if kind == "Object" {
+        let path = format!("{path}.describedObject");
+        for field in ["kind", "name"] {
+            required(&path, &source["describedObject"], field, faults);
+            pod::named(&path, &source["describedObject"], field, names::path_segment, faults);
+        }
+    }
+    metric_target(&format!("{path}.target"), kind, &source["target"], faults);
+}
+
+fn metric_target(path: &str, kind: &str, target: &Value, faults: &mut Faults) {
+    required(path, target, "type", faults);
+    let of_type = text(target, "type");
+    if !matches!(of_type, "AverageValue" | "Utilization" | "Value") {
+        let message = "must be either Utilization, Value, or AverageValue";
+        faults.push(FieldError::invalid(format!("{path}.type"), of_type, message));
+    }
+    for field in ["value", "averageValue"] {
+        let amount = target[field].as_str().and_then(|text| Quantity::parse(text).ok());
+        if amount.is_some_and(|amount| amount.to_milli() <= 0) {
+            faults.push(FieldError::invalid(
+                format!("{path}.{field}"),
+                target[field].clone(),
+                "must be positive",
+            ));
+        }
+    }
     let has = |field: &str| !target[field].is_null();
     if target["averageUtilization"].as_i64().is_some_and(|share| share < 1) {
         let message = "must be greater than 0";
@@ -115,6 +153,10 @@ fn metric_source(path: &str, kind: &str, source: &Value, faults: &mut Faults) {
             let message = "must set either a target value for metric or a per-pod target";
             faults.push(FieldError::required(format!("{path}.averageValue"), message));
         }
+        "External" if has("value") && has("averageValue") => {
+            let message = "may not set both a target value for metric and a per-pod target";
+            faults.push(FieldError::forbidden(format!("{path}.value"), message));
+        }
         _ => {}
     }
 }
@@ -130,7 +172,10 @@ fn behavior(path: &str, behavior: &Value, faults: &mut Faults) {
         faults.push(FieldError::required(format!("{path}.policies"), message));
     }
     for (path, policy) in items(path, behavior, "policies") {
-        one_of(&path, policy, "type", &["Percent", "Pods"], faults);
+        if !matches!(text(policy, "type"), "Percent" | "Pods") {
+            let found = text(policy, "type");
+            faults.push(FieldError::not_supported(format!("{path}.type"), found, &["Percent", "Pods"]));
+        }
         let value = policy["value"].as_i64().unwrap_or_default();
         if value <= 0 {
             faults.push(FieldError::invalid(format!("{path}.value"), value, "must be greater than zero"));
@@ -150,54 +195,22 @@ pub(super) fn disruption_budget(object: &Value, faults: &mut Faults) {
         faults.push(FieldError::invalid("spec", spec.clone(), message));
     }
     for field in ["minAvailable", "maxUnavailable"] {
-        let path = format!("spec.{field}");
-        let share = super::workload::share(&path, &spec[field], faults);
-        if spec[field].is_string() && share.is_some_and(|percent| percent > 100) {
-            faults.push(FieldError::invalid(path, spec[field].clone(), "must not be greater than 100%"));
-        }
+        part("spec", spec, field, faults);
     }
-}
-
-pub(super) fn cron_job(object: &Value, faults: &mut Faults) {
-    const MAX_NAME: usize = 52;
-    let (spec, name) = (&object["spec"], text(&object["metadata"], "name"));
-    if name.len() > MAX_NAME {
-        let message = format!("must be no more than {MAX_NAME} characters");
-        faults.push(FieldError::invalid("metadata.name", name, message));
-    }
-    let when = text(spec, "schedule");
-    if when.contains("TZ") {
-        let message = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
-        faults.push(FieldError::invalid("spec.schedule", when, message));
-    } else if !when.is_empty()
-        && let Err(error) = when.parse::<Schedule>()
-    {
-        faults.push(FieldError::invalid("spec.schedule", when, error.to_string()));
-    }
-    if let Some(zone) = spec["timeZone"].as_str()
-        && !schedule::is_time_zone(zone)
-    {
-        faults.push(FieldError::invalid("spec.timeZone", zone, format!("unknown time zone {zone}")));
-    }
-    let job = &spec["jobTemplate"]["spec"];
-    super::workload::job_spec("spec.jobTemplate.spec", job, faults);
 }
 
 pub(super) fn daemon_set(object: &Value, faults: &mut Faults) {
+    const PATH: &str = "spec.updateStrategy.rollingUpdate";
     let spec = &object["spec"];
     super::workload::of_pods(spec, "daemonset", faults);
     let strategy = &spec["updateStrategy"];
     let rolling = &strategy["rollingUpdate"];
-    const PATH: &str = "spec.updateStrategy.rollingUpdate";
     match text(strategy, "type") {
         "OnDelete" => {}
         "RollingUpdate" if rolling.is_null() => faults.push(FieldError::required(PATH, "")),
         "RollingUpdate" => {
-            let of = |field: &str, faults: &mut Faults| {
-                super::workload::share(&format!("{PATH}.{field}"), &rolling[field], faults)
-                    .unwrap_or_default()
-            };
-            let (unavailable, surge) = (of("maxUnavailable", faults), of("maxSurge", faults));
+            let (unavailable, surge) =
+                (part(PATH, rolling, "maxUnavailable", faults), part(PATH, rolling, "maxSurge", faults));
             if unavailable != 0 && surge != 0 {
                 let message = "may not be set when `maxUnavailable` is non-zero";
                 let value = rolling["maxSurge"].clone();
@@ -214,7 +227,18 @@ pub(super) fn daemon_set(object: &Value, faults: &mut Faults) {
     }
 }
 
+/// A count or a share of the whole, which is not more than all.
+fn part(path: &str, object: &Value, field: &str, faults: &mut Faults) -> i64 {
+    let (path, value) = (format!("{path}.{field}"), &object[field]);
+    let share = super::workload::share(&path, value, faults);
+    if value.is_string() && share.is_some_and(|percent| percent > 100) {
+        faults.push(FieldError::invalid(path, value.clone(), "must not be greater than 100%"));
+    }
+    share.unwrap_or_default()
+}
+
 pub(super) fn stateful_set(object: &Value, faults: &mut Faults) {
+    const ROLLING: &str = "spec.updateStrategy.rollingUpdate";
     let spec = &object["spec"];
     let policy = text(spec, "podManagementPolicy");
     if !matches!(policy, "OrderedReady" | "Parallel") {
@@ -222,18 +246,58 @@ pub(super) fn stateful_set(object: &Value, faults: &mut Faults) {
         faults.push(FieldError::invalid("spec.podManagementPolicy", policy, message));
     }
     let strategy = &spec["updateStrategy"];
+    let rolling = &strategy["rollingUpdate"];
     match text(strategy, "type") {
-        "RollingUpdate" => {}
-        "OnDelete" if strategy["rollingUpdate"].as_object().is_none_or(Map::is_empty) => {}
+        "RollingUpdate" if rolling["maxUnavailable"].is_null() => {}
+        "RollingUpdate" => {
+            if part(ROLLING, rolling, "maxUnavailable", faults) == 0 {
+                let value = rolling["maxUnavailable"].clone();
+                faults.push(FieldError::invalid(format!("{ROLLING}.maxUnavailable"), value, "cannot be 0"));
+            }
+        }
+        "OnDelete" if rolling.is_null() => {}
         "OnDelete" => {
             let message = "only allowed for updateStrategy 'RollingUpdate'";
-            let value = strategy["rollingUpdate"].clone();
-            faults.push(FieldError::invalid("spec.updateStrategy.rollingUpdate", value, message));
+            faults.push(FieldError::invalid(ROLLING, rolling.clone(), message));
         }
         _ => {
             let message = "must be 'RollingUpdate' or 'OnDelete'";
             faults.push(FieldError::invalid("spec.updateStrategy", strategy.clone(), message));
         }
     }
-    super::workload::of_pods(spec, "statefulset", faults);
+    let metadata = &spec["template"]["metadata"];
+    super::workload::of_pods(&with_claims(spec), "statefulset", faults);
+    // The template's labels and annotations are looked at twice.
+    super::metadata::labels("spec.template.labels", &metadata["labels"], faults);
+    super::metadata::annotations("spec.template.annotations", &metadata["annotations"], faults);
+}
+
+/// What holds of a new set only: what it promises to its Pods cannot change, so that old faults stay.
+pub(super) fn new_stateful_set(object: &Value, faults: &mut Faults) {
+    let spec = &object["spec"];
+    pod::named("spec", spec, "serviceName", names::label, faults);
+    for (path, claim) in items("spec", spec, "volumeClaimTemplates") {
+        super::storage::claim_spec(&format!("{path}.spec"), &claim["spec"], faults);
+    }
+}
+
+/// As its Pods will be: with the volumes that the set claims for each, and with names of the set's making.
+fn with_claims(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    let claims: Vec<Value> = list(&spec, "volumeClaimTemplates")
+        .iter()
+        .map(|claim| claim["metadata"]["name"].clone())
+        .map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}))
+        .collect();
+    let pod = spec.pointer_mut("/template/spec").and_then(Value::as_object_mut);
+    let Some(pod) = pod else { return spec };
+    pod.shift_remove("hostname");
+    pod.shift_remove("subdomain");
+    if !claims.is_empty() {
+        let own = pod.get("volumes").and_then(Value::as_array).into_iter().flatten();
+        let own = own.filter(|volume| !claims.iter().any(|claim| claim["name"] == volume["name"])).cloned();
+        let volumes: Vec<Value> = claims.iter().cloned().chain(own).collect();
+        pod.insert("volumes".into(), volumes.into());
+    }
+    spec
 }

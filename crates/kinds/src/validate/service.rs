@@ -1,19 +1,18 @@
 //! What must hold of Services.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{Faults, in_range, items, list, metadata, names, one_of, required, text, unique};
+use super::{Faults, address, in_range, items, list, metadata, names, one_of, text, unique};
 use crate::status::FieldError;
 
-/// The port of the agents, which no load balancer may lead to.
-const AGENT_PORT: i64 = 10_250;
 /// A day.
 const MAX_AFFINITY_SECONDS: i64 = 86_400;
 
-pub(super) fn check(spec: &Value, faults: &mut Faults) {
+pub(super) fn check(service: &Value, faults: &mut Faults) {
+    let spec = &service["spec"];
+    hints(&service["metadata"]["annotations"], faults);
     const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
     one_of("spec", spec, "type", TYPES, faults);
     let external = spec["type"] == "ExternalName";
@@ -25,11 +24,23 @@ pub(super) fn check(spec: &Value, faults: &mut Faults) {
     ports(spec, faults);
     metadata::labels("spec.selector", &spec["selector"], faults);
     affinity(spec, faults);
-    addresses(spec, faults);
-    load_balancer(spec, faults);
+    outer_addresses(spec, faults);
+    load_balancer(service, faults);
     traffic(spec, faults);
     if !external {
+        cluster_addresses(spec, faults);
         families(spec, faults);
+    }
+}
+
+/// The older name of an annotation and the newer one say the same.
+fn hints(annotations: &Value, faults: &mut Faults) {
+    const OLDER: &str = "service.kubernetes.io/topology-aware-hints";
+    const NEWER: &str = "service.kubernetes.io/topology-mode";
+    let (older, newer) = (&annotations[OLDER], &annotations[NEWER]);
+    if !older.is_null() && !newer.is_null() && older != newer {
+        let message = format!("must match annotations[{OLDER}] when both are specified");
+        faults.push(FieldError::invalid(format!("metadata.annotations[{NEWER}]"), newer.clone(), message));
     }
 }
 
@@ -48,23 +59,18 @@ fn by_type(spec: &Value, faults: &mut Faults) {
                 let message = "may not be set for ExternalName services";
                 faults.push(FieldError::forbidden("spec.ipFamilyPolicy", message));
             }
-            let name = text(spec, "externalName").trim_end_matches('.');
-            required("spec", spec, "externalName", faults);
-            if !name.is_empty() {
+            let name = text(spec, "externalName");
+            let name = name.strip_suffix('.').unwrap_or(name);
+            if name.is_empty() {
+                faults.push(FieldError::required("spec.externalName", ""));
+            } else {
                 let faulty = names::subdomain(name).into_iter();
                 faults.extend(faulty.map(|fault| FieldError::invalid("spec.externalName", name, fault)));
             }
         }
-        kind @ ("LoadBalancer" | "NodePort") => {
-            if headless {
-                let message = format!("may not be set to 'None' for {kind} services");
-                faults.push(FieldError::invalid("spec.clusterIPs[0]", "None", message));
-            }
-            let is_agents = |port: &Value| kind == "LoadBalancer" && port["port"] == AGENT_PORT;
-            for (path, _) in items("spec", spec, "ports").filter(|(_, port)| is_agents(port)) {
-                let message = "may not expose port 10250 externally since it is used by kubelet";
-                faults.push(FieldError::invalid(path, AGENT_PORT, message));
-            }
+        kind @ ("LoadBalancer" | "NodePort") if headless => {
+            let message = format!("may not be set to 'None' for {kind} services");
+            faults.push(FieldError::invalid("spec.clusterIPs[0]", "None", message));
         }
         _ => {}
     }
@@ -85,7 +91,7 @@ fn ports(spec: &Value, faults: &mut Faults) {
             faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.name"), name, fault)));
             unique(&mut seen_names, name, format!("{path}.name"), faults);
         }
-        in_range(&path, port, "port", 1..=65535, faults);
+        port_number(&path, port, "port", faults);
         one_of(&path, port, "protocol", &["SCTP", "TCP", "UDP"], faults);
         match &port["targetPort"] {
             Value::String(name) => {
@@ -95,10 +101,10 @@ fn ports(spec: &Value, faults: &mut Faults) {
                         FieldError::invalid(format!("{path}.targetPort"), name.as_str(), fault)
                     }));
             }
-            _ => in_range(&path, port, "targetPort", 1..=65535, faults),
+            _ => port_number(&path, port, "targetPort", faults),
         }
         let application = text(port, "appProtocol");
-        if !application.is_empty() {
+        if !port["appProtocol"].is_null() {
             let faulty = names::qualified_name(application).into_iter();
             faults.extend(
                 faulty.map(|fault| FieldError::invalid(format!("{path}.appProtocol"), application, fault)),
@@ -122,6 +128,15 @@ fn ports(spec: &Value, faults: &mut Faults) {
     }
 }
 
+/// A port that must be there: none is none of the numbers that there are.
+fn port_number(path: &str, port: &Value, field: &str, faults: &mut Faults) {
+    let number = port[field].as_i64().unwrap_or_default();
+    if !(1..=65535).contains(&number) {
+        let message = "must be between 1 and 65535, inclusive";
+        faults.push(FieldError::invalid(format!("{path}.{field}"), number, message));
+    }
+}
+
 fn affinity(spec: &Value, faults: &mut Faults) {
     const CONFIG: &str = "spec.sessionAffinityConfig";
     one_of("spec", spec, "sessionAffinity", &["ClientIP", "None"], faults);
@@ -131,6 +146,8 @@ fn affinity(spec: &Value, faults: &mut Faults) {
             let seconds = &config["clientIP"]["timeoutSeconds"];
             if config.is_null() {
                 faults.push(FieldError::required(CONFIG, "when session affinity type is ClientIP"));
+            } else if config["clientIP"].is_null() {
+                faults.push(FieldError::required(format!("{CONFIG}.clientIP"), ""));
             } else if seconds.is_null() {
                 faults.push(FieldError::required(format!("{CONFIG}.clientIP.timeoutSeconds"), ""));
             } else {
@@ -146,77 +163,92 @@ fn affinity(spec: &Value, faults: &mut Faults) {
     }
 }
 
-fn addresses(spec: &Value, faults: &mut Faults) {
-    const MESSAGE: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+fn cluster_addresses(spec: &Value, faults: &mut Faults) {
+    const PATH: &str = "spec.clusterIPs";
     let addresses = list(spec, "clusterIPs");
-    for (path, address) in items("spec", spec, "clusterIPs") {
-        let address = address.as_str().unwrap_or_default();
-        if address == "None" && addresses.len() > 1 {
-            let message = "'None' must be the first and only value";
-            faults.push(FieldError::invalid("spec.clusterIPs", addresses.to_vec(), message));
-        } else if address != "None" && address.parse::<IpAddr>().is_err() {
-            faults.push(FieldError::invalid(path, address, MESSAGE));
-        }
+    let mut refused = |message: &str| faults.push(FieldError::invalid(PATH, addresses.to_vec(), message));
+    let first = addresses.first().map_or("", |first| first.as_str().unwrap_or_default());
+    let named = text(spec, "clusterIP");
+    match (named.is_empty(), addresses.is_empty()) {
+        (true, false) => refused("must be empty when `clusterIP` is not specified"),
+        (false, false) if first != named => refused("first value must match `clusterIP`"),
+        _ => {}
+    }
+    if first == "None" && addresses.len() > 1 {
+        refused("'None' must be the first and only value");
     }
     if addresses.len() > 2 {
-        let message = "may only hold up to 2 values";
-        faults.push(FieldError::invalid("spec.clusterIPs", addresses.to_vec(), message));
+        refused("may only hold up to 2 values");
     }
-    let first = addresses.first().map_or(&Value::Null, |first| first);
-    if !addresses.is_empty() && *first != spec["clusterIP"] {
-        let message = "first value must match `clusterIP`";
-        faults.push(FieldError::invalid("spec.clusterIPs", addresses.to_vec(), message));
+    let parsed: Vec<_> = addresses.iter().filter_map(|address| address::parse(address.as_str()?)).collect();
+    if let [one, other, ..] = parsed.as_slice()
+        && parsed.len() == addresses.len()
+        && one.is_ipv4() == other.is_ipv4()
+    {
+        refused("may specify no more than one IP for each IP family");
     }
-    for (path, address) in items("spec", spec, "externalIPs") {
-        let text = address.as_str().unwrap_or_default();
-        match text.parse::<IpAddr>() {
-            Err(_) => faults.push(FieldError::invalid(path, text, MESSAGE)),
-            Ok(address) if address.is_unspecified() => {
-                faults.push(FieldError::invalid(path, text, "may not be unspecified"));
-            }
-            Ok(address) if address.is_loopback() => {
-                faults.push(FieldError::invalid(path, text, "may not be in the loopback range"));
-            }
-            Ok(_) => {}
+    for (index, (path, address)) in items("spec", spec, "clusterIPs").enumerate() {
+        let address = address.as_str().unwrap_or_default();
+        if index > 0 || address != "None" {
+            address::check(&path, address, faults);
+        }
+        let family = list(spec, "ipFamilies").get(index).and_then(Value::as_str).unwrap_or_default();
+        // Of a family that this cluster has not, that is told instead.
+        let is_other = |address: std::net::IpAddr| family == "IPv4" && address.is_ipv6();
+        if address::parse(address).is_some_and(is_other) {
+            let message = format!("expected a value of {family} as indicated by `ipFamilies[{index}]`");
+            faults.push(FieldError::invalid(path, address, message));
         }
     }
 }
 
-fn load_balancer(spec: &Value, faults: &mut Faults) {
-    let is_one = spec["type"] == "LoadBalancer";
-    let ranges = list(spec, "loadBalancerSourceRanges");
-    if !ranges.is_empty() && !is_one {
-        let message = "may only be used when `type` is 'LoadBalancer'";
-        faults.push(FieldError::forbidden("spec.loadBalancerSourceRanges", message));
-    }
-    for (path, range) in items("spec", spec, "loadBalancerSourceRanges").filter(|_| is_one) {
-        let range = range.as_str().unwrap_or_default().trim();
-        if !is_network(range) {
-            let message = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-            faults.push(FieldError::invalid(path, range, message));
+/// Addresses from outside of the cluster that lead to the Service.
+fn outer_addresses(spec: &Value, faults: &mut Faults) {
+    for (path, address) in items("spec", spec, "externalIPs") {
+        let text = address.as_str().unwrap_or_default();
+        if address::parse(text).is_none() {
+            address::check(&path, text, faults);
+        } else {
+            address::reachable(&path, text, faults);
         }
+    }
+}
+
+fn load_balancer(service: &Value, faults: &mut Faults) {
+    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+    const ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+    let spec = &service["spec"];
+    let is_one = spec["type"] == "LoadBalancer";
+    // Told under the name that the field has in Kubernetes' code.
+    const RANGES: &str = "spec.LoadBalancerSourceRanges";
+    let ranges = list(spec, "loadBalancerSourceRanges");
+    let annotation = &service["metadata"]["annotations"][ANNOTATION];
+    if !ranges.is_empty() {
+        if !is_one {
+            faults.push(FieldError::forbidden(RANGES, ONLY));
+        }
+        for (index, range) in ranges.iter().enumerate() {
+            let range = range.as_str().unwrap_or_default().trim();
+            address::check_network(&format!("{RANGES}[{index}]"), range, faults);
+        }
+    } else if let Some(ranges) = annotation.as_str() {
+        let path = format!("metadata.annotations[{ANNOTATION}]");
+        if !is_one {
+            faults.push(FieldError::forbidden(path.as_str(), ONLY));
+        }
+        let ranges = ranges.trim().split(',').map(str::trim).filter(|_| !ranges.trim().is_empty());
+        ranges.for_each(|range| address::check_network(&path, range, faults));
     }
     for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
         if !is_one && !spec[field].is_null() {
-            let message = "may only be used when `type` is 'LoadBalancer'";
-            faults.push(FieldError::forbidden(format!("spec.{field}"), message));
+            faults.push(FieldError::forbidden(format!("spec.{field}"), ONLY));
         }
     }
-    let class = text(spec, "loadBalancerClass");
-    if !class.is_empty() {
+    if is_one && !spec["loadBalancerClass"].is_null() {
+        let class = text(spec, "loadBalancerClass");
         let faulty = names::qualified_name(class).into_iter();
         faults.extend(faulty.map(|fault| FieldError::invalid("spec.loadBalancerClass", class, fault)));
     }
-}
-
-fn is_network(text: &str) -> bool {
-    let Some((address, prefix)) = text.split_once('/') else { return false };
-    let longest = match address.parse::<IpAddr>() {
-        Ok(IpAddr::V4(_)) => 32,
-        Ok(IpAddr::V6(_)) => 128,
-        Err(_) => return false,
-    };
-    prefix.parse::<u8>().is_ok_and(|prefix| prefix <= longest)
 }
 
 fn traffic(spec: &Value, faults: &mut Faults) {
@@ -229,7 +261,7 @@ fn traffic(spec: &Value, faults: &mut Faults) {
         _ => false,
     };
     let policy = text(spec, "externalTrafficPolicy");
-    if is_reachable && policy.is_empty() && spec["type"] != "ClusterIP" {
+    if is_reachable && policy.is_empty() {
         faults.push(FieldError::required("spec.externalTrafficPolicy", ""));
     } else if is_reachable {
         one_of("spec", spec, "externalTrafficPolicy", POLICIES, faults);
@@ -239,6 +271,9 @@ fn traffic(spec: &Value, faults: &mut Faults) {
     }
     let health = spec["healthCheckNodePort"].as_i64().unwrap_or_default();
     let needs_health = spec["type"] == "LoadBalancer" && policy == "Local";
+    if needs_health && health != 0 {
+        in_range("spec", spec, "healthCheckNodePort", 1..=65535, faults);
+    }
     if health != 0 && !needs_health {
         let message = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         faults.push(FieldError::invalid("spec.healthCheckNodePort", health, message));

@@ -1,25 +1,46 @@
 //! Faulty objects and what is said of them.
 
+mod changed;
+mod created;
+
 use expect_test::{Expect, expect};
 use proptest::prelude::{ProptestConfig, proptest};
 use serde_json::{Value, json};
 
 use super::{create, names, update};
+use crate::status::FieldError;
 use crate::{Kind, all, defaults};
 
 fn kind(name: &str) -> &'static Kind {
     all().iter().find(|kind| kind.kind == name).unwrap()
 }
 
-fn check(kind_name: &str, body: Value, expected: Expect) {
+/// `body` with what every object has, and its defaults.
+fn complete(kind_name: &str, body: &Value) -> Value {
     let kind = kind(kind_name);
     let mut object = json!({"metadata": {"name": "x"}});
     if kind.is_namespaced() {
         object["metadata"]["namespace"] = "n".into();
     }
-    json_patch::merge(&mut object, &body);
+    json_patch::merge(&mut object, body);
     defaults::apply(kind, &mut object);
-    let lines: Vec<String> = create(kind, &object).iter().map(|fault| format!("{fault}\n")).collect();
+    object
+}
+
+/// The reasons and the places of the faults, which are what clients read.
+fn told(faults: &[FieldError]) -> Vec<String> {
+    let lines = faults.iter().map(|fault| {
+        let cause = fault.cause();
+        let reason = cause["reason"].as_str().unwrap_or_default();
+        format!("{} {}", reason.trim_start_matches("FieldValue"), cause["field"].as_str().unwrap_or_default())
+    });
+    lines.collect()
+}
+
+fn check(kind_name: &str, body: Value, expected: Expect) {
+    let object = complete(kind_name, &body);
+    let lines: Vec<String> =
+        create(kind(kind_name), &object).iter().map(|fault| format!("{fault}\n")).collect();
     expected.assert_eq(&lines.concat());
 }
 
@@ -66,15 +87,15 @@ fn pods() {
             spec.containers[1].name: Invalid value: "B_": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
             spec.containers[1].image: Invalid value: " i": must not have leading or trailing whitespace
             spec.containers[1].env[0].name: Required value
+            spec.containers[1].volumeMounts[0].name: Not found: "v"
+            spec.containers[1].volumeMounts.subPath: Invalid value: "../x": must not contain '..'
             spec.containers[1].resources.limits[a.b/gpu]: Invalid value: "500m": must be an integer
             spec.containers[1].resources.requests[memory]: Invalid value: "-1": must be greater than or equal to 0
             spec.containers[1].resources.requests[a.b/gpu]: Invalid value: "500m": must be an integer
             spec.containers[1].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1
             spec.containers[1].livenessProbe.successThreshold: Invalid value: 2: must be 1
-            spec.containers[1].volumeMounts[0].name: Not found: "v"
-            spec.containers[1].volumeMounts.subPath: Invalid value: "../x": must not contain '..'
             spec.restartPolicy: Unsupported value: "X": supported values: "Always", "Never", "OnFailure"
-            spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None
+            spec.dnsConfig: Required value: must name at least one server when `dnsPolicy` is None
             spec.tolerations[0].operator: Unsupported value: "Near": supported values: "Equal", "Exists"
         "#]],
     );

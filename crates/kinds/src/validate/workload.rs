@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Faults, items, list, metadata, not_negative, one_of, pod, text};
+use super::{Faults, list, metadata, not_negative, pod, text};
 use crate::selector::Labels;
 use crate::status::FieldError;
 
@@ -30,68 +30,17 @@ pub(super) fn replica_set(spec: &Value, faults: &mut Faults) {
     of_pods(spec, "replica set", faults);
 }
 
-pub(super) fn job(object: &Value, faults: &mut Faults) {
-    let spec = &object["spec"];
-    // Before the server makes the selector, and with it the object, there is none to match.
-    let is_made = !object["metadata"]["creationTimestamp"].is_null();
-    if is_made || spec["manualSelector"] == true || spec["selector"].is_object() {
-        selector(spec, "job", faults);
-    }
-    job_spec("spec", spec, faults);
-}
-
-/// What of a Job holds in a CronJob's template too.
-pub(super) fn job_spec(path: &str, spec: &Value, faults: &mut Faults) {
-    for field in
-        ["parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"]
-    {
-        not_negative(path, spec, field, faults);
-    }
-    one_of(path, spec, "completionMode", &["NonIndexed", "Indexed"], faults);
-    one_of(path, spec, "podReplacementPolicy", &["Failed", "TerminatingOrFailed"], faults);
-    let indexed = spec["completionMode"] == "Indexed";
-    if indexed && spec["completions"].is_null() {
-        faults.push(FieldError::required(format!("{path}.completions"), "when completion mode is Indexed"));
-    }
-    for field in ["backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"] {
-        if !indexed && !spec[field].is_null() {
-            let message = "requires indexed completion mode";
-            faults.push(FieldError::invalid(format!("{path}.{field}"), spec[field].clone(), message));
-        }
-    }
-    failure_policy(path, spec, faults);
-    template(path, spec, faults);
-    let policy = &spec["template"]["spec"]["restartPolicy"];
-    if *policy == "Always" || policy.is_null() {
-        let message = "valid values: \"OnFailure\", \"Never\"";
-        faults.push(FieldError::required(format!("{path}.template.spec.restartPolicy"), message));
-    }
-}
-
-fn failure_policy(path: &str, spec: &Value, faults: &mut Faults) {
-    for (path, rule) in items(&format!("{path}.podFailurePolicy"), &spec["podFailurePolicy"], "rules") {
-        one_of(&path, rule, "action", &["Count", "FailIndex", "FailJob", "Ignore"], faults);
-        let codes = &rule["onExitCodes"];
-        one_of(&format!("{path}.onExitCodes"), codes, "operator", &["In", "NotIn"], faults);
-        for (path, code) in items(&format!("{path}.onExitCodes"), codes, "values") {
-            if codes["operator"] == "In" && *code == 0 {
-                faults.push(FieldError::invalid(path, 0, "must not be 0 for the In operator"));
-            }
-        }
-    }
-}
-
 /// The selector must be there, must select something, and must select the template's Pods.
 fn selector(spec: &Value, what: &str, faults: &mut Faults) {
     let selector = &spec["selector"];
     if selector.is_null() {
         faults.push(FieldError::required("spec.selector", ""));
-    } else if selector.as_object().is_some_and(serde_json::Map::is_empty) {
+    } else if is_empty(selector) {
         let message = format!("empty selector is invalid for {what}");
         faults.push(FieldError::invalid("spec.selector", selector.clone(), message));
         return;
     }
-    metadata::labels("spec.selector.matchLabels", &selector["matchLabels"], faults);
+    metadata::selector("spec.selector", selector, faults);
     let labels = &spec["template"]["metadata"]["labels"];
     let matches = match Labels::from_spec(selector) {
         Ok(selector) => selector.is_some_and(|selector| selector.match_labels(labels)),
@@ -106,6 +55,12 @@ fn selector(spec: &Value, what: &str, faults: &mut Faults) {
     }
 }
 
+/// Whether a selector names nothing to select by.
+fn is_empty(selector: &Value) -> bool {
+    selector["matchLabels"].as_object().is_none_or(serde_json::Map::is_empty)
+        && list(selector, "matchExpressions").is_empty()
+}
+
 fn template(path: &str, spec: &Value, faults: &mut Faults) {
     pod_template(&format!("{path}.template"), &spec["template"], faults);
 }
@@ -114,7 +69,7 @@ fn template(path: &str, spec: &Value, faults: &mut Faults) {
 pub(super) fn pod_template(path: &str, template: &Value, faults: &mut Faults) {
     metadata::labels(&format!("{path}.labels"), &template["metadata"]["labels"], faults);
     metadata::annotations(&format!("{path}.annotations"), &template["metadata"]["annotations"], faults);
-    pod::check(&format!("{path}.spec"), &template["spec"], faults);
+    pod::check_template(path, template, faults);
     if !list(&template["spec"], "ephemeralContainers").is_empty() {
         let message = "ephemeral containers not allowed in pod template";
         faults.push(FieldError::forbidden(format!("{path}.spec.ephemeralContainers"), message));
@@ -143,7 +98,12 @@ pub(super) fn replication_controller(spec: &Value, faults: &mut Faults) {
     only_always(spec, faults);
 }
 
+/// What runs on has no end: Pods that end, or must end, are a Job's.
 fn only_always(spec: &Value, faults: &mut Faults) {
+    if !spec["template"]["spec"]["activeDeadlineSeconds"].is_null() {
+        let message = "only the Pods of Jobs may have a deadline";
+        faults.push(FieldError::forbidden("spec.template.spec.activeDeadlineSeconds", message));
+    }
     let policy = text(&spec["template"]["spec"], "restartPolicy");
     if !matches!(policy, "" | "Always") {
         faults.push(FieldError::not_supported("spec.template.spec.restartPolicy", policy, &["Always"]));

@@ -1,32 +1,40 @@
 //! Warnings about Pods and the templates that become Pods.
 
-use model::quantity::Quantity;
 use serde_json::Value;
 
-use super::{label, labels};
+use super::{container, label, labels, list, volume};
 
-/// Kinds of volumes that no longer do anything.
-const REMOVED: &[(&str, &str)] = &[
-    ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
-    ("flocker", "deprecated in v1.22, non-functional in v1.25+"),
-    ("gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
-    ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
-    ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
-    ("quobyte", "deprecated in v1.22, non-functional in v1.25+"),
-    ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
-    ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
-    ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
+/// Annotations that a field took the place of.
+const REPLACED: &[(&str, &str)] = &[
+    (
+        "scheduler.alpha.kubernetes.io/critical-pod",
+        "non-functional in v1.16+; use the \"priorityClassName\" field instead",
+    ),
+    ("security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
+    (
+        "security.alpha.kubernetes.io/unsafe-sysctls",
+        "non-functional in v1.11+; use the \"sysctls\" field instead",
+    ),
 ];
+/// Annotations of one container, by what stands before its name, and the fields that say the same. Who sets both is
+/// one that knows.
+const OF_CONTAINERS: &[(&str, &str, &str)] = &[
+    ("container.apparmor.security.beta.kubernetes.io/", "appArmorProfile", "deprecated since v1.30"),
+    ("container.seccomp.security.alpha.kubernetes.io/", "seccompProfile", "non-functional in v1.27+"),
+];
+const SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const NULL_SELECTOR: &str = "a null labelSelector results in matching no pod";
-
-fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = (usize, &'a Value)> {
-    value[field].as_array().into_iter().flatten().enumerate()
-}
 
 /// `prefix` stands before `spec` and `metadata`: empty, or with a dot at its end.
 pub(super) fn template(prefix: &str, template: &Value, warnings: &mut Vec<String>) {
     let (path, spec) = (format!("{prefix}spec"), &template["spec"]);
-    annotations(prefix, &template["metadata"]["annotations"], warnings);
+    let containers: Vec<(String, &Value)> = ["initContainers", "containers", "ephemeralContainers"]
+        .into_iter()
+        .flat_map(|field| list(spec, field).map(move |(index, container)| (field, index, container)))
+        .map(|(field, index, container)| (format!("{path}.{field}[{index}]"), container))
+        .collect();
+    annotations(prefix, template, &containers, warnings);
+    container::check(&containers, warnings);
     labels(&format!("{path}.nodeSelector"), &spec["nodeSelector"], warnings);
     affinity(&format!("{path}.affinity"), &spec["affinity"], warnings);
     for (index, constraint) in list(spec, "topologySpreadConstraints") {
@@ -45,13 +53,13 @@ pub(super) fn template(prefix: &str, template: &Value, warnings: &mut Vec<String
             warnings.push(format!("{path}.imagePullSecrets[{index}].name: invalid empty name \"\""));
         }
     }
+    unique(&format!("{path}.hostAliases"), &spec["hostAliases"], "ip", warnings);
+    unique(&format!("{path}.imagePullSecrets"), &spec["imagePullSecrets"], "name", warnings);
     for (index, volume) in list(spec, "volumes") {
-        removed_sources(&format!("{path}.volumes[{index}]"), volume, warnings);
+        volume::check(&format!("{path}.volumes[{index}]"), volume, warnings);
     }
-    for field in ["initContainers", "containers"] {
-        for (index, container) in list(spec, field) {
-            self::container(&format!("{path}.{field}[{index}]"), container, warnings);
-        }
+    for resource in ["memory", "ephemeral-storage"] {
+        container::fraction(&format!("{path}.overhead[{resource}]"), &spec["overhead"][resource], warnings);
     }
     if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
         let why = "must be >= 0; negative values are invalid and will be treated as 1";
@@ -59,18 +67,40 @@ pub(super) fn template(prefix: &str, template: &Value, warnings: &mut Vec<String
     }
 }
 
-fn annotations(prefix: &str, annotations: &Value, warnings: &mut Vec<String>) {
-    for (key, _) in annotations.as_object().into_iter().flatten() {
-        let why = if key.starts_with("container.apparmor.security.beta.kubernetes.io/") {
-            "deprecated since v1.30; use the \"appArmorProfile\" field instead"
-        } else if key.contains("seccomp.security.alpha.kubernetes.io/") {
-            "non-functional in v1.27+; use the \"seccompProfile\" field instead"
-        } else if key == "scheduler.alpha.kubernetes.io/critical-pod" {
-            "non-functional in v1.16+; use the \"priorityClassName\" field instead"
-        } else {
-            continue;
-        };
-        warnings.push(format!("{prefix}metadata.annotations[{key}]: {why}"));
+/// Entries of a list that name the same.
+fn unique(path: &str, entries: &Value, field: &str, warnings: &mut Vec<String>) {
+    let mut seen: Vec<&Value> = Vec::new();
+    for (index, entry) in entries.as_array().into_iter().flatten().enumerate() {
+        let value = &entry[field];
+        if seen.contains(&value) {
+            warnings.push(format!("{path}[{index}].{field}: {value} is listed before"));
+        }
+        seen.push(value);
+    }
+}
+
+fn annotations(prefix: &str, template: &Value, containers: &[(String, &Value)], warnings: &mut Vec<String>) {
+    let annotations = &template["metadata"]["annotations"];
+    let mut warn = |key: &str, why: &str| {
+        if !annotations[key].is_null() {
+            warnings.push(format!("{prefix}metadata.annotations[{key}]: {why}"));
+        }
+    };
+    for (key, why) in REPLACED {
+        warn(key, why);
+    }
+    let of_pod = &template["spec"]["securityContext"];
+    if of_pod["seccompProfile"].is_null() {
+        warn(SECCOMP, "non-functional in v1.27+; use the \"seccompProfile\" field instead");
+    }
+    for (_, container) in containers {
+        let name = container["name"].as_str().unwrap_or_default();
+        for (key, field, since) in OF_CONTAINERS {
+            let by_pod = *field == "appArmorProfile" && !of_pod[*field].is_null();
+            if !by_pod && container["securityContext"][*field].is_null() {
+                warn(&format!("{key}{name}"), &format!("{since}; use the \"{field}\" field instead"));
+            }
+        }
     }
 }
 
@@ -102,58 +132,5 @@ fn affinity(path: &str, affinity: &Value, warnings: &mut Vec<String>) {
             let key = expression["key"].as_str().unwrap_or_default();
             label(&format!("{path}.matchExpressions[{index}].key"), key, warnings);
         }
-    }
-}
-
-/// Sources that do nothing any more, of volumes in Pods and of volumes as objects.
-pub(super) fn removed_sources(path: &str, volume: &Value, warnings: &mut Vec<String>) {
-    for (source, why) in REMOVED {
-        if !volume[*source].is_null() {
-            warnings.push(format!("{path}.{source}: {why}"));
-        }
-    }
-}
-
-fn container(path: &str, container: &Value, warnings: &mut Vec<String>) {
-    let mut named: Vec<&str> = Vec::new();
-    for (index, variable) in list(container, "env") {
-        let name = variable["name"].as_str().unwrap_or_default();
-        let given = variable["value"].as_str().unwrap_or_default();
-        // What builds on the value before it means to come later.
-        if named.contains(&name) && !given.contains(&format!("$({name})")) {
-            let why =
-                format!("hides previous definition of \"{name}\", which may be dropped when using apply");
-            warnings.push(format!("{path}.env[{index}]: {why}"));
-        }
-        named.push(name);
-    }
-    let mut seen: Vec<(&Value, &str, &Value, &Value)> = Vec::new();
-    for (index, port) in list(container, "ports") {
-        let protocol = port["protocol"].as_str().unwrap_or("TCP");
-        let this = (&port["containerPort"], protocol, &port["hostPort"], &port["hostIP"]);
-        match seen.iter().position(|known| *known == this) {
-            Some(first) => warnings
-                .push(format!("{path}.ports[{index}]: duplicate port definition with {path}.ports[{first}]")),
-            None if seen.iter().any(|known| (known.0, known.1) == (this.0, this.1)) && this.2.is_null() => {
-                warnings.push(format!("{path}.ports[{index}]: overlapping port definition"));
-            }
-            None => {}
-        }
-        seen.push(this);
-    }
-    for field in ["limits", "requests"] {
-        for resource in ["memory", "ephemeral-storage"] {
-            let path = format!("{path}.resources.{field}[{resource}]");
-            fraction(&path, &container["resources"][field][resource], warnings);
-        }
-    }
-}
-
-/// There are no parts of a byte.
-pub(super) fn fraction(path: &str, quantity: &Value, warnings: &mut Vec<String>) {
-    let Some(text) = quantity.as_str() else { return };
-    let Ok(parsed) = Quantity::parse(text) else { return };
-    if parsed.to_milli() % 1000 != 0 {
-        warnings.push(format!("{path}: fractional byte value \"{text}\" is invalid, must be an integer"));
     }
 }
