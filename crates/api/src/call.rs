@@ -18,7 +18,7 @@ use crate::audit::Notes;
 use crate::authentication::User;
 use crate::catalog::Served;
 use crate::context::Context;
-use crate::flow::Seat;
+use crate::flow::Held;
 use crate::query::Query;
 use crate::request::{ObjectPath, Verb};
 
@@ -56,8 +56,8 @@ pub(crate) struct Call {
     /// What the client is told beside the answer, whatever that is.
     pub(crate) warnings: Warnings,
     parts: Parts,
-    /// The request's place in the server; free as soon as this is dropped, or the request is passed on.
-    seat: Mutex<Option<Seat>>,
+    /// The request's place in the server; free once the answer is sent, or the request is passed on.
+    seat: Held,
     /// Behind a lock only so that calls can be shared between threads, which bodies cannot.
     body: Mutex<Body>,
 }
@@ -80,7 +80,7 @@ impl Call {
             matches!(path.subresource.as_deref(), Some("log" | "exec" | "attach" | "portforward" | "proxy"));
         let accept = if is_connection { Accept::default() } else { Accept::parse(header(ACCEPT))? };
         let content_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
-        let (warnings, seat, body) = (Warnings::default(), Mutex::default(), Mutex::new(body));
+        let (warnings, seat, body) = (Warnings::default(), Held::new(None), Mutex::new(body));
         Ok(Self {
             context,
             user,
@@ -98,13 +98,13 @@ impl Call {
     }
 
     /// The call holds `seat` from now on.
-    pub(crate) fn with_seat(self, seat: Seat) -> Self {
-        Self { seat: Mutex::new(Some(seat)), ..self }
+    pub(crate) fn with_seat(self, seat: Held) -> Self {
+        Self { seat, ..self }
     }
 
     /// To be called before the request waits for somebody who may have to ask this server first.
     pub(crate) fn leave_seat(&self) {
-        drop(self.seat.lock().take());
+        self.seat.leave();
     }
 
     /// The request as it came, to be passed on: whoever answers it now, it is not this server.

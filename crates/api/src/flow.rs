@@ -1,8 +1,8 @@
 //! Priority and fairness: the desk at which every request gets a seat, waits for one, or is sent away.
 //!
 //! ```text
-//!   request ──► classified ──► seat ──► answered ──► seat free
-//!                                │                      ▲
+//!   request ──► classified ──► seat ──► answered ──► sent ──► seat free
+//!                                │                              ▲
 //!                                └── passed on to an agent, a Pod, a webhook: free from then on
 //! ```
 //! Who decides is `kinds::flow`; here are only the lock around it, the clock, and the wake-ups. A request that waits
@@ -10,6 +10,7 @@
 //! other never wait for seats. Watches leave their seat once they run.
 
 mod keeper;
+mod sending;
 mod sizes;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use crate::authentication::User;
 use crate::query::Query;
 
 pub(crate) use keeper::start;
+pub(crate) use sending::Held;
 pub(crate) use sizes::Sizes;
 
 /// What clients that were refused are told to wait, in seconds.

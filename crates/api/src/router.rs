@@ -21,6 +21,7 @@ use crate::attributes::Attributes;
 use crate::audit::{self, Who};
 use crate::call::Call;
 use crate::context::Context;
+use crate::flow::Held;
 use crate::{access, backup, deadline, documents, flow, impersonation, respond, verbs};
 
 /// A request waits at most for this part of the time that it may take.
@@ -135,16 +136,17 @@ async fn admitted(
     let flow = known.flow.insert(context.gate.classify(&user, attributes));
     let width = context.gate.width(&parts, attributes);
     let seat = context.gate.enter(flow, width, context.limits.request_timeout / WAITING_PART).await?;
+    let seat = Held::new(Some(seat));
     access::authorize(context, &user, attributes).await?;
     if parts.uri.path() == backup::PATH {
         return backup::handle(context, &user).await;
     }
     let served = context.served().await?;
     if let Some(document) = documents::find(context, &served, &parts) {
-        return document;
+        return document.map(|response| seat.until_sent(response));
     }
     let call = Call::parse(Arc::clone(context), &served, user, Request::from_parts(parts, body))?;
-    Ok(verbs::handle(call.with_seat(seat)).await)
+    Ok(seat.clone().until_sent(verbs::handle(call.with_seat(seat)).await))
 }
 
 /// Reads the body before anything is refused: a connection with an unread body cannot be used again, and clients

@@ -58,7 +58,7 @@ pub struct Limits {
 
 /// Seats for each core. Requests that have a seat share the cores without regard to whose they are, so there are no
 /// more of them than it takes to keep cores and disk busy; all others wait where turns are fair.
-const SEATS_PER_CORE: usize = 32;
+const SEATS_PER_CORE: usize = 16;
 
 impl Default for Limits {
     fn default() -> Self {

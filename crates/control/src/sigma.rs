@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Binding, Namespace, Node, ObjectReference, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -40,6 +40,7 @@ enum News {
     Node(String, Option<Arc<Node>>),
     Pod(Arc<Pod>),
     PodGone(PodId),
+    Namespace(String, Option<Arc<Namespace>>),
 }
 
 /// Subscribes to `world` and returns the scheduler's work.
@@ -50,6 +51,11 @@ pub fn start(world: &World, seed: u64, token: CancellationToken) -> impl Future<
         let name = change.object().metadata.name.clone().unwrap_or_default();
         // Nobody listens any more: the process is going down.
         let _stopped = nodes.send(News::Node(name, change.after.cloned()));
+    });
+    let namespaces = news.clone();
+    world.namespaces.on_change(move |change| {
+        let name = change.object().metadata.name.clone().unwrap_or_default();
+        let _stopped = namespaces.send(News::Namespace(name, change.after.cloned()));
     });
     let (by_volume, of_volumes) = (news.clone(), world.clone());
     let again = move |namespace: &str, claim: &str| {
@@ -72,7 +78,8 @@ pub fn start(world: &World, seed: u64, token: CancellationToken) -> impl Future<
     let world = world.clone();
     async move {
         // A half-known cluster would look emptier than it is.
-        let ready = async { tokio::join!(world.pods.synced(), world.nodes.synced()) };
+        let ready =
+            async { tokio::join!(world.pods.synced(), world.nodes.synced(), world.namespaces.synced()) };
         if token.run_until_cancelled(ready).await.is_some() {
             edge.run(Scheduler::new(seed), received, token).await;
         }
@@ -219,6 +226,10 @@ fn take_all(scheduler: &mut Scheduler, first: News, more: &mut mpsc::UnboundedRe
             News::Node(name, node) => scheduler.node_changed(&name, node.as_deref(), now),
             News::Pod(pod) => scheduler.pod_changed(&pod, now),
             News::PodGone(id) => scheduler.pod_gone(&id, now),
+            News::Namespace(name, namespace) => {
+                let labels = namespace.map(|namespace| namespace.metadata.labels.clone().unwrap_or_default());
+                scheduler.namespace_changed(&name, labels.as_ref(), now);
+            }
         }
         next = more.try_recv().ok();
     }

@@ -39,7 +39,7 @@ pub(crate) struct ServerOptions {
     /// Serve `metrics.k8s.io` from what the agents of joined machines measure
     #[arg(long)]
     agents: bool,
-    /// Requests that run at the same time, counted in small ones; the priority levels share them. By default 32 for
+    /// Requests that run at the same time, counted in small ones; the priority levels share them. By default 16 for
     /// each core
     #[arg(long, default_value_t = api::Limits::default().max_in_flight, value_parser = clap::value_parser!(u32).range(1..))]
     max_requests_inflight: u32,

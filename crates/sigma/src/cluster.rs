@@ -10,13 +10,13 @@ mod template;
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::label::Selector;
+use crate::label::{Labels, Selector};
 use crate::node::{Node, Taint};
-use crate::pod::{HostPort, Pod, PodId};
+use crate::pod::{HostPort, Namespaces, Pod, PodId};
 use crate::resources::{CPU, MEMORY, PODS};
 
 pub(crate) use columns::{CPU_COLUMN, LabelColumns, MEMORY_COLUMN, NO_VALUE, ResourceColumns};
-pub(crate) use count::{CountKey, Counts};
+pub(crate) use count::{CountId, CountKey, Counts};
 pub(crate) use template::{Template, TemplateId, Templates};
 
 /// A row of the columns.
@@ -33,6 +33,7 @@ pub struct Cluster {
     pub(crate) labels: LabelColumns,
     pub(crate) counts: Counts,
     pub(crate) templates: Templates,
+    pub(crate) namespaces: Namespaces,
     pods: HashMap<PodId, Placed>,
     n_present: usize,
 }
@@ -47,7 +48,7 @@ pub(crate) struct Host {
     pub(crate) ports: Vec<HostPort>,
     n_pods: usize,
     /// As last told, to see whether an update changes anything that is not a number.
-    labels: crate::label::Labels,
+    labels: Labels,
 }
 
 #[derive(Debug)]
@@ -68,6 +69,7 @@ impl Cluster {
             labels: LabelColumns::default(),
             counts: Counts::default(),
             templates: Templates::default(),
+            namespaces: Namespaces::new(),
             pods: HashMap::new(),
             n_present: 0,
         }
@@ -113,6 +115,30 @@ impl Cluster {
         self.n_present -= usize::from(host.is_present);
         host.is_present = false;
         self.free_if_empty(row);
+    }
+
+    /// A namespace came or changed: terms may name its pods now, or no longer.
+    pub fn set_namespace(&mut self, name: &str, labels: &Labels) {
+        if self.namespaces.get(name) != Some(labels) {
+            self.namespaces.insert(name.to_owned(), labels.clone());
+            self.recount();
+        }
+    }
+
+    pub fn remove_namespace(&mut self, name: &str) {
+        if self.namespaces.remove(name).is_some() {
+            self.recount();
+        }
+    }
+
+    fn recount(&mut self) {
+        let counts = self.counts.iter().filter(|(key, _)| key.depends_on_namespaces());
+        let counts: Vec<(CountKey, CountId)> = counts.map(|(key, id)| (key.clone(), id)).collect();
+        for (key, id) in counts {
+            self.templates.forget_count(id);
+            self.counts.clear(id);
+            self.fill_count(&key);
+        }
     }
 
     /// A pod is bound to a node, or assumed to be soon. What was known of it before is replaced.
@@ -174,7 +200,7 @@ impl Cluster {
                 self.fill_count(key);
             }
         }
-        let counted_by = self.counts.counting(pod);
+        let counted_by = self.counts.counting(pod, &self.namespaces);
         self.templates.insert(pod.clone(), demand, counted_by)
     }
 
@@ -190,9 +216,9 @@ impl Cluster {
 
     fn fill_count(&mut self, key: &CountKey) {
         let Some(count) = self.counts.find(key) else { return };
-        self.templates.note_count(count, key);
+        self.templates.note_count(count, key, &self.namespaces);
         for placed in self.pods.values() {
-            if key.matches(&self.templates.get(placed.template).pod) {
+            if key.matches(&self.templates.get(placed.template).pod, &self.namespaces) {
                 self.counts.add(count, placed.row);
             }
         }
@@ -208,7 +234,7 @@ impl Cluster {
         }
         self.hosts[row] = Host { name: name.to_owned(), ..Host::default() };
         self.resources.reset(row);
-        self.labels.set(row, &crate::label::Labels::new());
+        self.labels.set(row, &Labels::new());
         self.rows.insert(name.to_owned(), row);
         row
     }

@@ -4,6 +4,7 @@
 //! so that the next one sees it.
 
 mod filter;
+mod neighbours;
 mod score;
 mod spread;
 
@@ -17,6 +18,7 @@ use crate::pod::{Pod, PodId};
 use crate::reason::{NoFit, Unplaced};
 
 use filter::StaticView;
+use neighbours::Neighbours;
 use spread::Spread;
 
 /// A pod that waits for a node.
@@ -89,6 +91,13 @@ fn batch_resource(pod: &Pod) -> Option<String> {
     pod.requests.keys().find(|name| batch.contains(&name.as_str())).cloned()
 }
 
+/// What other pods mean to a pod.
+#[derive(Debug)]
+struct Others<'a> {
+    spread: Spread<'a>,
+    neighbours: Neighbours<'a>,
+}
+
 fn choose(
     cluster: &Cluster,
     template: TemplateId,
@@ -96,18 +105,21 @@ fn choose(
     id: &PodId,
 ) -> Result<(Row, u64), NoFit> {
     let template = cluster.templates.get(template);
-    let spread = Spread::of(cluster, &template.pod, view);
+    let others = Others {
+        spread: Spread::of(cluster, &template.pod, view),
+        neighbours: Neighbours::of(cluster, &template.pod),
+    };
     let mut no_fit = NoFit { n_nodes: cluster.n_nodes(), reasons: BTreeMap::new() };
     let mut feasible: Vec<Row> = Vec::new();
     for row in (0..cluster.hosts.len()).filter(|&row| cluster.hosts[row].is_present) {
-        match filter::check(cluster, template, view.verdict(row), (row, &spread)) {
+        match filter::check(cluster, template, view.verdict(row), (row, &others)) {
             Ok(()) => feasible.push(row),
             Err(reasons) => reasons.into_iter().for_each(|reason| {
                 *no_fit.reasons.entry(reason).or_default() += 1;
             }),
         }
     }
-    let scores = score::totals(cluster, template, view, &feasible, &spread);
+    let scores = score::totals(cluster, template, view, &feasible, &others);
     let tied = |row: Row| tie_break(cluster.seed, id, &cluster.hosts[row].name);
     let best = feasible.iter().zip(scores).max_by_key(|&(&row, score)| (score, tied(row)));
     best.map(|(&row, score)| (row, score)).ok_or(no_fit)

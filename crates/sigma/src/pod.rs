@@ -1,5 +1,6 @@
 //! A pod as the engine sees it. Pods of one template are equal but for their id, and are decided as one class.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::label::{Labels, NodeTerm, PreferredTerm, Selector};
@@ -36,9 +37,50 @@ pub struct Pod {
     pub preferred_nodes: Vec<PreferredTerm>,
     pub tolerations: Vec<Toleration>,
     pub spread: Vec<SpreadConstraint>,
+    /// Pods that must run in the same domain: there must be one that is of all terms together.
+    pub required_pods: Vec<PodTerm>,
+    /// Pods that must not run in the same domain; nor may this one go there where they are.
+    pub forbidden_pods: Vec<PodTerm>,
+    pub preferred_pods: Vec<WeightedPodTerm>,
     pub host_ports: Vec<HostPort>,
     /// Pods of higher priority are placed first.
     pub priority: i32,
+}
+
+/// The labels of every namespace that is known, by its name.
+pub type Namespaces = BTreeMap<String, Labels>;
+
+/// Names pods, and the domains (the values of a node label) within which they are near.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodTerm {
+    /// `None` names no pod.
+    pub selector: Option<Selector>,
+    /// Pods of these namespaces, and of those that `namespace_selector` matches.
+    pub namespaces: BTreeSet<String>,
+    pub namespace_selector: Option<Selector>,
+    pub topology_key: String,
+}
+
+/// How much a pod would like, or dislike if it is negative, to be near the pods of a term.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WeightedPodTerm {
+    pub weight: i32,
+    pub term: PodTerm,
+}
+
+impl PodTerm {
+    /// Whether the term names `pod`.
+    pub(crate) fn matches(&self, pod: &Pod, namespaces: &Namespaces) -> bool {
+        self.selector.as_ref().is_some_and(|selector| selector.matches(&pod.labels))
+            && self.covers(&pod.namespace, namespaces)
+    }
+
+    fn covers(&self, namespace: &str, namespaces: &Namespaces) -> bool {
+        let unlabelled = Labels::new();
+        let labels = namespaces.get(namespace).unwrap_or(&unlabelled);
+        self.namespaces.contains(namespace)
+            || self.namespace_selector.as_ref().is_some_and(|selector| selector.matches(labels))
+    }
 }
 
 /// Lets a pod onto nodes with matching taints.

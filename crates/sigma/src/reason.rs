@@ -16,12 +16,28 @@ pub enum Reason {
     Insufficient(String),
     Spread,
     SpreadMissingLabel,
+    PodAffinity,
+    PodAntiAffinity,
+    /// Pods that are there keep this one away.
+    ExistingAntiAffinity,
 }
 
 impl Reason {
     /// Whether taking pods off the node could lift the reason: what preemption looks at.
     pub fn yields_to_eviction(&self) -> bool {
-        matches!(self, Self::HostPorts | Self::TooManyPods | Self::Insufficient(_) | Self::Spread)
+        match self {
+            Self::HostPorts
+            | Self::TooManyPods
+            | Self::Insufficient(_)
+            | Self::Spread
+            | Self::PodAntiAffinity
+            | Self::ExistingAntiAffinity => true,
+            Self::Unschedulable
+            | Self::UntoleratedTaint(_)
+            | Self::NodeAffinity
+            | Self::SpreadMissingLabel
+            | Self::PodAffinity => false,
+        }
     }
 }
 
@@ -39,6 +55,11 @@ impl fmt::Display for Reason {
             Self::Spread => f.write_str("node(s) didn't match pod topology spread constraints"),
             Self::SpreadMissingLabel => {
                 f.write_str("node(s) didn't match pod topology spread constraints (missing required label)")
+            }
+            Self::PodAffinity => f.write_str("node(s) didn't match pod affinity rules"),
+            Self::PodAntiAffinity => f.write_str("node(s) didn't match pod anti-affinity rules"),
+            Self::ExistingAntiAffinity => {
+                f.write_str("node(s) didn't satisfy existing pods anti-affinity rules")
             }
         }
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use http::Request;
+use http_body_util::BodyExt;
 use kinds::flow::Flow;
 
-use super::{Gate, known_as, mark};
+use super::{Gate, Held, known_as, mark};
 use crate::attributes::Attributes;
 use crate::authentication::User;
 
@@ -83,4 +84,40 @@ fn an_answer_says_how_its_request_was_classified() {
     mark(&mut response, &flow);
     assert_eq!(response.headers()["X-Kubernetes-PF-FlowSchema-UID"], "schema");
     assert_eq!(response.headers()["X-Kubernetes-PF-PriorityLevel-UID"], "level");
+}
+
+/// An answer of so many bytes, and the body of it that a client reads.
+async fn answered(gate: &Arc<Gate>, flow: &Flow, size: usize, patience: Duration) -> axum::body::Body {
+    let seat = Held::new(Some(gate.enter(flow, 1, LONG).await.unwrap()));
+    let body = axum::body::Body::from(vec![b'x'; size]);
+    seat.while_sent(http::Response::new(body), patience).into_body()
+}
+
+#[tokio::test]
+async fn a_large_answer_keeps_its_seat_until_it_is_sent() {
+    let (gate, flow) = gate(1);
+    let mut body = answered(&gate, &flow, 200_000, LONG).await;
+    assert_eq!(http_body::Body::size_hint(&body).exact(), Some(200_000));
+    let mut next = Box::pin(gate.enter(&flow, 1, LONG));
+    let mut received = 0;
+    while received < 200_000 {
+        assert!(next.as_mut().now_or_never().is_none(), "the seat is free after {received} bytes");
+        received += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+        assert_eq!(http_body::Body::size_hint(&body).exact(), Some(200_000 - received as u64));
+    }
+    assert!(body.frame().await.is_none());
+    drop(body);
+    drop(next.await.unwrap());
+    // A small one is as good as sent.
+    let small = answered(&gate, &flow, 100, LONG).await;
+    drop(gate.enter(&flow, 1, LONG).await.unwrap());
+    drop(small);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_keeps_no_seat() {
+    let (gate, flow) = gate(1);
+    let unread = answered(&gate, &flow, 200_000, Duration::from_millis(20)).await;
+    drop(gate.enter(&flow, 1, LONG).await.unwrap());
+    assert_eq!(unread.collect().await.unwrap().to_bytes().len(), 200_000);
 }

@@ -1,12 +1,15 @@
 //! Kubernetes' Pods and Nodes in the engine's words.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use model::Quantity;
-use sigma::label::{NodeTerm, PreferredTerm, Requirement};
+use sigma::label::{NodeTerm, Operator, PreferredTerm, Requirement};
 use sigma::node::{Effect, Node, Taint};
 use sigma::pod::{
-    HostPort, InclusionPolicy, Pod, SpreadConstraint, Toleration, TolerationMatch, WhenUnsatisfiable,
+    HostPort, InclusionPolicy, Pod, PodTerm, SpreadConstraint, Toleration, TolerationMatch, WeightedPodTerm,
+    WhenUnsatisfiable,
 };
 use sigma::resources::{Amounts, CPU, InitContainer, effective_requests};
 
@@ -36,6 +39,7 @@ pub(crate) fn pod(pod: &k8s::Pod) -> Pod {
     let required = node_affinity.required_during_scheduling_ignored_during_execution;
     let preferred = node_affinity.preferred_during_scheduling_ignored_during_execution;
     let labels = pod.metadata.labels.clone().unwrap_or_default();
+    let (near, apart) = neighbours(pod, spec.affinity.as_ref());
     Pod {
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         owner: crate::owner::controller_uid(&pod.metadata).map(str::to_owned),
@@ -50,9 +54,78 @@ pub(crate) fn pod(pod: &k8s::Pod) -> Pod {
             .flatten()
             .map(|each| spread_constraint(each, &labels))
             .collect(),
+        required_pods: near.required,
+        forbidden_pods: apart.required,
+        preferred_pods: near.preferred.into_iter().chain(apart.preferred.into_iter().map(reversed)).collect(),
         host_ports: spec.containers.iter().flat_map(host_ports).collect(),
         priority: spec.priority.unwrap_or(0),
         labels,
+    }
+}
+
+/// What one side of a pod's affinity to other pods says.
+#[derive(Debug, Default)]
+struct Terms {
+    required: Vec<PodTerm>,
+    preferred: Vec<WeightedPodTerm>,
+}
+
+/// The terms of pod affinity, and those of anti-affinity.
+fn neighbours(pod: &k8s::Pod, affinity: Option<&k8s::Affinity>) -> (Terms, Terms) {
+    let terms = |required: &Option<Vec<k8s::PodAffinityTerm>>,
+                 preferred: &Option<Vec<k8s::WeightedPodAffinityTerm>>| {
+        let weighted = |each: &k8s::WeightedPodAffinityTerm| WeightedPodTerm {
+            weight: each.weight,
+            term: pod_term(pod, &each.pod_affinity_term),
+        };
+        Terms {
+            required: required.iter().flatten().map(|term| pod_term(pod, term)).collect(),
+            preferred: preferred.iter().flatten().map(weighted).collect(),
+        }
+    };
+    let near = affinity.and_then(|affinity| affinity.pod_affinity.as_ref()).map(|near| {
+        terms(
+            &near.required_during_scheduling_ignored_during_execution,
+            &near.preferred_during_scheduling_ignored_during_execution,
+        )
+    });
+    let apart = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref()).map(|apart| {
+        terms(
+            &apart.required_during_scheduling_ignored_during_execution,
+            &apart.preferred_during_scheduling_ignored_during_execution,
+        )
+    });
+    (near.unwrap_or_default(), apart.unwrap_or_default())
+}
+
+fn reversed(wish: WeightedPodTerm) -> WeightedPodTerm {
+    WeightedPodTerm { weight: wish.weight.saturating_neg(), ..wish }
+}
+
+/// A term that names no namespace means those of the pod's own.
+fn pod_term(pod: &k8s::Pod, term: &k8s::PodAffinityTerm) -> PodTerm {
+    let mut selector = term.label_selector.as_ref().map(crate::owner::selector);
+    let labels = pod.metadata.labels.iter().flatten();
+    for (key, value) in labels {
+        let is_in = |keys: &Option<Vec<String>>| keys.iter().flatten().any(|each| each == key);
+        let Some(selector) = &mut selector else { break };
+        if is_in(&term.match_label_keys) {
+            selector.requirements.push(Requirement::equals(key, value));
+        }
+        if is_in(&term.mismatch_label_keys) {
+            let (operator, values) = (Operator::NotIn, vec![value.clone()]);
+            selector.requirements.push(Requirement { key: key.clone(), operator, values });
+        }
+    }
+    let mut namespaces: BTreeSet<String> = term.namespaces.iter().flatten().cloned().collect();
+    if namespaces.is_empty() && term.namespace_selector.is_none() {
+        namespaces.insert(pod.metadata.namespace.clone().unwrap_or_default());
+    }
+    PodTerm {
+        selector,
+        namespaces,
+        namespace_selector: term.namespace_selector.as_ref().map(crate::owner::selector),
+        topology_key: term.topology_key.clone(),
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1 as k8s;
 use model::names::SIGMA_SCHEDULER;
+use sigma::label::Labels;
 use sigma::{Cluster, Outcome, Pending, PodId, Unplaced};
 
 use super::convert;
@@ -99,7 +100,16 @@ impl Scheduler {
         }
         self.cluster.set_node(&node);
         self.nodes.insert(name.to_owned(), node);
-        self.wake(now);
+        self.wake(now, |_| true);
+    }
+
+    /// A namespace came, changed, or went (`None`).
+    pub(crate) fn namespace_changed(&mut self, name: &str, labels: Option<&Labels>, now: Instant) {
+        match labels {
+            Some(labels) => self.cluster.set_namespace(name, labels),
+            None => self.cluster.remove_namespace(name),
+        }
+        self.wake(now, Waiting::looks_at_others);
     }
 
     /// A pod came or changed.
@@ -110,7 +120,11 @@ impl Scheduler {
             _ if has_ended(pod) => self.pod_gone(&id, now),
             Some(node) => {
                 self.forget(&id);
+                let is_new = self.cluster.node_of(&id) != Some(node);
                 self.cluster.add_pod(&id, &convert::pod(pod), node);
+                if is_new {
+                    self.wake(now, Waiting::looks_at_others);
+                }
             }
             None if !is_ours(pod) => self.pod_gone(&id, now),
             None => self.arrive(id, pod),
@@ -122,7 +136,7 @@ impl Scheduler {
         self.forget(id);
         if self.cluster.node_of(id).is_some() {
             self.cluster.remove_pod(id);
-            self.wake(now);
+            self.wake(now, |_| true);
         }
     }
 
@@ -137,7 +151,7 @@ impl Scheduler {
         waiting.n_failures += 1;
         waiting.place = Place::Paused { until };
         self.paused.insert((until, id.clone()));
-        self.wake(now);
+        self.wake(now, |_| true);
     }
 
     /// When [`Scheduler::decide`] has something to do again although nothing changes.
@@ -161,7 +175,13 @@ impl Scheduler {
         let batch: Vec<Pending> = due.iter().filter_map(pending).collect();
         let outcomes = self.cluster.place(&batch);
         let decided = batch.into_iter().zip(outcomes);
-        decided.filter_map(|(pending, outcome)| self.decided(pending.id, outcome, now)).collect()
+        let decisions: Vec<Decision> =
+            decided.filter_map(|(pending, outcome)| self.decided(pending.id, outcome, now)).collect();
+        // Whoever was placed may be the company that others wait for.
+        if decisions.iter().any(|decision| matches!(decision, Decision::Bind { .. })) {
+            self.wake(now, Waiting::looks_at_others);
+        }
+        decisions
     }
 
     fn decided(&mut self, id: PodId, outcome: Outcome, now: Instant) -> Option<Decision> {
@@ -205,10 +225,10 @@ impl Scheduler {
         self.active.insert((waiting.arrival, id.clone()));
     }
 
-    /// Something changed that may help a parked pod.
-    fn wake(&mut self, now: Instant) {
+    /// Something changed that may help those of the parked pods that are `meant`.
+    fn wake(&mut self, now: Instant, meant: impl Fn(&Waiting) -> bool) {
         let mut ready = Vec::new();
-        for (id, waiting) in &mut self.waiting {
+        for (id, waiting) in self.waiting.iter_mut().filter(|(_, waiting)| meant(waiting)) {
             match waiting.place {
                 Place::Parked { not_before } if not_before <= now => ready.push(id.clone()),
                 Place::Parked { not_before } => {
@@ -234,6 +254,13 @@ impl Scheduler {
 }
 
 impl Waiting {
+    /// Whether the pod waits for others to come, not only for room.
+    fn looks_at_others(&self) -> bool {
+        let Some(spec) = &self.pod.spec else { return false };
+        let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.pod_affinity.as_ref());
+        affinity.is_some() || spec.topology_spread_constraints.is_some()
+    }
+
     /// Says so once per message: nobody gains from reading it again.
     fn report(&mut self, reason: &'static str, message: String) -> Option<Decision> {
         if self.last_report.as_ref() == Some(&message) {

@@ -12,7 +12,7 @@ use super::decide::{Decision, Scheduler};
 
 fn node(name: &str, cpu: &str) -> k8s::Node {
     serde_json::from_value(json!({
-        "metadata": { "name": name },
+        "metadata": { "name": name, "labels": { "host": name } },
         "status": { "allocatable": { "cpu": cpu, "memory": "1Gi", "pods": "10" } },
     }))
     .unwrap()
@@ -48,6 +48,22 @@ fn step(scheduler: &mut Scheduler, words: &[&str], now: &mut Instant) {
         ["gated", name] => {
             let mut pod = pod(name, "1");
             pod["spec"]["schedulingGates"] = json!([{ "name": "g" }]);
+            changed(scheduler, &pod, *now);
+        }
+        // Wants a pod with this label on its node.
+        ["joining", name, app] => {
+            let mut pod = pod(name, "1");
+            pod["spec"]["affinity"] = json!({ "podAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": [{
+                    "labelSelector": { "matchLabels": { "app": app } }, "topologyKey": "host" }] } });
+            changed(scheduler, &pod, *now);
+        }
+        ["labelled", name, app, node] => {
+            let mut pod = pod(name, "1");
+            pod["metadata"]["labels"] = json!({ "app": app });
+            if node != "-" {
+                pod["spec"]["nodeName"] = json!(node);
+            }
             changed(scheduler, &pod, *now);
         }
         ["bound", name, cpu, node] => {
@@ -164,5 +180,22 @@ fn a_pod_deleted_while_it_is_bound_leaves_nothing_behind() {
             pod q 1: bind q to a
             lost a:
             pod r 1: r Unschedulable: no nodes available to schedule pods"#]],
+    );
+}
+
+#[test]
+fn who_waits_for_company_is_tried_again_when_it_comes() {
+    check(
+        "node a 4
+        node b 4
+        joining j web
+        wait 2
+        labelled other db a
+        labelled w web b
+        wait 1
+        joining k cache
+        labelled c cache -
+        wait 1",
+        expect![""],
     );
 }

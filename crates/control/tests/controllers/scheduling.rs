@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::api::{DeleteParams, ListParams};
+use serde_json::json;
 
 use crate::harness::{Cluster, pod, until};
 
@@ -66,4 +67,31 @@ async fn pods_of_a_node_that_is_deleted_go_too() {
     until(cluster.all::<Node>(), "a", |node: Option<&Node>| node.is_none()).await;
     cluster.create::<Pod>(pod("q", "100m")).await;
     cluster.until("q", is_unschedulable).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_keep_apart_go_to_different_nodes() {
+    let cluster = Cluster::start().await;
+    for name in ["a", "b"] {
+        cluster.add_node(name, "4").await;
+    }
+    let replica = |name: &str| {
+        let mut replica = pod(name, "100m");
+        replica["metadata"]["labels"] = json!({ "app": "web" });
+        replica["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] =
+            json!([{ "labelSelector": { "matchLabels": { "app": "web" } }, "topologyKey": "kubernetes.io/hostname" }]);
+        replica
+    };
+    let mut nodes = Vec::new();
+    for name in ["one", "two"] {
+        cluster.create::<Pod>(replica(name)).await;
+        let bound = cluster.until(name, is_bound).await.unwrap();
+        nodes.push(control::pods::node_name(&bound).unwrap().to_owned());
+    }
+    assert_ne!(nodes[0], nodes[1]);
+    cluster.create::<Pod>(replica("three")).await;
+    cluster.until("three", is_unschedulable).await;
+    cluster.api::<Pod>().delete("one", &DeleteParams::default()).await.unwrap();
+    let bound = cluster.until("three", is_bound).await.unwrap();
+    assert_eq!(control::pods::node_name(&bound), Some(nodes[0].as_str()));
 }

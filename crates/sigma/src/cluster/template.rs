@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::pod::Pod;
+use crate::pod::{Namespaces, Pod};
 
 use super::columns::Demand;
 use super::count::{CountId, CountKey};
@@ -66,8 +66,9 @@ impl Templates {
     }
 
     /// A new count: every template whose pods it counts remembers it.
-    pub(crate) fn note_count(&mut self, count: CountId, key: &CountKey) {
-        for template in self.slots.iter_mut().flatten().filter(|template| key.matches(&template.pod)) {
+    pub(crate) fn note_count(&mut self, count: CountId, key: &CountKey, namespaces: &Namespaces) {
+        let templates = self.slots.iter_mut().flatten();
+        for template in templates.filter(|template| key.matches(&template.pod, namespaces)) {
             template.counted_by.push(count);
         }
     }

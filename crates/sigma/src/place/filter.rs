@@ -6,7 +6,7 @@ use crate::node::{Effect, Taint};
 use crate::pod::Pod;
 use crate::reason::Reason;
 
-use super::spread::Spread;
+use super::Others;
 
 /// What holds for every pod of a template, whatever runs on the nodes.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ pub(super) fn check(
     cluster: &Cluster,
     template: &Template,
     fixed: &Static,
-    (row, spread): (Row, &Spread<'_>),
+    (row, others): (Row, &Others<'_>),
 ) -> Result<(), Vec<Reason>> {
     if let Some(reason) = &fixed.refused {
         return Err(vec![reason.clone()]);
@@ -101,5 +101,6 @@ pub(super) fn check(
     if !short.is_empty() {
         return Err(short);
     }
-    spread.check(row).map_err(|reason| vec![reason])
+    let checked = others.spread.check(row).and_then(|()| others.neighbours.check(row));
+    checked.map_err(|reason| vec![reason])
 }

@@ -3,13 +3,14 @@
 
 use crate::cluster::{CPU_COLUMN, Cluster, MEMORY_COLUMN, Row, Template};
 
+use super::Others;
 use super::filter::StaticView;
-use super::spread::Spread;
 
 const FULL: u64 = 100;
 const TAINT_WEIGHT: u64 = 3;
 const AFFINITY_WEIGHT: u64 = 2;
 const SPREAD_WEIGHT: u64 = 2;
+const NEIGHBOURS_WEIGHT: u64 = 2;
 
 /// The total of each row of `feasible`, in its order.
 pub(super) fn totals(
@@ -17,14 +18,14 @@ pub(super) fn totals(
     template: &Template,
     view: &StaticView,
     feasible: &[Row],
-    spread: &Spread<'_>,
+    others: &Others<'_>,
 ) -> Vec<u64> {
     let max = |value: fn(&super::filter::Static) -> u64| {
         feasible.iter().map(|&row| value(view.verdict(row))).max().unwrap_or(0)
     };
     let most_disliked = max(|fixed| fixed.n_disliked_taints);
     let most_preferred = max(|fixed| fixed.preference);
-    let crowding: Vec<Option<u64>> = feasible.iter().map(|&row| spread.crowding(row)).collect();
+    let crowding: Vec<Option<u64>> = feasible.iter().map(|&row| others.spread.crowding(row)).collect();
     let most_crowded = crowding.iter().flatten().copied().max().unwrap_or(0);
     let least_crowded = crowding.iter().flatten().copied().min().unwrap_or(0);
     let spread_score = |crowding: Option<u64>| match crowding {
@@ -32,19 +33,39 @@ pub(super) fn totals(
         Some(_) if most_crowded == 0 => FULL,
         Some(sum) => FULL * (most_crowded + least_crowded - sum) / most_crowded,
     };
+    let wishes = Wishes::of(feasible, others);
     let total = |(&row, crowding): (&Row, Option<u64>)| {
         let fixed = view.verdict(row);
         TAINT_WEIGHT * (FULL - share(fixed.n_disliked_taints, most_disliked))
             + AFFINITY_WEIGHT * share(fixed.preference, most_preferred)
             + SPREAD_WEIGHT * spread_score(crowding)
+            + NEIGHBOURS_WEIGHT * wishes.share(others.neighbours.wish(row))
             + least_allocated(cluster, template, row)
             + balanced(cluster, template, row)
     };
     feasible.iter().zip(crowding).map(total).collect()
 }
 
+/// The range of what pods and their neighbours wish, over the feasible rows.
+struct Wishes {
+    least: i64,
+    most: i64,
+}
+
+impl Wishes {
+    fn of(feasible: &[Row], others: &Others<'_>) -> Self {
+        let wishes = || feasible.iter().map(|&row| others.neighbours.wish(row));
+        Self { least: wishes().min().unwrap_or(0), most: wishes().max().unwrap_or(0) }
+    }
+
+    /// A wish between the least and the most, which is 100; nobody's wish is none's.
+    fn share(&self, wish: i64) -> u64 {
+        share(wish.abs_diff(self.least), self.most.abs_diff(self.least))
+    }
+}
+
 fn share(value: u64, most: u64) -> u64 {
-    (FULL * value).checked_div(most).unwrap_or(0)
+    FULL.saturating_mul(value).checked_div(most).unwrap_or(0)
 }
 
 /// The mean free share of CPU and memory once the pod is there.

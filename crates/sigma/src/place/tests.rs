@@ -1,4 +1,5 @@
 //! Placement as Kubernetes' documentation describes it, and the incremental state against one built anew.
 
 mod model;
+mod neighbours;
 mod tables;

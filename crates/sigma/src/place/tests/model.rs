@@ -9,7 +9,7 @@ use crate::Cluster;
 use crate::label::{Labels, Requirement, Selector};
 use crate::node::Node;
 use crate::place::{Outcome, Pending};
-use crate::pod::{HostPort, InclusionPolicy, Pod, PodId, SpreadConstraint, WhenUnsatisfiable};
+use crate::pod::{HostPort, InclusionPolicy, Pod, PodId, PodTerm, SpreadConstraint, WhenUnsatisfiable};
 use crate::resources::{Amounts, CPU, MEMORY, PODS};
 
 #[derive(Clone, Debug)]
@@ -36,8 +36,9 @@ fn node() -> impl Strategy<Value = Node> {
 }
 
 fn pod() -> impl Strategy<Value = Pod> {
-    let shape = (0..4_u64, 0..4_u64, any::<bool>(), any::<bool>(), 0..3_u8, -1..2_i32);
-    shape.prop_map(|(cpu, memory, takes_port, spreads, app, priority)| {
+    let shape = (0..4_u64, 0..4_u64, any::<bool>(), any::<bool>(), 0..3_u8, -1..2_i32, 0..5_u8);
+    shape.prop_map(|(cpu, memory, takes_port, spreads, app, priority, company)| {
+        let (joins, avoids) = (company == 1, company == 2);
         let app = Labels::from([("app".to_owned(), app.to_string())]);
         let requirements = vec![Requirement::equals("app", app["app"].clone())];
         let constraint = SpreadConstraint {
@@ -49,6 +50,12 @@ fn pod() -> impl Strategy<Value = Pod> {
             affinity_policy: InclusionPolicy::Honor,
             taints_policy: InclusionPolicy::Ignore,
         };
+        let same = PodTerm {
+            selector: constraint.selector.clone(),
+            namespaces: [String::new()].into(),
+            namespace_selector: None,
+            topology_key: "zone".to_owned(),
+        };
         let port = HostPort { protocol: "TCP".to_owned(), address: String::new(), port: 80 };
         Pod {
             owner: Some(app["app"].clone()),
@@ -56,6 +63,8 @@ fn pod() -> impl Strategy<Value = Pod> {
             requests: Amounts::from([(CPU.to_owned(), cpu), (MEMORY.to_owned(), memory)]),
             host_ports: takes_port.then_some(port).into_iter().collect(),
             spread: spreads.then_some(constraint).into_iter().collect(),
+            required_pods: joins.then(|| same.clone()).into_iter().collect(),
+            forbidden_pods: avoids.then_some(same).into_iter().collect(),
             priority,
             ..Pod::default()
         }
@@ -101,7 +110,25 @@ impl Ledger {
         let resources = (0..3).all(|each| asked[each] == 0 || used[each] + asked[each] <= room[each]);
         let holds = |(other, on): &(Pod, String)| on == node && !other.host_ports.is_empty();
         let port = pod.host_ports.is_empty() || !self.pods.values().any(holds);
-        resources && port && (pod.spread.is_empty() || self.keeps_skew(pod, &known.labels["zone"]))
+        let zone = &known.labels["zone"];
+        resources
+            && port
+            && (pod.spread.is_empty() || self.keeps_skew(pod, zone))
+            && self.has_the_company(pod, zone)
+    }
+
+    /// Whether the pods of the same app are there that the pod requires, and none that it or they forbid.
+    fn has_the_company(&self, pod: &Pod, zone: &str) -> bool {
+        let of_app = || {
+            self.pods.values().filter_map(|(other, on)| {
+                let node = self.nodes.get(on)?;
+                (other.labels == pod.labels).then(|| (other, &node.labels["zone"]))
+            })
+        };
+        let near = || of_app().filter(|(_, there)| *there == zone).map(|(other, _)| other);
+        let joined = pod.required_pods.is_empty() || near().count() > 0 || of_app().count() == 0;
+        let is_apart = pod.forbidden_pods.is_empty() || near().count() == 0;
+        joined && is_apart && near().all(|other| other.forbidden_pods.is_empty())
     }
 
     fn keeps_skew(&self, pod: &Pod, zone: &str) -> bool {

@@ -16,12 +16,12 @@ fn amounts(text: &str) -> Amounts {
     text.split_whitespace().filter_map(parse).collect()
 }
 
-fn labels(text: &str) -> Labels {
+pub(super) fn labels(text: &str) -> Labels {
     let parse = |part: &str| part.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
     text.split_whitespace().filter_map(parse).collect()
 }
 
-fn node(name: &str, text: &str) -> Node {
+pub(super) fn node(name: &str, text: &str) -> Node {
     let mut labels = labels(text);
     labels.insert("kubernetes.io/hostname".to_owned(), name.to_owned());
     let allocatable = amounts("cpu=4000 memory=4096 pods=10");
@@ -33,7 +33,7 @@ fn tainted(name: &str, key: &str, effect: Effect) -> Node {
     Node { taints: vec![taint], ..node(name, "") }
 }
 
-fn pod(requests: &str) -> Pod {
+pub(super) fn pod(requests: &str) -> Pod {
     Pod { namespace: "default".to_owned(), requests: amounts(requests), ..Pod::default() }
 }
 
@@ -47,7 +47,7 @@ fn check(nodes: &[Node], pod: &Pod, count: usize, expect: Expect) {
     expect.assert_eq(&lines.join("\n"));
 }
 
-fn line(outcome: &Outcome) -> String {
+pub(super) fn line(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Placed { node, .. } => node.clone(),
         Outcome::Unplaced(unplaced) => unplaced.to_string(),
