@@ -196,6 +196,16 @@ fn who_waits_for_company_is_tried_again_when_it_comes() {
         joining k cache
         labelled c cache -
         wait 1",
-        expect![""],
+        expect![[r#"
+            node a 4:
+            node b 4:
+            joining j web: j Unschedulable: 0/2 nodes are available: 2 node(s) didn't match pod affinity rules.
+            wait 2:
+            labelled other db a:
+            labelled w web b:
+            wait 1:
+            joining k cache: k Unschedulable: 0/2 nodes are available: 2 node(s) didn't match pod affinity rules.
+            labelled c cache -: bind c to a
+            wait 1: bind j to b; bind k to a"#]],
     );
 }
