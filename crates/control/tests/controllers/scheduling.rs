@@ -78,8 +78,7 @@ async fn replicas_that_keep_apart_go_to_different_nodes() {
     let replica = |name: &str| {
         let mut replica = pod(name, "100m");
         replica["metadata"]["labels"] = json!({ "app": "web" });
-        replica["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] =
-            json!([{ "labelSelector": { "matchLabels": { "app": "web" } }, "topologyKey": "kubernetes.io/hostname" }]);
+        replica["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] = json!([{ "labelSelector": { "matchLabels": { "app": "web" } }, "topologyKey": "kubernetes.io/hostname" }]);
         replica
     };
     let mut nodes = Vec::new();
