@@ -23,6 +23,11 @@ impl Query {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// As [`Query::get`]; what is empty is not said.
+    fn said(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|text| !text.is_empty())
+    }
+
     /// All values of a name that may stand there several times.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -84,26 +89,64 @@ pub(crate) enum Freshness {
 
 impl Freshness {
     pub(crate) fn parse(query: &Query) -> Result<Self, Failure> {
-        let revision = query.revision()?;
-        let name = "resourceVersionMatch";
-        match (query.get(name).unwrap_or_default(), revision) {
-            ("", None | Some(0)) | ("NotOlderThan", Some(0)) => Ok(Self::Latest),
-            ("" | "NotOlderThan", Some(revision)) => Ok(Self::NotOlderThan(revision)),
-            ("Exact", Some(0)) => Err(list_options_invalid(FieldError::forbidden(
-                name,
-                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-            ))),
+        match (query.get(MATCH).unwrap_or_default(), query.revision()?) {
             ("Exact", Some(revision)) => Ok(Self::Exact(revision)),
-            ("Exact" | "NotOlderThan", None) => Err(list_options_invalid(FieldError::forbidden(
-                name,
-                "resourceVersionMatch is forbidden unless resourceVersion is provided",
-            ))),
-            (other, _) => {
-                let supported = ["Exact", "NotOlderThan", ""];
-                Err(list_options_invalid(FieldError::not_supported(name, other, &supported)))
-            }
+            (_, None | Some(0)) => Ok(Self::Latest),
+            (_, Some(revision)) => Ok(Self::NotOlderThan(revision)),
         }
     }
+}
+
+const MATCH: &str = "resourceVersionMatch";
+
+/// 422 with all that contradicts itself in the options of a list.
+pub(crate) fn must_agree_for_list(query: &Query) -> Result<(), Failure> {
+    let mut faults = Vec::new();
+    let mut forbid = |why: &str| faults.push(FieldError::forbidden(MATCH, why));
+    let matching = query.said(MATCH);
+    if matching.is_some() && query.said("resourceVersion").is_none() {
+        forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
+    }
+    if matching.is_some() && query.said("continue").is_some() {
+        forbid("resourceVersionMatch is forbidden when continue is provided");
+    }
+    if matching == Some("Exact") && query.get("resourceVersion") == Some("0") {
+        forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+    }
+    if let Some(other) = matching.filter(|matching| !matches!(*matching, "Exact" | "NotOlderThan")) {
+        faults.push(FieldError::not_supported(MATCH, other, &["Exact", "NotOlderThan", ""]));
+    }
+    if query.said("sendInitialEvents").is_some() {
+        faults.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+    }
+    list_options_agree(&faults)
+}
+
+/// As [`must_agree_for_list`] for a watch.
+pub(crate) fn must_agree_for_watch(query: &Query) -> Result<(), Failure> {
+    let mut faults = Vec::new();
+    let mut forbid = |why: &str| faults.push(FieldError::forbidden(MATCH, why));
+    let (matching, initial) = (query.said(MATCH), query.said("sendInitialEvents"));
+    if initial.is_some() && matching != Some("NotOlderThan") {
+        forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    }
+    if initial.is_none() && matching.is_some() {
+        forbid("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+    }
+    if matching.is_some() && query.said("continue").is_some() {
+        forbid("resourceVersionMatch is forbidden when continue is provided");
+    }
+    if let Some(other) = matching.filter(|matching| *matching != "NotOlderThan") {
+        faults.push(FieldError::not_supported(MATCH, other, &["NotOlderThan"]));
+    }
+    list_options_agree(&faults)
+}
+
+fn list_options_agree(faults: &[FieldError]) -> Result<(), Failure> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::invalid_object("meta.k8s.io", "ListOptions", "", faults))
 }
 
 /// What happens to unknown and duplicate fields of a body.
@@ -163,10 +206,51 @@ pub(crate) fn dry_run(stage: Option<&str>, kind: &str) -> Result<bool, Failure> 
     }
 }
 
-pub(crate) fn list_options_invalid(error: FieldError) -> Failure {
-    options_invalid("ListOptions", error)
-}
-
 fn options_invalid(kind: &str, error: FieldError) -> Failure {
     Failure::invalid_object("meta.k8s.io", kind, "", &[error])
+}
+
+#[cfg(test)]
+mod tests {
+    use kinds::status::Failure;
+
+    use super::{Query, must_agree_for_list, must_agree_for_watch};
+
+    /// The causes of a refusal: reason and field of each.
+    fn causes(verdict: Result<(), Failure>) -> Vec<String> {
+        let Err(failure) = verdict else { return Vec::new() };
+        let status = failure.to_value();
+        let causes = status["details"]["causes"].as_array().cloned().unwrap_or_default();
+        causes
+            .iter()
+            .map(|cause| format!("{} {}", cause["reason"], cause["field"]).replace('"', ""))
+            .collect()
+    }
+
+    #[test]
+    fn all_contradictions_are_told() {
+        const FORBIDDEN: &str = "FieldValueForbidden resourceVersionMatch";
+        const UNSUPPORTED: &str = "FieldValueNotSupported resourceVersionMatch";
+        let query = |text: &str| Query::parse(&format!("/?{text}").parse().unwrap()).unwrap();
+        let lists: &[(&str, &[&str])] = &[
+            ("limit=5&resourceVersion=7&resourceVersionMatch=Exact", &[]),
+            ("resourceVersionMatch=Exact", &[FORBIDDEN]),
+            ("resourceVersionMatch=Other", &[FORBIDDEN, UNSUPPORTED]),
+            ("resourceVersionMatch=Exact&resourceVersion=0", &[FORBIDDEN]),
+            ("resourceVersionMatch=Exact&resourceVersion=7&continue=x", &[FORBIDDEN]),
+            ("sendInitialEvents=false", &["FieldValueForbidden sendInitialEvents"]),
+        ];
+        for (text, expected) in lists {
+            assert_eq!(causes(must_agree_for_list(&query(text))), *expected, "{text}");
+        }
+        let watches: &[(&str, &[&str])] = &[
+            ("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", &[]),
+            ("sendInitialEvents=true", &[FORBIDDEN]),
+            ("sendInitialEvents=true&resourceVersionMatch=Exact", &[FORBIDDEN, UNSUPPORTED]),
+            ("resourceVersionMatch=NotOlderThan", &[FORBIDDEN]),
+        ];
+        for (text, expected) in watches {
+            assert_eq!(causes(must_agree_for_watch(&query(text))), *expected, "{text}");
+        }
+    }
 }

@@ -4,14 +4,14 @@ use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Response, StatusCode};
-use kinds::status::{Failure, FieldError};
+use kinds::status::Failure;
 use kinds::table::IncludeObject;
 use serde_json::{Value, json};
 use store::{Entry, Page, Range, Revision};
 
 use crate::accept::{Encoding, Shape};
 use crate::call::Call;
-use crate::query::{Freshness, Selection, list_options_invalid};
+use crate::query::{Freshness, Selection, must_agree_for_list};
 use crate::record::{self, Place};
 use crate::registry::too_large_revision;
 use crate::respond;
@@ -39,10 +39,6 @@ struct Token {
 }
 
 pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
-    if call.query.get("sendInitialEvents").is_some() {
-        let why = "sendInitialEvents is forbidden for list";
-        return Err(list_options_invalid(FieldError::forbidden("sendInitialEvents", why)));
-    }
     if call.query.number("timeoutSeconds")?.is_some_and(|seconds| seconds < 0) {
         return Err(Failure::bad_request("timeoutSeconds must not be negative"));
     }
@@ -54,10 +50,15 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
 
 /// The entries that the request's options and `selection` pick.
 pub(crate) async fn select(call: &Call, selection: &Selection) -> Result<Selected, Failure> {
+    must_agree_for_list(&call.query)?;
     let limit =
         call.query.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
     let mut range = Range { prefix: call.path.prefix(), limit, ..Range::default() };
     match call.query.get("continue").filter(|token| !token.is_empty()) {
+        Some(_) if !matches!(call.query.get("resourceVersion").unwrap_or_default(), "" | "0") => {
+            let message = "specifying resource version is not allowed when using continue";
+            return Err(Failure::bad_request(message));
+        }
         Some(token) => {
             let token = parse_token(token, &range.prefix)?;
             range.after = Some(token.after);

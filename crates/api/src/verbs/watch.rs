@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http::{Response, StatusCode};
 use kinds::kind::Entry;
-use kinds::status::{Failure, FieldError};
+use kinds::status::Failure;
 use rand::Rng;
 use store::{Range, Revision, WatchError};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -25,7 +25,7 @@ use crate::accept::Shape;
 use crate::call::Call;
 use crate::context::Context;
 use crate::feed::{Ended, Seen, Source};
-use crate::query::{Query, Selection, list_options_invalid};
+use crate::query::{Query, Selection, must_agree_for_watch};
 use crate::registry::store_unavailable;
 use crate::{conversion, respond};
 use event::EventWriter;
@@ -55,18 +55,9 @@ impl Start {
     fn parse(query: &Query) -> Result<Self, Failure> {
         let misread = |failure: Failure| Failure::unreasonable(failure.message());
         let revision = query.revision().map_err(misread)?.unwrap_or(0);
-        let refuse = |why: &str| Err(list_options_invalid(FieldError::forbidden("sendInitialEvents", why)));
-        let matching = query.get("resourceVersionMatch").unwrap_or_default();
         match query.get("sendInitialEvents") {
-            None | Some("") if !matching.is_empty() => Err(list_options_invalid(FieldError::forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            ))),
             None | Some("") if revision == 0 => Ok(Self::State),
             None | Some("") => Ok(Self::After(Revision(revision))),
-            Some(_) if matching != "NotOlderThan" => {
-                refuse("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-            }
             Some("false" | "0") if revision == 0 => Ok(Self::Now),
             Some("false" | "0") => Ok(Self::After(Revision(revision))),
             Some(_) if query.flag("allowWatchBookmarks") => Ok(Self::MarkedState),
@@ -79,6 +70,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
     if call.accept.shape == Shape::MetadataList {
         return Err(Failure::new(406, "NotAcceptable", "a watch has no lists of metadata"));
     }
+    must_agree_for_watch(&call.query)?;
     let selection = Selection::parse(&call.path.kind, &call.query)?;
     let start = Start::parse(&call.query)?;
     let timeout = timeout(&call.query)?;
