@@ -68,7 +68,8 @@ impl<'a> Neighbours<'a> {
         let has_label = |domains: &Domains<'_>| domains.value_at(self.cluster, row).is_some();
         let has_near = |domains: &Domains<'_>| domains.near(self.cluster, row) > 0;
         let is_near = self.required.iter().all(has_near);
-        if !is_near && !(self.may_be_first && self.required.iter().all(has_label)) {
+        let is_first = self.may_be_first && self.required.iter().all(has_label);
+        if !is_near && !is_first {
             return Err(Reason::PodAffinity);
         }
         if self.forbidden.iter().any(has_near) {
