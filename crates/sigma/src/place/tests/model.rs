@@ -17,7 +17,7 @@ enum Event {
     SetNode(Node),
     RemoveNode(String),
     Place(Vec<Pending>),
-    Bind(PodId, Pod, String),
+    Bind(PodId, Box<Pod>, String),
     Remove(PodId),
 }
 
@@ -82,7 +82,7 @@ fn event() -> impl Strategy<Value = Event> {
         proptest::collection::vec((id(), pod()), 1..6).prop_map(|pods| {
             Event::Place(pods.into_iter().map(|(id, pod)| Pending { id, pod }).collect())
         }),
-        (id(), pod(), 0..5_u8).prop_map(|(id, pod, node)| Event::Bind(id, pod, format!("n{node}"))),
+        (id(), pod(), 0..5_u8).prop_map(|(id, pod, node)| Event::Bind(id, Box::new(pod), format!("n{node}"))),
         id().prop_map(Event::Remove),
     ]
 }
@@ -194,7 +194,7 @@ proptest! {
                 }
                 Event::Bind(id, pod, node) => {
                     cluster.add_pod(&id, &pod, &node);
-                    ledger.pods.insert(id, (pod, node));
+                    ledger.pods.insert(id, (*pod, node));
                 }
                 Event::Remove(id) => {
                     cluster.remove_pod(&id);
