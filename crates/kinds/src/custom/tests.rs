@@ -229,3 +229,14 @@ proptest! {
         prop_assert!(changed.is_empty());
     }
 }
+
+#[test]
+fn objects_may_be_stored_in_the_version_they_are_stored_in() {
+    let mut object = definition(json!({"type": "object"}), json!({})).as_ref().clone();
+    object["status"]["storedVersions"] = json!([]);
+    crate::defaults::apply(
+        crate::find("apiextensions.k8s.io", "v1", "customresourcedefinitions").unwrap(),
+        &mut object,
+    );
+    assert_eq!(object["status"]["storedVersions"], json!(["v1"]));
+}

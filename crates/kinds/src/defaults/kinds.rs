@@ -97,6 +97,7 @@ fn rules(direction: &mut Map<String, Value>, policies: Value) {
 
 /// The names that follow from the kind's, and objects that are the same in all versions.
 pub(super) fn definition(fields: &mut Map<String, Value>) {
+    stored_versions(fields);
     let Some(spec) = existing(fields, "spec") else { return };
     if let Some(names) = existing(spec, "names") {
         let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -115,5 +116,16 @@ pub(super) fn definition(fields: &mut Map<String, Value>) {
         .and_then(|client| existing(client, "service"));
     if let Some(service) = service {
         fill(service, "port", 443);
+    }
+}
+
+/// The version that objects are stored in now is one that they may be stored in, whatever a writer of the status says.
+fn stored_versions(fields: &mut Map<String, Value>) {
+    let versions = fields.get("spec").and_then(|spec| spec["versions"].as_array()).into_iter().flatten();
+    let mut stored =
+        versions.filter(|version| version["storage"] == true).map(|version| version["name"].clone());
+    let (Some(stored), Some(status)) = (stored.next(), existing(fields, "status")) else { return };
+    if status.get("storedVersions").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        status.insert("storedVersions".into(), json!([stored]));
     }
 }
