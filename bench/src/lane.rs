@@ -48,6 +48,10 @@ impl Road {
         let port = config.cluster_url.port_u16().context("a cluster without a port")?;
         let authorization =
             token.map(|token| HeaderValue::from_str(&format!("Bearer {token}"))).transpose()?;
+        let mut config = config.clone();
+        if token.is_some() {
+            config.auth_info = kube::config::AuthInfo::default();
+        }
         let tls = Arc::new(config.rustls_client_config()?).into();
         Ok(Self { tls, host, port, authorization })
     }

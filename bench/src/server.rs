@@ -96,24 +96,28 @@ impl Server {
         Ok(kube::Client::try_from(config)?)
     }
 
-    /// Connections that cost little, for an administrator or for whoever `token` stands for.
-    pub async fn road(&self, token: Option<&str>) -> anyhow::Result<Road> {
-        let mut config = self.config().await?;
-        if token.is_some() {
-            config.auth_info = kube::config::AuthInfo::default();
-        }
-        Road::new(&config, token)
+    /// Connections that cost little, for an administrator.
+    pub async fn road(&self) -> anyhow::Result<Road> {
+        Road::new(&self.config().await?, None)
+    }
+
+    /// The file with which an administrator finds it.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
     }
 
     async fn config(&self) -> anyhow::Result<kube::Config> {
-        let kubeconfig = Kubeconfig::read_from(self.folder.path().join("kubeconfig"))?;
-        let mut config =
-            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        config.connect_timeout = Some(PATIENCE);
-        // Every answer is seen, those included that tell to come again.
-        config.default_retry = false;
-        Ok(config)
+        config(&self.kubeconfig()).await
     }
+}
+
+/// How to reach the server of a kubeconfig; every answer is seen, those included that tell to come again.
+pub async fn config(kubeconfig: &Path) -> anyhow::Result<kube::Config> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    config.connect_timeout = Some(PATIENCE);
+    config.default_retry = false;
+    Ok(config)
 }
 
 impl Drop for Server {

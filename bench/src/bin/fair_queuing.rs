@@ -3,6 +3,9 @@
 //! [SEATS]`.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+use std::io::{BufRead, BufReader, Lines, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,37 +31,44 @@ const SETTLED: u64 = 4 * IN_FLIGHT as u64;
 const ASKS: usize = 1_000;
 const PERIOD: Duration = Duration::from_millis(10);
 const LIST: &str = "/api/v1/namespaces/default/configmaps";
-/// How much less of the processor the load's own thread wants: what is measured is the server, not the load.
+/// The first argument of the program when it is the loud client itself.
+const LOUD: &str = "loud";
+/// How much less of the processor the load wants: what is measured is the server, not the load.
 const NICENESS: i32 = 15;
 
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.split_first() {
+        Some((first, rest)) if first == LOUD => be_loud(rest),
+        _ => measure(arguments.get(1).map(String::as_str)),
+    }
+}
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn measure(seats: Option<&str>) -> anyhow::Result<()> {
     let mut server = Server::prepare(&parent_folder())?.context("build crest first")?;
-    if let Some(seats) = std::env::args().nth(2) {
-        server = server.with_options(&["--max-requests-inflight", &seats]);
+    if let Some(seats) = seats {
+        server = server.with_options(&["--max-requests-inflight", seats]);
     }
     server.start().await?;
     let admin = server.client().await?;
     let map = |number: usize| json!({"metadata": {"name": format!("map-{number}")}, "data": {"k": "v".repeat(500)}});
     objects::create(&admin, LIST, (MAPS, 64), map).await?;
     let quiet = server.client_with_token(&account(&admin, "quiet").await?).await?;
-    let loud = server.road(Some(&account(&admin, "loud").await?)).await?;
-    let administrator = server.road(None).await?;
+    let loud = account(&admin, "loud").await?;
     let alone = ask(&quiet).await?;
     println!("quiet client alone:                         {alone}");
-    for (name, load, road) in [
-        ("lists", Load::Lists, loud.clone()),
-        ("creates", Load::Creates, loud),
-        ("lists, as an exempt administrator", Load::Lists, administrator),
+    for (name, load, token) in [
+        ("lists", "lists", Some(loud.as_str())),
+        ("creates", "creates", Some(loud.as_str())),
+        ("lists, as an exempt administrator", "lists", None),
     ] {
-        let running = Running::start(road, load);
-        running.settled().await?;
+        let running = Running::start(&server, token, load)?;
         let beside = ask(&quiet).await?;
-        let (answered, refused) = running.stop()?;
+        let counts = running.stop()?;
         let ratio = millis(beside.percentile(99)) / millis(alone.percentile(99));
         println!(
-            "beside {IN_FLIGHT} {name}: {beside}; p99 is {ratio:.1} times that alone \
-             (the loud one: {answered} answered, {refused} sent away)"
+            "beside {IN_FLIGHT} {name}: {beside}; p99 is {ratio:.1} times that alone (the loud one: {counts})"
         );
     }
     Ok(())
@@ -106,61 +116,79 @@ async fn ask(client: &Client) -> anyhow::Result<Summary> {
     Ok(Summary::new(waits))
 }
 
-/// The loud client on a thread of its own.
+/// The loud client, a process of its own: nothing that it does to its memory may hold up the quiet one.
 struct Running {
-    thread: std::thread::JoinHandle<anyhow::Result<()>>,
-    is_over: Arc<AtomicBool>,
-    counts: Arc<[AtomicU64; 2]>,
+    child: Child,
+    said: Lines<BufReader<ChildStdout>>,
 }
 
 impl Running {
-    fn start(road: Road, load: Load) -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let counts = Arc::new([const { AtomicU64::new(0) }; 2]);
-        let (stop, counted) = (Arc::clone(&is_over), Arc::clone(&counts));
-        let thread = std::thread::spawn(move || {
-            rustix::process::nice(NICENESS)?;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let lanes = try_join_all((0..IN_FLIGHT).map(|_| road.lane())).await?;
-                let lanes = lanes.into_iter().enumerate();
-                try_join_all(lanes.map(|(number, lane)| shout(lane, load, number, (&stop, &counted)))).await
-            })?;
-            Ok(())
-        });
-        Self { thread, is_over, counts }
-    }
-
-    /// Waits until all its connections are made and at work: that they are made is not what is measured.
-    async fn settled(&self) -> anyhow::Result<()> {
-        let answered = || self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
-        while answered() < SETTLED {
-            anyhow::ensure!(!self.thread.is_finished(), "the load gave up");
-            tokio::time::sleep(PERIOD).await;
-        }
-        Ok(())
+    /// Starts it, and waits until all its connections are made and at work: that they are made is not what is measured.
+    fn start(server: &Server, token: Option<&str>, load: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([LOUD, load]).arg(server.kubeconfig()).args(token);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut said = BufReader::new(child.stdout.take().context("no standard output")?).lines();
+        said.next().context("the load gave up")??;
+        Ok(Self { child, said })
     }
 
     /// How many requests were answered, and how many refused.
-    fn stop(self) -> anyhow::Result<(u64, u64)> {
-        self.is_over.store(true, Ordering::Relaxed);
-        match self.thread.join() {
-            Ok(outcome) => outcome?,
-            Err(_) => anyhow::bail!("the load panicked"),
+    fn stop(mut self) -> anyhow::Result<String> {
+        drop(self.child.stdin.take());
+        let counts = self.said.next().context("the load broke off")??;
+        anyhow::ensure!(self.child.wait()?.success(), "the load failed");
+        Ok(counts)
+    }
+}
+
+/// The loud client's own program: it says when it has settled, and its counts once its input is closed.
+fn be_loud(arguments: &[String]) -> anyhow::Result<()> {
+    let [load, kubeconfig, token @ ..] = arguments else {
+        anyhow::bail!("usage: {LOUD} LOAD KUBECONFIG [TOKEN]")
+    };
+    rustix::process::nice(NICENESS)?;
+    let load = if load == "lists" { Load::Lists } else { Load::Creates };
+    let state = Arc::new(State::default());
+    let told = Arc::clone(&state);
+    std::thread::spawn(move || {
+        // Whatever it reads, the end is what it waits for.
+        std::io::stdin().read_to_end(&mut Vec::new()).ok();
+        told.is_over.store(true, Ordering::Relaxed);
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let config = bench::server::config(Path::new(kubeconfig)).await?;
+        let road = Road::new(&config, token.first().map(String::as_str))?;
+        let lanes = try_join_all((0..IN_FLIGHT).map(|_| road.lane())).await?.into_iter().enumerate();
+        try_join_all(lanes.map(|(number, lane)| shout(lane, load, number, &state))).await
+    })?;
+    let [answered, refused] = [&state.answered, &state.refused].map(|count| count.load(Ordering::Relaxed));
+    println!("{answered} answered, {refused} sent away");
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_over: AtomicBool,
+    answered: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl State {
+    fn count(&self, is_refused: bool) {
+        let (mine, other) =
+            if is_refused { (&self.refused, &self.answered) } else { (&self.answered, &self.refused) };
+        if mine.fetch_add(1, Ordering::Relaxed) + 1 + other.load(Ordering::Relaxed) == SETTLED {
+            println!("settled");
         }
-        Ok((self.counts[0].load(Ordering::Relaxed), self.counts[1].load(Ordering::Relaxed)))
     }
 }
 
 /// One request after the other, until told to stop; does as it is told when it is sent away.
-async fn shout(
-    mut lane: Lane,
-    load: Load,
-    lane_number: usize,
-    (is_over, counts): (&AtomicBool, &[AtomicU64; 2]),
-) -> anyhow::Result<()> {
+async fn shout(mut lane: Lane, load: Load, lane_number: usize, state: &State) -> anyhow::Result<()> {
     let mut number = 0;
-    while !is_over.load(Ordering::Relaxed) {
+    while !state.is_over.load(Ordering::Relaxed) {
         number += 1;
         let status = match load {
             Load::Lists => lane.send(Method::GET, LIST, Bytes::new()).await?,
@@ -170,7 +198,7 @@ async fn shout(
             }
         };
         let is_refused = status == StatusCode::TOO_MANY_REQUESTS;
-        counts[usize::from(is_refused)].fetch_add(1, Ordering::Relaxed);
+        state.count(is_refused);
         if is_refused {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

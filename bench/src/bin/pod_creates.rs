@@ -28,7 +28,7 @@ async fn main() -> anyhow::Result<()> {
     server.start().await?;
     let client = server.client().await?;
     prepare_namespace(&client).await?;
-    let road = server.road(None).await?;
+    let road = server.road().await?;
     let (latencies, elapsed) = road.create(PODS, (pods, IN_FLIGHT), |number| pod(number, None)).await?;
     let creates = rate(pods, elapsed);
     let summary = Summary::new(latencies);

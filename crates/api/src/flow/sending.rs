@@ -19,8 +19,8 @@ use super::Seat;
 const SMALL: u64 = 64 << 10;
 /// As much of an answer as is handed on at once.
 const PIECE: usize = 32 << 10;
-/// A client that reads at all has read the largest answers by then.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The largest answers are sent by then to a client that reads as fast as it can.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A seat that whoever holds it may leave for all.
 #[derive(Clone, Debug)]
