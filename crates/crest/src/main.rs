@@ -10,6 +10,7 @@ mod node;
 mod preflight;
 mod refusal;
 mod run;
+mod runtime;
 mod server;
 mod settings;
 mod status;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::RunOptions;
 use crate::daemon::InstanceLock;
+use crate::runtime;
 use crate::settings::Settings;
 
 pub(crate) fn run(settings: &Settings, options: &RunOptions) -> anyhow::Result<()> {
@@ -30,7 +31,7 @@ pub(crate) fn run(settings: &Settings, options: &RunOptions) -> anyhow::Result<(
     let _lock = InstanceLock::take(&settings.run_dir())?;
     kit::tls::install_default_provider();
     // Two threads serve a machine well: work that blocks has threads of its own.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = runtime::serving(2)?;
     runtime.block_on(serve(settings))
 }
 

@@ -25,6 +25,7 @@ use crate::daemon::InstanceLock;
 use crate::run::certificates;
 use crate::run::roles::{Cluster, api_config, control_config, node_name, start, start_fallible};
 use crate::run::until_signalled;
+use crate::runtime;
 use crate::settings::Settings;
 
 #[derive(Debug, Args)]
@@ -149,7 +150,7 @@ pub(crate) fn server(settings: &Settings, options: &ServerOptions) -> anyhow::Re
     made.with_context(|| format!("cannot create `{}`", folder.display()))?;
     let _lock = InstanceLock::take(&folder)?;
     kit::tls::install_default_provider();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = runtime::of_all_cores()?;
     runtime.block_on(serve(&settings, options))
 }
 
