@@ -154,10 +154,10 @@ impl Entries {
     }
 }
 
-/// Whether `managedFields` asks to forget all managers: an entry without anything, or no entries.
+/// Whether `managedFields` asks to forget all managers: one entry without anything. An empty list asks for nothing: clients
+/// that do not know of managers send it.
 pub(crate) fn is_reset(managed_fields: &Value) -> bool {
     match managed_fields.as_array().map(Vec::as_slice) {
-        Some([]) => true,
         Some([entry]) => entry.as_object().is_some_and(Map::is_empty),
         _ => false,
     }

@@ -77,6 +77,11 @@ fn managers_can_be_stated_and_reset() {
     story.shows(expect![[r#"
         01 Apply kubectl {"f:data":{"f:a":{}}}
         {"metadata":{},"data":{"a":"1"}}"#]]);
+    // Nor does an empty list say anything: controllers send it that keep their copies of objects small.
+    story.update(by("kubectl", 3), json!({"metadata": {"managedFields": []}, "data": {"a": "1"}}));
+    story.shows(expect![[r#"
+        01 Apply kubectl {"f:data":{"f:a":{}}}
+        {"metadata":{},"data":{"a":"1"}}"#]]);
     story.update(by("kubectl", 4), json!({"metadata": {"managedFields": [{}]}, "data": {"a": "1"}}));
     story.shows(expect![[r#"{"metadata":{},"data":{"a":"1"}}"#]]);
     // Who is not tracked stays so.
