@@ -15,10 +15,12 @@ use crate::{object, strategy, verbs};
 /// Creates what is missing, and adds to default roles what this version has more. What a user changed since stays as
 /// it is.
 pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
+    let is_first = context.registry.is_empty().await?;
     for object in objects(context) {
         create(context, object).await?;
     }
-    Ok(())
+    // How these came to be is no history that anybody could have seen the beginning of.
+    if is_first { context.registry.begin_history().await } else { Ok(()) }
 }
 
 fn objects(context: &Context) -> Vec<Value> {

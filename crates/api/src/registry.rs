@@ -186,6 +186,18 @@ impl Registry {
         self.store.revision().await.map_err(read_failure)
     }
 
+    /// Whether nothing was ever kept.
+    pub(crate) async fn is_empty(&self) -> Result<bool, Failure> {
+        let any = Range { limit: Some(1), ..Range::default() };
+        Ok(self.range(any).await?.entries.is_empty())
+    }
+
+    /// History begins now: who asks for what was before is told that it is gone.
+    pub(crate) async fn begin_history(&self) -> Result<(), Failure> {
+        let now = self.revision().await?;
+        self.store.compact(now).await.map_err(|error| write_failure(&error))
+    }
+
     pub(crate) async fn entry(&self, path: &ObjectPath) -> Result<Entry, Failure> {
         let entry = self.stored(path).await?;
         let served = self.served(&path.kind, vec![entry]).await?.into_iter().next();
