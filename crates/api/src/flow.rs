@@ -183,6 +183,13 @@ impl Desk {
     }
 }
 
+impl Seat {
+    /// Whether it is one of those that there are only so many of.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.held.is_some()
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         if let Some((gate, ticket)) = self.held.take() {

@@ -136,6 +136,11 @@ async fn admitted(
     let flow = known.flow.insert(context.gate.classify(&user, attributes));
     let width = context.gate.width(&parts, attributes);
     let seat = context.gate.enter(flow, width, context.limits.request_timeout / WAITING_PART).await?;
+    if seat.is_limited() {
+        // Those whose requests have come, too, get to the desk before the work begins: it is there that turns are fair, not
+        // where tasks wait for a core.
+        tokio::task::yield_now().await;
+    }
     let seat = Held::new(Some(seat));
     access::authorize(context, &user, attributes).await?;
     if parts.uri.path() == backup::PATH {

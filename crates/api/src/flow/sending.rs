@@ -19,6 +19,8 @@ use super::Seat;
 const SMALL: u64 = 64 << 10;
 /// As much of an answer as is handed on at once.
 const PIECE: usize = 32 << 10;
+/// After so many pieces others have their turn at the core: a fast reader would take the whole answer at once.
+const PIECES_IN_A_ROW: u8 = 4;
 /// The largest answers are sent by then to a client that reads as fast as it can.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -54,7 +56,7 @@ impl Held {
             impatient.leave();
         });
         let timer = timer.abort_handle();
-        response.map(|body| Body::new(Sending { body, left: Bytes::new(), seat: self, timer }))
+        response.map(|body| Body::new(Sending { body, left: Bytes::new(), in_a_row: 0, seat: self, timer }))
     }
 }
 
@@ -64,6 +66,7 @@ struct Sending {
     body: Body,
     /// What was taken from the body and not handed on yet.
     left: Bytes,
+    in_a_row: u8,
     seat: Held,
     timer: AbortHandle,
 }
@@ -85,6 +88,12 @@ impl HttpBody for Sending {
                 ended => return Poll::Ready(ended),
             }
         }
+        if self.in_a_row == PIECES_IN_A_ROW {
+            self.in_a_row = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.in_a_row += 1;
         let piece = self.left.len().min(PIECE);
         Poll::Ready(Some(Ok(Frame::data(self.left.split_to(piece)))))
     }
