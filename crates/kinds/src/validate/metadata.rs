@@ -90,27 +90,8 @@ pub(super) fn labels(path: &str, labels: &Value, faults: &mut Faults) {
 pub(super) fn selector(path: &str, selector: &Value, faults: &mut Faults) {
     labels(&format!("{path}.matchLabels"), &selector["matchLabels"], faults);
     for (path, expression) in super::items(path, selector, "matchExpressions") {
-        let operator = text(expression, "operator");
-        let values = list(expression, "values");
-        match operator {
-            "In" | "NotIn" if values.is_empty() => {
-                let message = "must be specified when `operator` is 'In' or 'NotIn'";
-                faults.push(FieldError::required(format!("{path}.values"), message));
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => {
-                let message = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-                faults.push(FieldError::forbidden(format!("{path}.values"), message));
-            }
-            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            _ => {
-                let message = "not a valid selector operator";
-                faults.push(FieldError::invalid(format!("{path}.operator"), operator, message));
-            }
-        }
-        let key = text(expression, "key");
-        let faulty = names::qualified_name(key).into_iter();
-        faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.key"), key, fault)));
-        for (index, value) in values.iter().enumerate() {
+        requirement(&path, expression, faults);
+        for (index, value) in list(expression, "values").iter().enumerate() {
             let value = value.as_str().unwrap_or_default();
             let fault = names::label_value(value);
             faults.extend(
@@ -118,6 +99,35 @@ pub(super) fn selector(path: &str, selector: &Value, faults: &mut Faults) {
             );
         }
     }
+}
+
+/// What selectors of labels and of nodes alike ask of one requirement: its operator, how many values it takes, its key.
+pub(super) fn requirement(path: &str, expression: &Value, faults: &mut Faults) {
+    let operator = text(expression, "operator");
+    let has_values = !list(expression, "values").is_empty();
+    match operator {
+        "In" | "NotIn" if !has_values => {
+            let message = "must be specified when `operator` is 'In' or 'NotIn'";
+            faults.push(FieldError::required(format!("{path}.values"), message));
+        }
+        "Exists" | "DoesNotExist" if has_values => {
+            let message = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+            faults.push(FieldError::forbidden(format!("{path}.values"), message));
+        }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        _ => {
+            let message = "not a valid selector operator";
+            faults.push(FieldError::invalid(format!("{path}.operator"), operator, message));
+        }
+    }
+    requirement_key(path, expression, faults);
+}
+
+/// The key of a requirement on a label.
+pub(super) fn requirement_key(path: &str, expression: &Value, faults: &mut Faults) {
+    let key = text(expression, "key");
+    let faulty = names::qualified_name(key).into_iter();
+    faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.key"), key, fault)));
 }
 
 pub(super) fn annotations(path: &str, annotations: &Value, faults: &mut Faults) {

@@ -248,29 +248,14 @@ fn node_term(path: &str, term: &Value, judges_values: bool, faults: &mut Faults)
     }
 }
 
+/// A requirement on a label of nodes, where numbers can be compared as well.
 fn node_expression(path: &str, expression: &Value, faults: &mut Faults) {
-    let (operator, n_values) = (text(expression, "operator"), list(expression, "values").len());
-    let values = format!("{path}.values");
-    match operator {
-        "In" | "NotIn" if n_values == 0 => {
-            let message = "must be specified when `operator` is 'In' or 'NotIn'";
-            faults.push(FieldError::required(values, message));
-        }
-        "Exists" | "DoesNotExist" if n_values > 0 => {
-            let message = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-            faults.push(FieldError::forbidden(values, message));
-        }
-        "Gt" | "Lt" if n_values != 1 => {
-            let message = "must be specified single value when `operator` is 'Lt' or 'Gt'";
-            faults.push(FieldError::required(values, message));
-        }
-        "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-        _ => {
-            let message = "not a valid selector operator";
-            faults.push(FieldError::invalid(format!("{path}.operator"), operator, message));
-        }
+    if !matches!(text(expression, "operator"), "Gt" | "Lt") {
+        return metadata::requirement(path, expression, faults);
     }
-    let key = text(expression, "key");
-    let faulty = names::qualified_name(key).into_iter();
-    faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.key"), key, fault)));
+    if list(expression, "values").len() != 1 {
+        let message = "must be specified single value when `operator` is 'Lt' or 'Gt'";
+        faults.push(FieldError::required(format!("{path}.values"), message));
+    }
+    metadata::requirement_key(path, expression, faults);
 }
