@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 
 /// A room and the rooms that it may import, tests included.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("model", &[]),
     ("kit", &[]),
     ("store", &["kit"]),
@@ -14,6 +14,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("sigma", &["model"]),
     ("fuxi", &["model"]),
     ("level0", &["model"]),
+    ("sim", &["model", "sigma", "fuxi", "level0"]),
     ("pouch", &["kit"]),
     ("drill", &["kit"]),
     ("api", &["kit", "model", "kinds", "store"]),
@@ -25,7 +26,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
 ];
 
 const ALL: &[&str] = &[
-    "model", "kit", "store", "kinds", "sigma", "fuxi", "level0", "pouch", "drill", "api", "control", "agent",
+    "model", "kit", "store", "kinds", "sigma", "fuxi", "level0", "sim", "pouch", "drill", "api", "control",
+    "agent",
 ];
 
 /// What the tests of a room may import beyond its arrows: the real server, in place of a mock of it.

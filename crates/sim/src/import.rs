@@ -1,0 +1,31 @@
+//! Importers: one module per source. Each reads its files whole and either understands every row or says which one it
+//! does not understand, and how to mend it.
+
+pub mod openb;
+pub mod table;
+
+use std::path::PathBuf;
+
+/// Why a file was not imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("cannot read `{}`", path.display())]
+    Open { path: PathBuf, source: std::io::Error },
+    #[error("`{}` is not a table of comma-separated values", path.display())]
+    Malformed { path: PathBuf, source: csv::Error },
+    #[error(
+        "`{}` has no column `{column}`: its first line must name the columns {}", path.display(), expected.join(", ")
+    )]
+    MissingColumn { path: PathBuf, column: &'static str, expected: Vec<&'static str> },
+    #[error(
+        "{}:{line}: column `{column}` holds `{value}`: {expected} is expected there; mend the line or leave it out",
+        path.display()
+    )]
+    BadValue { path: PathBuf, line: u64, column: String, value: String, expected: &'static str },
+    #[error("{}:{line}: `{name}` is there twice: names must differ; rename one of the two lines", path.display())]
+    Repeated { path: PathBuf, line: u64, name: String },
+    #[error("`{}` holds no rows: is it the right file?", path.display())]
+    Empty { path: PathBuf },
+    #[error("no file in `{}` is named like `{pattern}`: {hint}", folder.display())]
+    NoSuchFile { folder: PathBuf, pattern: &'static str, hint: String },
+}

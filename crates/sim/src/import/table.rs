@@ -1,0 +1,122 @@
+//! Tables of comma-separated values, with errors that name file, line and column.
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::ImportError;
+
+/// A file of rows.
+#[derive(Debug)]
+pub struct Table {
+    path: PathBuf,
+    columns: Vec<String>,
+    rows: Vec<csv::StringRecord>,
+}
+
+/// One row of a [`Table`].
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    table: &'a Table,
+    record: &'a csv::StringRecord,
+}
+
+impl Table {
+    /// A table whose first line names the columns; those of `required` must be among them, in any order.
+    pub fn with_header(path: &Path, required: &[&'static str]) -> Result<Self, ImportError> {
+        Self::parse_with_header(path, open(path)?, required)
+    }
+
+    /// A table without a line of names: `columns` says what they are.
+    pub fn without_header(path: &Path, columns: &[&'static str]) -> Result<Self, ImportError> {
+        let columns = columns.iter().map(|&column| column.to_owned()).collect();
+        Self { path: path.to_owned(), columns, rows: Vec::new() }.filled(reader(open(path)?, false))
+    }
+
+    fn parse_with_header(
+        path: &Path,
+        bytes: impl Read,
+        required: &[&'static str],
+    ) -> Result<Self, ImportError> {
+        let mut reader = reader(bytes, true);
+        let header = reader.headers();
+        let header =
+            header.map_err(|source| ImportError::Malformed { path: path.to_owned(), source })?.clone();
+        // Spreadsheets put a mark before the first name.
+        let columns: Vec<String> =
+            header.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned()).collect();
+        if let Some(column) = required.iter().find(|&&column| !columns.iter().any(|each| each == column)) {
+            let (path, expected) = (path.to_owned(), required.to_vec());
+            return Err(ImportError::MissingColumn { path, column, expected });
+        }
+        Self { path: path.to_owned(), columns, rows: Vec::new() }.filled(reader)
+    }
+
+    fn filled(mut self, mut reader: csv::Reader<impl Read>) -> Result<Self, ImportError> {
+        for record in reader.records() {
+            let record =
+                record.map_err(|source| ImportError::Malformed { path: self.path.clone(), source })?;
+            self.rows.push(record);
+        }
+        match self.rows.is_empty() {
+            true => Err(ImportError::Empty { path: self.path }),
+            false => Ok(self),
+        }
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.rows.iter().map(|record| Row { table: self, record })
+    }
+}
+
+fn open(path: &Path) -> Result<File, ImportError> {
+    File::open(path).map_err(|source| ImportError::Open { path: path.to_owned(), source })
+}
+
+fn reader<R: Read>(bytes: R, has_headers: bool) -> csv::Reader<R> {
+    csv::ReaderBuilder::new().has_headers(has_headers).trim(csv::Trim::All).from_reader(bytes)
+}
+
+impl<'a> Row<'a> {
+    /// The text in a column; empty where the table has no such column.
+    pub fn text(&self, column: &str) -> &'a str {
+        let position = self.table.columns.iter().position(|each| each == column);
+        position.and_then(|position| self.record.get(position)).unwrap_or_default()
+    }
+
+    /// The value in a column; `expected` says in an error what belongs there.
+    pub fn value<T: FromStr>(&self, column: &str, expected: &'static str) -> Result<T, ImportError> {
+        self.text(column).parse().map_err(|_| self.fault(column, expected))
+    }
+
+    /// As [`Row::value`] where a value is not always there.
+    pub fn value_or<T: FromStr>(
+        &self,
+        column: &str,
+        absent: T,
+        expected: &'static str,
+    ) -> Result<T, ImportError> {
+        if self.text(column).is_empty() { Ok(absent) } else { self.value(column, expected) }
+    }
+
+    /// The error that this row's value in `column` is not what is `expected`.
+    pub fn fault(&self, column: &str, expected: &'static str) -> ImportError {
+        let (path, column, value) =
+            (self.table.path.clone(), column.to_owned(), self.text(column).to_owned());
+        ImportError::BadValue { path, line: self.line(), column, value, expected }
+    }
+
+    /// The error that `name` stood in an earlier row already.
+    pub fn repeated(&self, name: &str) -> ImportError {
+        ImportError::Repeated { path: self.table.path.clone(), line: self.line(), name: name.to_owned() }
+    }
+
+    /// Where the row begins, the first line of the file being 1.
+    pub fn line(&self) -> u64 {
+        self.record.position().map_or(0, csv::Position::line)
+    }
+}

@@ -1,0 +1,38 @@
+//! A cluster and its work in the engine's words: what every importer makes of its files.
+
+use std::collections::BTreeMap;
+
+use sigma::label::Labels;
+use sigma::node::Node;
+use sigma::{Cluster, Pending, Pod, PodId};
+
+/// All that a placement starts from.
+#[derive(Clone, Debug, Default)]
+pub struct Scene {
+    pub nodes: Vec<Node>,
+    /// Pods that hold their place already.
+    pub bound: Vec<Bound>,
+    /// Pods that wait, in the order of their arrival.
+    pub pending: Vec<Pending>,
+    /// The labels of namespaces that terms may select by.
+    pub namespaces: BTreeMap<String, Labels>,
+}
+
+/// A pod on its node.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    pub id: PodId,
+    pub pod: Pod,
+    pub node: String,
+}
+
+impl Scene {
+    /// The engine's state before anything is placed. `seed` decides between nodes of equal score.
+    pub fn cluster(&self, seed: u64) -> Cluster {
+        let mut cluster = Cluster::new(seed);
+        self.namespaces.iter().for_each(|(name, labels)| cluster.set_namespace(name, labels));
+        self.nodes.iter().for_each(|node| cluster.set_node(node));
+        self.bound.iter().for_each(|bound| cluster.add_pod(&bound.id, &bound.pod, &bound.node));
+        cluster
+    }
+}
