@@ -133,6 +133,15 @@ impl Act {
         self.api::<K>(&key.namespace).get_opt(&key.name).await.map_err(failed::<K>("get", key))
     }
 
+    /// Whether `owner` may take objects in. Asked of the server: the copy in memory may not know yet that the owner
+    /// goes, and what it takes in then would go with it.
+    pub async fn may_adopt<K: Acted>(&self, owner: &K) -> Result<bool, ActError> {
+        let living = self.get::<K>(&ObjectKey::of(owner)).await?;
+        Ok(living.is_some_and(|living| {
+            living.meta().uid == owner.meta().uid && living.meta().deletion_timestamp.is_none()
+        }))
+    }
+
     /// Creates `object`; its name may be left to the server by `generateName`.
     pub async fn create<K: Acted>(&self, object: &K) -> Result<K, ActError> {
         let namespace = object.namespace().unwrap_or_default();

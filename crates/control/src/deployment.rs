@@ -13,8 +13,9 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{ActError, only};
+use crate::claim;
 use crate::key::ObjectKey;
-use crate::owner::{self, Claim};
+use crate::owner;
 use crate::pods;
 use crate::queue::{Next, queue};
 use crate::record::{Note, Recorder};
@@ -100,32 +101,8 @@ impl Deployments {
     /// The Deployment's ReplicaSets, after taking in orphans and letting go of what the selector no longer matches.
     async fn claim(&self, deployment: &Deployment) -> Result<Vec<Arc<ReplicaSet>>, ActError> {
         let Some(spec) = &deployment.spec else { return Ok(Vec::new()) };
-        let selector = owner::selector(&spec.selector);
-        let mut owned = Vec::new();
-        for set in self.world.replica_sets.in_namespace(&deployment.namespace().unwrap_or_default()) {
-            let mut references = set.metadata.owner_references.clone().unwrap_or_default();
-            match owner::claim(&deployment.metadata, &selector, &set.metadata) {
-                Claim::Leave => continue,
-                Claim::Keep => {
-                    owned.push(set);
-                    continue;
-                }
-                Claim::Adopt => references.push(owner::controller_reference(deployment)),
-                Claim::Release => {
-                    references.retain(|each| Some(&each.uid) != deployment.metadata.uid.as_ref())
-                }
-            }
-            let patch = json!({ "metadata": {
-                "ownerReferences": references,
-                "uid": set.metadata.uid,
-                "resourceVersion": set.metadata.resource_version,
-            }});
-            let patched: ReplicaSet = self.world.act.patch(&ObjectKey::of(&*set), &patch).await?;
-            if owner::controller_uid(&patched.metadata) == deployment.metadata.uid.as_deref() {
-                owned.push(Arc::new(patched));
-            }
-        }
-        Ok(owned)
+        let sets = self.world.replica_sets.in_namespace(&deployment.namespace().unwrap_or_default());
+        claim::claim(&self.world.act, deployment, &spec.selector, sets, |_| true).await
     }
 
     fn has_old_pods(&self, deployment: &Deployment, replica_sets: &[Arc<ReplicaSet>]) -> bool {

@@ -252,7 +252,8 @@ impl Garbage {
         let patch = Patch::Merge(json!({ "metadata": metadata }));
         match api.patch_metadata(&identity.key.name, &crate::act::patch(), &patch).await {
             Ok(_) => Ok(()),
-            Err(error) if is_gone(&error) => Ok(()),
+            // A conflict is an error: who lets go of an owner goes on to delete it, and its dependents with it.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(failed("let go of", identity)(error)),
         }
     }

@@ -13,14 +13,14 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{ActError, Acted, only};
+use crate::claim;
 use crate::expectations::{self, Expectations};
 use crate::informer::{Change, Informer};
 use crate::key::ObjectKey;
-use crate::owner::{self, Claim};
+use crate::owner;
 use crate::pods;
 use crate::queue::{Next, Queue, Work, queue};
 use crate::record::{Note, Recorder};
@@ -128,32 +128,9 @@ impl<K: Acted + Send + Sync + 'static> Keeper<K> {
         selector: &LabelSelector,
         may_have: impl Fn(&Pod) -> bool,
     ) -> Result<Vec<Arc<Pod>>, ActError> {
-        let selector = owner::selector(selector);
-        let mut owned = Vec::new();
-        for pod in self.world.pods.in_namespace(&object.namespace().unwrap_or_default()) {
-            let mut references = pod.metadata.owner_references.clone().unwrap_or_default();
-            match owner::claim(object.meta(), &selector, &pod.metadata) {
-                Claim::Keep => {
-                    owned.push(pod);
-                    continue;
-                }
-                Claim::Leave => continue,
-                Claim::Adopt if !pods::is_active(&pod) || !may_have(&pod) => continue,
-                Claim::Adopt => references.push(owner::controller_reference(object)),
-                Claim::Release => references.retain(|each| Some(&each.uid) != object.meta().uid.as_ref()),
-            }
-            // The uid keeps a namesake from being changed.
-            let patch = json!({ "metadata": {
-                "ownerReferences": references,
-                "uid": pod.metadata.uid,
-                "resourceVersion": pod.metadata.resource_version,
-            }});
-            let patched = self.world.act.patch::<Pod>(&ObjectKey::of(&*pod), &patch).await?;
-            if owner::controller_uid(&patched.metadata) == object.meta().uid.as_deref() {
-                owned.push(Arc::new(patched));
-            }
-        }
-        Ok(owned)
+        let pods = self.world.pods.in_namespace(&object.namespace().unwrap_or_default());
+        let may_have = |pod: &Pod| pods::is_active(pod) && may_have(pod);
+        claim::claim(&self.world.act, object, selector, pods, may_have).await
     }
 
     /// Creates pods in batches of 1, 2, 4, ...: when the first is refused (quota, say), few were tried in vain.

@@ -8,6 +8,7 @@ pub mod act;
 pub mod autoscaler;
 pub mod catalog;
 pub mod certificate;
+mod claim;
 pub mod cluster_role;
 pub mod cron_job;
 pub mod daemon_set;
