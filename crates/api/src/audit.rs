@@ -3,25 +3,32 @@
 //! The lines are `audit.k8s.io/v1` Events of the level Metadata. They are written by a task of their own: a request
 //! waits for no disk, and when the disk cannot keep up lines are lost, with a warning, rather than requests.
 
+mod event;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::USER_AGENT;
 use http::request::Parts;
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use kit::tls::PeerIdentity;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::attributes::Attributes;
 use crate::authentication::User;
-use crate::context::Context;
+use crate::context::{Context, random_uid};
+use event::{Annotations, Event, Nothing, Reference, ResponseStatus, UserInfo};
 
 /// Lines that wait to be written.
 const QUEUE: usize = 16_384;
+/// Lines are written together, so many at most, and a moment later than they came: each write costs more than its lines.
+const LINES_AT_ONCE: usize = 4096;
+const PAUSE: Duration = Duration::from_millis(20);
 /// A log that has grown to this is put aside, and the one put aside before is deleted.
 const MAX_BYTES: u64 = 100 << 20;
 /// Long names of clients are cut.
@@ -38,17 +45,20 @@ pub struct AuditError {
 /// Where lines go.
 #[derive(Debug)]
 pub(crate) struct Log {
-    lines: mpsc::Sender<Value>,
+    lines: mpsc::Sender<Line>,
 }
+
+/// One request, as it is written.
+type Line = Vec<u8>;
 
 impl Log {
     /// Opens the file, which only its owner can read, and starts the task that writes it.
     pub(crate) fn open(path: &Path) -> Result<Self, AuditError> {
         let mut file = File::open(path).map_err(|source| AuditError { path: path.to_owned(), source })?;
-        let (lines, mut queue) = mpsc::channel::<Value>(QUEUE);
+        let (lines, mut queue) = mpsc::channel::<Line>(QUEUE);
         kit::task::spawn("audit log", async move {
             let mut waiting = Vec::new();
-            while queue.recv_many(&mut waiting, 256).await > 0 {
+            while queue.recv_many(&mut waiting, LINES_AT_ONCE).await > 0 {
                 let batch = std::mem::take(&mut waiting);
                 let written = tokio::task::spawn_blocking(move || {
                     let outcome = file.write(&batch);
@@ -59,13 +69,14 @@ impl Log {
                 if let Err(error) = outcome {
                     tracing::error!(error = %kit::Chain(&error), "Cannot write the audit log");
                 }
+                tokio::time::sleep(PAUSE).await;
             }
         });
         Ok(Self { lines })
     }
 
-    fn write(&self, event: Value) {
-        if self.lines.try_send(event).is_err() {
+    fn write(&self, line: Line) {
+        if self.lines.try_send(line).is_err() {
             tracing::warn!("The audit log cannot keep up; a line is lost");
         }
     }
@@ -85,16 +96,12 @@ impl File {
         Ok(Self { path: path.to_owned(), file, length })
     }
 
-    fn write(&mut self, events: &[Value]) -> std::io::Result<()> {
+    fn write(&mut self, lines: &[Line]) -> std::io::Result<()> {
         if self.length > MAX_BYTES {
             std::fs::rename(&self.path, self.path.with_extension("log.1"))?;
             *self = Self::open(&self.path)?;
         }
-        let mut bytes = Vec::with_capacity(events.len() * 512);
-        for event in events {
-            serde_json::to_writer(&mut bytes, event)?;
-            bytes.push(b'\n');
-        }
+        let bytes = lines.concat();
         self.length += bytes.len() as u64;
         self.file.write_all(&bytes)
     }
@@ -146,50 +153,41 @@ impl Request {
         if !is_worth_it(attributes, who) {
             return;
         }
-        let now = context.now();
-        log.write(self.event(attributes, who, &Outcome { code, id: context.birth().uid, now }));
+        let outcome = Outcome { code, id: random_uid(), now: context.now() };
+        log.write(self.event(attributes, who, &outcome).to_line());
     }
 
-    fn event(&self, attributes: &Attributes, who: &Who, outcome: &Outcome) -> Value {
-        let nobody = User::default();
-        let mut event = json!({
-            "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": outcome.id,
-            "stage": "ResponseComplete", "requestURI": self.uri, "verb": attributes.verb,
-            "user": who.sender.as_ref().unwrap_or(&nobody).to_value(),
-        });
-        if let Some(user) = who.acted_as.as_ref().filter(|user| Some(*user) != who.sender.as_ref()) {
-            event["impersonatedUser"] = user.to_value();
-        }
-        if !self.agent.is_empty() {
-            event["userAgent"] = self.agent.clone().into();
-        }
-        if let Some(target) = &attributes.object {
-            let mut reference = json!({"resource": target.resource, "apiVersion": target.version});
-            let fields = [
-                ("apiGroup", Some(&target.group).filter(|group| !group.is_empty())),
-                ("namespace", target.namespace.as_ref()),
-                ("name", target.name.as_ref()),
-                ("subresource", target.subresource.as_ref()),
-            ];
-            for (field, value) in fields {
-                if let Some(value) = value {
-                    reference[field] = value.clone().into();
-                }
-            }
-            event["objectRef"] = reference;
-        }
-        event["responseStatus"] = json!({"metadata": {}, "code": outcome.code});
-        event["requestReceivedTimestamp"] = micro(self.received);
-        event["stageTimestamp"] = micro(outcome.now);
-        let how = if self.by_certificate { "certificate" } else { "token or none" };
+    fn event<'a>(&'a self, attributes: &'a Attributes, who: &'a Who, outcome: &'a Outcome) -> Event<'a> {
+        let by = if self.by_certificate { "certificate" } else { "token or none" };
         let decision = if outcome.code == 403 { "forbid" } else { "allow" };
-        event["annotations"] = json!({
-            "authorization.k8s.io/decision": decision, "authentication.crest.dev/by": how,
-        });
-        for (key, value) in self.notes.0.lock().iter() {
-            event["annotations"][key] = value.clone().into();
+        Event {
+            kind: "Event",
+            api_version: "audit.k8s.io/v1",
+            level: "Metadata",
+            audit_id: &outcome.id,
+            stage: "ResponseComplete",
+            request_uri: &self.uri,
+            verb: &attributes.verb,
+            user: who.sender.as_ref().map(UserInfo::of).unwrap_or_default(),
+            impersonated_user: who
+                .acted_as
+                .as_ref()
+                .filter(|user| Some(*user) != who.sender.as_ref())
+                .map(UserInfo::of),
+            user_agent: &self.agent,
+            object_ref: attributes.object.as_ref().map(|target| Reference {
+                resource: &target.resource,
+                api_version: &target.version,
+                api_group: &target.group,
+                namespace: target.namespace.as_deref(),
+                name: target.name.as_deref(),
+                subresource: target.subresource.as_deref(),
+            }),
+            response_status: ResponseStatus { metadata: Nothing {}, code: outcome.code },
+            request_received_timestamp: micro(self.received),
+            stage_timestamp: micro(outcome.now),
+            annotations: Annotations { decision, by, notes: self.notes.0.lock().clone() },
         }
-        event
     }
 }
 
@@ -200,14 +198,17 @@ pub(crate) struct Who {
     pub(crate) acted_as: Option<User>,
 }
 
+/// How a request ended.
 struct Outcome {
     code: u16,
     id: String,
     now: Timestamp,
 }
 
-fn micro(at: Timestamp) -> Value {
-    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string().into()
+/// As Kubernetes writes moments that microseconds tell apart.
+fn micro(at: Timestamp) -> String {
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
+    PRINTER.timestamp_to_string(&at)
 }
 
 /// What the cluster's own parts read, and that agents live, would drown everything else.
@@ -251,8 +252,10 @@ mod tests {
             acted_as: Some(User::new("jane", [])),
         };
         let outcome = Outcome { code: 403, id: "id".to_owned(), now };
-        let line = request.event(&attributes("GET", uri), &who, &outcome).to_string();
-        expect![[r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"id","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/n/secrets/s","verb":"get","user":{"username":"admin","groups":["system:masters","system:authenticated"]},"impersonatedUser":{"username":"jane","groups":["system:authenticated"]},"userAgent":"kubectl","objectRef":{"resource":"secrets","apiVersion":"v1","namespace":"n","name":"s"},"responseStatus":{"metadata":{},"code":403},"requestReceivedTimestamp":"2030-01-01T00:00:00.000000Z","stageTimestamp":"2030-01-01T00:00:00.000000Z","annotations":{"authorization.k8s.io/decision":"forbid","authentication.crest.dev/by":"certificate"}}"#]].assert_eq(&line);
+        let line = request.event(&attributes("GET", uri), &who, &outcome).to_line();
+        let line = String::from_utf8(line).unwrap();
+        let line = line.strip_suffix('\n').unwrap();
+        expect![[r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"id","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/n/secrets/s","verb":"get","user":{"username":"admin","groups":["system:masters","system:authenticated"]},"impersonatedUser":{"username":"jane","groups":["system:authenticated"]},"userAgent":"kubectl","objectRef":{"resource":"secrets","apiVersion":"v1","namespace":"n","name":"s"},"responseStatus":{"metadata":{},"code":403},"requestReceivedTimestamp":"2030-01-01T00:00:00.000000Z","stageTimestamp":"2030-01-01T00:00:00.000000Z","annotations":{"authorization.k8s.io/decision":"forbid","authentication.crest.dev/by":"certificate"}}"#]].assert_eq(line);
     }
 
     #[test]

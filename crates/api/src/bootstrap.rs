@@ -8,7 +8,7 @@ use kinds::status::Failure;
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::registry::Next;
+use crate::registry::{Next, gone_is_fine};
 use crate::request::ObjectPath;
 use crate::{object, strategy, verbs};
 
@@ -121,11 +121,7 @@ async fn complete(
         verbs::by_server(kind, "", &now, Some(current), &mut new);
         Ok(Next::Replace(new))
     });
-    match changed.await {
-        // Its owner was faster, and wants none.
-        Err(failure) if failure.code() == 404 => Ok(()),
-        changed => changed.map(drop),
-    }
+    gone_is_fine(changed.await)
 }
 
 fn kind_of(object: &Value) -> Option<&'static Kind> {

@@ -119,12 +119,15 @@ pub(crate) fn random_uid() -> String {
     let mut bytes: [u8; 16] = rand::rng().random();
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let text = hex::encode(bytes);
-    format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
+    let mut text = hex::encode(bytes);
+    for dash in [20, 16, 12, 8] {
+        text.insert(dash, '-');
+    }
+    text
 }
 
 /// Five characters as Kubernetes chooses them: no vowels and no look-alikes, so that no words come out.
-fn random_suffix() -> String {
+pub(crate) fn random_suffix() -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut random = rand::rng();
     (0..5).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect()

@@ -19,7 +19,7 @@ use crate::catalog::DEFINITIONS;
 use crate::context::Context;
 use crate::deletion::{self, DeleteOptions};
 use crate::lister::Lister;
-use crate::registry::{Changed, Next};
+use crate::registry::{Next, gone_is_fine};
 use crate::request::ObjectPath;
 use crate::{object, record, verbs};
 
@@ -177,13 +177,6 @@ async fn delete(context: &Context, kind: &Kind, found: &Value) -> Result<(), Fai
     let options = DeleteOptions::default();
     let decide = |current: &Value| deletion::decide(kind, current, &options, context.now());
     gone_is_fine(context.registry.modify(&path, false, decide).await)
-}
-
-fn gone_is_fine(changed: Result<Changed, Failure>) -> Result<(), Failure> {
-    match changed {
-        Err(failure) if failure.code() != 404 => Err(failure),
-        _ => Ok(()),
-    }
 }
 
 fn path(name: &str) -> Option<ObjectPath> {

@@ -78,6 +78,7 @@ impl Listers {
         }
         let lister = Arc::new(Lister {
             kind,
+            prefix: kind.storage_prefix(),
             objects: RwLock::default(),
             position: watch::Sender::new(0),
             written: AtomicU64::new(0),
@@ -101,6 +102,8 @@ impl Listers {
 #[derive(Debug)]
 pub(crate) struct Lister {
     kind: &'static Kind,
+    /// What all keys begin with.
+    prefix: String,
     objects: RwLock<BTreeMap<String, Arc<Value>>>,
     /// The revision up to which all changes are in.
     position: watch::Sender<u64>,
@@ -122,7 +125,7 @@ impl Lister {
     }
 
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {
-        self.objects.read().get(&request::key(self.kind, namespace, name)).cloned()
+        self.objects.read().get(&request::key_below(&self.prefix, namespace, name)).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Value>> {
@@ -134,7 +137,7 @@ impl Lister {
     }
 
     pub(crate) fn in_namespace(&self, namespace: &str) -> Vec<Arc<Value>> {
-        let prefix = format!("{}{namespace}/", self.kind.storage_prefix());
+        let prefix = request::key_below(&self.prefix, namespace, "");
         let objects = self.objects.read();
         let from = objects.range(prefix.clone()..);
         from.take_while(|(key, _)| key.starts_with(&prefix)).map(|(_, object)| Arc::clone(object)).collect()
@@ -175,7 +178,7 @@ impl Lister {
 
     /// Reads everything anew; answers as of when.
     async fn fill(&self, store: &dyn Store) -> Result<Revision, Failure> {
-        let range = Range { prefix: self.kind.storage_prefix(), ..Range::default() };
+        let range = Range { prefix: self.prefix.clone(), ..Range::default() };
         let page = store.range(range).await.map_err(|error| Failure::internal(kit::Chain(&error)))?;
         let mut objects = BTreeMap::new();
         for entry in &page.entries {
@@ -190,9 +193,8 @@ impl Lister {
     /// Takes in changes for as long as the store has any; reads everything anew when it was dropped.
     async fn follow(self: Arc<Self>, store: Arc<dyn Store>, mut at: Revision) {
         const PAUSE: Duration = Duration::from_millis(200);
-        let prefix = self.kind.storage_prefix();
         loop {
-            if let Ok(changes) = store.watch(&prefix, at).await {
+            if let Ok(changes) = store.watch(&self.prefix, at).await {
                 self.take_in(changes).await;
             }
             tokio::time::sleep(PAUSE).await;

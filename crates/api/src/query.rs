@@ -13,6 +13,9 @@ pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     pub(crate) fn parse(uri: &Uri) -> Result<Self, Failure> {
+        if uri.query().is_none() {
+            return Ok(Self::default());
+        }
         match QueryExtractor::<Vec<(String, String)>>::try_from_uri(uri) {
             Ok(QueryExtractor(pairs)) => Ok(Self(pairs)),
             Err(error) => Err(Failure::bad_request(format!("invalid query: {error}"))),

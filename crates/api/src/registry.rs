@@ -325,6 +325,14 @@ impl Registry {
     }
 }
 
+/// How a change ended that has no purpose where the object is gone meanwhile.
+pub(crate) fn gone_is_fine(changed: Result<Changed, Failure>) -> Result<(), Failure> {
+    match changed {
+        Err(failure) if failure.code() == 404 => Ok(()),
+        changed => changed.map(drop),
+    }
+}
+
 /// The object that was stored as `entry`. What a webhook converted for the store is answered as it was before.
 fn written(kind: &Kind, mut object: Value, entry: &Entry) -> Result<Value, Failure> {
     if !conversion::is_by_webhook(kind) && !kinds::convert::is_stored_as_served(kind) {

@@ -177,8 +177,13 @@ impl ObjectPath {
 
 /// Where an object is stored.
 pub(crate) fn key(kind: &Kind, namespace: &str, name: &str) -> String {
-    let prefix = kind.storage_prefix();
-    if namespace.is_empty() { format!("{prefix}{name}") } else { format!("{prefix}{namespace}/{name}") }
+    key_below(&kind.storage_prefix(), namespace, name)
+}
+
+/// As [`key`] for a kind whose objects are stored below `prefix`.
+pub(crate) fn key_below(prefix: &str, namespace: &str, name: &str) -> String {
+    let slash = if namespace.is_empty() { "" } else { "/" };
+    [prefix, namespace, slash, name].concat()
 }
 
 /// The decoded segments of a path. A slash at the end is allowed; an empty segment elsewhere, or an encoded slash

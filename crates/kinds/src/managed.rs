@@ -89,7 +89,7 @@ pub fn update(kind: &Kind, writer: &Writer<'_>, current: Option<&Value>, new: &m
     };
     let difference = difference(kind, writer.subresource, old, new);
     let entries = if difference.is_empty() { entries } else { updated(kind, writer, entries, difference) };
-    set_managed_fields(new, &entries);
+    set_managed_fields(new, entries);
 }
 
 /// The entries to go on with: those that the client states, if they make sense, or those of the object.
@@ -224,12 +224,12 @@ fn take_managed_fields(object: &mut Value) -> Value {
     metadata.and_then(|metadata| metadata.shift_remove("managedFields")).unwrap_or_default()
 }
 
-fn set_managed_fields(object: &mut Value, entries: &Entries) {
+fn set_managed_fields(object: &mut Value, entries: Entries) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     if entries.is_empty() {
         metadata.shift_remove("managedFields");
     } else {
-        metadata.insert("managedFields".into(), entries.to_value());
+        metadata.insert("managedFields".into(), entries.into_value());
     }
 }
 

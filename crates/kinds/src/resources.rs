@@ -5,6 +5,19 @@ use std::collections::BTreeMap;
 use model::Quantity;
 use serde_json::Value;
 
+/// Resources of which a thing is one: core kinds, and kinds of Services. They limit namespaces, not containers.
+pub(crate) const COUNTED: &[&str] = &[
+    "configmaps",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+];
+
 /// An amount of some resource, in thousandths, with the notation in which it is written back.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Amount {

@@ -77,20 +77,26 @@ pub struct Policy {
     pub warn: Standard,
 }
 
-const PREFIX: &str = "pod-security.kubernetes.io/";
+/// The labels of each: of the level, and of the version.
+const MODES: [[&str; 2]; 3] = [
+    ["pod-security.kubernetes.io/enforce", "pod-security.kubernetes.io/enforce-version"],
+    ["pod-security.kubernetes.io/audit", "pod-security.kubernetes.io/audit-version"],
+    ["pod-security.kubernetes.io/warn", "pod-security.kubernetes.io/warn-version"],
+];
 
 impl Policy {
     /// What the labels of a namespace say. A label that cannot be understood means the strictest; whoever sets one is
     /// told by [`label_faults`].
     pub fn of_labels(labels: &Value) -> Self {
-        let standard = |mode: &str| {
-            let text = |suffix: &str| labels[format!("{PREFIX}{mode}{suffix}")].as_str();
-            let level =
-                text("").map_or(Level::Privileged, |text| Level::parse(text).unwrap_or(Level::Restricted));
-            let minor = text("-version").and_then(minor).unwrap_or(u32::MAX);
+        let standard = |[level, version]: [&str; 2]| {
+            let level = labels[level]
+                .as_str()
+                .map_or(Level::Privileged, |text| Level::parse(text).unwrap_or(Level::Restricted));
+            let minor = labels[version].as_str().and_then(minor).unwrap_or(u32::MAX);
             Standard { level, minor }
         };
-        Self { enforce: standard("enforce"), audit: standard("audit"), warn: standard("warn") }
+        let [enforce, audit, warn] = MODES.map(standard);
+        Self { enforce, audit, warn }
     }
 }
 
@@ -106,13 +112,12 @@ fn minor(text: &str) -> Option<u32> {
 /// What of a namespace's labels cannot be understood.
 pub fn label_faults(labels: &Value) -> Vec<FieldError> {
     let mut faults = Vec::new();
-    for mode in ["enforce", "audit", "warn"] {
-        let (level, version) = (format!("{PREFIX}{mode}"), format!("{PREFIX}{mode}-version"));
-        if let Some(text) = labels[&level].as_str().filter(|text| Level::parse(text).is_none()) {
+    for [level, version] in MODES {
+        if let Some(text) = labels[level].as_str().filter(|text| Level::parse(text).is_none()) {
             let why = "must be one of privileged, baseline, restricted";
             faults.push(FieldError::invalid(format!("metadata.labels[{level}]"), text, why));
         }
-        if let Some(text) = labels[&version].as_str().filter(|text| minor(text).is_none()) {
+        if let Some(text) = labels[version].as_str().filter(|text| minor(text).is_none()) {
             let why = "must be \"latest\" or \"v1.x\"";
             faults.push(FieldError::invalid(format!("metadata.labels[{version}]"), text, why));
         }

@@ -208,8 +208,8 @@ fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
 
 /// The items of a list field with their paths.
 fn items<'a>(path: &str, value: &'a Value, field: &str) -> impl Iterator<Item = (String, &'a Value)> {
-    let path = format!("{path}.{field}");
-    list(value, field).iter().enumerate().map(move |(index, item)| (format!("{path}[{index}]"), item))
+    let items = list(value, field).iter().enumerate();
+    items.map(move |(index, item)| (format!("{path}.{field}[{index}]"), item))
 }
 
 /// A field that must be one of `supported`, if it is there.

@@ -7,6 +7,8 @@ mod pod;
 mod service;
 mod volume;
 
+use std::fmt::Display;
+
 use serde_json::Value;
 
 use crate::Kind;
@@ -22,6 +24,9 @@ const RENAMED_LABELS: &[(&str, &str, &str)] = &[
 ];
 
 const SECRETS_ONLY: &str = "kubernetes.io/enforce-mountable-secrets";
+
+/// A place in an object. It is written out only where there is something to say of it, which is hardly ever.
+type Path<'a> = &'a dyn Display;
 
 /// What any request about objects of `kind` is told.
 pub fn on_use(kind: &Kind) -> Option<&str> {
@@ -82,7 +87,7 @@ pub fn on_write(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<String>
         ("networking.k8s.io", "NetworkPolicy") => network_policy(spec, &mut warnings),
         ("node.k8s.io", "RuntimeClass") => {
             let path = "scheduling.nodeSelector";
-            labels(path, &object["scheduling"]["nodeSelector"], &mut warnings);
+            labels(&path, &object["scheduling"]["nodeSelector"], &mut warnings);
         }
         ("", "Node") if !spec["externalID"].is_null() => {
             warnings.push("spec.externalID: this field is deprecated, and is unused".to_owned());
@@ -102,7 +107,7 @@ fn workload(kind: &Kind, spec: &Value, warnings: &mut Vec<String>) {
         "Job" => job(spec, warnings),
         "StatefulSet" => {
             for (index, claim) in list(spec, "volumeClaimTemplates") {
-                claim_sizes(&format!("spec.volumeClaimTemplates[{index}].spec"), &claim["spec"], warnings);
+                claim_sizes(&format_args!("spec.volumeClaimTemplates[{index}].spec"), &claim["spec"], warnings);
             }
             if spec["revisionHistoryLimit"].as_i64().is_some_and(|limit| limit < 0) {
                 warnings.push("spec.revisionHistoryLimit: less than none keeps all revisions".to_owned());
@@ -121,7 +126,7 @@ fn endpoints(slice: &Value, warnings: &mut Vec<String>) {
     }
     for (endpoint, addresses) in list(slice, "endpoints") {
         for (index, address) in list(addresses, "addresses") {
-            service::spelling(&format!("endpoints[{endpoint}].addresses[{index}]"), address, warnings);
+            service::spelling(&format_args!("endpoints[{endpoint}].addresses[{index}]"), address, warnings);
         }
     }
 }
@@ -130,11 +135,11 @@ fn network_policy(spec: &Value, warnings: &mut Vec<String>) {
     for (direction, side) in [("ingress", "from"), ("egress", "to")] {
         for (rule, peers) in list(spec, direction) {
             for (peer, block) in list(peers, side) {
-                let path = format!("spec.{direction}[{rule}].{side}[{peer}].ipBlock");
+                let path = format_args!("spec.{direction}[{rule}].{side}[{peer}].ipBlock");
                 let block = &block["ipBlock"];
-                service::spelling(&format!("{path}.cidr"), &block["cidr"], warnings);
+                service::spelling(&format_args!("{path}.cidr"), &block["cidr"], warnings);
                 for (index, hole) in list(block, "except") {
-                    service::spelling(&format!("{path}.except[{index}]"), hole, warnings);
+                    service::spelling(&format_args!("{path}.except[{index}]"), hole, warnings);
                 }
             }
         }
@@ -192,13 +197,13 @@ fn name_of_hosts(object: &Value, what: &str, warnings: &mut Vec<String>) {
 }
 
 /// Keys of a node selector that have newer names.
-fn labels(path: &str, selector: &Value, warnings: &mut Vec<String>) {
+fn labels(path: Path<'_>, selector: &Value, warnings: &mut Vec<String>) {
     for (key, _) in selector.as_object().into_iter().flatten() {
-        label(&format!("{path}[{key}]"), key, warnings);
+        label(&format_args!("{path}[{key}]"), key, warnings);
     }
 }
 
-fn label(path: &str, key: &str, warnings: &mut Vec<String>) {
+fn label(path: Path<'_>, key: &str, warnings: &mut Vec<String>) {
     if let Some((_, since, newer)) = RENAMED_LABELS.iter().find(|(old, ..)| *old == key) {
         warnings.push(format!("{path}: deprecated since {since}; use \"{newer}\" instead"));
     }
@@ -233,18 +238,18 @@ fn persistent_volume(object: &Value, warnings: &mut Vec<String>) {
                        recommended approach is to use dynamic provisioning.";
         warnings.push(warning.to_owned());
     }
-    volume::removed_sources("spec", spec, warnings);
+    volume::removed_sources(&"spec", spec, warnings);
 }
 
 fn claim(object: &Value, warnings: &mut Vec<String>) {
     annotation(object, STORAGE_CLASS, USE_STORAGE_CLASS, warnings);
-    claim_sizes("spec", &object["spec"], warnings);
+    claim_sizes(&"spec", &object["spec"], warnings);
 }
 
 /// What a claim, or a volume that makes one, asks for.
-fn claim_sizes(path: &str, spec: &Value, warnings: &mut Vec<String>) {
+fn claim_sizes(path: Path<'_>, spec: &Value, warnings: &mut Vec<String>) {
     for field in ["limits", "requests"] {
-        let path = format!("{path}.resources.{field}[storage]");
+        let path = format_args!("{path}.resources.{field}[storage]");
         container::fraction(&path, &spec["resources"][field]["storage"], warnings);
     }
 }

@@ -9,6 +9,7 @@ use kinds::status::Failure;
 use serde_json::{Value, json};
 
 use super::{Operation, Plugin, Review};
+use crate::context::random_suffix;
 use crate::lister::Lister;
 use crate::object;
 
@@ -41,7 +42,7 @@ impl Plugin for ServiceAccount {
         spec.insert("serviceAccount".into(), name.clone().into());
         let account = account(review, &name).await?;
         if automounts(&account, &review.object) {
-            let volume = format!("{VOLUME_PREFIX}{}", review.context.birth().suffix);
+            let volume = format!("{VOLUME_PREFIX}{}", random_suffix());
             mount_token(&mut review.object, &volume);
         }
         let has_secrets =

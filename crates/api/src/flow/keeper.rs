@@ -15,7 +15,7 @@ use store::Revision;
 use crate::context::Context;
 use crate::feed::{Ended, Source};
 use crate::object;
-use crate::registry::Next;
+use crate::registry::{Next, gone_is_fine};
 use crate::request::ObjectPath;
 use crate::strategy::{self, Part};
 
@@ -119,7 +119,7 @@ impl Pair {
             strategy::prepare_update(self.schemas, &mut new, current, Part::Status)?;
             Ok(Next::Replace(new))
         });
-        gone_is_fine(changed.await.map(drop))
+        gone_is_fine(changed.await)
     }
 }
 
@@ -143,7 +143,7 @@ async fn ensure(context: &Context, kind: &'static Kind, wanted: &Bootstrap) -> R
         strategy::prepare_update(kind, &mut new, current, Part::Main)?;
         Ok(Next::Replace(new))
     });
-    gone_is_fine(changed.await.map(drop))
+    gone_is_fine(changed.await)
 }
 
 async fn create(context: &Context, kind: &'static Kind, wanted: &Value) -> Result<(), Failure> {
@@ -160,13 +160,5 @@ async fn create(context: &Context, kind: &'static Kind, wanted: &Value) -> Resul
         // Another server was first.
         Err(failure) if failure.reason() == "AlreadyExists" => Ok(()),
         created => created.map(drop),
-    }
-}
-
-/// Somebody deleted the object meanwhile: that is told, and seen to next time.
-fn gone_is_fine(outcome: Result<(), Failure>) -> Result<(), Failure> {
-    match outcome {
-        Err(failure) if failure.code() == 404 => Ok(()),
-        outcome => outcome,
     }
 }

@@ -1,6 +1,6 @@
 //! JSON to values, with a note of every key that stands twice in one object; YAML that is no JSON goes on from here.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -60,7 +60,8 @@ impl Reader {
     /// Appends a segment; the result is what `truncate` takes back.
     fn enter(&mut self, segment: fmt::Arguments<'_>) -> usize {
         let length = self.path.len();
-        self.path.push_str(&segment.to_string());
+        // Writing to a text cannot fail.
+        self.path.write_fmt(segment).ok();
         length
     }
 }

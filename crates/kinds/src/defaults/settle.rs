@@ -24,7 +24,10 @@ pub(super) fn apply(kind: &Kind, fields: &mut Map<String, Value>, empty: EmptyLi
 fn object(definition: &'static Definition, fields: &mut Map<String, Value>, empty: EmptyList) {
     for field in definition.fields() {
         let Some(zero) = field.zero.filter(|_| *field.name != *"managedFields") else { continue };
-        let value = fields.entry(&*field.name).or_insert_with(|| zero.clone());
+        let Some(value) = fields.get_mut(&*field.name) else {
+            fields.insert(field.name.to_string(), zero.clone());
+            continue;
+        };
         let is_empty_list = empty == EmptyList::BecomesNull && value.as_array().is_some_and(Vec::is_empty);
         if value.is_null() || is_empty_list {
             *value = zero.clone();

@@ -159,7 +159,7 @@ impl Round<'_> {
         let mut new = decode::object(self.kind, object)?.object;
         let time = if new == *self.current { time } else { Some(self.writer.now.to_owned()) };
         entries.push(Entry { manager: self.manager.clone(), time, fields: stated });
-        set_managed_fields(&mut new, &entries);
+        set_managed_fields(&mut new, entries);
         Ok(new)
     }
 

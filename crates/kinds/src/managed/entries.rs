@@ -1,6 +1,6 @@
 //! `metadata.managedFields`: who owns which fields, as entries of an object.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::compare;
 use super::set::FieldSet;
@@ -141,16 +141,13 @@ impl Entries {
     }
 
     /// As `metadata.managedFields`, in the order in which clients know it: appliers first, then by time and name.
-    pub(crate) fn to_value(&self) -> Value {
-        let mut sorted: Vec<&Entry> = self.0.iter().collect();
-        sorted.sort_by(|left, right| {
-            let key = |entry: &Entry| {
-                let Manager { name, operation, api_version, subresource } = entry.manager.clone();
-                (operation, entry.time.clone(), name, api_version, subresource)
-            };
-            key(left).cmp(&key(right))
-        });
-        sorted.into_iter().map(entry_value).collect()
+    pub(crate) fn into_value(mut self) -> Value {
+        fn key(entry: &Entry) -> (Operation, &Option<String>, [&str; 3]) {
+            let Manager { name, operation, api_version, subresource } = &entry.manager;
+            (*operation, &entry.time, [name, api_version, subresource])
+        }
+        self.0.sort_by(|left, right| key(left).cmp(&key(right)));
+        self.0.into_iter().map(entry_value).collect()
     }
 }
 
@@ -183,22 +180,26 @@ fn parse_entry(entry: &Value) -> Option<Entry> {
     Some(Entry { manager, time: entry["time"].as_str().map(str::to_owned), fields })
 }
 
-fn entry_value(entry: &Entry) -> Value {
-    let Manager { name, operation, api_version, subresource } = &entry.manager;
+fn entry_value(entry: Entry) -> Value {
+    let Manager { name, operation, api_version, subresource } = entry.manager;
     let operation = match operation {
         Operation::Apply => "Apply",
         Operation::Update => "Update",
     };
-    let mut value = json!({"manager": name, "operation": operation, "apiVersion": api_version});
-    if let Some(time) = &entry.time {
-        value["time"] = time.clone().into();
+    let mut fields = Map::with_capacity(7);
+    let mut say = |field: &str, value: Value| drop(fields.insert(field.to_owned(), value));
+    say("manager", name.into());
+    say("operation", operation.into());
+    say("apiVersion", api_version.into());
+    if let Some(time) = entry.time {
+        say("time", time.into());
     }
-    value["fieldsType"] = "FieldsV1".into();
-    value["fieldsV1"] = entry.fields.to_value();
+    say("fieldsType", "FieldsV1".into());
+    say("fieldsV1", entry.fields.into_value());
     if !subresource.is_empty() {
-        value["subresource"] = subresource.clone().into();
+        say("subresource", subresource.into());
     }
-    value
+    Value::Object(fields)
 }
 
 /// The fields of `metadata` that identify an object or that the server sets: nobody's.

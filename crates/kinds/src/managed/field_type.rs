@@ -1,5 +1,7 @@
 //! What can be owned of an object, by its type: one view of built-in schemas and of those of custom resources.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::set::{self, Element};
@@ -211,29 +213,30 @@ impl Keys<'_> {
             let mut keys = names
                 .filter_map(|(name, default)| {
                     let said = fields.get(name).filter(|value| !value.is_null());
-                    Some((name.to_owned(), said.or(default)?.clone()))
+                    Some((name, said.or(default)?))
                 })
                 .peekable();
             keys.peek().ok_or(ItemError::NoKeys)?;
-            let keys: Vec<(String, Value)> = keys.collect();
-            Ok(set::keyed(keys.iter().map(|(name, value)| (name.as_str(), value))))
+            Ok(set::keyed(keys))
         };
         match self {
             Self::Value => Ok(set::value(item)),
-            Self::Named(names) => {
-                let tcp = Value::from("TCP");
-                let nameless = Value::from("");
-                keyed(&mut names.iter().map(|name| match *name {
-                    // The defaults of keys: all that there are in built-in kinds.
-                    "protocol" => (*name, Some(&tcp)),
-                    "name" => (*name, Some(&nameless)),
-                    _ => (*name, None),
-                }))
-            }
+            Self::Named(names) => keyed(&mut names.iter().map(|name| (*name, default_of_key(name)))),
             Self::Schema(names, items) => keyed(&mut names.iter().map(|name| {
                 let default = items.and_then(|items| items.property(name)?.default.as_ref());
                 (name.as_str(), default)
             })),
         }
+    }
+}
+
+/// The defaults of keys: all that there are in built-in kinds.
+fn default_of_key(name: &str) -> Option<&'static Value> {
+    static TCP: LazyLock<Value> = LazyLock::new(|| "TCP".into());
+    static NAMELESS: LazyLock<Value> = LazyLock::new(|| "".into());
+    match name {
+        "protocol" => Some(&TCP),
+        "name" => Some(&NAMELESS),
+        _ => None,
     }
 }

@@ -6,8 +6,7 @@
 //! Path elements stay in their written form, so that a set is read and written without conversion:
 //! `f:<name>` a field, `k:{..}` the item of a list with these keys, `v:<value>` a value of a set, `i:<index>` an item.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::collections::{BTreeMap, btree_map};
 
 use serde_json::{Map, Value};
 
@@ -56,9 +55,9 @@ impl FieldSet {
         if below.is_empty() {
             return;
         }
-        match self.children.get_mut(&element) {
-            Some(child) => child.unite(below),
-            None => drop(self.children.insert(element, below)),
+        match self.children.entry(element) {
+            btree_map::Entry::Occupied(child) => child.into_mut().unite(below),
+            btree_map::Entry::Vacant(place) => drop(place.insert(below)),
         }
     }
 
@@ -167,13 +166,13 @@ impl FieldSet {
     }
 
     /// As `fieldsV1`.
-    pub(crate) fn to_value(&self) -> Value {
-        let mut fields = Map::new();
+    pub(crate) fn into_value(self) -> Value {
+        let mut fields = Map::with_capacity(self.children.len() + usize::from(self.is_member));
         if self.is_member && !self.children.is_empty() {
             fields.insert(ITSELF.to_owned(), Value::Object(Map::new()));
         }
-        for (element, below) in &self.children {
-            fields.insert(element.to_string(), below.to_value());
+        for (element, below) in self.children {
+            fields.insert(element.into(), below.into_value());
         }
         Value::Object(fields)
     }
@@ -194,16 +193,10 @@ pub(crate) fn value(value: &Value) -> Element {
 
 /// The element of a list's item by its keys, which may come in any order.
 pub(crate) fn keyed<'a>(keys: impl Iterator<Item = (&'a str, &'a Value)>) -> Element {
-    let mut keys: Vec<(&str, &Value)> = keys.collect();
-    keys.sort_by_key(|(name, _)| *name);
-    let mut element = String::from("k:{");
-    for (index, (name, value)) in keys.into_iter().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        // Writing to a text cannot fail.
-        write!(element, "{comma}{}:{value}", Value::from(name)).ok();
-    }
-    element.push('}');
-    element.into()
+    let sorted: BTreeMap<&str, &Value> = keys.collect();
+    let mut element = Vec::from(b"k:");
+    serde_json::to_writer(&mut element, &sorted).expect("memory takes what is written to it");
+    String::from_utf8(element).expect("JSON is text").into()
 }
 
 /// An element as clients may write it, in the one form that is compared.

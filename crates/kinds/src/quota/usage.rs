@@ -6,16 +6,6 @@ use serde_json::Value;
 use crate::Kind;
 use crate::resources::{self, Amount, Amounts};
 
-/// The core kinds that are limited by their bare plural as well.
-const BARE: [&str; 7] = [
-    "configmaps",
-    "persistentvolumeclaims",
-    "pods",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "services",
-];
 const COMPUTED: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 const OF_CLASS: &str = ".storageclass.storage.k8s.io/";
 
@@ -30,7 +20,7 @@ pub fn part(kind: &Kind, name: &str) -> bool {
         ("", "persistentvolumeclaims") => {
             matches!(name, "persistentvolumeclaims" | "requests.storage") || name.contains(OF_CLASS)
         }
-        ("", plural) => BARE.contains(&plural) && name == plural,
+        ("", plural) => resources::COUNTED.contains(&plural) && name == plural,
         _ => false,
     }
 }
@@ -61,7 +51,7 @@ pub fn of_object(kind: &Kind, object: &Value, now: Timestamp) -> Amounts {
         }
         ("", "services") => amounts.extend(of_service(&object["spec"])),
         ("", "persistentvolumeclaims") => amounts.extend(of_claim(object)),
-        ("", plural) if BARE.contains(&plural) => drop(amounts.insert(plural.to_owned(), one)),
+        ("", plural) if resources::COUNTED.contains(&plural) => drop(amounts.insert(plural.to_owned(), one)),
         _ => {}
     }
     amounts

@@ -17,7 +17,7 @@ pub(super) use self::environment::{
 };
 pub(super) use self::mounts::check as mounts;
 pub(super) use self::resources::{
-    COUNTED, Holder, MEASURED, can_be_shared, check as resources, name as resource_name, quantity,
+    Holder, MEASURED, can_be_shared, check as resources, name as resource_name, quantity,
 };
 use super::{Faults, in_range, items, list, names, one_of, security, text, unique};
 use crate::status::FieldError;

@@ -80,12 +80,10 @@ fn spec(path: &str, spec: &Value, is_pod: bool, faults: &mut Faults) {
     super::os::check(path, spec, faults);
     placement::check(path, spec, faults);
     gates(path, spec, faults);
-    container::resources(
-        &format!("{path}.overhead"),
-        &serde_json::json!({"limits": spec["overhead"]}),
-        Holder::Container,
-        faults,
-    );
+    if !spec["overhead"].is_null() {
+        let limits = serde_json::json!({"limits": spec["overhead"]});
+        container::resources(&format!("{path}.overhead"), &limits, Holder::Container, faults);
+    }
     container::file_volumes(path, spec, faults);
 }
 

@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashSet};
 use model::quantity::Quantity;
 use serde_json::Value;
 
-use super::container::{self, COUNTED, Holder, MEASURED};
+use super::container::{self, Holder, MEASURED};
 use super::{Faults, items, list, names, text};
+use crate::resources::COUNTED;
 use crate::status::FieldError;
 
 const LIMITS: [&str; 5] = ["default", "defaultRequest", "max", "maxLimitRequestRatio", "min"];

@@ -3,7 +3,7 @@
 use model::quantity::Quantity;
 use serde_json::Value;
 
-use super::list;
+use super::{Path, list};
 
 /// All containers of a Pod with their paths: their ports are of one network.
 pub(super) fn check(containers: &[(String, &Value)], warnings: &mut Vec<String>) {
@@ -21,7 +21,7 @@ pub(super) fn check(containers: &[(String, &Value)], warnings: &mut Vec<String>)
         }
         for field in ["limits", "requests"] {
             for resource in ["memory", "ephemeral-storage"] {
-                let path = format!("{path}.resources.{field}[{resource}]");
+                let path = format_args!("{path}.resources.{field}[{resource}]");
                 fraction(&path, &container["resources"][field][resource], warnings);
             }
         }
@@ -33,7 +33,7 @@ pub(super) fn check(containers: &[(String, &Value)], warnings: &mut Vec<String>)
     }
 }
 
-fn environment(path: &str, container: &Value, warnings: &mut Vec<String>) {
+fn environment(path: Path<'_>, container: &Value, warnings: &mut Vec<String>) {
     let mut named: Vec<&str> = Vec::new();
     for (index, variable) in list(container, "env") {
         let name = variable["name"].as_str().unwrap_or_default();
@@ -64,7 +64,7 @@ fn is_one(port: &Value, other: &Value) -> bool {
 }
 
 /// There are no parts of a byte.
-pub(super) fn fraction(path: &str, quantity: &Value, warnings: &mut Vec<String>) {
+pub(super) fn fraction(path: Path<'_>, quantity: &Value, warnings: &mut Vec<String>) {
     let Some(text) = quantity.as_str() else { return };
     let Ok(parsed) = Quantity::parse(text) else { return };
     if parsed.to_milli() % 1000 != 0 {

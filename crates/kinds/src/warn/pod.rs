@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{container, label, labels, list, volume};
+use super::{Path, container, label, labels, list, volume};
 
 /// Annotations that a field took the place of.
 const REPLACED: &[(&str, &str)] = &[
@@ -27,7 +27,7 @@ const NULL_SELECTOR: &str = "a null labelSelector results in matching no pod";
 
 /// `prefix` stands before `spec` and `metadata`: empty, or with a dot at its end.
 pub(super) fn template(prefix: &str, template: &Value, warnings: &mut Vec<String>) {
-    let (path, spec) = (format!("{prefix}spec"), &template["spec"]);
+    let (path, spec) = (format_args!("{prefix}spec"), &template["spec"]);
     let containers: Vec<(String, &Value)> = ["initContainers", "containers", "ephemeralContainers"]
         .into_iter()
         .flat_map(|field| list(spec, field).map(move |(index, container)| (field, index, container)))
@@ -35,12 +35,12 @@ pub(super) fn template(prefix: &str, template: &Value, warnings: &mut Vec<String
         .collect();
     annotations(prefix, template, &containers, warnings);
     container::check(&containers, warnings);
-    labels(&format!("{path}.nodeSelector"), &spec["nodeSelector"], warnings);
-    affinity(&format!("{path}.affinity"), &spec["affinity"], warnings);
+    labels(&format_args!("{path}.nodeSelector"), &spec["nodeSelector"], warnings);
+    affinity(&format_args!("{path}.affinity"), &spec["affinity"], warnings);
     for (index, constraint) in list(spec, "topologySpreadConstraints") {
-        let path = format!("{path}.topologySpreadConstraints[{index}]");
+        let path = format_args!("{path}.topologySpreadConstraints[{index}]");
         label(
-            &format!("{path}.topologyKey"),
+            &format_args!("{path}.topologyKey"),
             constraint["topologyKey"].as_str().unwrap_or_default(),
             warnings,
         );
@@ -53,13 +53,13 @@ pub(super) fn template(prefix: &str, template: &Value, warnings: &mut Vec<String
             warnings.push(format!("{path}.imagePullSecrets[{index}].name: invalid empty name \"\""));
         }
     }
-    unique(&format!("{path}.hostAliases"), &spec["hostAliases"], "ip", warnings);
-    unique(&format!("{path}.imagePullSecrets"), &spec["imagePullSecrets"], "name", warnings);
+    unique(&format_args!("{path}.hostAliases"), &spec["hostAliases"], "ip", warnings);
+    unique(&format_args!("{path}.imagePullSecrets"), &spec["imagePullSecrets"], "name", warnings);
     for (index, volume) in list(spec, "volumes") {
-        volume::check(&format!("{path}.volumes[{index}]"), volume, warnings);
+        volume::check(&format_args!("{path}.volumes[{index}]"), volume, warnings);
     }
     for resource in ["memory", "ephemeral-storage"] {
-        container::fraction(&format!("{path}.overhead[{resource}]"), &spec["overhead"][resource], warnings);
+        container::fraction(&format_args!("{path}.overhead[{resource}]"), &spec["overhead"][resource], warnings);
     }
     if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
         let why = "must be >= 0; negative values are invalid and will be treated as 1";
@@ -68,7 +68,7 @@ pub(super) fn template(prefix: &str, template: &Value, warnings: &mut Vec<String
 }
 
 /// Entries of a list that name the same.
-fn unique(path: &str, entries: &Value, field: &str, warnings: &mut Vec<String>) {
+fn unique(path: Path<'_>, entries: &Value, field: &str, warnings: &mut Vec<String>) {
     let mut seen: Vec<&Value> = Vec::new();
     for (index, entry) in entries.as_array().into_iter().flatten().enumerate() {
         let value = &entry[field];
@@ -81,6 +81,9 @@ fn unique(path: &str, entries: &Value, field: &str, warnings: &mut Vec<String>) 
 
 fn annotations(prefix: &str, template: &Value, containers: &[(String, &Value)], warnings: &mut Vec<String>) {
     let annotations = &template["metadata"]["annotations"];
+    if annotations.is_null() {
+        return;
+    }
     let mut warn = |key: &str, why: &str| {
         if !annotations[key].is_null() {
             warnings.push(format!("{prefix}metadata.annotations[{key}]: {why}"));
@@ -104,11 +107,11 @@ fn annotations(prefix: &str, template: &Value, containers: &[(String, &Value)], 
     }
 }
 
-fn affinity(path: &str, affinity: &Value, warnings: &mut Vec<String>) {
+fn affinity(path: Path<'_>, affinity: &Value, warnings: &mut Vec<String>) {
     const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
     const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
     for name in ["podAffinity", "podAntiAffinity"] {
-        let (path, rules) = (format!("{path}.{name}"), &affinity[name]);
+        let (path, rules) = (format_args!("{path}.{name}"), &affinity[name]);
         let required =
             list(rules, REQUIRED).map(|(index, term)| (format!("{path}.{REQUIRED}[{index}]"), term));
         let preferred = list(rules, PREFERRED).map(|(index, term)| {
@@ -118,11 +121,11 @@ fn affinity(path: &str, affinity: &Value, warnings: &mut Vec<String>) {
             if term["labelSelector"].is_null() {
                 warnings.push(format!("{path}.labelSelector: {NULL_SELECTOR}"));
             }
-            label(&format!("{path}.topologyKey"), term["topologyKey"].as_str().unwrap_or_default(), warnings);
+            label(&format_args!("{path}.topologyKey"), term["topologyKey"].as_str().unwrap_or_default(), warnings);
         }
     }
     let node = &affinity["nodeAffinity"];
-    let path = format!("{path}.nodeAffinity");
+    let path = format_args!("{path}.nodeAffinity");
     let required = list(&node[REQUIRED], "nodeSelectorTerms")
         .map(|(index, term)| (format!("{path}.{REQUIRED}.nodeSelectorTerms[{index}]"), term));
     let preferred = list(node, PREFERRED)
@@ -130,7 +133,7 @@ fn affinity(path: &str, affinity: &Value, warnings: &mut Vec<String>) {
     for (path, term) in required.chain(preferred) {
         for (index, expression) in list(term, "matchExpressions") {
             let key = expression["key"].as_str().unwrap_or_default();
-            label(&format!("{path}.matchExpressions[{index}].key"), key, warnings);
+            label(&format_args!("{path}.matchExpressions[{index}].key"), key, warnings);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::list;
+use super::{Path, list};
 use crate::validate::address;
 
 pub(super) fn check(object: &Value, warnings: &mut Vec<String>) {
@@ -41,14 +41,14 @@ pub(super) fn check(object: &Value, warnings: &mut Vec<String>) {
     );
     for field in ["clusterIPs", "externalIPs", "loadBalancerSourceRanges"] {
         for (index, written) in list(spec, field) {
-            spelling(&format!("spec.{field}[{index}]"), written, warnings);
+            spelling(&format_args!("spec.{field}[{index}]"), written, warnings);
         }
     }
-    spelling("spec.loadBalancerIP", &spec["loadBalancerIP"], warnings);
+    spelling(&"spec.loadBalancerIP", &spec["loadBalancerIP"], warnings);
 }
 
 /// Two spellings of an address look like two addresses.
-pub(super) fn spelling(path: &str, written: &Value, warnings: &mut Vec<String>) {
+pub(super) fn spelling(path: Path<'_>, written: &Value, warnings: &mut Vec<String>) {
     let written = written.as_str().unwrap_or_default();
     if !written.is_empty() && written != "None" && !address::is_canonical(written) {
         warnings.push(format!("{path}: \"{written}\" is not how this address is usually written"));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::list;
+use super::{Path, list};
 
 /// Kinds of volumes that no longer do anything.
 const REMOVED: &[(&str, &str)] = &[
@@ -26,10 +26,10 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 /// A volume of a Pod.
-pub(super) fn check(path: &str, volume: &Value, warnings: &mut Vec<String>) {
+pub(super) fn check(path: Path<'_>, volume: &Value, warnings: &mut Vec<String>) {
     removed_sources(path, volume, warnings);
     let claim = &volume["ephemeral"]["volumeClaimTemplate"]["spec"];
-    super::claim_sizes(&format!("{path}.ephemeral.volumeClaimTemplate.spec"), claim, warnings);
+    super::claim_sizes(&format_args!("{path}.ephemeral.volumeClaimTemplate.spec"), claim, warnings);
     let mut files: Vec<&str> =
         ["configMap", "secret", "downwardAPI"].map(|source| named(&volume[source])).concat();
     for (index, source) in list(&volume["projected"], "sources") {
@@ -61,7 +61,7 @@ fn overlap(one: &str, other: &str) -> bool {
 }
 
 /// Sources that do nothing any more, of volumes in Pods and of volumes as objects.
-pub(super) fn removed_sources(path: &str, volume: &Value, warnings: &mut Vec<String>) {
+pub(super) fn removed_sources(path: Path<'_>, volume: &Value, warnings: &mut Vec<String>) {
     for (source, why) in REMOVED {
         if !volume[*source].is_null() {
             warnings.push(format!("{path}.{source}: {why}"));

@@ -5,10 +5,13 @@
 //!   requests ──► decide ──► fsync ──► publish ──► answer
 //!                             └─ failed ─► answer all Unavailable; the file is reopened for the next batch
 //! ```
+//! A transaction costs the same whether it carries one change or fifty. Where writes come in crowds it therefore waits a
+//! moment for more of them; one who writes alone never waits.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -21,6 +24,10 @@ use crate::{Change, Entry, Expect, Revision, WriteError};
 /// One transaction takes no more than this, to bound the time and memory that it needs.
 const BATCH_REQUESTS: usize = 1024;
 const BATCH_BYTES: usize = 8 << 20;
+/// So many requests in one batch are a crowd.
+const CROWD: usize = 4;
+/// What follows a crowd begins no sooner than this after it.
+const PACE: Duration = Duration::from_millis(1);
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
 
@@ -73,7 +80,12 @@ impl Answer {
 /// Serves requests until all senders are gone.
 pub(super) fn run(shared: &Shared, requests: &Receiver<Request>) {
     let mut compactor = Compactor::new(shared.options.compaction);
+    let mut crowded_since = None;
     while let Ok(first) = requests.recv() {
+        if let Some(begun) = crowded_since {
+            gather(begun);
+        }
+        let begun = kit::clock::monotonic();
         let mut bytes = first.bytes();
         let mut batch = Batch::new(shared);
         batch.add(first);
@@ -82,7 +94,16 @@ pub(super) fn run(shared: &Shared, requests: &Receiver<Request>) {
             bytes += request.bytes();
             batch.add(request);
         }
+        crowded_since = (batch.answers.len() >= CROWD).then_some(begun);
         batch.finish(&mut compactor);
+    }
+}
+
+/// Lets more requests come, if the batch that began at `begun` was a crowd: the callers that it answered come again.
+fn gather(begun: Instant) {
+    let left = PACE.saturating_sub(begun.elapsed());
+    if !left.is_zero() {
+        std::thread::sleep(left);
     }
 }
 

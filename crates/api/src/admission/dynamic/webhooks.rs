@@ -21,6 +21,7 @@ use super::compiled::{Configuration, Hook};
 use super::{PATIENCE, inputs, request, shown, taken, wanted_as};
 use crate::admission::dynamic::authority::Rules;
 use crate::admission::{Plugin, Review};
+use crate::context::random_uid;
 use crate::webhook::CallError;
 
 pub(crate) struct Mutating;
@@ -160,7 +161,7 @@ async fn ask(
         let message = format!("admission webhook \"{}\" does not support dry run", hook.name);
         return Err(Failure::bad_request(message));
     }
-    let uid = review.context.birth().uid;
+    let uid = random_uid();
     let old = shown(review, &review.old, seen_as).await?;
     let question = review::question(asked, seen_as, &uid, object, &old);
     let mutates = review.is_mutating();

@@ -10,7 +10,7 @@ use crate::managed::field_type::Type;
 fn check(plural: &str, old: &Value, new: &Value, expect: Expect) {
     let kind = find(if plural == "deployments" { "apps" } else { "" }, "v1", plural).unwrap();
     let difference = objects(Type::of(kind), old, new);
-    expect.assert_eq(&format!("{} {}", difference.changed.to_value(), difference.removed.to_value()));
+    expect.assert_eq(&format!("{} {}", difference.changed.into_value(), difference.removed.into_value()));
 }
 
 #[test]

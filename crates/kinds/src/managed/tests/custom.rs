@@ -27,7 +27,7 @@ fn stated(object: &Value, expect: Expect) {
     let schema = schema();
     let kind = Type::Resource(&schema);
     let answer = match check::check(kind, object) {
-        Ok(()) => fields::stated(kind, object).to_value().to_string(),
+        Ok(()) => fields::stated(kind, object).into_value().to_string(),
         Err(misfit) => misfit.to_string(),
     };
     expect.assert_eq(&answer);
@@ -67,6 +67,6 @@ fn writes_are_compared_and_merged_by_the_schema() {
     let merged = merge::objects(kind, &live, &applied);
     expect![[r#"{"spec":{"whole":["b"],"set":["a","b"],"ports":[{"port":80,"protocol":"TCP","target":8080}],"free":{"a":1,"b":1}}}"#]].assert_eq(&merged.to_string());
     let difference = compare::objects(kind, &live, &merged);
-    expect![[r#"{"f:spec":{"f:free":{"f:b":{}},"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{"f:target":{}}},"f:set":{"v:\"b\"":{}},"f:whole":{}}}"#]].assert_eq(&difference.changed.to_value().to_string());
+    expect![[r#"{"f:spec":{"f:free":{"f:b":{}},"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{"f:target":{}}},"f:set":{"v:\"b\"":{}},"f:whole":{}}}"#]].assert_eq(&difference.changed.into_value().to_string());
     assert!(difference.removed.is_empty());
 }

@@ -6,6 +6,7 @@ use model::Quantity;
 use serde_json::Value;
 
 use super::super::{Faults, items, list, names, text};
+use crate::resources::COUNTED;
 use crate::status::FieldError;
 
 /// Whose resources they are.
@@ -17,18 +18,6 @@ pub(in crate::validate) enum Holder {
     Anything,
 }
 
-/// Resources that are counted elsewhere: of volumes, of quotas.
-pub(in crate::validate) const COUNTED: &[&str] = &[
-    "configmaps",
-    "persistentvolumeclaims",
-    "pods",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "services",
-    "services.loadbalancers",
-    "services.nodeports",
-];
 pub(in crate::validate) const MEASURED: &[&str] = &[
     "cpu",
     "ephemeral-storage",
