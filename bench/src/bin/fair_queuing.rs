@@ -15,7 +15,6 @@ use bench::lane::{Lane, Road};
 use bench::objects;
 use bench::server::{Server, parent_folder};
 use bench::summary::{Summary, millis};
-use bytes::Bytes;
 use futures::future::try_join_all;
 use http::{Method, StatusCode};
 use kube::Client;
@@ -191,10 +190,10 @@ async fn shout(mut lane: Lane, load: Load, lane_number: usize, state: &State) ->
     while !state.is_over.load(Ordering::Relaxed) {
         number += 1;
         let status = match load {
-            Load::Lists => lane.send(Method::GET, LIST, Bytes::new()).await?,
+            Load::Lists => lane.send(Method::GET, LIST, &[]).await?,
             Load::Creates => {
                 let map = json!({"metadata": {"name": format!("loud-{lane_number}-{number}")}});
-                lane.send(Method::POST, LIST, map.to_string().into()).await?
+                lane.send(Method::POST, LIST, map.to_string().as_bytes()).await?
             }
         };
         let is_refused = status == StatusCode::TOO_MANY_REQUESTS;

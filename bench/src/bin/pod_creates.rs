@@ -21,7 +21,7 @@ const PODS: &str = "/api/v1/namespaces/default/pods";
 /// kube-apiserver 1.36.2 with etcd 3.6 on a quiet machine of this kind: creates/s, and p99 in ms.
 const KUBE_APISERVER: (f64, f64) = (1007.0, 94.0);
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let pods = std::env::args().nth(2).map_or(Ok(10_000), |text| text.parse())?;
     let mut server = Server::prepare(&parent_folder())?.context("build crest first")?;

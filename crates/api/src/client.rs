@@ -1,25 +1,28 @@
 //! A `kube::Client` without a socket: its service is the API's own router.
 
-use axum::Router;
+use std::sync::Arc;
+
 use axum::body::Body;
 use http::header::USER_AGENT;
-use http::{HeaderValue, Request, Response};
-use tower::{Service, ServiceExt};
+use http::{HeaderValue, Request};
+use tower::ServiceExt;
 
 use crate::authentication::User;
+use crate::router::Router;
 
-/// A client that is `user`.
-pub(crate) fn in_process(router: Router, user: &User) -> kube::Client {
+/// A client that is `user`, who is here for as long as it or a copy of it is used.
+pub(crate) fn in_process(router: Router, user: &User, presence: Arc<()>) -> kube::Client {
     let user = user.clone();
     let program = HeaderValue::from_str(program(&user.name)).ok();
-    let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-        let mut request = request.map(Body::new);
+    let service = tower::service_fn(move |mut request: Request<kube::client::Body>| {
         request.extensions_mut().insert(user.clone());
         if let Some(program) = &program {
             request.headers_mut().entry(USER_AGENT).or_insert_with(|| program.clone());
         }
-        let router = router.clone();
-        async move { respond(router, request).await }
+        // What this holds is told to be gone when the last copy of the client is.
+        let _here = &presence;
+        let answered = router.clone().oneshot(request);
+        async move { answered.await.map(|response| response.map(Body::new)) }
     });
     kube::Client::new(service, "default")
 }
@@ -34,12 +37,4 @@ fn program(user: &str) -> &str {
         Some((_, name)) => name,
         None => user,
     }
-}
-
-async fn respond(
-    mut router: Router,
-    request: Request<Body>,
-) -> Result<Response<Body>, std::convert::Infallible> {
-    // The router's own inference needs its service type named once.
-    <Router as ServiceExt<Request<Body>>>::ready(&mut router).await?.call(request).await
 }

@@ -14,6 +14,7 @@ use crate::admission::dynamic::Dynamic;
 use crate::admission::quota::Turns;
 use crate::authentication::Authenticator;
 use crate::catalog::{Catalog, Served};
+use crate::components::Residents;
 use crate::feed::Feeds;
 use crate::flow::Gate;
 use crate::metrics::Figures;
@@ -36,6 +37,8 @@ pub(crate) struct Context {
     pub(crate) figures: Option<Figures>,
     /// What is served.
     pub(crate) catalog: Catalog,
+    /// Who works in this process.
+    pub(crate) residents: Residents,
     /// The cluster addresses that Services hold.
     pub(crate) addresses: Addresses,
     /// The webhooks and policies that are configured.
@@ -85,6 +88,7 @@ impl Context {
             limits,
             figures: has_agents.then(Figures::default),
             catalog: Catalog::new(has_agents),
+            residents: Residents::default(),
             addresses,
             dynamic: Dynamic::default(),
             turns: Turns::default(),

@@ -22,6 +22,8 @@ mod bootstrap;
 mod call;
 mod catalog;
 mod client;
+mod components;
+mod computed;
 mod context;
 mod conversion;
 mod deadline;

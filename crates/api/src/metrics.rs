@@ -9,16 +9,12 @@ mod figures;
 mod shape;
 
 use axum::body::Body;
-use http::{Response, StatusCode};
+use http::Response;
 use kinds::status::Failure;
-use kinds::table::IncludeObject;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::accept::Shape;
 use crate::call::Call;
-use crate::query::Selection;
-use crate::request::Verb;
-use crate::{object, respond};
+use crate::{computed, object};
 
 pub(crate) use figures::Figures;
 
@@ -26,20 +22,7 @@ pub(crate) const GROUP: &str = "metrics.k8s.io";
 
 /// Answers what is asked of the group's kinds, which can only be read.
 pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
-    let objects = objects(call).await?;
-    let kind = &call.path.kind;
-    match call.verb {
-        Verb::Get => {
-            let found = objects.into_iter().find(|found| object::name(found) == call.path.name());
-            let found = found.ok_or_else(|| Failure::not_found(kind, call.path.name()))?;
-            respond::object(StatusCode::OK, call.accept, kind, found)
-        }
-        Verb::List => {
-            let selection = Selection::parse(kind, &call.query)?;
-            list(call, objects.into_iter().filter(|object| selection.matches(kind, object)).collect())
-        }
-        _ => Err(Failure::method_not_allowed()),
-    }
+    computed::answer(call, objects(call).await?)
 }
 
 async fn objects(call: &Call) -> Result<Vec<Value>, Failure> {
@@ -73,27 +56,4 @@ async fn objects(call: &Call) -> Result<Vec<Value>, Failure> {
 
 fn key(object: &Value) -> (&str, &str) {
     (object::namespace(object), object::name(object))
-}
-
-fn list(call: &Call, items: Vec<Value>) -> Result<Response<Body>, Failure> {
-    let kind = &call.path.kind;
-    let answer = match call.accept.shape {
-        Shape::Object => json!({
-            "kind": kind.list_kind(), "apiVersion": kind.api_version(), "metadata": {}, "items": items,
-        }),
-        Shape::Table => {
-            let include = call.query.get("includeObject").unwrap_or_default();
-            kinds::table::render(
-                kind,
-                &items,
-                call.context.now(),
-                IncludeObject::parse(include).unwrap_or_default(),
-            )
-        }
-        Shape::Metadata | Shape::MetadataList => json!({
-            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {},
-            "items": items.iter().map(kinds::table::partial_metadata).collect::<Vec<_>>(),
-        }),
-    };
-    respond::encoded(StatusCode::OK, call.accept.encoding, &answer)
 }

@@ -1,6 +1,7 @@
 //! Reading and writing an object's metadata while it is a JSON tree.
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use kinds::defaults::TEMPLATE_GENERATION;
 use serde_json::{Map, Value, json};
 
@@ -98,7 +99,8 @@ pub(crate) fn is_deletion_complete(kind: &str, object: &Value) -> bool {
 
 /// A time as Kubernetes writes it: whole seconds, UTC.
 pub(crate) fn time(now: Timestamp) -> String {
-    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
+    PRINTER.timestamp_to_string(&now)
 }
 
 /// The items of a list in the spec, to be changed; none where there is no such list.

@@ -199,6 +199,9 @@ pub(crate) fn segments(path: &str) -> Option<Vec<String>> {
 
 /// `None` if what follows a `%` is no number, or the whole no text.
 pub(crate) fn percent_decoded(text: &str) -> Option<String> {
+    if !text.contains('%') {
+        return Some(text.to_owned());
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

@@ -1,20 +1,26 @@
 //! From a request to its answer: documents, then objects; whatever goes wrong becomes a `Status`.
 
 use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
-use http::Response;
+use axum::extract::Request;
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::header::{ACCEPT, CONTENT_LENGTH, UPGRADE};
+use http::{Method, Response};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kinds::flow::Flow;
 use kinds::status::Failure;
+use tower::{BoxError, Layer, Service};
 use tower_http::CompressionLevel;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::Predicate;
+use tower_http::compression::{Compression, CompressionLayer};
 
 use crate::accept::{Accept, Encoding};
 use crate::attributes::Attributes;
@@ -35,7 +41,7 @@ const COMPRESSED_FROM: u64 = 128 << 10;
 
 /// Whole answers of some size are compressed for those who accept it; streams such as watches never are.
 #[derive(Clone, Copy, Debug)]
-struct IsLarge;
+pub(crate) struct IsLarge;
 
 impl Predicate for IsLarge {
     fn should_compress<B: http_body::Body>(&self, response: &Response<B>) -> bool {
@@ -43,14 +49,56 @@ impl Predicate for IsLarge {
     }
 }
 
-/// The whole API. Who asks is an extension of the request.
-pub(crate) fn build(context: Arc<Context>) -> Router {
+/// The whole API, to be served.
+pub(crate) type Router = Compression<Api, IsLarge>;
+
+pub(crate) fn build(context: &Arc<Context>) -> Router {
     let gzip = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(IsLarge);
-    let router = Router::new().fallback(answer).with_state(context);
-    router.layer(CatchPanicLayer::custom(panicked)).layer(gzip)
+    gzip.layer(Api { context: Arc::clone(context) })
 }
 
-async fn answer(State(context): State<Arc<Context>>, request: Request) -> Response<Body> {
+/// The whole API. Who asks is an extension of the request. Paths are a matter of what is served at the time, so there
+/// is no table of routes.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    context: Arc<Context>,
+}
+
+impl<B> Service<http::Request<B>> for Api
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let (context, request) = (Arc::clone(&self.context), request.map(Body::new));
+        let is_head = request.method() == Method::HEAD;
+        Box::pin(async move {
+            let answered = AssertUnwindSafe(answer(context, request)).catch_unwind().await;
+            let response = answered.unwrap_or_else(panicked);
+            Ok(if is_head { head_of(response) } else { response })
+        })
+    }
+}
+
+/// A response that says how long it would be, without what it would say.
+fn head_of(response: Response<Body>) -> Response<Body> {
+    let length = response.body().size_hint().exact();
+    let mut response = response.map(|_said| Body::empty());
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    response
+}
+
+async fn answer(context: Arc<Context>, request: Request) -> Response<Body> {
     let header = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     let encoding = Accept::parse(header).unwrap_or_default().encoding;
     let path = request.uri().path().to_owned();
@@ -177,7 +225,7 @@ async fn read_whole(request: Request) -> Result<Request, Failure> {
 async fn discard(body: &mut Body) {
     let mut left = 8 * MAX_BODY;
     while let Some(Ok(frame)) = body.frame().await {
-        let length = frame.data_ref().map_or(0, bytes::Bytes::len);
+        let length = frame.data_ref().map_or(0, Bytes::len);
         match left.checked_sub(length) {
             Some(rest) => left = rest,
             None => return,

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use kinds::status::Failure;
 use kit::serve::Options;
 use kit::tls::{PairPaths, TlsError};
@@ -90,7 +89,6 @@ pub struct Server {
     address: SocketAddr,
     tls: Arc<ServerConfig>,
     context: Arc<Context>,
-    router: Router,
 }
 
 impl Server {
@@ -125,8 +123,7 @@ impl Server {
         authorization::mirror::start(&context).await.map_err(objects_failed)?;
         flow::start(&context).await.map_err(objects_failed)?;
         definitions::start(&context);
-        let router = router::build(Arc::clone(&context));
-        Ok(Self { listener, address, tls, context, router })
+        Ok(Self { listener, address, tls, context })
     }
 
     /// Where it listens.
@@ -136,7 +133,7 @@ impl Server {
 
     /// A client in this process that is `user`: no socket, no TLS, the very same router.
     pub fn client(&self, user: &User) -> kube::Client {
-        client::in_process(self.router.clone(), user)
+        client::in_process(router::build(&self.context), user, self.context.residents.admit(user))
     }
 
     /// Serves until `token` is cancelled. Watches end at once then; other requests may finish.
@@ -151,7 +148,7 @@ impl Server {
                 () = shutdown.cancelled() => {}
             }
         });
-        kit::serve::serve(self.listener, self.router, options, token).await;
+        kit::serve::serve(self.listener, router::build(&self.context), options, token).await;
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Definition {
     pub(crate) is_atomic: bool,
     /// Sorted by name.
     fields: Vec<Field>,
+    /// Where in `fields` those are that have a zero: few, and asked for with every write.
+    zeros: Vec<usize>,
 }
 
 /// One field of a definition.
@@ -76,8 +78,17 @@ impl Definition {
     }
 
     /// All of them, sorted by name.
+    #[cfg(test)]
     pub(crate) fn fields(&self) -> &[Field] {
         &self.fields
+    }
+
+    /// The fields that must be there, with what stands for them where an object does not say them.
+    pub(crate) fn zeros(&self) -> impl Iterator<Item = (&Field, &'static Value)> {
+        self.zeros.iter().filter_map(|index| {
+            let field = self.fields.get(*index)?;
+            Some((field, field.zero?))
+        })
     }
 
     /// `v1.PodSpec`: how messages name the type.
@@ -189,7 +200,9 @@ fn definition(
         })
         .collect();
     fields.sort_by(|left, right| left.name.cmp(&right.name));
-    Definition { name: name.into(), is_atomic: merge::is_atomic(name), fields }
+    let has_zero = |(index, field): (usize, &Field)| field.zero.is_some().then_some(index);
+    let zeros = fields.iter().enumerate().filter_map(has_zero).collect();
+    Definition { name: name.into(), is_atomic: merge::is_atomic(name), fields, zeros }
 }
 
 /// How a field is owned that the table does not name.

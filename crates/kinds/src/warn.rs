@@ -107,7 +107,11 @@ fn workload(kind: &Kind, spec: &Value, warnings: &mut Vec<String>) {
         "Job" => job(spec, warnings),
         "StatefulSet" => {
             for (index, claim) in list(spec, "volumeClaimTemplates") {
-                claim_sizes(&format_args!("spec.volumeClaimTemplates[{index}].spec"), &claim["spec"], warnings);
+                claim_sizes(
+                    &format_args!("spec.volumeClaimTemplates[{index}].spec"),
+                    &claim["spec"],
+                    warnings,
+                );
             }
             if spec["revisionHistoryLimit"].as_i64().is_some_and(|limit| limit < 0) {
                 warnings.push("spec.revisionHistoryLimit: less than none keeps all revisions".to_owned());

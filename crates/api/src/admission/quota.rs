@@ -68,11 +68,11 @@ impl Plugin for ResourceQuota {
         let _turn = review.context.turns.take(review.namespace).await;
         // First all are asked, so that one that is full leaves the others uncharged.
         for quota in &concerned {
-            charge(review, quota, &more, true).await?;
+            Box::pin(charge(review, quota, &more, true)).await?;
         }
         if !review.dry_run {
             for quota in &concerned {
-                charge(review, quota, &more, false).await?;
+                Box::pin(charge(review, quota, &more, false)).await?;
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! A Pod runs as a service account, which must be there; it gets the account's token, the cluster's root certificate
 //! and its namespace's name as one projected volume.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +23,16 @@ const DEFAULT: &str = "default";
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Of a Pod that only shows what a node runs on its own account.
 const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// What every Pod finds there, whoever it is.
+static PROJECTED: LazyLock<Value> = LazyLock::new(|| {
+    json!({"defaultMode": 0o644, "sources": [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": TOKEN_SECONDS}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace",
+            "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+    ]})
+});
 
 pub(super) struct ServiceAccount;
 
@@ -120,12 +130,7 @@ fn mount_token(pod: &mut Value, volume: &str) {
     if !is_needed {
         return;
     }
-    let source = json!({"name": volume, "projected": {"defaultMode": 0o644, "sources": [
-        {"serviceAccountToken": {"path": "token", "expirationSeconds": TOKEN_SECONDS}},
-        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-        {"downwardAPI": {"items": [{"path": "namespace",
-            "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
-    ]}});
+    let source = json!({"name": volume, "projected": PROJECTED.clone()});
     push(object::entry_object(pod, "spec").entry("volumes").or_insert_with(|| json!([])), source);
 }
 

@@ -25,17 +25,21 @@ impl Plugin for DefaultTolerations {
 }
 
 fn add_tolerations(pod: &mut Value) {
-    let had = pod["spec"]["tolerations"].as_array().cloned().unwrap_or_default();
-    let mut tolerations = had.clone();
-    for taint in UNWELL_NODE_TAINTS {
-        if !had.iter().any(|toleration| tolerates(toleration, taint)) {
-            tolerations.push(json!({"key": taint, "operator": "Exists", "effect": "NoExecute",
-                "tolerationSeconds": EVICTION_SECONDS}));
-        }
+    let had = pod["spec"]["tolerations"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_missing = |taint: &&str| !had.iter().any(|toleration| tolerates(toleration, taint));
+    let missing: Vec<Value> = UNWELL_NODE_TAINTS.into_iter().filter(is_missing).map(toleration).collect();
+    if missing.is_empty() {
+        return;
     }
-    if tolerations.len() > had.len() {
-        object::entry_object(pod, "spec").insert("tolerations".into(), tolerations.into());
+    let tolerations = object::entry_object(pod, "spec").entry("tolerations").or_insert(Value::Null);
+    match tolerations {
+        Value::Array(tolerations) => tolerations.extend(missing),
+        other => *other = missing.into(),
     }
+}
+
+fn toleration(taint: &str) -> Value {
+    json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": EVICTION_SECONDS})
 }
 
 fn tolerates(toleration: &Value, taint: &str) -> bool {

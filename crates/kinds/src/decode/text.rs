@@ -57,11 +57,21 @@ impl Reader {
         Decoded { object, problems }
     }
 
-    /// Appends a segment; the result is what `truncate` takes back.
-    fn enter(&mut self, segment: fmt::Arguments<'_>) -> usize {
+    /// Appends the name of a field; the result is what `truncate` takes back.
+    fn enter_field(&mut self, name: &str) -> usize {
+        let length = self.path.len();
+        if length > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(name);
+        length
+    }
+
+    /// As [`Reader::enter_field`] for an item of a list.
+    fn enter_item(&mut self, index: usize) -> usize {
         let length = self.path.len();
         // Writing to a text cannot fail.
-        self.path.write_fmt(segment).ok();
+        write!(self.path, "[{index}]").ok();
         length
     }
 }
@@ -125,7 +135,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let Seed(reader) = self;
         let mut list = Vec::new();
         loop {
-            let length = reader.enter(format_args!("[{}]", list.len()));
+            let length = reader.enter_item(list.len());
             let item = items.next_element_seed(Seed(reader))?;
             reader.path.truncate(length);
             match item {
@@ -139,8 +149,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let Seed(reader) = self;
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let separator = if reader.path.is_empty() { "" } else { "." };
-            let length = reader.enter(format_args!("{separator}{key}"));
+            let length = reader.enter_field(&key);
             let value = entries.next_value_seed(Seed(reader))?;
             if map.insert(key, value).is_some() && !is_enough(&reader.duplicates) {
                 reader.duplicates.push(reader.path.clone());

@@ -22,8 +22,7 @@ pub(super) fn apply(kind: &Kind, fields: &mut Map<String, Value>, empty: EmptyLi
 }
 
 fn object(definition: &'static Definition, fields: &mut Map<String, Value>, empty: EmptyList) {
-    for field in definition.fields() {
-        let Some(zero) = field.zero.filter(|_| *field.name != *"managedFields") else { continue };
+    for (field, zero) in definition.zeros().filter(|(field, _)| *field.name != *"managedFields") {
         let Some(value) = fields.get_mut(&*field.name) else {
             fields.insert(field.name.to_string(), zero.clone());
             continue;

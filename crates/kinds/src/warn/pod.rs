@@ -59,7 +59,11 @@ pub(super) fn template(prefix: &str, template: &Value, warnings: &mut Vec<String
         volume::check(&format_args!("{path}.volumes[{index}]"), volume, warnings);
     }
     for resource in ["memory", "ephemeral-storage"] {
-        container::fraction(&format_args!("{path}.overhead[{resource}]"), &spec["overhead"][resource], warnings);
+        container::fraction(
+            &format_args!("{path}.overhead[{resource}]"),
+            &spec["overhead"][resource],
+            warnings,
+        );
     }
     if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
         let why = "must be >= 0; negative values are invalid and will be treated as 1";
@@ -121,7 +125,11 @@ fn affinity(path: Path<'_>, affinity: &Value, warnings: &mut Vec<String>) {
             if term["labelSelector"].is_null() {
                 warnings.push(format!("{path}.labelSelector: {NULL_SELECTOR}"));
             }
-            label(&format_args!("{path}.topologyKey"), term["topologyKey"].as_str().unwrap_or_default(), warnings);
+            label(
+                &format_args!("{path}.topologyKey"),
+                term["topologyKey"].as_str().unwrap_or_default(),
+                warnings,
+            );
         }
     }
     let node = &affinity["nodeAffinity"];

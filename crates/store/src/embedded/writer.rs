@@ -27,7 +27,7 @@ const BATCH_BYTES: usize = 8 << 20;
 /// So many requests in one batch are a crowd.
 const CROWD: usize = 4;
 /// What follows a crowd begins no sooner than this after it.
-const PACE: Duration = Duration::from_millis(1);
+const PACE: Duration = Duration::from_millis(2);
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
 

@@ -34,7 +34,7 @@ impl Plugin for MutatingPolicies {
                 let is_bound = binding.inner.as_ref().is_ok_and(|binding| binding.policy == policy.name);
                 let id = format!("{}/{}", policy.name, binding.name);
                 if is_bound && review.policy_rounds.is_due(&id) {
-                    if apply(review, policy, binding).await? {
+                    if Box::pin(apply(review, policy, binding)).await? {
                         review.policy_rounds.changed();
                     }
                     if policy.inner.as_ref().is_ok_and(|policy| policy.reinvoked) {

@@ -50,7 +50,7 @@ impl Plugin for ValidatingPolicies {
             if bound.is_empty() {
                 continue;
             }
-            match gather(review, &asked, policy, &bound).await? {
+            match Box::pin(gather(review, &asked, policy, &bound)).await? {
                 Ok(found) => tasks.extend(found),
                 Err(finding) => findings.extend(finding),
             }

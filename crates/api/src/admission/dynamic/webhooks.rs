@@ -46,7 +46,7 @@ impl Plugin for Mutating {
         if configurations.is_empty() {
             return Ok(());
         }
-        let asking = ask_in_turn(review, &configurations);
+        let asking = Box::pin(ask_in_turn(review, &configurations));
         tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_elapsed| Err(out_of_patience()))
     }
 }
@@ -59,7 +59,7 @@ impl Plugin for Validating {
         if configurations.is_empty() {
             return Ok(());
         }
-        let asking = ask_at_once(review, &configurations);
+        let asking = Box::pin(ask_at_once(review, &configurations));
         tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_elapsed| Err(out_of_patience()))
     }
 }

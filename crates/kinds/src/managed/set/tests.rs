@@ -12,12 +12,10 @@ fn parse(value: &Value) -> FieldSet {
 
 fn check(written: &Value, expect: Expect) {
     let set = FieldSet::parse(written);
-    expect.assert_eq(
-        &set.map_or_else(
-            || "none".to_owned(),
-            |set| format!("{}\n{}", set.clone().into_value(), set.paths().join("\n")),
-        ),
-    );
+    expect.assert_eq(&set.map_or_else(
+        || "none".to_owned(),
+        |set| format!("{}\n{}", set.clone().into_value(), set.paths().join("\n")),
+    ));
 }
 
 #[test]

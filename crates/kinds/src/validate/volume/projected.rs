@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{Faults, downward, file, keys, list, local, required, text};
+use super::{Faults, downward, file, is_said, keys, list, local, required, text};
 use crate::status::FieldError;
 use crate::validate::{access, in_range, items, metadata, names};
 
@@ -17,7 +17,7 @@ const KEY_TYPES: &[&str] = &["ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519", "
 pub(super) fn check(whole: &str, projected: &Value, faults: &mut Faults) {
     let mut places = HashSet::new();
     for (path, source) in items(whole, projected, "sources") {
-        let given = SOURCES.iter().filter(|name| !source[**name].is_null());
+        let given = SOURCES.iter().filter(|name| is_said(source, name));
         let mut count = 0;
         for name in given {
             count += 1;
