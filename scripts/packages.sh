@@ -7,8 +7,8 @@ set -eu
 build="gcc libc6-dev libseccomp-dev" # seccomp filters of containers, linked statically
 build="$build protobuf-compiler libprotobuf-dev" # the etcd client compiles etcd's interface
 run="nftables"                      # masquerade and host ports of Pods
-# an image; peers to compare with; a virtual machine for cgroup v2; etcd as a store
-test="busybox-static runc crun docker-registry skopeo qemu-system-x86 cpio kmod binutils etcd-server"
+# an image; peers to compare with; a virtual machine for cgroup v2; etcd as a store; packed traces
+test="busybox-static runc crun docker-registry skopeo qemu-system-x86 cpio kmod binutils etcd-server xz-utils"
 # kubectl in several versions comes from the Python package index
 python3 -m pip --version >/dev/null 2>&1 || test="$test python3-pip"
 demo="mmdebstrap"                   # builds the demo's image from Debian's packages

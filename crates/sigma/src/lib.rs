@@ -11,6 +11,7 @@
 pub mod cluster;
 pub mod label;
 pub mod node;
+pub mod optimise;
 pub mod place;
 pub mod pod;
 pub mod reason;

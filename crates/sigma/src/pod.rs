@@ -70,7 +70,7 @@ pub struct WeightedPodTerm {
 
 impl PodTerm {
     /// Whether the term names `pod`.
-    pub(crate) fn matches(&self, pod: &Pod, namespaces: &Namespaces) -> bool {
+    pub fn matches(&self, pod: &Pod, namespaces: &Namespaces) -> bool {
         self.selector.as_ref().is_some_and(|selector| selector.matches(&pod.labels))
             && self.covers(&pod.namespace, namespaces)
     }
@@ -167,7 +167,8 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    pub(crate) fn conflicts(&self, other: &Self) -> bool {
+    /// Whether both want the same port of the host.
+    pub fn conflicts(&self, other: &Self) -> bool {
         let any = |address: &str| address.is_empty() || address == "0.0.0.0";
         let address = any(&self.address) || any(&other.address) || self.address == other.address;
         self.port == other.port && self.protocol == other.protocol && address

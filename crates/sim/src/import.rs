@@ -3,6 +3,7 @@
 
 pub mod openb;
 pub mod table;
+pub mod tianchi;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,8 @@ use std::path::PathBuf;
 pub enum ImportError {
     #[error("cannot read `{}`", path.display())]
     Open { path: PathBuf, source: std::io::Error },
+    #[error("cannot unpack `{}` with the program `xz`: install xz-utils, or unpack it by hand", path.display())]
+    Unpack { path: PathBuf, source: std::io::Error },
     #[error("`{}` is not a table of comma-separated values", path.display())]
     Malformed { path: PathBuf, source: csv::Error },
     #[error(

@@ -4,8 +4,9 @@
 mod tests;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::str::FromStr;
 
 use super::ImportError;
@@ -73,8 +74,26 @@ impl Table {
     }
 }
 
-fn open(path: &Path) -> Result<File, ImportError> {
-    File::open(path).map_err(|source| ImportError::Open { path: path.to_owned(), source })
+fn open(path: &Path) -> Result<Box<dyn Read>, ImportError> {
+    let file = File::open(path).map_err(|source| ImportError::Open { path: path.to_owned(), source })?;
+    if path.extension().is_some_and(|extension| extension == "xz") {
+        unpacked(path, file)
+    } else {
+        Ok(Box::new(file))
+    }
+}
+
+/// What `xz` makes of a packed file.
+fn unpacked(path: &Path, file: File) -> Result<Box<dyn Read>, ImportError> {
+    let output = Command::new("xz").args(["--decompress", "--stdout"]).stdin(file).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(Box::new(Cursor::new(output.stdout))),
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Err(ImportError::Unpack { path: path.to_owned(), source: std::io::Error::other(why) })
+        }
+        Err(source) => Err(ImportError::Unpack { path: path.to_owned(), source }),
+    }
 }
 
 fn reader<R: Read>(bytes: R, has_headers: bool) -> csv::Reader<R> {
