@@ -29,6 +29,9 @@ const WRITERS: usize = 8;
 /// Between two kills the server works for so long, in milliseconds.
 const LIVES: std::ops::Range<u64> = 20..300;
 const PAUSE: Duration = Duration::from_millis(5);
+/// Once in many hundred kills a request is lost inside the client: it waits for a connection that nobody makes. Whoever
+/// has no answer by then looks what became of it, as after any failure.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What happened in a run in which nothing was lost.
 #[derive(Clone, Copy, Debug)]
@@ -128,9 +131,9 @@ impl Doors {
     /// Asks until a server answers.
     async fn find(&mut self, name: &str) -> Option<ConfigMap> {
         loop {
-            match self.api().get_opt(name).await {
-                Ok(found) => return found,
-                Err(_) => {
+            match tokio::time::timeout(PATIENCE, self.api().get_opt(name)).await {
+                Ok(Ok(found)) => return found,
+                Ok(Err(_)) | Err(_) => {
                     self.leave();
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -161,18 +164,20 @@ async fn write(
     while !*stopped.borrow() || version.is_none() {
         let next = numbered(&name, number + 1, version.clone())?;
         let params = PostParams::default();
-        let written = match &version {
-            None => maps.api().create(&params, &next).await,
-            Some(_) => maps.api().replace(&name, &params, &next).await,
+        let written = async {
+            match &version {
+                None => maps.api().create(&params, &next).await,
+                Some(_) => maps.api().replace(&name, &params, &next).await,
+            }
         };
-        match written {
-            Ok(map) => {
+        match tokio::time::timeout(PATIENCE, written).await {
+            Ok(Ok(map)) => {
                 number += 1;
                 version = map.resource_version();
                 acknowledged.fetch_add(1, Ordering::Relaxed);
             }
             // Whether it happened can be seen; nothing else may have.
-            Err(_) => {
+            Ok(Err(_)) | Err(_) => {
                 maps.leave();
                 let found = maps.find(&name).await;
                 let there = found.as_ref().map(number_of).transpose()?.unwrap_or(0);

@@ -2,6 +2,7 @@
 
 mod reconcile;
 pub(crate) mod roles;
+pub(crate) mod services;
 
 use kinds::Kind;
 use kinds::status::Failure;
@@ -39,6 +40,7 @@ fn objects(context: &Context) -> Vec<Value> {
     ]);
     objects.push(kubernetes_service(context));
     objects.extend(roles::objects());
+    objects.extend(services::objects());
     if context.figures.is_some() {
         objects.extend(metrics_api());
     }

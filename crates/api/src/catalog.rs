@@ -82,9 +82,14 @@ impl Served {
     /// The kind that a reference names.
     pub(crate) fn find_named(&self, api_version: &str, name: &str) -> Option<Kind> {
         let of_table = kinds::kind::find_api_version(api_version, name).cloned();
-        let mut of_users = self.definitions.iter().flat_map(|definition| definition.kinds.iter());
+        let mut of_users = self.defined();
         of_table
             .or_else(|| of_users.find(|kind| kind.kind == name && kind.api_version() == api_version).cloned())
+    }
+
+    /// The kinds that users defined.
+    pub(crate) fn defined(&self) -> impl Iterator<Item = &Kind> {
+        self.definitions.iter().flat_map(|definition| definition.kinds.iter())
     }
 
     /// All served versions of a kind that a user defined; none of others.

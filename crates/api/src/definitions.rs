@@ -15,6 +15,7 @@ use kinds::status::Failure;
 use serde_json::Value;
 use store::Range;
 
+use crate::bootstrap::services;
 use crate::catalog::DEFINITIONS;
 use crate::context::Context;
 use crate::deletion::{self, DeleteOptions};
@@ -44,7 +45,11 @@ async fn run(context: Arc<Context>) {
         match lister(&context).await {
             Ok(lister) => {
                 let seen = lister.generation();
-                let is_waiting = look_after(&context, &lister).await;
+                let mut is_waiting = look_after(&context, &lister).await;
+                if let Err(failure) = services::settle(&context).await {
+                    tracing::warn!(%failure, "Cannot look after the APIServices of user-defined kinds");
+                    is_waiting = true;
+                }
                 let patience = if is_waiting { PATIENCE } else { Duration::MAX };
                 lister.changed_since(seen, patience).await;
             }

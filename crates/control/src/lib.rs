@@ -31,6 +31,7 @@ pub mod node_ttl;
 pub mod owner;
 pub mod pod_gc;
 pub mod pods;
+pub mod policy_status;
 pub mod queue;
 pub mod quota;
 pub mod record;

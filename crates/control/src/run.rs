@@ -10,7 +10,7 @@ use crate::certificate::SigningAuthority;
 use crate::world::World;
 use crate::{
     autoscaler, certificate, cluster_role, cron_job, daemon_set, deployment, disruption, endpoints,
-    event_ttl, garbage, job, namespace, node_lifecycle, node_ttl, pod_gc, quota, replica_set,
+    event_ttl, garbage, job, namespace, node_lifecycle, node_ttl, pod_gc, policy_status, quota, replica_set,
     service_account, sigma, stateful_set, token_cleaner, volumes,
 };
 
@@ -78,6 +78,7 @@ fn controllers(
         ("volumes", volumes::start(world, token()).boxed()),
         ("certificate", certificate::start(world, config.signing.clone(), token()).boxed()),
         ("clusterrole-aggregation", cluster_role::start(world, token()).boxed()),
+        ("policy-status", policy_status::start(world, token()).boxed()),
         ("namespace", namespace::start(world, token()).boxed()),
         ("serviceaccount", service_account::start(world, &config.root_ca_pem, token()).boxed()),
         ("node-lifecycle", node_lifecycle::start(world, token()).boxed()),

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -52,6 +53,7 @@ pub struct World {
     pub storage_classes: Arc<Informer<StorageClass>>,
     pub quotas: Arc<Informer<ResourceQuota>>,
     pub cluster_roles: Arc<Informer<ClusterRole>>,
+    pub policies: Arc<Informer<ValidatingAdmissionPolicy>>,
     pub signing_requests: Arc<Informer<CertificateSigningRequest>>,
     pub namespaces: Arc<Informer<Namespace>>,
     pub service_accounts: Arc<Informer<ServiceAccount>>,
@@ -91,6 +93,7 @@ impl World {
             storage_classes: Arc::default(),
             quotas: Arc::default(),
             cluster_roles: Arc::default(),
+            policies: Arc::default(),
             signing_requests: Arc::default(),
             namespaces: Arc::default(),
             service_accounts: Arc::default(),
@@ -124,6 +127,7 @@ impl World {
         watch.all(&self.storage_classes);
         watch.all(&self.quotas);
         watch.all(&self.cluster_roles);
+        watch.all(&self.policies);
         watch.all(&self.signing_requests);
         let leases = Api::namespaced(client.clone(), NODE_LEASE_NAMESPACE);
         watch.some(&self.node_leases, leases, watcher::Config::default());

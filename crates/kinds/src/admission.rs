@@ -4,6 +4,7 @@
 //! ```text
 //!   configuration ──► Matcher: is it about this request? ──► review: question and answer of a webhook
 //!                                                       └──► policy: expressions, decisions, mutations
+//!                                                       typing: what a policy will never be able to say
 //! ```
 //! Who is asked, and when, is the API server's to say.
 
@@ -11,6 +12,7 @@ mod matching;
 mod mutation;
 pub mod policy;
 pub mod review;
+pub mod typing;
 
 use serde_json::{Value, json};
 

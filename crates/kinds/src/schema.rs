@@ -78,7 +78,6 @@ impl Definition {
     }
 
     /// All of them, sorted by name.
-    #[cfg(test)]
     pub(crate) fn fields(&self) -> &[Field] {
         &self.fields
     }

@@ -90,7 +90,7 @@ impl Conditions {
 }
 
 #[derive(Debug)]
-struct Validation {
+pub(super) struct Validation {
     expression: String,
     program: Program,
     message: String,
@@ -306,9 +306,14 @@ pub(super) struct Compiler {
 
 impl Compiler {
     fn new(has_parameters: bool) -> Self {
-        let mut variables = BTreeMap::from(
-            ["object", "oldObject", "namespaceObject"].map(|name| (name.to_owned(), Type::Dyn)),
-        );
+        Self::for_objects(&Type::Dyn, has_parameters)
+    }
+
+    /// For requests about objects of one type.
+    pub(super) fn for_objects(object: &Type, has_parameters: bool) -> Self {
+        let mut variables =
+            BTreeMap::from(["object", "oldObject"].map(|name| (name.to_owned(), object.clone())));
+        variables.insert("namespaceObject".to_owned(), Type::Dyn);
         variables.insert("request".to_owned(), request_type());
         variables.insert("authorizer".to_owned(), Type::Opaque("kubernetes.authorization.Authorizer"));
         if has_parameters {
@@ -316,6 +321,11 @@ impl Compiler {
         }
         let base = Declarations { variables, constructs_objects: false };
         Self { base, variables: BTreeMap::new(), faults: Vec::new() }
+    }
+
+    /// What was wrong so far, which is forgotten.
+    pub(super) fn take_faults(&mut self) -> Vec<FieldError> {
+        std::mem::take(&mut self.faults)
     }
 
     fn finish<T>(self, made: T) -> Result<T, Vec<FieldError>> {
@@ -367,7 +377,7 @@ impl Compiler {
         Conditions(conditions)
     }
 
-    fn variables(&mut self, spec: &Json) -> Vec<(String, Program)> {
+    pub(super) fn variables(&mut self, spec: &Json) -> Vec<(String, Program)> {
         let mut variables = Vec::new();
         for (path, variable) in items("spec", spec, "variables") {
             let (name, source) = (text(variable, "name"), text(variable, "expression"));
@@ -381,7 +391,7 @@ impl Compiler {
         variables
     }
 
-    fn validations(&mut self, spec: &Json) -> Vec<Validation> {
+    pub(super) fn validations(&mut self, spec: &Json) -> Vec<Validation> {
         let declarations = self.declarations(false);
         let mut validations = Vec::new();
         for (path, validation) in items("spec", spec, "validations") {
