@@ -93,7 +93,7 @@ async fn create(context: &Context, mut object: Value) -> Result<(), Failure> {
         }]});
     }
     let claim = if kind.kind == "Service" { Some(context.addresses.claim(kind, &mut object)?) } else { None };
-    match context.registry.create(kind, &object).await {
+    match context.registry.create(kind, object).await {
         // Another server was first.
         Err(failure) if failure.reason() == "AlreadyExists" => return Ok(()),
         created => created?,

@@ -244,19 +244,22 @@ impl Registry {
         found.map_or(Ok(()), |entry| Err(taken(kind, name, Some(&entry))))
     }
 
-    pub(crate) async fn create(&self, kind: &Kind, object: &Value) -> Result<Created, Failure> {
-        let (namespace, name) = (object::namespace(object), object::name(object));
-        let value = self.encoded(kind, object).await?;
-        match self.store.put(&request::key(kind, namespace, name), value, Expect::Absent).await {
-            Ok(entry) => {
+    /// Stores a new object. Its tree is gone before the store is waited for: many wait at a time, and trees are large.
+    pub(crate) async fn create(&self, kind: &Kind, object: Value) -> Result<Created, Failure> {
+        let name = object::name(&object).to_owned();
+        let key = request::key(kind, object::namespace(&object), &name);
+        let value = self.encoded(kind, &object).await?;
+        let shown = conversion::is_by_webhook(kind).then_some(object);
+        match (self.store.put(&key, value, Expect::Absent).await, shown) {
+            (Ok(entry), shown) => {
                 self.listers.wrote(kind, entry.modified);
-                if conversion::is_by_webhook(kind) {
-                    return written(kind, object.clone(), &entry).map(Created::Object);
+                match shown {
+                    Some(object) => written(kind, object, &entry).map(Created::Object),
+                    None => Ok(Created::Entry(entry)),
                 }
-                Ok(Created::Entry(entry))
             }
-            Err(WriteError::Conflict { current, .. }) => Err(taken(kind, name, current.as_ref())),
-            Err(error) => Err(write_failure(&error)),
+            (Err(WriteError::Conflict { current, .. }), _) => Err(taken(kind, &name, current.as_ref())),
+            (Err(error), _) => Err(write_failure(&error)),
         }
     }
 

@@ -79,7 +79,10 @@ pub(crate) async fn settle(context: &Context) -> Result<(), Failure> {
             continue;
         }
         let text = |field: &str| found["spec"][field].as_str().unwrap_or_default();
-        if !wanted.remove(&(text("group"), text("version"))) {
+        let (group, version) = (text("group"), text("version"));
+        let n_wanted = wanted.len();
+        wanted.retain(|wanted| *wanted != (group, version));
+        if wanted.len() == n_wanted {
             let path = ObjectPath::of(kind, &found);
             let removed = context.registry.modify(&path, false, |current| {
                 let is_ours = current["metadata"]["labels"][MANAGED] == WHILE_SERVED;

@@ -156,7 +156,7 @@ async fn create(context: &Context, kind: &'static Kind, wanted: &Value) -> Resul
         &mut object,
     );
     strategy::prepare_create(kind, &mut object, &context.birth());
-    match context.registry.create(kind, &object).await {
+    match context.registry.create(kind, object).await {
         // Another server was first.
         Err(failure) if failure.reason() == "AlreadyExists" => Ok(()),
         created => created.map(drop),

@@ -56,8 +56,12 @@ pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Res
         call.warnings.add(std::mem::take(&mut review.warnings));
         return Ok(Created::Object(review.object));
     }
-    let created = call.context.registry.create(kind, &review.object).await?;
-    definitions::written(&call.context, kind, &review.object).await?;
+    let object = std::mem::take(&mut review.object);
+    let definition = definitions::is_definition(kind).then(|| object.clone());
+    let created = call.context.registry.create(kind, object).await?;
+    if let Some(definition) = definition {
+        definitions::written(&call.context, kind, &definition).await?;
+    }
     call.warnings.add(review.keep());
     Ok(created)
 }

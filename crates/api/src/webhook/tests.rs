@@ -168,7 +168,7 @@ async fn a_service_is_called_where_its_pods_answer() {
     let service = json!({"apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "hook", "namespace": "default"},
         "spec": {"ports": [{"name": "https", "port": 8443, "targetPort": "web"}]}});
-    registry.create(kinds::find("", "v1", "services").unwrap(), &service).await.unwrap();
+    registry.create(kinds::find("", "v1", "services").unwrap(), service).await.unwrap();
     assert!(said().await.contains("no endpoints available for service \"hook\""), "{}", said().await);
     let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "hook-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "hook"}},
@@ -176,6 +176,6 @@ async fn a_service_is_called_where_its_pods_answer() {
         "ports": [{"name": "https", "port": hook.address.port()}],
         "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true}}]});
     let kind = kinds::find("discovery.k8s.io", "v1", "endpointslices").unwrap();
-    registry.create(kind, &slice).await.unwrap();
+    registry.create(kind, slice).await.unwrap();
     assert_eq!(said().await, json!({"a": 1}).to_string());
 }

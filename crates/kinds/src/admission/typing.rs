@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::policy::{Compiler, items, text};
+use super::policy::{Compiler, items};
 use crate::Kind;
 use crate::cel::Type;
 use crate::schema::{self, Definition, Format, Shape};
