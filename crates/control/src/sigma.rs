@@ -2,8 +2,11 @@
 //!
 //! One task owns all state, so nothing is locked; bindings run beside it and report back to it.
 
+pub mod app;
 mod convert;
 mod decide;
+mod gpus;
+pub mod listed;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +22,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use sigma::PodId;
+use sigma::gpu::GpuSet;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -139,7 +143,7 @@ impl Edge {
     /// Does what was decided; the id when a binding failed.
     async fn act(self, decision: Decision) -> Option<PodId> {
         let (result, failed) = match decision {
-            Decision::Bind { id, pod, node } => (self.bind(&pod, &node).await, Some(id)),
+            Decision::Bind { id, pod, node, gpus } => (self.bind(&pod, &node, &gpus).await, Some(id)),
             Decision::Report { pod, reason, message } => {
                 let result = self.report(&pod, reason, &message).await;
                 self.recorder.note(&*pod, Note::warning("FailedScheduling", message));
@@ -155,7 +159,7 @@ impl Edge {
         }
     }
 
-    async fn bind(&self, pod: &Pod, node: &str) -> Result<(), ActError> {
+    async fn bind(&self, pod: &Pod, node: &str, gpus: &GpuSet) -> Result<(), ActError> {
         let key = decide::key_of(pod);
         let (kind, name) = (Some("Node".to_owned()), Some(node.to_owned()));
         let binding = Binding {
@@ -163,6 +167,7 @@ impl Edge {
                 name: Some(key.name.clone()),
                 namespace: Some(key.namespace.clone()),
                 uid: pod.metadata.uid.clone(),
+                annotations: gpus::annotation_of(gpus, pod).map(|annotation| [annotation].into()),
                 ..ObjectMeta::default()
             },
             target: ObjectReference { api_version: Some("v1".to_owned()), kind, name, ..Default::default() },

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::explain::{ExplainVerb, WhatIfOptions};
 use crate::node::NodeVerb;
 use crate::server::ServerOptions;
 use crate::settings::{Settings, parse_instance};
+use crate::sim::SimVerb;
 use crate::store_verbs::StoreVerb;
 use crate::token::TokenVerb;
 
@@ -47,6 +49,14 @@ pub(crate) enum Command {
     /// Load, pull, build, list and remove container images
     #[command(subcommand)]
     Image(ImageVerb),
+    /// Say why a pod waits, and what would place it
+    #[command(subcommand)]
+    Explain(ExplainVerb),
+    /// Place a manifest's pods on the cluster as it is now, or as it would be with more nodes, without acting
+    WhatIf(WhatIfOptions),
+    /// Let the placement engine place recorded clusters, without touching any
+    #[command(subcommand)]
+    Sim(SimVerb),
     /// Measure a service alone, beside plain batch, and beside batch through Crest
     Demo(DemoOptions),
     /// Print a completion script for a shell

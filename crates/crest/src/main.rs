@@ -5,6 +5,7 @@ mod cli;
 mod daemon;
 mod demo;
 mod down;
+mod explain;
 mod image;
 mod node;
 mod preflight;
@@ -13,6 +14,7 @@ mod run;
 mod runtime;
 mod server;
 mod settings;
+mod sim;
 mod status;
 mod store_verbs;
 mod token;
@@ -50,6 +52,9 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let settings = cli.settings();
     match cli.command {
         Command::Store(verb) => return store_verbs::execute(&settings, verb),
+        Command::Explain(verb) => return explain::explain(&settings, verb),
+        Command::WhatIf(options) => return explain::what_if(&settings, &options),
+        Command::Sim(verb) => return sim::execute(verb),
         Command::Server(options) => server::server(&settings, &options),
         Command::Up(options) => up::up(&settings, &options),
         Command::Run(options) => run::run(&settings, &options),

@@ -6,6 +6,7 @@
 
 mod columns;
 mod count;
+mod gpus;
 mod template;
 
 use std::collections::{BTreeSet, HashMap};
@@ -17,6 +18,7 @@ use crate::resources::{CPU, MEMORY, PODS};
 
 pub(crate) use columns::{CPU_COLUMN, LabelColumns, MEMORY_COLUMN, NO_VALUE, ResourceColumns};
 pub(crate) use count::{CountId, CountKey, Counts};
+pub(crate) use gpus::{Ask, Beside, Class, Gpus};
 pub(crate) use template::{Template, TemplateId, Templates};
 
 /// A row of the columns.
@@ -34,6 +36,7 @@ pub struct Cluster {
     pub(crate) counts: Counts,
     pub(crate) templates: Templates,
     pub(crate) namespaces: Namespaces,
+    pub(crate) gpus: Gpus,
     pods: HashMap<PodId, Placed>,
     n_present: usize,
 }
@@ -70,6 +73,7 @@ impl Cluster {
             counts: Counts::default(),
             templates: Templates::default(),
             namespaces: Namespaces::new(),
+            gpus: Gpus::default(),
             pods: HashMap::new(),
             n_present: 0,
         }
@@ -92,6 +96,7 @@ impl Cluster {
     pub fn set_node(&mut self, node: &Node) {
         let row = self.row_of(&node.name);
         self.resources.set_allocatable(row, &node.allocatable);
+        self.gpus.set(row, &node.gpus);
         let host = &mut self.hosts[row];
         let is_same = host.is_present
             && host.is_unschedulable == node.unschedulable
@@ -155,6 +160,7 @@ impl Cluster {
         let Some(placed) = self.pods.remove(id) else { return };
         let template = self.templates.get(placed.template);
         self.resources.release(placed.row, &template.demand);
+        self.gpus.release(id);
         for count in &template.counted_by {
             self.counts.subtract(*count, placed.row);
         }
@@ -177,6 +183,8 @@ impl Cluster {
 
     fn attach(&mut self, id: PodId, placed: Placed) {
         let template = self.templates.get(placed.template);
+        let beside = self.resources.beside(placed.row);
+        self.gpus.attach(&id, placed.row, Ask::of(&template.pod), beside);
         self.resources.take(placed.row, &template.demand);
         for count in &template.counted_by {
             self.counts.add(*count, placed.row);
@@ -224,6 +232,10 @@ impl Cluster {
         }
     }
 
+    pub(crate) fn row(&self, name: &str) -> Option<Row> {
+        self.rows.get(name).copied()
+    }
+
     fn row_of(&mut self, name: &str) -> Row {
         if let Some(&row) = self.rows.get(name) {
             return row;
@@ -234,6 +246,7 @@ impl Cluster {
         }
         self.hosts[row] = Host { name: name.to_owned(), ..Host::default() };
         self.resources.reset(row);
+        self.gpus.reset(row);
         self.labels.set(row, &Labels::new());
         self.rows.insert(name.to_owned(), row);
         row
@@ -253,6 +266,12 @@ impl Cluster {
     pub(crate) fn matched_pods(&self, namespace: &str, selector: &Selector) -> Option<&[u32]> {
         let key = CountKey::Selected { namespace: namespace.to_owned(), selector: selector.clone() };
         self.counts.find(&key).map(|count| self.counts.per_row(count))
+    }
+
+    /// What of a resource is free on a node.
+    pub fn free(&self, node: &str, resource: &str) -> Option<u64> {
+        let row = self.row(node)?;
+        Some(self.resources.free(row, resource))
     }
 
     /// Amounts of `cpu`, `memory` and `pods` in use on a node, for tables and tests.

@@ -9,6 +9,8 @@
 //! The same events and the same seed give the same plan on every run, in whatever order nodes became known.
 
 pub mod cluster;
+pub mod explain;
+pub mod gpu;
 pub mod label;
 pub mod node;
 pub mod optimise;

@@ -1,5 +1,6 @@
 //! A node as the engine sees it.
 
+use crate::gpu::NodeGpus;
 use crate::label::Labels;
 use crate::resources::Amounts;
 
@@ -12,6 +13,7 @@ pub struct Node {
     pub labels: Labels,
     pub taints: Vec<Taint>,
     pub unschedulable: bool,
+    pub gpus: NodeGpus,
 }
 
 /// Keeps pods away that do not tolerate it.

@@ -4,6 +4,7 @@
 //! so that the next one sees it.
 
 mod filter;
+mod gpus;
 mod neighbours;
 mod score;
 mod spread;
@@ -14,8 +15,9 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::cluster::{Cluster, Row, TemplateId};
+use crate::gpu::GpuSet;
 use crate::pod::{Pod, PodId};
-use crate::reason::{NoFit, Unplaced};
+use crate::reason::{NoFit, Reason, Unplaced};
 
 use filter::StaticView;
 use neighbours::Neighbours;
@@ -35,6 +37,8 @@ pub enum Outcome {
     Placed {
         node: String,
         score: u64,
+        /// The GPUs that the pod holds there; none where it asks for none.
+        gpus: GpuSet,
     },
     Unplaced(Unplaced),
 }
@@ -44,6 +48,7 @@ impl Cluster {
     pub fn place(&mut self, batch: &[Pending]) -> Vec<Outcome> {
         let mut order: Vec<usize> = (0..batch.len()).collect();
         order.sort_by_key(|&position| std::cmp::Reverse(batch[position].pod.priority));
+        self.gpus.learn();
         let mut views = HashMap::new();
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
         for position in order {
@@ -53,6 +58,22 @@ impl Cluster {
             self.drop_template(template);
         }
         outcomes.into_iter().flatten().collect()
+    }
+
+    /// Why each node that is there would not take `pod` now; no reason where it would.
+    pub(crate) fn verdicts(&mut self, pod: &Pod) -> BTreeMap<String, Vec<Reason>> {
+        let id = self.intern(pod);
+        let template = self.templates.get(id);
+        let view = StaticView::of(self, pod);
+        let others = Others { spread: Spread::of(self, pod, &view), neighbours: Neighbours::of(self, pod) };
+        let rows = (0..self.hosts.len()).filter(|&row| self.hosts[row].is_present);
+        let verdict = |row: Row| {
+            let checked = filter::check(self, template, view.verdict(row), (row, &others));
+            (self.hosts[row].name.clone(), checked.err().unwrap_or_default())
+        };
+        let verdicts = rows.map(verdict).collect();
+        self.drop_template(id);
+        verdicts
     }
 
     fn place_one(&mut self, pending: &Pending, views: &mut HashMap<TemplateId, StaticView>) -> Outcome {
@@ -73,7 +94,8 @@ impl Cluster {
                     self.intern(&pending.pod);
                 }
                 self.attach_interned(pending.id.clone(), template, row);
-                Outcome::Placed { node, score }
+                let gpus = self.gpus.held(&pending.id);
+                Outcome::Placed { node, score, gpus }
             }
             Err(no_fit) => {
                 if !is_new {

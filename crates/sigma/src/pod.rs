@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::gpu::GpuRequest;
 use crate::label::{Labels, NodeTerm, PreferredTerm, Selector};
 use crate::node::{Effect, Node, Taint};
 use crate::resources::Amounts;
@@ -30,6 +31,7 @@ pub struct Pod {
     pub owner: Option<String>,
     /// See [`crate::resources::effective_requests`]. The `pods` resource is counted by the engine itself.
     pub requests: Amounts,
+    pub gpu: Option<GpuRequest>,
     /// Labels that the node must have, exactly.
     pub node_selector: Labels,
     /// One of these terms must match the node; `None` asks for nothing.

@@ -14,6 +14,9 @@ pub enum Reason {
     HostPorts,
     TooManyPods,
     Insufficient(String),
+    /// Enough of GPUs is free in sum, but not in the pieces that the pod asks for.
+    GpuFragments,
+    GpuModel,
     Spread,
     SpreadMissingLabel,
     PodAffinity,
@@ -29,12 +32,14 @@ impl Reason {
             Self::HostPorts
             | Self::TooManyPods
             | Self::Insufficient(_)
+            | Self::GpuFragments
             | Self::Spread
             | Self::PodAntiAffinity
             | Self::ExistingAntiAffinity => true,
             Self::Unschedulable
             | Self::UntoleratedTaint(_)
             | Self::NodeAffinity
+            | Self::GpuModel
             | Self::SpreadMissingLabel
             | Self::PodAffinity => false,
         }
@@ -52,6 +57,8 @@ impl fmt::Display for Reason {
             Self::HostPorts => f.write_str("node(s) didn't have free ports for the requested pod ports"),
             Self::TooManyPods => f.write_str("Too many pods"),
             Self::Insufficient(resource) => write!(f, "Insufficient {resource}"),
+            Self::GpuFragments => f.write_str("node(s) had too little left of each single GPU"),
+            Self::GpuModel => f.write_str("node(s) didn't have a GPU of a requested model"),
             Self::Spread => f.write_str("node(s) didn't match pod topology spread constraints"),
             Self::SpreadMissingLabel => {
                 f.write_str("node(s) didn't match pod topology spread constraints (missing required label)")

@@ -1,6 +1,7 @@
 //! Importers: one module per source. Each reads its files whole and either understands every row or says which one it
 //! does not understand, and how to mend it.
 
+pub mod dump;
 pub mod openb;
 pub mod table;
 pub mod tianchi;
@@ -29,6 +30,4 @@ pub enum ImportError {
     Repeated { path: PathBuf, line: u64, name: String },
     #[error("`{}` holds no rows: is it the right file?", path.display())]
     Empty { path: PathBuf },
-    #[error("no file in `{}` is named like `{pattern}`: {hint}", folder.display())]
-    NoSuchFile { folder: PathBuf, pattern: &'static str, hint: String },
 }

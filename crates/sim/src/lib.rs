@@ -6,7 +6,9 @@
 //!
 //! Nothing here decides: where a pod goes is the engine's word. Seeds are parameters; there is no clock.
 
+pub mod gpus;
 pub mod import;
+pub mod placement;
 pub mod scene;
 
 pub use import::ImportError;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sigma::gpu::GpuSet;
 use sigma::label::Labels;
 use sigma::node::Node;
 use sigma::{Cluster, Pending, Pod, PodId};
@@ -24,6 +25,8 @@ pub struct Bound {
     pub id: PodId,
     pub pod: Pod,
     pub node: String,
+    /// The GPUs that it is known to hold.
+    pub gpus: Option<GpuSet>,
 }
 
 impl Scene {
@@ -32,7 +35,12 @@ impl Scene {
         let mut cluster = Cluster::new(seed);
         self.namespaces.iter().for_each(|(name, labels)| cluster.set_namespace(name, labels));
         self.nodes.iter().for_each(|node| cluster.set_node(node));
-        self.bound.iter().for_each(|bound| cluster.add_pod(&bound.id, &bound.pod, &bound.node));
+        for bound in &self.bound {
+            cluster.add_pod(&bound.id, &bound.pod, &bound.node);
+            if let Some(gpus) = &bound.gpus {
+                cluster.hold_gpus(&bound.id, gpus);
+            }
+        }
         cluster
     }
 }

@@ -17,9 +17,11 @@ use sigma::resources::{Amounts, CPU, InitContainer, effective_requests};
 pub(crate) fn node(node: &k8s::Node) -> Node {
     let spec = node.spec.clone().unwrap_or_default();
     let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+    let allocatable = allocatable.map(amounts).unwrap_or_default();
     Node {
         name: node.metadata.name.clone().unwrap_or_default(),
-        allocatable: allocatable.map(amounts).unwrap_or_default(),
+        gpus: super::gpus::of_node(node, &allocatable),
+        allocatable,
         labels: node.metadata.labels.clone().unwrap_or_default(),
         taints: spec.taints.iter().flatten().filter_map(taint).collect(),
         unschedulable: spec.unschedulable == Some(true),
@@ -40,10 +42,12 @@ pub(crate) fn pod(pod: &k8s::Pod) -> Pod {
     let preferred = node_affinity.preferred_during_scheduling_ignored_during_execution;
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let (near, apart) = neighbours(pod, spec.affinity.as_ref());
+    let mut requests = requests(&spec);
     Pod {
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         owner: crate::owner::controller_uid(&pod.metadata).map(str::to_owned),
-        requests: requests(&spec),
+        gpu: super::gpus::request(pod, &mut requests),
+        requests,
         node_selector: spec.node_selector.clone().unwrap_or_default(),
         required_nodes: required.map(|selector| selector.node_selector_terms.iter().map(term).collect()),
         preferred_nodes: preferred.iter().flatten().map(preferred_term).collect(),

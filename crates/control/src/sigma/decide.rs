@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1 as k8s;
 use model::names::SIGMA_SCHEDULER;
+use sigma::gpu::GpuSet;
 use sigma::label::Labels;
 use sigma::{Cluster, Outcome, Pending, PodId, Unplaced};
 
-use super::convert;
+use super::{convert, gpus};
 use crate::key::ObjectKey;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -30,6 +31,7 @@ pub(crate) enum Decision {
         id: PodId,
         pod: Arc<k8s::Pod>,
         node: String,
+        gpus: GpuSet,
     },
     /// The pod waits, and its condition must say why.
     Report {
@@ -122,6 +124,9 @@ impl Scheduler {
                 self.forget(&id);
                 let is_new = self.cluster.node_of(&id) != Some(node);
                 self.cluster.add_pod(&id, &convert::pod(pod), node);
+                if let Some(gpus) = gpus::held(pod) {
+                    self.cluster.hold_gpus(&id, &gpus);
+                }
                 if is_new {
                     self.wake(now, Waiting::looks_at_others);
                 }
@@ -188,10 +193,10 @@ impl Scheduler {
         let waiting = self.waiting.get_mut(&id)?;
         let pod = Arc::clone(&waiting.pod);
         match outcome {
-            Outcome::Placed { node, .. } => {
+            Outcome::Placed { node, gpus, .. } => {
                 waiting.place = Place::Binding;
                 self.binding.insert(id.clone());
-                Some(Decision::Bind { id, pod, node })
+                Some(Decision::Bind { id, pod, node, gpus })
             }
             Outcome::Unplaced(unplaced) => {
                 waiting.place = Place::Parked { not_before: now + pause(waiting.n_failures) };
@@ -292,14 +297,17 @@ fn pause(n_failures: u32) -> Duration {
 }
 
 /// An ended pod holds no resources.
-fn has_ended(pod: &k8s::Pod) -> bool {
+pub(crate) fn has_ended(pod: &k8s::Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+pub(crate) fn is_gated(spec: &k8s::PodSpec) -> bool {
+    spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty())
 }
 
 fn is_ours(pod: &k8s::Pod) -> bool {
     let Some(spec) = &pod.spec else { return false };
     let scheduler = spec.scheduler_name.as_deref().unwrap_or(SIGMA_SCHEDULER);
-    let is_gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
-    scheduler == SIGMA_SCHEDULER && !is_gated && pod.metadata.deletion_timestamp.is_none()
+    scheduler == SIGMA_SCHEDULER && !is_gated(spec) && pod.metadata.deletion_timestamp.is_none()
 }

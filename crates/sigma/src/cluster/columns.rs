@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::Beside;
 use crate::label::Labels;
 use crate::reason::Reason;
 use crate::resources::{Amounts, CPU, MEMORY, PODS};
@@ -31,6 +32,12 @@ pub(crate) struct Column {
     pub(crate) allocatable: Vec<u64>,
     /// Wider than the amounts, so that no sum of pods that others bound overflows and subtracting is exact.
     pub(crate) used: Vec<u128>,
+}
+
+impl Column {
+    fn free(&self, row: Row) -> u64 {
+        self.allocatable[row].saturating_sub(u64::try_from(self.used[row]).unwrap_or(u64::MAX))
+    }
 }
 
 /// All resources over all nodes.
@@ -118,6 +125,15 @@ impl ResourceColumns {
             _ => Reason::Insufficient(self.columns[column].name.clone()),
         };
         demand.amounts.iter().filter(lacks).map(name).collect()
+    }
+
+    /// CPU and memory that are free on a row.
+    pub(crate) fn beside(&self, row: Row) -> Beside {
+        Beside { cpu: self.columns[CPU_COLUMN].free(row), memory: self.columns[MEMORY_COLUMN].free(row) }
+    }
+
+    pub(crate) fn free(&self, row: Row, name: &str) -> u64 {
+        self.ids.get(name).map_or(0, |&id| self.columns[id].free(row))
     }
 
     pub(crate) fn used(&self, row: Row, name: &str) -> u64 {

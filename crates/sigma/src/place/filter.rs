@@ -101,6 +101,7 @@ pub(super) fn check(
     if !short.is_empty() {
         return Err(short);
     }
+    cluster.gpus.check(row, template.pod.gpu.as_ref()).map_err(|reason| vec![reason])?;
     let checked = others.spread.check(row).and_then(|()| others.neighbours.check(row));
     checked.map_err(|reason| vec![reason])
 }

@@ -7,6 +7,8 @@ use super::Others;
 use super::filter::StaticView;
 
 const FULL: u64 = 100;
+/// Parts of a point: what is left of GPUs is told that finely.
+const FINER: u64 = 1_000;
 const TAINT_WEIGHT: u64 = 3;
 const AFFINITY_WEIGHT: u64 = 2;
 const SPREAD_WEIGHT: u64 = 2;
@@ -36,12 +38,12 @@ pub(super) fn totals(
     let wishes = Wishes::of(feasible, others);
     let total = |(&row, crowding): (&Row, Option<u64>)| {
         let fixed = view.verdict(row);
-        TAINT_WEIGHT * (FULL - share(fixed.n_disliked_taints, most_disliked))
+        let wished = TAINT_WEIGHT * (FULL - share(fixed.n_disliked_taints, most_disliked))
             + AFFINITY_WEIGHT * share(fixed.preference, most_preferred)
             + SPREAD_WEIGHT * spread_score(crowding)
-            + NEIGHBOURS_WEIGHT * wishes.share(others.neighbours.wish(row))
-            + least_allocated(cluster, template, row)
-            + balanced(cluster, template, row)
+            + NEIGHBOURS_WEIGHT * wishes.share(others.neighbours.wish(row));
+        let evenness = least_allocated(cluster, template, row) + balanced(cluster, template, row);
+        wished * FINER + cluster.usability(row, &template.pod, evenness * FINER, FINER)
     };
     feasible.iter().zip(crowding).map(total).collect()
 }

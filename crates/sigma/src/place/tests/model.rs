@@ -32,6 +32,7 @@ fn node() -> impl Strategy<Value = Node> {
         labels: Labels::from([("zone".to_owned(), format!("z{zone}"))]),
         taints: Vec::new(),
         unschedulable: false,
+        ..Node::default()
     })
 }
 

@@ -1,0 +1,67 @@
+//! A cluster as it was listed, once, in the engine's words: what a placement without a watch starts from.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1 as k8s;
+use sigma::gpu::GpuSet;
+use sigma::label::Labels;
+use sigma::node::Node;
+use sigma::{Pending, Pod, PodId};
+
+use crate::key::ObjectKey;
+
+use super::{convert, decide, gpus};
+
+/// What the engine needs to know of a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Listed {
+    pub nodes: Vec<Node>,
+    pub namespaces: BTreeMap<String, Labels>,
+    pub bound: Vec<Bound>,
+    /// Pods without a node that are neither gated nor going, whichever scheduler they name.
+    pub pending: Vec<Pending>,
+}
+
+/// A pod on its node.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    pub id: PodId,
+    pub pod: Pod,
+    pub node: String,
+    /// The GPUs that it is known to hold.
+    pub gpus: Option<GpuSet>,
+}
+
+impl Listed {
+    pub fn add_node(&mut self, node: &k8s::Node) {
+        self.nodes.push(convert::node(node));
+    }
+
+    pub fn add_namespace(&mut self, namespace: &k8s::Namespace) {
+        let labels = namespace.metadata.labels.clone().unwrap_or_default();
+        self.namespaces.insert(namespace.metadata.name.clone().unwrap_or_default(), labels);
+    }
+
+    /// A pod that has ended, or must not be placed yet, is left out.
+    pub fn add_pod(&mut self, pod: &k8s::Pod) {
+        let Some(spec) = pod.spec.as_ref().filter(|_| !decide::has_ended(pod)) else { return };
+        let id = pod_id(pod);
+        let converted = convert::pod(pod);
+        let is_held_back = decide::is_gated(spec) || pod.metadata.deletion_timestamp.is_some();
+        match spec.node_name.clone().filter(|node| !node.is_empty()) {
+            Some(node) => {
+                self.bound.push(Bound { id, pod: converted, node, gpus: gpus::held(pod) });
+            }
+            None if is_held_back => {}
+            None => self.pending.push(Pending { id, pod: converted }),
+        }
+    }
+}
+
+/// `namespace/name`: what people call the pod.
+fn pod_id(pod: &k8s::Pod) -> PodId {
+    PodId::new(&ObjectKey::of(pod).to_string())
+}

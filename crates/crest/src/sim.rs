@@ -1,0 +1,141 @@
+//! `crest sim`: recorded clusters, read from files and placed by the very engine that the live system runs.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use control::sigma::listed::Listed;
+use indicatif::{ProgressBar, ProgressStyle};
+use sim::Scene;
+use sim::import::{dump, openb};
+use sim::placement::{self, Report};
+use sim::scene::Bound;
+
+use crate::cli::Output;
+
+/// Some pods found no place: not an error of the command, but what a script wants to know.
+pub(crate) const SOME_UNPLACED: u8 = 2;
+/// In the text, so many pods of those that were not placed are named.
+const MOST_NAMED: usize = 10;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SimVerb {
+    /// Place all pods that wait in a recorded cluster; say what was placed, what was not, and why
+    ///
+    /// Exits with 0 when every pod was placed, with 2 when some were not, with 1 when the input cannot be used.
+    #[command(after_help = "Examples:\n  \
+        kubectl get nodes,pods,namespaces -A -o json > cluster.json\n  \
+        crest sim place --dump cluster.json --dump app.yaml\n  \
+        crest sim place --openb ../data/openb --variant gpushare40 --output json")]
+    Place(PlaceOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlaceOptions {
+    #[command(flatten)]
+    source: Source,
+    /// Which list of pods of the openb data set
+    #[arg(long, default_value = openb::VARIANTS[0], value_parser = openb::VARIANTS, conflicts_with = "dumps")]
+    variant: String,
+    /// Decides between nodes that are equally good; the same seed gives the same plan
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// Where the cluster comes from.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Source {
+    /// Folder of Alibaba's GPU cluster data set of 2023 (openb_node_list_gpu_node.csv and openb_pod_list_*.csv)
+    #[arg(long, value_name = "DIR")]
+    openb: Option<PathBuf>,
+    /// File with nodes, pods and namespaces in JSON or YAML, as `kubectl get ... -A -o json` prints them; repeat for
+    /// more
+    #[arg(long = "dump", value_name = "FILE", num_args = 1..)]
+    dumps: Vec<PathBuf>,
+}
+
+pub(crate) fn execute(verb: SimVerb) -> anyhow::Result<ExitCode> {
+    let SimVerb::Place(options) = verb;
+    let scene = match &options.source.openb {
+        Some(folder) => openb::scene(folder, &options.variant)?,
+        None => of_dumps(&options.source.dumps)?,
+    };
+    anyhow::ensure!(
+        !scene.nodes.is_empty(),
+        "there are no nodes to place pods on: dump them as well (kubectl get nodes,pods,namespaces -A -o json)"
+    );
+    let report = placed(&scene, options.seed)?;
+    match options.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Output::Text => print!("{}", text(&report)),
+    }
+    Ok(if report.unplaced.is_empty() { ExitCode::SUCCESS } else { SOME_UNPLACED.into() })
+}
+
+fn placed(scene: &Scene, seed: u64) -> anyhow::Result<Report> {
+    // Drawn on standard error, and only for a person.
+    let bar = ProgressBar::new(scene.pending.len() as u64);
+    bar.set_style(ProgressStyle::with_template("placing {wide_bar} {pos}/{len} pods, {eta} left")?);
+    let report = placement::run(scene, seed, |done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    Ok(report)
+}
+
+/// What a live cluster was dumped to.
+fn of_dumps(files: &[PathBuf]) -> anyhow::Result<Scene> {
+    let mut listed = Listed::default();
+    for file in files {
+        add_dump(&mut listed, file)?;
+    }
+    Ok(scene_of(listed))
+}
+
+/// Kinds that placement does not depend on are passed over.
+fn add_dump(listed: &mut Listed, file: &Path) -> Result<(), dump::DumpError> {
+    for object in dump::objects(file)? {
+        match object.kind.as_str() {
+            "Node" => listed.add_node(&object.typed()?),
+            "Pod" => listed.add_pod(&object.typed()?),
+            "Namespace" => listed.add_namespace(&object.typed()?),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A listed cluster as the engine's runs know it.
+pub(crate) fn scene_of(listed: Listed) -> Scene {
+    let Listed { nodes, namespaces, bound, pending } = listed;
+    let bound =
+        bound.into_iter().map(|each| Bound { id: each.id, pod: each.pod, node: each.node, gpus: each.gpus });
+    Scene { nodes, namespaces, bound: bound.collect(), pending }
+}
+
+pub(crate) fn text(report: &Report) -> String {
+    let (n_placed, n_unplaced) = (report.placed.len(), report.unplaced.len());
+    let mut lines = vec![format!(
+        "{} nodes, {} pods there before; {n_placed} of {} waiting pods placed (seed {})",
+        report.nodes,
+        report.bound_before,
+        n_placed + n_unplaced,
+        report.seed
+    )];
+    for (name, each) in &report.utilisation {
+        lines.push(format!("  {name}: {:.1}% in use", each.percent()));
+    }
+    if n_unplaced > 0 {
+        lines.push(format!("{n_unplaced} pods not placed, by the reason that ruled out most nodes:"));
+        let mut reasons: Vec<_> = report.reasons.iter().collect();
+        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        lines.extend(reasons.iter().map(|(reason, count)| format!("  {count:>6}  {reason}")));
+        let named = report.unplaced.iter().take(MOST_NAMED);
+        lines.extend(named.map(|left| format!("{}: {}", left.pod, left.message)));
+    }
+    if n_unplaced > MOST_NAMED {
+        lines.push(format!("... and {} more: --output json names all", n_unplaced - MOST_NAMED));
+    }
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,248 @@
+//! GPUs over all nodes: how much of each is held, by whom, and which of them a pod would get.
+//!
+//! Everything here is a function of one row and of the workload, which changes seldom ([`Gpus::learn`], [`Gpus::set_workload`]).
+
+mod workload;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use crate::gpu::{GPU, GpuAsk, GpuRequest, GpuSet, MOST_GPUS, NodeGpus, WHOLE_MILLI};
+use crate::pod::{Pod, PodId};
+use crate::reason::Reason;
+use crate::resources::{CPU, MEMORY};
+
+use super::Row;
+pub(crate) use workload::{Class, Room, Workload};
+
+/// What one pod asks, as far as GPUs are concerned: its request, and the CPU and memory it takes from beside them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) request: Option<&'a GpuRequest>,
+    pub(crate) cpu: u64,
+    pub(crate) memory: u64,
+}
+
+impl<'a> Ask<'a> {
+    pub(crate) fn of(pod: &'a Pod) -> Self {
+        let amount = |name: &str| pod.requests.get(name).copied().unwrap_or(0);
+        Self { request: pod.gpu.as_ref(), cpu: amount(CPU), memory: amount(MEMORY) }
+    }
+}
+
+/// CPU and memory that are free on a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Beside {
+    pub(crate) cpu: u64,
+    pub(crate) memory: u64,
+}
+
+/// The GPUs of all nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Gpus {
+    rows: Vec<GpuRow>,
+    held: HashMap<PodId, Held>,
+    workload: Workload,
+    n_rows_with_gpus: usize,
+}
+
+/// The GPUs of one node.
+#[derive(Clone, Debug, Default)]
+struct GpuRow {
+    count: usize,
+    model: String,
+    /// By index. Others may have bound more than there is, and to GPUs that are gone.
+    used: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Held {
+    row: Row,
+    class: Class,
+    gpus: GpuSet,
+}
+
+impl Gpus {
+    /// Whether there is any GPU: where there is none, nothing here needs to be asked.
+    pub(crate) fn is_present(&self) -> bool {
+        self.n_rows_with_gpus > 0
+    }
+
+    /// Makes `row` a row without GPUs, and without anyone holding one.
+    pub(crate) fn reset(&mut self, row: Row) {
+        if self.rows.len() <= row {
+            self.rows.resize_with(row + 1, GpuRow::default);
+        }
+        self.set(row, &NodeGpus::default());
+        self.rows[row].used.clear();
+    }
+
+    pub(crate) fn set(&mut self, row: Row, gpus: &NodeGpus) {
+        let known = &mut self.rows[row];
+        self.n_rows_with_gpus -= usize::from(known.count > 0);
+        known.count = usize::from(gpus.count.min(MOST_GPUS));
+        known.model.clone_from(&gpus.model);
+        self.n_rows_with_gpus += usize::from(known.count > 0);
+    }
+
+    /// The pod comes to `row`, of which `beside` was free before it: it holds the GPUs that [`Gpus::choose`] names.
+    pub(crate) fn attach(&mut self, id: &PodId, row: Row, ask: Ask<'_>, beside: Beside) {
+        let Some(request) = ask.request else { return };
+        let gpus = self.choose(row, ask, beside).unwrap_or_else(|| self.rows[row].guess(request.ask));
+        let class = Class { request: request.clone(), cpu: ask.cpu, memory: ask.memory };
+        self.workload.note(&class);
+        self.take(id, Held { row, class, gpus });
+    }
+
+    /// The pod is known to hold exactly these GPUs, whatever [`Gpus::attach`] supposed.
+    pub(crate) fn correct(&mut self, id: &PodId, gpus: &GpuSet) {
+        let Some(held) = self.held.remove(id) else { return };
+        self.give_back(&held);
+        self.take(id, Held { gpus: gpus.clone(), ..held });
+    }
+
+    /// The pod goes.
+    pub(crate) fn release(&mut self, id: &PodId) {
+        let Some(held) = self.held.remove(id) else { return };
+        self.workload.forget(&held.class);
+        self.give_back(&held);
+    }
+
+    /// The GPUs that the pod holds.
+    pub(crate) fn held(&self, id: &PodId) -> GpuSet {
+        self.held.get(id).map(|held| held.gpus.clone()).unwrap_or_default()
+    }
+
+    /// What is free of each GPU of a row, in milli.
+    pub(crate) fn free(&self, row: Row) -> Vec<u32> {
+        self.rows[row].free()
+    }
+
+    /// Whether the GPUs of `row` can take the pod now; if not, why.
+    pub(crate) fn check(&self, row: Row, request: Option<&GpuRequest>) -> Result<(), Reason> {
+        let Some(request) = request else { return Ok(()) };
+        let known = &self.rows[row];
+        if !request.models.is_empty() && !request.models.contains(&known.model) {
+            return Err(Reason::GpuModel);
+        }
+        let (count, each) = (request.ask.count(), request.ask.milli_each());
+        let free = known.free();
+        let n_roomy = free.iter().filter(|&&free| free >= each).count();
+        let n_free: u64 = free.iter().map(|&free| u64::from(free)).sum();
+        match n_roomy {
+            _ if n_roomy >= count => Ok(()),
+            _ if n_free >= u64::from(each) * count as u64 => Err(Reason::GpuFragments),
+            _ => Err(Reason::Insufficient(GPU.to_owned())),
+        }
+    }
+
+    /// The GPUs that the pod would get on `row`: those whose loss breaks least of what the workload could use.
+    pub(crate) fn choose(&self, row: Row, ask: Ask<'_>, beside: Beside) -> Option<GpuSet> {
+        self.best(row, ask, beside).map(|(gpus, _)| gpus)
+    }
+
+    /// By how much the pod would raise what the workload is expected to find unusable on `row`, in millionths of a
+    /// GPU. Pods without GPUs raise it as well, where they take the CPU or memory that GPUs cannot be used without.
+    pub(crate) fn growth(&self, row: Row, ask: Ask<'_>, beside: Beside) -> i64 {
+        if self.rows[row].count == 0 {
+            return 0;
+        }
+        self.best(row, ask, beside).map_or(0, |(_, growth)| growth)
+    }
+
+    fn best(&self, row: Row, ask: Ask<'_>, beside: Beside) -> Option<(GpuSet, i64)> {
+        let known = &self.rows[row];
+        let mut room = Room { free: known.free(), model: &known.model, beside };
+        let before = self.workload.fragments(&room);
+        room.beside = Beside {
+            cpu: beside.cpu.saturating_sub(ask.cpu),
+            memory: beside.memory.saturating_sub(ask.memory),
+        };
+        let Some(request) = ask.request else {
+            return Some((GpuSet::default(), self.workload.fragments(&room) - before));
+        };
+        let each = request.ask.milli_each();
+        let options = known.options(request.ask).into_iter();
+        let rated = options.map(|gpus| {
+            gpus.iter().for_each(|index| room.free[index] -= each);
+            let growth = self.workload.fragments(&room) - before;
+            gpus.iter().for_each(|index| room.free[index] += each);
+            (gpus, growth)
+        });
+        // Of equals the first: the fullest GPU, and of those the lowest index.
+        rated.min_by_key(|(_, growth)| *growth)
+    }
+
+    fn take(&mut self, id: &PodId, held: Held) {
+        let each = u64::from(held.class.request.ask.milli_each());
+        let used = &mut self.rows[held.row].used;
+        for index in held.gpus.iter() {
+            if used.len() <= index {
+                used.resize(index + 1, 0);
+            }
+            used[index] += each;
+        }
+        self.held.insert(id.clone(), held);
+    }
+
+    fn give_back(&mut self, held: &Held) {
+        let each = u64::from(held.class.request.ask.milli_each());
+        held.gpus.iter().for_each(|index| self.rows[held.row].used[index] -= each);
+    }
+
+    /// What pods to come will ask for, in parts; from now on it is not learnt from the pods that are there.
+    pub(crate) fn set_workload(&mut self, parts: impl Iterator<Item = (Class, u64)>) {
+        self.workload.set(parts);
+    }
+
+    /// Looks anew at the pods that are there, where they have changed enough since the last look. Returns whether it
+    /// did: then what was reckoned for rows has to be reckoned anew, although the rows have not changed.
+    pub(crate) fn learn(&mut self) -> bool {
+        self.workload.learn()
+    }
+}
+
+impl GpuRow {
+    fn free(&self) -> Vec<u32> {
+        (0..self.count).map(|index| self.free_of(index)).collect()
+    }
+
+    fn free_of(&self, index: usize) -> u32 {
+        let used = self.used.get(index).copied().unwrap_or(0);
+        WHOLE_MILLI.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
+    }
+
+    /// The choices that differ: whole GPUs are alike, and so are GPUs that are equally full.
+    fn options(&self, ask: GpuAsk) -> Vec<GpuSet> {
+        let each = ask.milli_each();
+        let mut roomy: Vec<(u32, usize)> = (0..self.count)
+            .map(|index| (self.free_of(index), index))
+            .filter(|(free, _)| *free >= each)
+            .collect();
+        if roomy.len() < ask.count() {
+            return Vec::new();
+        }
+        match ask {
+            GpuAsk::Whole(count) => vec![set(roomy.into_iter().take(usize::from(count)))],
+            GpuAsk::Share(_) => {
+                roomy.sort_unstable();
+                roomy.dedup_by_key(|(free, _)| *free);
+                roomy.into_iter().map(|gpu| set(std::iter::once(gpu))).collect()
+            }
+        }
+    }
+
+    /// Which GPUs somebody holds who was bound here by others although there is no room: the emptiest.
+    fn guess(&self, ask: GpuAsk) -> GpuSet {
+        let mut all: Vec<(u64, usize)> =
+            (0..self.count).map(|index| (self.used.get(index).copied().unwrap_or(0), index)).collect();
+        all.sort_unstable();
+        GpuSet::new(all.into_iter().take(ask.count()).filter_map(|(_, index)| u16::try_from(index).ok()))
+    }
+}
+
+fn set(gpus: impl Iterator<Item = (u32, usize)>) -> GpuSet {
+    GpuSet::new(gpus.filter_map(|(_, index)| u16::try_from(index).ok()))
+}

@@ -1,0 +1,175 @@
+//! Single changes to a pod, or to the cluster, that could give the pod a node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::cluster::Cluster;
+use crate::node::{Effect, Taint};
+use crate::pod::{Pod, Toleration, TolerationMatch};
+use crate::reason::Reason;
+use crate::resources::CPU;
+
+use super::Verdicts;
+
+/// One thing to change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase", tag = "do")]
+pub enum Remedy {
+    /// Ask for that much less of these resources, which is as much as this node has free.
+    Lower {
+        by: BTreeMap<String, u64>,
+        node: String,
+    },
+    Tolerate {
+        key: String,
+        value: String,
+        effect: String,
+    },
+    /// Let the pod onto nodes that are cordoned; or uncordon one.
+    Uncordon,
+    DropNodeAffinity,
+    DropSpread,
+    DropPodAffinity,
+    DropPodAntiAffinity,
+    DropHostPorts,
+    DropGpuModels,
+    AddNode {
+        like: String,
+    },
+}
+
+impl Remedy {
+    /// How much is asked of people, for the order in which changes are told.
+    pub(super) fn cost(&self) -> u32 {
+        match self {
+            Self::Lower { .. } => 1,
+            Self::Tolerate { .. } | Self::Uncordon => 2,
+            Self::DropSpread | Self::DropHostPorts | Self::DropGpuModels => 3,
+            Self::DropNodeAffinity | Self::DropPodAffinity | Self::DropPodAntiAffinity => 4,
+            Self::AddNode { .. } => 5,
+        }
+    }
+
+    pub(super) fn apply(&self, pod: &mut Pod) {
+        match self {
+            Self::Lower { by, .. } => {
+                for (name, less) in by {
+                    if let Some(amount) = pod.requests.get_mut(name) {
+                        *amount = amount.saturating_sub(*less);
+                    }
+                }
+            }
+            Self::Tolerate { key, value, .. } => pod.tolerations.push(Toleration {
+                key: key.clone(),
+                matches: TolerationMatch::Equal(value.clone()),
+                effect: None,
+            }),
+            Self::Uncordon => pod.tolerations.push(Toleration {
+                key: "node.kubernetes.io/unschedulable".to_owned(),
+                ..Toleration::default()
+            }),
+            Self::DropNodeAffinity => (pod.required_nodes, pod.node_selector) = (None, BTreeMap::new()),
+            Self::DropSpread => pod.spread.clear(),
+            Self::DropPodAffinity => pod.required_pods.clear(),
+            Self::DropPodAntiAffinity => pod.forbidden_pods.clear(),
+            Self::DropHostPorts => pod.host_ports.clear(),
+            Self::DropGpuModels => {
+                if let Some(gpu) = &mut pod.gpu {
+                    gpu.models.clear();
+                }
+            }
+            Self::AddNode { .. } => {}
+        }
+    }
+}
+
+/// What the reasons of all nodes suggest.
+pub(super) fn suggested_by(cluster: &Cluster, pod: &Pod, verdicts: &Verdicts) -> Vec<Remedy> {
+    let reasons: BTreeSet<&Reason> = verdicts.values().flatten().collect();
+    let mut remedies: BTreeSet<Remedy> = reasons.into_iter().filter_map(of_reason).collect();
+    remedies.extend(lower(cluster, pod, verdicts));
+    remedies.into_iter().collect()
+}
+
+fn of_reason(reason: &Reason) -> Option<Remedy> {
+    match reason {
+        Reason::Unschedulable => Some(Remedy::Uncordon),
+        Reason::UntoleratedTaint(Taint { key, value, effect }) => Some(Remedy::Tolerate {
+            key: key.clone(),
+            value: value.clone(),
+            effect: match effect {
+                Effect::NoSchedule => "NoSchedule",
+                Effect::PreferNoSchedule => "PreferNoSchedule",
+                Effect::NoExecute => "NoExecute",
+            }
+            .to_owned(),
+        }),
+        Reason::NodeAffinity => Some(Remedy::DropNodeAffinity),
+        Reason::HostPorts => Some(Remedy::DropHostPorts),
+        Reason::Spread | Reason::SpreadMissingLabel => Some(Remedy::DropSpread),
+        Reason::PodAffinity => Some(Remedy::DropPodAffinity),
+        Reason::PodAntiAffinity => Some(Remedy::DropPodAntiAffinity),
+        Reason::GpuModel => Some(Remedy::DropGpuModels),
+        // Others declared it; no change of this pod's spec lifts it.
+        Reason::ExistingAntiAffinity => None,
+        // How much less is a matter of the single node, see `lower`; of pods and GPUs there is no less than one.
+        Reason::TooManyPods | Reason::Insufficient(_) | Reason::GpuFragments => None,
+    }
+}
+
+/// Of the nodes that lack nothing but resources, the one for which the pod would have to give up the least, as a share
+/// of what it asks for.
+pub(super) fn lower(cluster: &Cluster, pod: &Pod, verdicts: &Verdicts) -> Option<Remedy> {
+    let lacking = |reasons: &[Reason]| -> Option<Vec<String>> {
+        let name = |reason: &Reason| match reason {
+            Reason::Insufficient(name) if pod.requests.contains_key(name) => Some(name.clone()),
+            _ => None,
+        };
+        reasons.iter().map(name).collect::<Option<Vec<_>>>().filter(|names| !names.is_empty())
+    };
+    let options = verdicts.iter().filter_map(|(node, reasons)| {
+        let mut by = BTreeMap::new();
+        let mut worst = 0;
+        for name in lacking(reasons)? {
+            let asked = pod.requests[&name];
+            let free = cluster.free(node, &name)?;
+            let less = asked.saturating_sub(free);
+            if free == 0 {
+                return None; // Nothing left of it: asking for none at all is another pod.
+            }
+            worst = worst.max(u128::from(less) * 1_000_000 / u128::from(asked.max(1)));
+            by.insert(name, less);
+        }
+        Some((worst, by, node))
+    });
+    let (_, by, node) = options.min()?;
+    Some(Remedy::Lower { by, node: node.clone() })
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lower { by, .. } => {
+                let less = |(name, amount): (&String, &u64)| match name.as_str() {
+                    CPU => format!("{name} by {amount}m"),
+                    _ => format!("{name} by {amount}"),
+                };
+                write!(f, "lower the request for {}", by.iter().map(less).collect::<Vec<_>>().join(" and "))
+            }
+            Self::Tolerate { key, value, effect } if value.is_empty() => {
+                write!(f, "tolerate the taint {key}:{effect}")
+            }
+            Self::Tolerate { key, value, effect } => write!(f, "tolerate the taint {key}={value}:{effect}"),
+            Self::Uncordon => f.write_str("uncordon a node"),
+            Self::DropNodeAffinity => f.write_str("drop the node selector and the required node affinity"),
+            Self::DropSpread => f.write_str("drop the topology spread constraints"),
+            Self::DropPodAffinity => f.write_str("drop the required pod affinity"),
+            Self::DropPodAntiAffinity => f.write_str("drop the required pod anti-affinity"),
+            Self::DropHostPorts => f.write_str("drop the host ports"),
+            Self::DropGpuModels => f.write_str("let any GPU model do"),
+            Self::AddNode { like } => write!(f, "add a node like {like}"),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::label::Labels;
+use crate::node::{Effect, Taint};
+use crate::resources::{CPU, MEMORY, PODS};
+
+fn node(name: &str, cpu: u64, zone: &str) -> Node {
+    let amounts = [(CPU, cpu), (MEMORY, 1_000), (PODS, 10)];
+    Node {
+        name: name.to_owned(),
+        allocatable: amounts.map(|(name, amount)| (name.to_owned(), amount)).into(),
+        labels: Labels::from([("zone".to_owned(), zone.to_owned())]),
+        ..Node::default()
+    }
+}
+
+fn tainted(node: Node) -> Node {
+    let taint = Taint { key: "gpu".to_owned(), value: "yes".to_owned(), effect: Effect::NoSchedule };
+    Node { taints: vec![taint], ..node }
+}
+
+fn pod(cpu: u64) -> Pod {
+    Pod { requests: [(CPU.to_owned(), cpu)].into(), ..Pod::default() }
+}
+
+fn check(nodes: &[Node], held: &[(&str, u64)], pod: &Pod, expected: Expect) {
+    let mut cluster = Cluster::new(1);
+    nodes.iter().for_each(|node| cluster.set_node(node));
+    for (position, (node, cpu)) in held.iter().enumerate() {
+        cluster.add_pod(&PodId::new(&position.to_string()), &self::pod(*cpu), node);
+    }
+    let n_pods = cluster.n_pods();
+    let explanation = pending(&mut cluster, nodes, pod);
+    assert_eq!(cluster.n_pods(), n_pods, "explaining changes nothing");
+    let mut lines = vec![format!("{} of {} nodes fit", explanation.n_feasible, explanation.n_nodes)];
+    lines.extend(explanation.reasons.iter().map(|count| format!("{}: {}", count.nodes, count.reason)));
+    for change in &explanation.changes {
+        let remedies: Vec<String> = change.remedies.iter().map(ToString::to_string).collect();
+        lines.push(format!("-> {}: {} nodes, {}", remedies.join("; "), change.n_nodes, change.node));
+    }
+    expected.assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn the_least_that_a_pod_would_have_to_give_up() {
+    check(
+        &[node("a", 1000, "x"), node("b", 2000, "x")],
+        &[("a", 400), ("b", 1200)],
+        &pod(1000),
+        expect![[r#"
+            0 of 2 nodes fit
+            2: Insufficient cpu
+            -> lower the request for cpu by 200m: 1 nodes, b
+            -> add a node like a: 1 nodes, a"#]],
+    );
+}
+
+#[test]
+fn a_taint_and_a_selector() {
+    let nodes = [tainted(node("a", 1000, "x")), tainted(node("b", 1000, "x")), node("c", 1000, "y")];
+    let selecting =
+        |zone: &str| Pod { node_selector: Labels::from([("zone".to_owned(), zone.to_owned())]), ..pod(500) };
+    check(
+        &nodes,
+        &[],
+        &selecting("x"),
+        expect![[r#"
+            0 of 3 nodes fit
+            2: node(s) had untolerated taint {gpu: yes}
+            1: node(s) didn't match Pod's node affinity/selector
+            -> tolerate the taint gpu=yes:NoSchedule: 2 nodes, a
+            -> drop the node selector and the required node affinity: 1 nodes, c"#]],
+    );
+    check(
+        &nodes,
+        &[],
+        &selecting("y"),
+        expect![[r#"
+        1 of 3 nodes fit
+        2: node(s) had untolerated taint {gpu: yes}"#]],
+    );
+}
+
+#[test]
+fn two_changes_where_one_is_not_enough() {
+    check(
+        &[tainted(node("a", 1000, "x"))],
+        &[("a", 400)],
+        &pod(1000),
+        expect![[r#"
+            0 of 1 nodes fit
+            1: node(s) had untolerated taint {gpu: yes}
+            -> tolerate the taint gpu=yes:NoSchedule; lower the request for cpu by 400m: 1 nodes, a"#]],
+    );
+    check(
+        &[node("a", 1000, "x")],
+        &[],
+        &pod(5000),
+        expect![[r#"
+        0 of 1 nodes fit
+        1: Insufficient cpu
+        -> lower the request for cpu by 4000m: 1 nodes, a"#]],
+    );
+    check(&[], &[], &pod(1), expect!["0 of 0 nodes fit"]);
+}
