@@ -17,6 +17,13 @@ use crate::resources::{CPU, MEMORY};
 use super::Row;
 pub(crate) use workload::{Class, Room, Workload};
 
+/// The cores that go with a GPU: machines of the published clusters have 12 to 48 for each, pods ask for about 11.
+const CPU_MILLI_PER_GPU: i64 = 16_000;
+/// One GPU left without its cores counts as this part of a fragment: the best of those tried on openb.
+const IMBALANCE_SHARE: i64 = 80;
+/// In millionths of a GPU; beyond any machine.
+const MOST_IMBALANCE: u64 = 1_000_000_000;
+
 /// What one pod asks, as far as GPUs are concerned: its request, and the CPU and memory it takes from beside them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask<'a> {
@@ -150,6 +157,18 @@ impl Gpus {
             return 0;
         }
         self.best(row, ask, beside).map_or(0, |(_, growth)| growth)
+    }
+
+    /// How ill what would be left on `row` goes together, in millionths of a GPU: GPUs without cores, or cores without
+    /// GPUs, are of little use to anyone, though no pod of the known classes may have missed them yet.
+    pub(crate) fn imbalance(&self, row: Row, ask: Ask<'_>, beside: Beside) -> i64 {
+        let free: i64 = self.rows[row].free().into_iter().map(i64::from).sum();
+        let taken = ask.request.map_or(0, |request| {
+            i64::from(request.ask.milli_each()) * i64::try_from(request.ask.count()).unwrap_or(i64::MAX)
+        });
+        let cores = i64::try_from(beside.cpu.saturating_sub(ask.cpu)).unwrap_or(i64::MAX);
+        let gpus_for_cores = cores.saturating_mul(1_000_000) / CPU_MILLI_PER_GPU;
+        ((free - taken) * 1_000).abs_diff(gpus_for_cores).min(MOST_IMBALANCE).cast_signed() / IMBALANCE_SHARE
     }
 
     fn best(&self, row: Row, ask: Ask<'_>, beside: Beside) -> Option<(GpuSet, i64)> {

@@ -7,12 +7,10 @@ use crate::cluster::{Ask, Class, Cluster, Row};
 use crate::gpu::{GpuSet, MOST_GPUS, WHOLE_MILLI};
 use crate::pod::{Pod, PodId};
 
-/// More than any pod can raise the fragments of a node by, in millionths of a GPU.
-const MOST_GROWTH: i64 = 1_000_000_000;
+/// More than any pod can cost on a node, in millionths of a GPU.
+const MOST_COST: i64 = 1_000_000_000;
 /// A point, the hundredth of a score's range, in millionths of a GPU.
 const POINT_MILLIONTHS: u64 = 1_000;
-/// Hundredths of a score's range that how full a node is may weigh, where GPUs are concerned.
-const FULLNESS_POINTS: u64 = 1;
 
 impl Cluster {
     /// The part of a row's score that is for how evenly it is used and, where there are GPUs, for how usable they stay.
@@ -21,20 +19,14 @@ impl Cluster {
         if !self.gpus.is_present() {
             return evenness;
         }
-        let growth = self.gpus.growth(row, Ask::of(pod), self.resources.beside(row));
-        let spared = MOST_GROWTH.saturating_sub(growth).clamp(0, 2 * MOST_GROWTH).cast_unsigned();
-        spared * point / POINT_MILLIONTHS + self.tie_break(row, evenness, point)
-    }
-
-    /// On nodes with GPUs, evenness would spread pods over nodes that had better be left whole: the fuller one is taken.
-    fn tie_break(&self, row: Row, evenness: u64, point: u64) -> u64 {
+        let spared = |cost: i64| MOST_COST.saturating_sub(cost).clamp(0, 2 * MOST_COST).cast_unsigned();
         let free = self.gpus.free(row);
         if free.is_empty() {
-            return evenness;
+            return spared(0) * point / POINT_MILLIONTHS + evenness;
         }
-        let n_free: u64 = free.iter().map(|&free| u64::from(free)).sum();
-        let most = u64::from(MOST_GPUS) * u64::from(WHOLE_MILLI);
-        FULLNESS_POINTS * point * (most - n_free) / most
+        let (ask, beside) = (Ask::of(pod), self.resources.beside(row));
+        let cost = self.gpus.growth(row, ask, beside) + self.gpus.imbalance(row, ask, beside);
+        spared(cost) * point / POINT_MILLIONTHS + fullness(&free) * point / POINT_MILLIONTHS
     }
 
     /// The pod is known to hold exactly these GPUs of its node: its annotation says so.
@@ -60,4 +52,12 @@ impl Cluster {
         };
         self.gpus.set_workload(parts.into_iter().filter_map(class));
     }
+}
+
+/// Between nodes of equal cost the fuller one, for at most a thousandth of a GPU: evenness would spread pods over nodes
+/// that had better be left whole.
+fn fullness(free: &[u32]) -> u64 {
+    let n_free: u64 = free.iter().map(|&free| u64::from(free)).sum();
+    let most = u64::from(MOST_GPUS) * u64::from(WHOLE_MILLI);
+    1_000 * (most - n_free) / most
 }

@@ -224,7 +224,10 @@ fn all_choices(ledger: &Ledger, pod: &Pod, node: &Node) -> Vec<GpuSet> {
 fn growth(ledger: &Ledger, workload: &[(Pod, u64)], pod: &Pod, node: &Node, gpus: &GpuSet) -> f64 {
     let mut after = ledger.clone();
     after.pods.insert(PodId::new("next"), (pod.clone(), node.name.clone(), gpus.clone()));
-    fragments(&after, workload, node) - fragments(ledger, workload, node)
+    // What is left of GPUs without 16 cores each, or the other way round, counts as an 80th of a fragment.
+    let free: u32 = after.free(node).iter().sum();
+    let imbalance = (f64::from(free) - after.cpu(node) as f64 / 16.0).abs() / 80.0;
+    fragments(&after, workload, node) - fragments(ledger, workload, node) + imbalance
 }
 
 fn fragments(ledger: &Ledger, workload: &[(Pod, u64)], node: &Node) -> f64 {
