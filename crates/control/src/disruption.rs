@@ -21,7 +21,8 @@ use crate::owner;
 use crate::queue::{Next, Queue, queue};
 use crate::world::World;
 
-use decide::{Plan, View, decide, selects};
+pub(crate) use decide::selects;
+use decide::{Plan, View, decide};
 
 const N_WORKERS: usize = 2;
 

@@ -34,6 +34,7 @@ pub mod pods;
 pub mod policy_status;
 pub mod queue;
 pub mod quota;
+pub mod rebalance;
 pub mod record;
 pub mod replica_set;
 mod revisions;

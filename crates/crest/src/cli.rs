@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::explain::{ExplainVerb, WhatIfOptions};
 use crate::node::NodeVerb;
+use crate::plan::PlanVerb;
 use crate::server::ServerOptions;
 use crate::settings::{Settings, parse_instance};
 use crate::sim::SimVerb;
@@ -46,6 +47,9 @@ pub(crate) enum Command {
     /// Join this machine to a cluster; list and remove the cluster's nodes
     #[command(subcommand)]
     Node(NodeVerb),
+    /// Say what could be better, and the steps that lead there; nothing is changed
+    #[command(subcommand)]
+    Plan(PlanVerb),
     /// Load, pull, build, list and remove container images
     #[command(subcommand)]
     Image(ImageVerb),

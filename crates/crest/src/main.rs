@@ -8,6 +8,7 @@ mod down;
 mod explain;
 mod image;
 mod node;
+mod plan;
 mod preflight;
 mod refusal;
 mod run;
@@ -63,6 +64,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Kubeconfig => status::kubeconfig(&settings),
         Command::Token(verb) => token::execute(&settings, verb),
         Command::Node(verb) => node::execute(&settings, verb),
+        Command::Plan(verb) => plan::execute(&settings, verb),
         Command::Image(verb) => image::execute(&settings, verb),
         Command::Demo(options) => demo::demo(&settings, &options),
         Command::Completion { shell } => {
