@@ -174,7 +174,7 @@ fn budgets(listed: &Listed, pods: &[&Pod]) -> Vec<Budget> {
             pod.metadata.namespace == budget.metadata.namespace && disruption::selects(budget, pod)
         };
         let covered = pods.iter().zip(0..).filter(|(pod, _)| covers(pod));
-        let allowed = budget.status.as_ref().map_or(0, |status| status.disruptions_allowed);
+        let allowed = budget.status.as_ref().and_then(|status| status.disruptions_allowed).unwrap_or(0);
         Budget {
             items: covered.map(|(_, id)| ItemId(id)).collect(),
             at_once: usize::try_from(allowed).unwrap_or(0),

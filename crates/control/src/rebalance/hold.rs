@@ -34,6 +34,8 @@ pub enum Hold {
     VolumeClaim,
     /// It is Fuxi's.
     Batch,
+    /// It holds GPUs, or a share of one: which is free where is not weighed here.
+    Gpu,
     /// It must be near other Pods, or away from them in domains larger than a node, or spread.
     Neighbours,
     /// Several budgets cover it: an eviction would be refused.
@@ -60,6 +62,7 @@ impl Hold {
             (Self::SystemCritical, seen.priority >= SYSTEM_PRIORITY),
             (Self::SafeToEvictFalse, safe == Some("false")),
             (Self::Batch, seen.requests.keys().any(|name| name == BATCH_CPU || name == BATCH_MEMORY)),
+            (Self::Gpu, seen.gpu.is_some()),
             (Self::VolumeClaim, volumes().any(is_claim)),
             (Self::LocalVolume, safe != Some("true") && volumes().any(is_local)),
             (Self::Neighbours, is_bound_to_others(seen)),
@@ -78,6 +81,7 @@ impl Hold {
             Self::LocalVolume => "with data on their node",
             Self::VolumeClaim => "with volume claims",
             Self::Batch => "of batch",
+            Self::Gpu => "with GPUs",
             Self::Neighbours => "bound to where others are",
             Self::SeveralBudgets => "under several disruption budgets",
         }

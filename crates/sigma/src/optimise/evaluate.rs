@@ -24,17 +24,17 @@ pub struct Objective {
 
 impl Objective {
     /// As few machines as possible, none of them above these shares where it can be helped.
-    pub fn machines(cpu_threshold: f64, memory_threshold: f64) -> Self {
+    pub const fn machines(cpu_threshold: f64, memory_threshold: f64) -> Self {
         Self { open: 1.0, scale: 10.0, cpu_threshold, memory_threshold }
     }
 
     /// As little as possible above these shares, whatever machines it takes.
-    pub fn hot_spots(cpu_threshold: f64, memory_threshold: f64) -> Self {
+    pub const fn hot_spots(cpu_threshold: f64, memory_threshold: f64) -> Self {
         Self { open: 0.0, ..Self::machines(cpu_threshold, memory_threshold) }
     }
 
     /// The published cost of the 2018 Tianchi scheduling contest.
-    pub fn tianchi() -> Self {
+    pub const fn tianchi() -> Self {
         Self { open: 1.0, scale: 10.0, cpu_threshold: 0.5, memory_threshold: 1.0 }
     }
 }
