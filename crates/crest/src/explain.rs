@@ -11,6 +11,7 @@ use control::sigma::listed::Listed;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde::Serialize;
 use sigma::explain::{self, Explanation};
 use sigma::{Pending, PodId};
 use sim::import::dump;
@@ -18,7 +19,7 @@ use sim::placement;
 
 use crate::cli::Output;
 use crate::settings::Settings;
-use crate::sim::{SOME_UNPLACED, scene_of, text};
+use crate::sim::{SOME_UNPLACED, answer, scene_of, text};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExplainVerb {
@@ -98,10 +99,7 @@ pub(crate) fn explain(settings: &Settings, verb: ExplainVerb) -> anyhow::Result<
     };
     let scene = scene_of(listed);
     let explanation = explain::pending(&mut scene.cluster(1), &scene.nodes, &pending.pod);
-    match options.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&explanation)?),
-        Output::Text => print!("{}", told(id.as_str(), &explanation)),
-    }
+    answer(options.output, &Told { pod: id.as_str().to_owned(), explanation }, told)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -122,10 +120,7 @@ pub(crate) fn what_if(settings: &Settings, options: &WhatIfOptions) -> anyhow::R
     listed.pending = pending;
     let mut scene = scene_of(listed);
     let report = placement::run(&scene, options.seed, |_| {});
-    match options.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-        Output::Text => print!("{}", text(&report)),
-    }
+    answer(options.output, &report, text)?;
     let Some(left) = report.unplaced.first() else { return Ok(ExitCode::SUCCESS) };
     if let (Output::Text, Some(first)) =
         (options.output, scene.pending.iter().position(|pending| pending.id.as_str() == left.pod))
@@ -134,7 +129,8 @@ pub(crate) fn what_if(settings: &Settings, options: &WhatIfOptions) -> anyhow::R
         let first = scene.pending.remove(first);
         let mut cluster = scene.cluster(options.seed);
         cluster.place(&scene.pending);
-        print!("{}", told(&left.pod, &explain::pending(&mut cluster, &scene.nodes, &first.pod)));
+        let explanation = explain::pending(&mut cluster, &scene.nodes, &first.pod);
+        answer(options.output, &Told { pod: left.pod.clone(), explanation }, told)?;
     }
     Ok(SOME_UNPLACED.into())
 }
@@ -206,8 +202,17 @@ async fn config(settings: &Settings, options: &ClusterOptions) -> anyhow::Result
     Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &choice).await?)
 }
 
-fn told(pod: &str, explanation: &Explanation) -> String {
-    let Explanation { n_nodes, n_feasible, reasons, changes } = explanation;
+/// What is said of a pod.
+#[derive(Debug, Serialize)]
+struct Told {
+    pod: String,
+    #[serde(flatten)]
+    explanation: Explanation,
+}
+
+fn told(told: &Told) -> String {
+    let Explanation { n_nodes, n_feasible, reasons, changes } = &told.explanation;
+    let pod = &told.pod;
     let mut lines = vec![match n_feasible {
         0 => format!("pod {pod}: none of {n_nodes} nodes would take it"),
         _ => format!("pod {pod}: {n_feasible} of {n_nodes} nodes would take it now"),

@@ -1,11 +1,14 @@
 //! `crest sim`: recorded clusters, read from files and placed by the very engine that the live system runs.
 
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use control::sigma::listed::Listed;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use sim::Scene;
 use sim::import::{dump, openb};
 use sim::placement::{self, Report};
@@ -68,11 +71,20 @@ pub(crate) fn execute(verb: SimVerb) -> anyhow::Result<ExitCode> {
         "there are no nodes to place pods on: dump them as well (kubectl get nodes,pods,namespaces -A -o json)"
     );
     let report = placed(&scene, options.seed)?;
-    match options.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-        Output::Text => print!("{}", text(&report)),
-    }
+    answer(options.output, &report, text)?;
     Ok(if report.unplaced.is_empty() { ExitCode::SUCCESS } else { SOME_UNPLACED.into() })
+}
+
+/// Prints an answer. Who reads no further, as `head` does, has what they wanted.
+pub(crate) fn answer<T: Serialize>(output: Output, value: &T, text: fn(&T) -> String) -> anyhow::Result<()> {
+    let shown = match output {
+        Output::Json => serde_json::to_string_pretty(value)? + "\n",
+        Output::Text => text(value),
+    };
+    match std::io::stdout().write_all(shown.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot print the answer"),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn placed(scene: &Scene, seed: u64) -> anyhow::Result<Report> {

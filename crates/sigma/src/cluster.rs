@@ -96,7 +96,7 @@ impl Cluster {
     pub fn set_node(&mut self, node: &Node) {
         let row = self.row_of(&node.name);
         self.resources.set_allocatable(row, &node.allocatable);
-        self.gpus.set(row, &node.gpus);
+        self.gpus.set(row, &node.gpus, node.allocatable.get(CPU).copied().unwrap_or(0));
         let host = &mut self.hosts[row];
         let is_same = host.is_present
             && host.is_unschedulable == node.unschedulable

@@ -91,13 +91,26 @@ fn changes_for(cluster: &mut Cluster, pod: &Pod, verdicts: &Verdicts) -> Vec<Cha
     let remedies = remedy::suggested_by(cluster, pod, verdicts);
     let singles: Vec<Change> = remedies.iter().filter_map(|remedy| tried(cluster, pod, &[remedy])).collect();
     if !singles.is_empty() {
-        return ranked(singles);
+        return ranked(without_idle(singles));
     }
     let pairs = remedies
         .iter()
         .enumerate()
         .flat_map(|(position, one)| remedies[position + 1..].iter().map(move |other| (one, other)));
     ranked(pairs.filter_map(|(one, other)| tried(cluster, pod, &[one, other])).collect())
+}
+
+/// Leaves out what asks for more than asking for less alone, on the very same node.
+fn without_idle(mut changes: Vec<Change>) -> Vec<Change> {
+    let lowered = |change: &Change| {
+        change.remedies.iter().find_map(|remedy| match remedy {
+            Remedy::Lower { node, .. } => Some(node.clone()),
+            _ => None,
+        })
+    };
+    let alone = changes.iter().filter(|change| change.remedies.len() == 1).find_map(lowered);
+    changes.retain(|change| change.remedies.len() == 1 || lowered(change) != alone);
+    changes
 }
 
 fn ranked(mut changes: Vec<Change>) -> Vec<Change> {

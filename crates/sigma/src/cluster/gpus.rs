@@ -17,12 +17,10 @@ use crate::resources::{CPU, MEMORY};
 use super::Row;
 pub(crate) use workload::{Class, Room, Workload};
 
-/// The cores that go with a GPU: machines of the published clusters have 12 to 48 for each, pods ask for about 11.
-const CPU_MILLI_PER_GPU: i64 = 16_000;
 /// One GPU left without its cores counts as this part of a fragment: the best of those tried on openb.
-const IMBALANCE_SHARE: i64 = 80;
+const IMBALANCE_SHARE: i64 = 50;
 /// In millionths of a GPU; beyond any machine.
-const MOST_IMBALANCE: u64 = 1_000_000_000;
+const MOST_IMBALANCE: u128 = 1_000_000_000;
 
 /// What one pod asks, as far as GPUs are concerned: its request, and the CPU and memory it takes from beside them.
 #[derive(Clone, Copy, Debug)]
@@ -52,13 +50,17 @@ pub(crate) struct Gpus {
     rows: Vec<GpuRow>,
     held: HashMap<PodId, Held>,
     workload: Workload,
-    n_rows_with_gpus: usize,
+    /// Over all nodes with GPUs: how many, and the cores that go with them.
+    n_gpus: u64,
+    cpu_milli: u128,
 }
 
 /// The GPUs of one node.
 #[derive(Clone, Debug, Default)]
 struct GpuRow {
     count: usize,
+    /// What the node has, where it has GPUs.
+    cpu_milli: u64,
     model: String,
     /// By index. Others may have bound more than there is, and to GPUs that are gone.
     used: Vec<u64>,
@@ -74,7 +76,7 @@ struct Held {
 impl Gpus {
     /// Whether there is any GPU: where there is none, nothing here needs to be asked.
     pub(crate) fn is_present(&self) -> bool {
-        self.n_rows_with_gpus > 0
+        self.n_gpus > 0
     }
 
     /// Makes `row` a row without GPUs, and without anyone holding one.
@@ -82,16 +84,20 @@ impl Gpus {
         if self.rows.len() <= row {
             self.rows.resize_with(row + 1, GpuRow::default);
         }
-        self.set(row, &NodeGpus::default());
+        self.set(row, &NodeGpus::default(), 0);
         self.rows[row].used.clear();
     }
 
-    pub(crate) fn set(&mut self, row: Row, gpus: &NodeGpus) {
+    /// What the node of `row` has of GPUs, and of CPU beside them.
+    pub(crate) fn set(&mut self, row: Row, gpus: &NodeGpus, cpu_milli: u64) {
         let known = &mut self.rows[row];
-        self.n_rows_with_gpus -= usize::from(known.count > 0);
+        self.n_gpus -= known.count as u64;
+        self.cpu_milli -= u128::from(known.cpu_milli);
         known.count = usize::from(gpus.count.min(MOST_GPUS));
+        known.cpu_milli = if known.count > 0 { cpu_milli } else { 0 };
         known.model.clone_from(&gpus.model);
-        self.n_rows_with_gpus += usize::from(known.count > 0);
+        self.n_gpus += known.count as u64;
+        self.cpu_milli += u128::from(known.cpu_milli);
     }
 
     /// The pod comes to `row`, of which `beside` was free before it: it holds the GPUs that [`Gpus::choose`] names.
@@ -160,15 +166,17 @@ impl Gpus {
     }
 
     /// How ill what would be left on `row` goes together, in millionths of a GPU: GPUs without cores, or cores without
-    /// GPUs, are of little use to anyone, though no pod of the known classes may have missed them yet.
+    /// GPUs, are of little use to anyone, though no pod of the known classes may have missed them yet. As many cores go
+    /// with a GPU as the nodes with GPUs have for each, taken together.
     pub(crate) fn imbalance(&self, row: Row, ask: Ask<'_>, beside: Beside) -> i64 {
-        let free: i64 = self.rows[row].free().into_iter().map(i64::from).sum();
-        let taken = ask.request.map_or(0, |request| {
-            i64::from(request.ask.milli_each()) * i64::try_from(request.ask.count()).unwrap_or(i64::MAX)
-        });
-        let cores = i64::try_from(beside.cpu.saturating_sub(ask.cpu)).unwrap_or(i64::MAX);
-        let gpus_for_cores = cores.saturating_mul(1_000_000) / CPU_MILLI_PER_GPU;
-        ((free - taken) * 1_000).abs_diff(gpus_for_cores).min(MOST_IMBALANCE).cast_signed() / IMBALANCE_SHARE
+        let free: u64 = self.rows[row].free().into_iter().map(u64::from).sum();
+        let taken =
+            ask.request.map_or(0, |request| u64::from(request.ask.milli_each()) * request.ask.count() as u64);
+        let left = u128::from(free.saturating_sub(taken)) * 1_000;
+        let cores = u128::from(beside.cpu.saturating_sub(ask.cpu));
+        let gpus_for_cores = cores * 1_000_000 * u128::from(self.n_gpus) / self.cpu_milli.max(1);
+        let imbalance = left.abs_diff(gpus_for_cores).min(MOST_IMBALANCE);
+        i64::try_from(imbalance).unwrap_or(i64::MAX) / IMBALANCE_SHARE
     }
 
     fn best(&self, row: Row, ask: Ask<'_>, beside: Beside) -> Option<(GpuSet, i64)> {

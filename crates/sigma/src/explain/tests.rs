@@ -104,3 +104,19 @@ fn two_changes_where_one_is_not_enough() {
     );
     check(&[], &[], &pod(1), expect!["0 of 0 nodes fit"]);
 }
+
+#[test]
+fn nothing_idle_is_asked_for() {
+    // To tolerate the taint of a node that is too small as well would not help.
+    check(
+        &[tainted(node("a", 0, "x")), node("b", 1000, "x")],
+        &[("b", 400)],
+        &pod(1000),
+        expect![[r#"
+            0 of 2 nodes fit
+            1: Insufficient cpu
+            1: node(s) had untolerated taint {gpu: yes}
+            -> lower the request for cpu by 400m: 1 nodes, b
+            -> add a node like b: 1 nodes, b"#]],
+    );
+}

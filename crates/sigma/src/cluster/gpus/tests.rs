@@ -224,9 +224,11 @@ fn all_choices(ledger: &Ledger, pod: &Pod, node: &Node) -> Vec<GpuSet> {
 fn growth(ledger: &Ledger, workload: &[(Pod, u64)], pod: &Pod, node: &Node, gpus: &GpuSet) -> f64 {
     let mut after = ledger.clone();
     after.pods.insert(PodId::new("next"), (pod.clone(), node.name.clone(), gpus.clone()));
-    // What is left of GPUs without 16 cores each, or the other way round, counts as an 80th of a fragment.
+    // What is left of GPUs without their share of cores, or the other way round, counts as a 50th of a fragment.
     let free: u32 = after.free(node).iter().sum();
-    let imbalance = (f64::from(free) - after.cpu(node) as f64 / 16.0).abs() / 80.0;
+    let n_gpus: u16 = after.nodes.values().map(|node| node.gpus.count).sum();
+    let cpu_per_gpu = CORES as f64 * after.nodes.len() as f64 / f64::from(n_gpus);
+    let imbalance = (f64::from(free) - 1000.0 * after.cpu(node) as f64 / cpu_per_gpu).abs() / 50.0;
     fragments(&after, workload, node) - fragments(ledger, workload, node) + imbalance
 }
 
