@@ -29,8 +29,8 @@ const WRITERS: usize = 8;
 /// Between two kills the server works for so long, in milliseconds.
 const LIVES: std::ops::Range<u64> = 20..300;
 const PAUSE: Duration = Duration::from_millis(5);
-/// Once in many hundred kills a request is lost inside the client: it waits for a connection that nobody makes. Whoever
-/// has no answer by then looks what became of it, as after any failure.
+/// Once a request was never answered, and why is not known: its client had no connection open, and no server knew of
+/// it. Whoever has no answer by then looks what became of it, as after any failure.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What happened in a run in which nothing was lost.

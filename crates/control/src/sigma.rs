@@ -18,22 +18,24 @@ use std::time::Instant;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use k8s_openapi::api::core::v1::{Binding, Namespace, Node, ObjectReference, Pod, PodCondition};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use model::names::SIGMA_SCHEDULER;
 use sigma::PodId;
 use sigma::gpu::GpuSet;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::act::{Act, ActError, failed};
+use crate::act::{Act, ActError, failed, only};
 use crate::informer::Change;
 use crate::key::ObjectKey;
 use crate::record::{Note, Recorder};
 use crate::volumes;
 use crate::world::World;
 
-use decide::{Decision, Scheduler};
+use decide::{Decision, Scheduler, Victim};
 
 /// Bindings under way at once. More wait: the server is the bottleneck then.
 const MAX_IN_FLIGHT: usize = 64;
@@ -45,6 +47,7 @@ enum News {
     Pod(Arc<Pod>),
     PodGone(PodId),
     Namespace(String, Option<Arc<Namespace>>),
+    Budget(ObjectKey, Option<Arc<PodDisruptionBudget>>),
 }
 
 /// Subscribes to `world` and returns the scheduler's work.
@@ -60,6 +63,11 @@ pub fn start(world: &World, seed: u64, token: CancellationToken) -> impl Future<
     world.namespaces.on_change(move |change| {
         let name = change.object().metadata.name.clone().unwrap_or_default();
         let _stopped = namespaces.send(News::Namespace(name, change.after.cloned()));
+    });
+    let budgets = news.clone();
+    world.budgets.on_change(move |change| {
+        let key = ObjectKey::of(&**change.object());
+        let _stopped = budgets.send(News::Budget(key, change.after.cloned()));
     });
     let (by_volume, of_volumes) = (news.clone(), world.clone());
     let again = move |namespace: &str, claim: &str| {
@@ -78,12 +86,18 @@ pub fn start(world: &World, seed: u64, token: CancellationToken) -> impl Future<
     world.pods.on_change(move |change| {
         let _stopped = news.send(pod_news(&of_pods, change));
     });
-    let edge = Edge { act: world.act.clone(), recorder: world.recorder.named(model::names::SIGMA_SCHEDULER) };
+    let edge = Edge { act: world.act.clone(), recorder: world.recorder.named(SIGMA_SCHEDULER) };
     let world = world.clone();
     async move {
         // A half-known cluster would look emptier than it is.
-        let ready =
-            async { tokio::join!(world.pods.synced(), world.nodes.synced(), world.namespaces.synced()) };
+        let ready = async {
+            tokio::join!(
+                world.pods.synced(),
+                world.nodes.synced(),
+                world.namespaces.synced(),
+                world.budgets.synced()
+            )
+        };
         if token.run_until_cancelled(ready).await.is_some() {
             edge.run(Scheduler::new(seed), received, token).await;
         }
@@ -126,8 +140,11 @@ impl Edge {
             tokio::select! {
                 () = token.cancelled() => return,
                 Some(failed) = bindings.next() => {
-                    if let Some(id) = failed {
-                        scheduler.bind_failed(&id, kit::clock::monotonic());
+                    let now = kit::clock::monotonic();
+                    match failed {
+                        Acted::Done => {}
+                        Acted::NotBound(id) => scheduler.bind_failed(&id, now),
+                        Acted::Stays(victims) => victims.iter().for_each(|id| scheduler.stays(id, now)),
                     }
                 }
                 received = news.recv() => match received {
@@ -140,23 +157,65 @@ impl Edge {
         }
     }
 
-    /// Does what was decided; the id when a binding failed.
-    async fn act(self, decision: Decision) -> Option<PodId> {
-        let (result, failed) = match decision {
-            Decision::Bind { id, pod, node, gpus } => (self.bind(&pod, &node, &gpus).await, Some(id)),
+    /// Does what was decided.
+    async fn act(self, decision: Decision) -> Acted {
+        let (result, acted) = match decision {
+            Decision::Bind { id, pod, node, gpus } => {
+                (self.bind(&pod, &node, &gpus).await, Acted::NotBound(id))
+            }
+            Decision::Preempt { pod, node, victims } => return self.preempt(&pod, &node, victims).await,
             Decision::Report { pod, reason, message } => {
                 let result = self.report(&pod, reason, &message).await;
                 self.recorder.note(&*pod, Note::warning("FailedScheduling", message));
-                (result, None)
+                (result, Acted::Done)
             }
         };
         match result {
-            Ok(()) => None,
+            Ok(()) => Acted::Done,
             Err(error) => {
                 tracing::warn!(error = %kit::Chain(&error), "Scheduling was not written");
-                failed
+                acted
             }
         }
+    }
+
+    /// Names the node in the status of `pod`, and has the victims go.
+    async fn preempt(&self, pod: &Pod, node: &str, victims: Vec<Victim>) -> Acted {
+        let nominated = serde_json::json!({ "status": { "nominatedNodeName": node } });
+        if let Err(error) = self.patch_status(&decide::key_of(pod), nominated, "nominate").await {
+            // Only a word to readers: the room is held all the same.
+            tracing::warn!(error = %kit::Chain(&error), "The nominated node was not written");
+        }
+        let evictions = victims.into_iter().map(|victim| async {
+            let evicted = self.evict(pod, &victim).await;
+            evicted.err().map(|error| {
+                tracing::warn!(error = %kit::Chain(&error), "A pod was not preempted");
+                victim.id
+            })
+        });
+        let stay: Vec<PodId> = futures::future::join_all(evictions).await.into_iter().flatten().collect();
+        if stay.is_empty() { Acted::Done } else { Acted::Stays(stay) }
+    }
+
+    async fn evict(&self, pod: &Pod, victim: &Victim) -> Result<(), ActError> {
+        let by = decide::key_of(pod);
+        let condition = PodCondition {
+            type_: "DisruptionTarget".to_owned(),
+            status: "True".to_owned(),
+            reason: Some("PreemptionByScheduler".to_owned()),
+            message: Some(format!("{SIGMA_SCHEDULER}: preempting to accommodate a higher priority pod")),
+            last_transition_time: Some(Time(kit::clock::wall())),
+            ..PodCondition::default()
+        };
+        let status = serde_json::json!({ "status": { "conditions": [condition] } });
+        self.patch_status(&victim.key, status, "report on").await?;
+        self.act.delete::<Pod>(&victim.key, &only(Some(victim.id.as_str()))).await?;
+        let mut gone = Pod::default();
+        gone.metadata.name = Some(victim.key.name.clone());
+        gone.metadata.namespace = Some(victim.key.namespace.clone());
+        gone.metadata.uid = Some(victim.id.as_str().to_owned());
+        self.recorder.note(&gone, Note::normal("Preempted", format!("Preempted by pod {by}")));
+        Ok(())
     }
 
     async fn bind(&self, pod: &Pod, node: &str, gpus: &GpuSet) -> Result<(), ActError> {
@@ -181,7 +240,6 @@ impl Edge {
 
     async fn report(&self, pod: &Pod, reason: &str, message: &str) -> Result<(), ActError> {
         let key = decide::key_of(pod);
-        let api: Api<Pod> = Api::namespaced(self.act.client().clone(), &key.namespace);
         let condition = PodCondition {
             type_: "PodScheduled".to_owned(),
             status: "False".to_owned(),
@@ -190,16 +248,31 @@ impl Edge {
             last_transition_time: Some(Time(kit::clock::wall())),
             ..PodCondition::default()
         };
-        let patch = serde_json::json!({ "status": { "conditions": [condition] } });
-        let patched = api
-            .patch_status(
-                &key.name,
-                &PatchParams { field_manager: manager(), ..PatchParams::default() },
-                &Patch::Strategic(patch),
-            )
-            .await;
-        crate::act::unless_gone(patched.map(drop).map_err(failed::<Pod>("report on", &key)))
+        self.patch_status(&key, serde_json::json!({ "status": { "conditions": [condition] } }), "report on")
+            .await
     }
+
+    /// Merges `patch` into the status of a pod; nobody reads that of a pod that is gone.
+    async fn patch_status(
+        &self,
+        key: &ObjectKey,
+        patch: serde_json::Value,
+        verb: &'static str,
+    ) -> Result<(), ActError> {
+        let api: Api<Pod> = Api::namespaced(self.act.client().clone(), &key.namespace);
+        let how = PatchParams { field_manager: manager(), ..PatchParams::default() };
+        let patched = api.patch_status(&key.name, &how, &Patch::Strategic(patch)).await;
+        crate::act::unless_gone(patched.map(drop).map_err(failed::<Pod>(verb, key)))
+    }
+}
+
+/// What became of a decision.
+#[derive(Debug)]
+enum Acted {
+    Done,
+    NotBound(PodId),
+    /// These pods could not be made to go.
+    Stays(Vec<PodId>),
 }
 
 /// In whose name the scheduler owns fields: the name of Kubernetes' own.
@@ -231,6 +304,9 @@ fn take_all(scheduler: &mut Scheduler, first: News, more: &mut mpsc::UnboundedRe
             News::Node(name, node) => scheduler.node_changed(&name, node.as_deref(), now),
             News::Pod(pod) => scheduler.pod_changed(&pod, now),
             News::PodGone(id) => scheduler.pod_gone(&id, now),
+            News::Budget(key, budget) => {
+                scheduler.budget_changed(&key.to_string(), budget.as_deref().and_then(convert::budget));
+            }
             News::Namespace(name, namespace) => {
                 let labels = namespace.map(|namespace| namespace.metadata.labels.clone().unwrap_or_default());
                 scheduler.namespace_changed(&name, labels.as_ref(), now);

@@ -4,18 +4,27 @@
 //! A node that went away keeps its row while pods are still bound to it, so that the events of nodes and pods may
 //! come in any order.
 
+mod budget;
+mod changes;
 mod columns;
 mod count;
 mod gpus;
 mod template;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use crate::label::{Labels, Selector};
+use crate::gpu::NodeGpus;
+use crate::label::Labels;
 use crate::node::{Node, Taint};
 use crate::pod::{HostPort, Namespaces, Pod, PodId};
 use crate::resources::{CPU, MEMORY, PODS};
+use crate::view::{ClassId, ClassKey, View, Views};
 
+use changes::Changes;
+
+pub use budget::Budget;
+pub(crate) use budget::Budgets;
 pub(crate) use columns::{CPU_COLUMN, LabelColumns, MEMORY_COLUMN, NO_VALUE, ResourceColumns};
 pub(crate) use count::{CountId, CountKey, Counts};
 pub(crate) use gpus::{Ask, Beside, Class, Gpus};
@@ -37,7 +46,16 @@ pub struct Cluster {
     pub(crate) templates: Templates,
     pub(crate) namespaces: Namespaces,
     pub(crate) gpus: Gpus,
+    pub(crate) changes: Changes,
+    /// Counts changes of what is not a number about nodes: which there are, their labels, taints, cordons.
+    pub(crate) structure: u64,
+    views: Views,
+    /// Rows by the hash of seed and name, so that their order depends on nothing else.
+    order: Vec<Row>,
+    is_ordered: bool,
+    pub(crate) budgets: Budgets,
     pods: HashMap<PodId, Placed>,
+    n_arrivals: u64,
     n_present: usize,
 }
 
@@ -49,15 +67,22 @@ pub(crate) struct Host {
     pub(crate) is_unschedulable: bool,
     pub(crate) taints: Vec<Taint>,
     pub(crate) ports: Vec<HostPort>,
-    n_pods: usize,
+    pub(crate) pods: Vec<PodId>,
+    /// Of seed and name: decides between nodes that are equally good.
+    hash: u64,
     /// As last told, to see whether an update changes anything that is not a number.
     labels: Labels,
 }
 
+/// A pod on a row.
 #[derive(Debug)]
-struct Placed {
-    row: Row,
-    template: TemplateId,
+pub(crate) struct Placed {
+    pub(crate) row: Row,
+    pub(crate) template: TemplateId,
+    /// The larger, the later it came.
+    pub(crate) arrival: u64,
+    /// It was told to go, and holds its room until it has.
+    pub(crate) is_leaving: bool,
 }
 
 impl Cluster {
@@ -74,7 +99,14 @@ impl Cluster {
             templates: Templates::default(),
             namespaces: Namespaces::new(),
             gpus: Gpus::default(),
+            changes: Changes::default(),
+            structure: 0,
+            views: Views::default(),
+            order: Vec::new(),
+            is_ordered: true,
+            budgets: Budgets::default(),
             pods: HashMap::new(),
+            n_arrivals: 0,
             n_present: 0,
         }
     }
@@ -95,8 +127,14 @@ impl Cluster {
     /// A node came or changed.
     pub fn set_node(&mut self, node: &Node) {
         let row = self.row_of(&node.name);
-        self.resources.set_allocatable(row, &node.allocatable);
-        self.gpus.set(row, &node.gpus, node.allocatable.get(CPU).copied().unwrap_or(0));
+        if self.resources.set_allocatable(row, &node.allocatable) {
+            self.changes.touch(row, self.hosts.len());
+        }
+        let cpu_milli = node.allocatable.get(CPU).copied().unwrap_or(0);
+        if self.gpus.set(row, &node.gpus, cpu_milli) {
+            // What goes with a GPU is reckoned over all nodes.
+            self.structure += 1;
+        }
         let host = &mut self.hosts[row];
         let is_same = host.is_present
             && host.is_unschedulable == node.unschedulable
@@ -111,6 +149,7 @@ impl Cluster {
         host.taints.clone_from(&node.taints);
         host.labels.clone_from(&node.labels);
         self.labels.set(row, &node.labels);
+        self.structure += 1;
     }
 
     /// A node went. Its pods stay known until they go themselves.
@@ -119,6 +158,10 @@ impl Cluster {
         let host = &mut self.hosts[row];
         self.n_present -= usize::from(host.is_present);
         host.is_present = false;
+        self.gpus.set(row, &NodeGpus::default(), 0);
+        // Its pods are in no domain until it comes back.
+        self.labels.set(row, &Labels::new());
+        self.structure += 1;
         self.free_if_empty(row);
     }
 
@@ -144,94 +187,184 @@ impl Cluster {
             self.counts.clear(id);
             self.fill_count(&key);
         }
+        self.structure += 1;
     }
 
     /// A pod is bound to a node, or assumed to be soon. What was known of it before is replaced.
-    pub fn add_pod(&mut self, id: &PodId, pod: &Pod, node: &str) {
+    pub fn add_pod(&mut self, id: &PodId, pod: &Arc<Pod>, node: &str) {
         // Interned before the old entry goes, so that an unchanged template is not dropped and built again.
         let template = self.intern(pod);
+        let is_leaving = self.pods.get(id).is_some_and(|placed| placed.is_leaving);
         self.remove_pod(id);
         let row = self.row_of(node);
-        self.attach(id.clone(), Placed { row, template });
+        self.attach(id.clone(), template, row);
+        self.set_leaving(id, is_leaving);
+    }
+
+    /// A pod that is bound or assumed was told to go, or (`false`) stays after all.
+    pub fn set_leaving(&mut self, id: &PodId, is_leaving: bool) {
+        let Some(placed) = self.pods.get_mut(id) else { return };
+        if placed.is_leaving != is_leaving {
+            placed.is_leaving = is_leaving;
+            self.changes.touch(placed.row, self.hosts.len());
+        }
+    }
+
+    /// A disruption budget came or changed: `allowed` of the pods that `selector` matches may go at the moment.
+    pub fn set_budget(&mut self, name: &str, budget: Budget) {
+        self.budgets.set(name, Some(budget));
+    }
+
+    pub fn remove_budget(&mut self, name: &str) {
+        self.budgets.set(name, None);
     }
 
     /// A pod went, ended, or was not bound after all.
     pub fn remove_pod(&mut self, id: &PodId) {
-        let Some(placed) = self.pods.remove(id) else { return };
+        let Some(placed) = self.lift(id) else { return };
+        self.drop_template(placed.template);
+        self.free_if_empty(placed.row);
+    }
+
+    /// Takes a pod off its row; its template stays held.
+    pub(crate) fn lift(&mut self, id: &PodId) -> Option<Placed> {
+        let placed = self.pods.remove(id)?;
         let template = self.templates.get(placed.template);
         self.resources.release(placed.row, &template.demand);
-        self.gpus.release(id);
+        if template.pod.gpu.is_some() {
+            self.gpus.release(id);
+        }
         for count in &template.counted_by {
             self.counts.subtract(*count, placed.row);
         }
         let host = &mut self.hosts[placed.row];
-        host.n_pods -= 1;
+        if let Some(position) = host.pods.iter().position(|each| each == id) {
+            host.pods.swap_remove(position);
+        }
         for port in &template.pod.host_ports {
             // One entry per pod that holds the port: two may hold it when someone else bound them.
             if let Some(position) = host.ports.iter().position(|held| held == port) {
                 host.ports.swap_remove(position);
             }
         }
-        self.drop_template(placed.template);
-        self.free_if_empty(placed.row);
+        self.changes.touch(placed.row, self.hosts.len());
+        Some(placed)
     }
 
     /// As [`Cluster::add_pod`] for a template that is held already; takes over one reference to it.
-    pub(crate) fn attach_interned(&mut self, id: PodId, template: TemplateId, row: Row) {
-        self.attach(id, Placed { row, template });
+    pub(crate) fn attach(&mut self, id: PodId, template: TemplateId, row: Row) {
+        self.n_arrivals += 1;
+        self.put(id, Placed { row, template, arrival: self.n_arrivals, is_leaving: false });
     }
 
-    fn attach(&mut self, id: PodId, placed: Placed) {
+    /// Undoes [`Cluster::lift`].
+    pub(crate) fn put(&mut self, id: PodId, placed: Placed) {
         let template = self.templates.get(placed.template);
-        let beside = self.resources.beside(placed.row);
-        self.gpus.attach(&id, placed.row, Ask::of(&template.pod), beside);
+        if template.pod.gpu.is_some() {
+            let beside = self.resources.beside(placed.row);
+            self.gpus.attach(&id, placed.row, Ask::of(&template.pod), beside);
+        }
         self.resources.take(placed.row, &template.demand);
         for count in &template.counted_by {
             self.counts.add(*count, placed.row);
         }
         let host = &mut self.hosts[placed.row];
-        host.n_pods += 1;
+        host.pods.push(id.clone());
         host.ports.extend(template.pod.host_ports.iter().cloned());
+        self.changes.touch(placed.row, self.hosts.len());
         self.pods.insert(id, placed);
     }
 
     /// The template of `pod`, with one more reference.
-    pub(crate) fn intern(&mut self, pod: &Pod) -> TemplateId {
+    pub(crate) fn intern(&mut self, pod: &Arc<Pod>) -> TemplateId {
         if let Some(known) = self.templates.find(pod) {
             return known;
         }
         let demand = self.resources.demand(&pod.requests);
         // Pods that are there already are counted once, when the first template asks for the count.
-        let keys = CountKey::asked_for_by(pod);
-        for key in &keys {
-            if self.counts.acquire(key) {
-                self.fill_count(key);
+        for key in CountKey::asked_for_by(pod) {
+            if self.counts.acquire(&key) {
+                self.fill_count(&key);
             }
         }
         let counted_by = self.counts.counting(pod, &self.namespaces);
-        self.templates.insert(pod.clone(), demand, counted_by)
+        let heard = self.counts.speaking_of(pod, &self.namespaces);
+        self.templates.insert(Arc::clone(pod), demand, [counted_by, heard])
     }
 
     /// Gives back one reference to a template.
     pub(crate) fn drop_template(&mut self, id: TemplateId) {
         let Some(gone) = self.templates.release(id) else { return };
         for key in CountKey::asked_for_by(&gone.pod) {
-            if let Some(count) = self.counts.release(&key) {
-                self.templates.forget_count(count);
-            }
+            let Some(count) = self.counts.release(&key) else { continue };
+            self.templates.forget_count(count);
+            // Views that look at the count go, and with them the templates that they hold.
+            let held = self.views.forget_count(count);
+            held.into_iter().for_each(|template| self.drop_template(template));
         }
     }
 
     fn fill_count(&mut self, key: &CountKey) {
         let Some(count) = self.counts.find(key) else { return };
         self.templates.note_count(count, key, &self.namespaces);
-        for placed in self.pods.values() {
-            if key.matches(&self.templates.get(placed.template).pod, &self.namespaces) {
-                self.counts.add(count, placed.row);
-            }
+        let is_counted = self.templates.counted(key, &self.namespaces);
+        for placed in self.pods.values().filter(|placed| is_counted[placed.template.0]) {
+            self.counts.add(count, placed.row);
         }
     }
 
+    /// What is known of a pod that is bound or assumed.
+    pub(crate) fn placed(&self, id: &PodId) -> Option<&Placed> {
+        self.pods.get(id)
+    }
+
+    /// How pods of the template are placed: all that are placed alike share a view.
+    pub(crate) fn class_of(&mut self, id: TemplateId) -> ClassId {
+        let template = self.templates.get(id);
+        if let Some(class) = template.class.filter(|&class| self.views.touch(class)) {
+            return class;
+        }
+        let key = ClassKey::of(template, &self.namespaces);
+        let class = match self.views.find(&key) {
+            Some(class) => class,
+            None => {
+                self.templates.hold(id);
+                let (class, evicted) = self.views.insert(key, id, self.hosts.len());
+                evicted.into_iter().for_each(|template| self.drop_template(template));
+                class
+            }
+        };
+        self.templates.set_class(id, class);
+        class
+    }
+
+    /// Lets `look` see the cluster through the view of the template's class, as it is now.
+    pub(crate) fn with_view<T>(&mut self, id: TemplateId, look: impl FnOnce(&Self, &mut View) -> T) -> T {
+        let class = self.class_of(id);
+        if !self.is_ordered {
+            self.order.sort_by(|&one, &other| self.hosts[one].rank().cmp(&self.hosts[other].rank()));
+            self.is_ordered = true;
+        }
+        let template = self.templates.get(id);
+        let view = self.views.take(class);
+        let mut view = match view {
+            Some(mut view) => {
+                view.refresh(self, template);
+                view
+            }
+            None => Box::new(View::build(self, template)),
+        };
+        let seen = look(self, &mut view);
+        self.views.give_back(class, view);
+        seen
+    }
+
+    /// All rows of nodes that are there, in the order of their hashes.
+    pub(crate) fn rows_in_order(&self) -> impl Iterator<Item = Row> {
+        self.order.iter().copied().filter(|&row| self.hosts[row].is_present)
+    }
+
+    /// The row of a node that is known.
     pub(crate) fn row(&self, name: &str) -> Option<Row> {
         self.rows.get(name).copied()
     }
@@ -244,7 +377,9 @@ impl Cluster {
         if row == self.hosts.len() {
             self.hosts.push(Host::default());
         }
-        self.hosts[row] = Host { name: name.to_owned(), ..Host::default() };
+        self.hosts[row] = Host { name: name.to_owned(), hash: hash(self.seed, name), ..Host::default() };
+        self.order.push(row);
+        self.is_ordered = false;
         self.resources.reset(row);
         self.gpus.reset(row);
         self.labels.set(row, &Labels::new());
@@ -254,18 +389,13 @@ impl Cluster {
 
     fn free_if_empty(&mut self, row: Row) {
         let host = &mut self.hosts[row];
-        if host.is_present || host.n_pods > 0 {
+        if host.is_present || !host.pods.is_empty() {
             return;
         }
         self.rows.remove(&host.name);
         *host = Host::default();
+        self.order.retain(|&each| each != row);
         self.free_rows.insert(row);
-    }
-
-    /// Pods matched by `selector` in `namespace` on each row.
-    pub(crate) fn matched_pods(&self, namespace: &str, selector: &Selector) -> Option<&[u32]> {
-        let key = CountKey::Selected { namespace: namespace.to_owned(), selector: selector.clone() };
-        self.counts.find(&key).map(|count| self.counts.per_row(count))
     }
 
     /// What of a resource is free on a node.
@@ -279,4 +409,20 @@ impl Cluster {
         let row = *self.rows.get(node)?;
         Some([CPU, MEMORY, PODS].map(|name| self.resources.used(row, name)))
     }
+}
+
+impl Host {
+    fn rank(&self) -> (u64, &str) {
+        (self.hash, &self.name)
+    }
+}
+
+/// A number that depends on nothing but the seed and the name, so that every run decides alike between equal nodes
+/// (FNV-1a with a final mix).
+fn hash(seed: u64, name: &str) -> u64 {
+    let hash = name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 29)
 }

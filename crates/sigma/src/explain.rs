@@ -154,7 +154,7 @@ fn new_node(nodes: &[Node], pod: &Pod) -> Option<Change> {
     let fits = |node: &&Node| {
         let mut alone = Cluster::new(0);
         alone.set_node(&Node { unschedulable: false, ..(*node).clone() });
-        let pending = Pending { id: PodId::new("explained"), pod: pod.clone() };
+        let pending = Pending { id: PodId::new("explained"), pod: pod.clone().into() };
         matches!(alone.place(&[pending])[..], [Outcome::Placed { .. }])
     };
     let like = shapes.into_iter().find(fits)?.name.clone();

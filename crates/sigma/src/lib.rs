@@ -16,10 +16,13 @@ pub mod node;
 pub mod optimise;
 pub mod place;
 pub mod pod;
+pub mod preempt;
 pub mod reason;
 pub mod resources;
+mod view;
 
-pub use cluster::Cluster;
+pub use cluster::{Budget, Cluster};
 pub use place::{Outcome, Pending};
 pub use pod::{Pod, PodId};
+pub use preempt::Preemption;
 pub use reason::{Reason, Unplaced};

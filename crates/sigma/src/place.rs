@@ -1,33 +1,27 @@
-//! Places a batch of pods: filters every node, scores every node that is left, takes the best.
+//! Places a batch of pods: every node filtered, every node that is left scored, the best taken.
 //!
-//! Pods of one template share what does not depend on other pods. Each placed pod is assumed in the state at once,
-//! so that the next one sees it.
+//! Each placed pod is assumed in the state at once, so that the next one sees it. Pods that are placed alike share a
+//! [`crate::view`], which is why all this costs little.
 
-mod filter;
 mod gpus;
-mod neighbours;
-mod score;
-mod spread;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::cluster::{Cluster, Row, TemplateId};
+use crate::cluster::Cluster;
 use crate::gpu::GpuSet;
 use crate::pod::{Pod, PodId};
-use crate::reason::{NoFit, Reason, Unplaced};
-
-use filter::StaticView;
-use neighbours::Neighbours;
-use spread::Spread;
+use crate::reason::{Reason, Unplaced};
 
 /// A pod that waits for a node.
 #[derive(Clone, Debug)]
 pub struct Pending {
     pub id: PodId,
-    pub pod: Pod,
+    /// Shared by all pods of a template, at best.
+    pub pod: Arc<Pod>,
 }
 
 /// What became of a pod of the batch.
@@ -48,59 +42,53 @@ impl Cluster {
     pub fn place(&mut self, batch: &[Pending]) -> Vec<Outcome> {
         let mut order: Vec<usize> = (0..batch.len()).collect();
         order.sort_by_key(|&position| std::cmp::Reverse(batch[position].pod.priority));
-        self.gpus.learn();
-        let mut views = HashMap::new();
+        if self.gpus.learn() {
+            // Another workload: other scores on every row.
+            self.structure += 1;
+        }
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
         for position in order {
-            outcomes[position] = Some(self.place_one(&batch[position], &mut views));
-        }
-        for (template, _) in views {
-            self.drop_template(template);
+            outcomes[position] = Some(self.place_one(&batch[position]));
         }
         outcomes.into_iter().flatten().collect()
     }
 
     /// Why each node that is there would not take `pod` now; no reason where it would.
     pub(crate) fn verdicts(&mut self, pod: &Pod) -> BTreeMap<String, Vec<Reason>> {
-        let id = self.intern(pod);
-        let template = self.templates.get(id);
-        let view = StaticView::of(self, pod);
-        let others = Others { spread: Spread::of(self, pod, &view), neighbours: Neighbours::of(self, pod) };
-        let rows = (0..self.hosts.len()).filter(|&row| self.hosts[row].is_present);
-        let verdict = |row: Row| {
-            let checked = filter::check(self, template, view.verdict(row), (row, &others));
-            (self.hosts[row].name.clone(), checked.err().unwrap_or_default())
-        };
-        let verdicts = rows.map(verdict).collect();
+        let id = self.intern(&Arc::new(pod.clone()));
+        let verdicts = self.with_view(id, |cluster, view| {
+            let template = cluster.templates.get(id);
+            let verdict = |row| {
+                let reasons = view.check(cluster, template, row).err().unwrap_or_default();
+                (cluster.hosts[row].name.clone(), reasons)
+            };
+            cluster.rows_in_order().map(verdict).collect()
+        });
         self.drop_template(id);
         verdicts
     }
 
-    fn place_one(&mut self, pending: &Pending, views: &mut HashMap<TemplateId, StaticView>) -> Outcome {
+    fn place_one(&mut self, pending: &Pending) -> Outcome {
         if let Some(name) = batch_resource(&pending.pod) {
             return Outcome::Unplaced(Unplaced::BatchResource(name));
         }
+        // Interned before the pod's old entry goes, so that an unchanged template is not dropped and built again.
+        let template = self.intern(&pending.pod);
         // A pod that is asked about again must not stand in its own way.
         self.remove_pod(&pending.id);
-        let template = self.intern(&pending.pod);
-        let is_new = !views.contains_key(&template);
-        let view = views.entry(template).or_insert_with(|| StaticView::of(self, &pending.pod));
-        let choice = choose(self, template, view, &pending.id);
+        let choice = self.with_view(template, |cluster, view| {
+            view.choose().ok_or_else(|| view.no_fit(cluster, cluster.templates.get(template)))
+        });
         match choice {
             Ok((row, score)) => {
                 let node = self.hosts[row].name.clone();
-                if is_new {
-                    // The view holds a reference of its own until the batch ends.
-                    self.intern(&pending.pod);
-                }
-                self.attach_interned(pending.id.clone(), template, row);
-                let gpus = self.gpus.held(&pending.id);
+                self.attach(pending.id.clone(), template, row);
+                let gpus =
+                    if pending.pod.gpu.is_some() { self.gpus.held(&pending.id) } else { GpuSet::default() };
                 Outcome::Placed { node, score, gpus }
             }
             Err(no_fit) => {
-                if !is_new {
-                    self.drop_template(template);
-                }
+                self.drop_template(template);
                 Outcome::Unplaced(Unplaced::NoFit(no_fit))
             }
         }
@@ -111,49 +99,4 @@ impl Cluster {
 fn batch_resource(pod: &Pod) -> Option<String> {
     let batch = [model::names::BATCH_CPU, model::names::BATCH_MEMORY];
     pod.requests.keys().find(|name| batch.contains(&name.as_str())).cloned()
-}
-
-/// What other pods mean to a pod.
-#[derive(Debug)]
-struct Others<'a> {
-    spread: Spread<'a>,
-    neighbours: Neighbours<'a>,
-}
-
-fn choose(
-    cluster: &Cluster,
-    template: TemplateId,
-    view: &StaticView,
-    id: &PodId,
-) -> Result<(Row, u64), NoFit> {
-    let template = cluster.templates.get(template);
-    let others = Others {
-        spread: Spread::of(cluster, &template.pod, view),
-        neighbours: Neighbours::of(cluster, &template.pod),
-    };
-    let mut no_fit = NoFit { n_nodes: cluster.n_nodes(), reasons: BTreeMap::new() };
-    let mut feasible: Vec<Row> = Vec::new();
-    for row in (0..cluster.hosts.len()).filter(|&row| cluster.hosts[row].is_present) {
-        match filter::check(cluster, template, view.verdict(row), (row, &others)) {
-            Ok(()) => feasible.push(row),
-            Err(reasons) => reasons.into_iter().for_each(|reason| {
-                *no_fit.reasons.entry(reason).or_default() += 1;
-            }),
-        }
-    }
-    let scores = score::totals(cluster, template, view, &feasible, &others);
-    let tied = |row: Row| tie_break(cluster.seed, id, &cluster.hosts[row].name);
-    let best = feasible.iter().zip(scores).max_by_key(|&(&row, score)| (score, tied(row)));
-    best.map(|(&row, score)| (row, score)).ok_or(no_fit)
-}
-
-/// A number that depends on nothing but the seed and the two names, so that equal nodes share the load and every
-/// run decides alike (FNV-1a with a final mix).
-fn tie_break(seed: u64, id: &PodId, node: &str) -> u64 {
-    let bytes = id.as_str().bytes().chain([0]).chain(node.bytes());
-    let hash = bytes.fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ (mixed >> 29)
 }

@@ -73,7 +73,7 @@ pub fn run(scene: &Scene, seed: u64, mut progress: impl FnMut(usize)) -> Report 
     };
     let mut waiting: Vec<_> = scene.pending.iter().collect();
     waiting.sort_by_key(|pending| std::cmp::Reverse(pending.pod.priority));
-    let mut held: Vec<&Pod> = scene.bound.iter().map(|bound| &bound.pod).collect();
+    let mut held: Vec<&Pod> = scene.bound.iter().map(|bound| &*bound.pod).collect();
     for chunk in waiting.chunks(CHUNK) {
         let batch: Vec<_> = chunk.iter().map(|&pending| pending.clone()).collect();
         for (&pending, outcome) in chunk.iter().zip(cluster.place(&batch)) {

@@ -1,6 +1,7 @@
 //! A cluster and its work in the engine's words: what every importer makes of its files.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sigma::gpu::GpuSet;
 use sigma::label::Labels;
@@ -23,7 +24,7 @@ pub struct Scene {
 #[derive(Clone, Debug)]
 pub struct Bound {
     pub id: PodId,
-    pub pod: Pod,
+    pub pod: Arc<Pod>,
     pub node: String,
     /// The GPUs that it is known to hold.
     pub gpus: Option<GpuSet>,

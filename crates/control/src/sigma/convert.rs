@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1 as k8s;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use model::Quantity;
 use sigma::label::{NodeTerm, Operator, PreferredTerm, Requirement};
@@ -31,6 +32,17 @@ pub(crate) fn node(node: &k8s::Node) -> Node {
 pub(crate) fn taint(taint: &k8s::Taint) -> Option<Taint> {
     let value = taint.value.clone().unwrap_or_default();
     Some(Taint { key: taint.key.clone(), value, effect: effect(&taint.effect)? })
+}
+
+/// The budget as the engine sees it; one that selects nothing is none.
+pub(crate) fn budget(budget: &PodDisruptionBudget) -> Option<sigma::Budget> {
+    let selector = budget.spec.as_ref()?.selector.as_ref()?;
+    let allowed = budget.status.as_ref().and_then(|status| status.disruptions_allowed);
+    Some(sigma::Budget {
+        namespace: budget.metadata.namespace.clone().unwrap_or_default(),
+        selector: crate::owner::selector(selector),
+        allowed: allowed.and_then(|allowed| u64::try_from(allowed).ok()).unwrap_or(0),
+    })
 }
 
 /// The pod as the engine sees it.

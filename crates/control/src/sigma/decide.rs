@@ -6,6 +6,8 @@
 //!      ▲                                          │ place               ▲
 //!      │ does not fit                             ▼                     │ bind failed
 //!      └──────────────────────────────────── decision ──► Binding ──────┘
+//!                                                 │ fits once lesser pods have gone
+//!                                                 └──► Nominated ──► Active, when the last of them has
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -33,12 +35,25 @@ pub(crate) enum Decision {
         node: String,
         gpus: GpuSet,
     },
+    /// These pods must go, so that `pod` finds room on the node.
+    Preempt {
+        pod: Arc<k8s::Pod>,
+        node: String,
+        victims: Vec<Victim>,
+    },
     /// The pod waits, and its condition must say why.
     Report {
         pod: Arc<k8s::Pod>,
         reason: &'static str,
         message: String,
     },
+}
+
+/// A pod that must go.
+#[derive(Clone, Debug)]
+pub(crate) struct Victim {
+    pub(crate) id: PodId,
+    pub(crate) key: ObjectKey,
 }
 
 /// All that the scheduler knows.
@@ -52,6 +67,10 @@ pub(crate) struct Scheduler {
     paused: BTreeSet<(Instant, PodId)>,
     /// Assumed on a node; the API does not say so yet.
     binding: BTreeSet<PodId>,
+    /// The names of bound pods, to tell them to go.
+    names: HashMap<PodId, ObjectKey>,
+    /// Who waits for a pod to go, by the pod that goes.
+    awaited: HashMap<PodId, BTreeSet<PodId>>,
     n_arrivals: u64,
 }
 
@@ -74,6 +93,10 @@ enum Place {
     Paused {
         until: Instant,
     },
+    /// Assumed on a node where others must go first.
+    Nominated {
+        n_awaited: usize,
+    },
     Binding,
 }
 
@@ -86,6 +109,8 @@ impl Scheduler {
             active: BTreeSet::new(),
             paused: BTreeSet::new(),
             binding: BTreeSet::new(),
+            names: HashMap::new(),
+            awaited: HashMap::new(),
             n_arrivals: 0,
         }
     }
@@ -123,9 +148,13 @@ impl Scheduler {
             Some(node) => {
                 self.forget(&id);
                 let is_new = self.cluster.node_of(&id) != Some(node);
-                self.cluster.add_pod(&id, &convert::pod(pod), node);
+                self.cluster.add_pod(&id, &Arc::new(convert::pod(pod)), node);
+                self.names.insert(id.clone(), key_of(pod));
                 if let Some(gpus) = gpus::held(pod) {
                     self.cluster.hold_gpus(&id, &gpus);
+                }
+                if pod.metadata.deletion_timestamp.is_some() {
+                    self.cluster.set_leaving(&id, true);
                 }
                 if is_new {
                     self.wake(now, Waiting::looks_at_others);
@@ -138,10 +167,48 @@ impl Scheduler {
 
     /// A pod went.
     pub(crate) fn pod_gone(&mut self, id: &PodId, now: Instant) {
+        let held_room = self.cluster.node_of(id).is_some();
         self.forget(id);
-        if self.cluster.node_of(id).is_some() {
+        self.names.remove(id);
+        if held_room {
             self.cluster.remove_pod(id);
             self.wake(now, |_| true);
+        }
+        for waiting in self.awaited.remove(id).into_iter().flatten() {
+            self.awaited_one_less(&waiting);
+        }
+    }
+
+    /// One of the pods that the waiting one waits for has gone; the last one lets it be placed.
+    fn awaited_one_less(&mut self, id: &PodId) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        let Place::Nominated { n_awaited } = &mut waiting.place else { return };
+        *n_awaited = n_awaited.saturating_sub(1);
+        if *n_awaited == 0 {
+            self.activate(id);
+        }
+    }
+
+    /// A pod could not be told to go: whoever counted on it looks again after a pause.
+    pub(crate) fn stays(&mut self, victim: &PodId, now: Instant) {
+        self.cluster.set_leaving(victim, false);
+        for id in self.awaited.remove(victim).into_iter().flatten() {
+            let Some(waiting) = self.waiting.get_mut(&id) else { continue };
+            if matches!(waiting.place, Place::Nominated { .. }) {
+                self.cluster.remove_pod(&id);
+                let until = now + pause(waiting.n_failures);
+                waiting.n_failures += 1;
+                waiting.place = Place::Paused { until };
+                self.paused.insert((until, id));
+            }
+        }
+    }
+
+    /// A disruption budget came, changed, or went (`None`).
+    pub(crate) fn budget_changed(&mut self, name: &str, budget: Option<sigma::Budget>) {
+        match budget {
+            Some(budget) => self.cluster.set_budget(name, budget),
+            None => self.cluster.remove_budget(name),
         }
     }
 
@@ -175,13 +242,18 @@ impl Scheduler {
         let due: Vec<PodId> = std::mem::take(&mut self.active).into_iter().map(|(_, id)| id).collect();
         let pending = |id: &PodId| {
             let waiting = self.waiting.get(id)?;
-            Some(Pending { id: id.clone(), pod: convert::pod(&waiting.pod) })
+            Some(Pending { id: id.clone(), pod: Arc::new(convert::pod(&waiting.pod)) })
         };
         let batch: Vec<Pending> = due.iter().filter_map(pending).collect();
         let outcomes = self.cluster.place(&batch);
-        let decided = batch.into_iter().zip(outcomes);
-        let decisions: Vec<Decision> =
-            decided.filter_map(|(pending, outcome)| self.decided(pending.id, outcome, now)).collect();
+        let mut decisions: Vec<Decision> = Vec::new();
+        for (pending, outcome) in batch.into_iter().zip(outcomes) {
+            let lacks_room = matches!(outcome, Outcome::Unplaced(Unplaced::NoFit(_)));
+            decisions.extend(self.decided(pending.id.clone(), outcome, now));
+            if lacks_room {
+                decisions.extend(self.make_room(&pending, now));
+            }
+        }
         // Whoever was placed may be the company that others wait for.
         if decisions.iter().any(|decision| matches!(decision, Decision::Bind { .. })) {
             self.wake(now, Waiting::looks_at_others);
@@ -196,6 +268,7 @@ impl Scheduler {
             Outcome::Placed { node, gpus, .. } => {
                 waiting.place = Place::Binding;
                 self.binding.insert(id.clone());
+                self.names.insert(id.clone(), key_of(&pod));
                 Some(Decision::Bind { id, pod, node, gpus })
             }
             Outcome::Unplaced(unplaced) => {
@@ -204,6 +277,43 @@ impl Scheduler {
                 waiting.report(reason(&unplaced), unplaced.to_string())
             }
         }
+    }
+
+    /// Looks for lesser pods in whose place the pod could run, and has it wait for them to go.
+    fn make_room(&mut self, pending: &Pending, now: Instant) -> Option<Decision> {
+        let pod = Arc::clone(&self.waiting.get(&pending.id)?.pod);
+        let policy = pod.spec.as_ref().and_then(|spec| spec.preemption_policy.as_deref());
+        if policy == Some("Never") {
+            return None;
+        }
+        let sigma::Preemption { node, victims } = self.cluster.preempt(pending)?;
+        let victims: Vec<PodId> = victims.into_iter().filter(|id| !self.gives_way(id, now)).collect();
+        let leaving = self.cluster.leaving_on(&node);
+        if leaving.is_empty() {
+            // Only room that was held for lesser pods was in the way.
+            let outcome = self.cluster.place(std::slice::from_ref(pending)).pop()?;
+            return self.decided(pending.id.clone(), outcome, now);
+        }
+        self.waiting.get_mut(&pending.id)?.place = Place::Nominated { n_awaited: leaving.len() };
+        for id in leaving {
+            self.awaited.entry(id).or_default().insert(pending.id.clone());
+        }
+        let victim = |id: PodId| {
+            let key = self.names.get(&id)?.clone();
+            Some(Victim { id, key })
+        };
+        Some(Decision::Preempt { pod, node, victims: victims.into_iter().filter_map(victim).collect() })
+    }
+
+    /// Takes back the room that is held for a pod; false when the pod is bound, or being bound, and must go itself.
+    fn gives_way(&mut self, id: &PodId, now: Instant) -> bool {
+        let Some(waiting) = self.waiting.get_mut(id) else { return false };
+        if !matches!(waiting.place, Place::Nominated { .. }) {
+            return false;
+        }
+        waiting.place = Place::Parked { not_before: now + pause(waiting.n_failures) };
+        self.cluster.remove_pod(id);
+        true
     }
 
     fn arrive(&mut self, id: PodId, pod: &Arc<k8s::Pod>) {
@@ -240,7 +350,7 @@ impl Scheduler {
                     waiting.place = Place::Paused { until: not_before };
                     self.paused.insert((not_before, id.clone()));
                 }
-                Place::Active | Place::Paused { .. } | Place::Binding => {}
+                Place::Active | Place::Paused { .. } | Place::Nominated { .. } | Place::Binding => {}
             }
         }
         ready.iter().for_each(|id| self.activate(id));
@@ -253,6 +363,8 @@ impl Scheduler {
         match waiting.place {
             Place::Active => drop(self.active.remove(&(waiting.arrival, id.clone()))),
             Place::Paused { until } => drop(self.paused.remove(&(until, id.clone()))),
+            // The room that is held for it is given back, unless it is bound by now.
+            Place::Nominated { .. } => self.cluster.remove_pod(id),
             Place::Parked { .. } | Place::Binding => {}
         }
     }

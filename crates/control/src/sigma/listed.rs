@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as k8s;
 use sigma::gpu::GpuSet;
@@ -29,7 +30,7 @@ pub struct Listed {
 #[derive(Clone, Debug)]
 pub struct Bound {
     pub id: PodId,
-    pub pod: Pod,
+    pub pod: Arc<Pod>,
     pub node: String,
     /// The GPUs that it is known to hold.
     pub gpus: Option<GpuSet>,
@@ -49,7 +50,7 @@ impl Listed {
     pub fn add_pod(&mut self, pod: &k8s::Pod) {
         let Some(spec) = pod.spec.as_ref().filter(|_| !decide::has_ended(pod)) else { return };
         let id = pod_id(pod);
-        let converted = convert::pod(pod);
+        let converted = Arc::new(convert::pod(pod));
         let is_held_back = decide::is_gated(spec) || pod.metadata.deletion_timestamp.is_some();
         match spec.node_name.clone().filter(|node| !node.is_empty()) {
             Some(node) => {

@@ -77,6 +77,12 @@ fn step(scheduler: &mut Scheduler, words: &[&str], now: &mut Instant) {
             pod["status"] = json!({ "phase": "Succeeded" });
             changed(scheduler, &pod, *now);
         }
+        ["important", name, cpu, priority] => {
+            let mut pod = pod(name, cpu);
+            pod["spec"]["priority"] = json!(priority.parse::<i32>().unwrap());
+            changed(scheduler, &pod, *now);
+        }
+        ["stays", name] => scheduler.stays(&PodId::new(name), *now),
         ["gone", name] => scheduler.pod_gone(&PodId::new(name), *now),
         ["failed", name] => scheduler.bind_failed(&PodId::new(name), *now),
         ["wait", seconds] => *now += Duration::from_secs(seconds.parse().unwrap()),
@@ -91,6 +97,10 @@ fn changed(scheduler: &mut Scheduler, pod: &serde_json::Value, now: Instant) {
 fn show(decision: &Decision) -> String {
     match decision {
         Decision::Bind { id, node, .. } => format!("bind {} to {node}", id.as_str()),
+        Decision::Preempt { pod, node, victims } => {
+            let victims: Vec<&str> = victims.iter().map(|victim| victim.key.name.as_str()).collect();
+            format!("{} takes {node} from {}", pod.metadata.name.as_deref().unwrap(), victims.join(" "))
+        }
         Decision::Report { pod, reason, message } => {
             format!("{} {reason}: {message}", pod.metadata.name.as_deref().unwrap())
         }
@@ -205,7 +215,53 @@ fn who_waits_for_company_is_tried_again_when_it_comes() {
             labelled w web b:
             wait 1:
             joining k cache: k Unschedulable: 0/2 nodes are available: 2 node(s) didn't match pod affinity rules.
-            labelled c cache -: bind c to a
-            wait 1: bind j to b; bind k to a"#]],
+            labelled c cache -: bind c to b
+            wait 1: bind j to b; bind k to b"#]],
+    );
+}
+
+#[test]
+fn a_more_important_pod_has_lesser_ones_go_and_holds_their_room() {
+    check(
+        "node a 2
+        bound low 2 a
+        important top 1 9
+        pod p 1
+        important next 1 9
+        wait 20
+        gone low
+        wait 20",
+        expect![[r#"
+            node a 2:
+            bound low 2 a:
+            important top 1 9: top Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.; top takes a from low
+            pod p 1: p Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.; p takes a from
+            important next 1 9: next Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.; next takes a from
+            wait 20:
+            gone low: bind top to a; bind next to a
+            wait 20:"#]],
+    );
+}
+
+#[test]
+fn a_victim_that_cannot_go_is_looked_at_again() {
+    check(
+        "node a 2
+        bound low 2 a
+        important top 1 9
+        stays low
+        wait 2
+        gone top
+        gone low
+        pod p 2",
+        expect![[r#"
+            node a 2:
+            bound low 2 a:
+            important top 1 9: top Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.; top takes a from low
+            stays low:
+            wait 2: top takes a from low
+            gone top:
+            gone low:
+            pod p 2: bind p to a"#]],
     );
 }

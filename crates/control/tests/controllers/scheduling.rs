@@ -1,7 +1,8 @@
 //! Sigma at the API: pods are bound at once, and say why they are not.
 
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
-use kube::api::{DeleteParams, ListParams};
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::json;
 
 use crate::harness::{Cluster, pod, until};
@@ -93,4 +94,41 @@ async fn replicas_that_keep_apart_go_to_different_nodes() {
     cluster.api::<Pod>().delete("one", &DeleteParams::default()).await.unwrap();
     let bound = cluster.until("three", is_bound).await.unwrap();
     assert_eq!(control::pods::node_name(&bound), Some(nodes[0].as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_more_important_pod_takes_the_place_of_a_lesser_one() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("a", "1").await;
+    cluster.create::<Pod>(pod("low", "800m")).await;
+    cluster.until("low", is_bound).await;
+    for (name, policy) in [("eager", "PreemptLowerPriority"), ("patient", "Never")] {
+        let class = json!({ "metadata": { "name": name }, "value": 1000, "preemptionPolicy": policy });
+        let class: PriorityClass = serde_json::from_value(class).unwrap();
+        cluster.all().create(&PostParams::default(), &class).await.unwrap();
+    }
+    let important = |name: &str, class: &str| {
+        let mut pod = pod(name, "500m");
+        pod["spec"]["priorityClassName"] = json!(class);
+        pod
+    };
+    cluster.create::<Pod>(important("waits", "patient")).await;
+    cluster.until("waits", is_unschedulable).await;
+    assert!(
+        cluster.api::<Pod>().get_opt("low").await.unwrap().is_some(),
+        "who never preempts has taken a place"
+    );
+    cluster.create::<Pod>(important("top", "eager")).await;
+    cluster.until("low", |pod: Option<&Pod>| pod.is_none()).await;
+    let top = cluster.until("top", is_bound).await.unwrap();
+    assert_eq!(control::pods::node_name(&top), Some("a"));
+    let preempted = |event: &Event| event.reason.as_deref() == Some("Preempted");
+    let events = cluster.api::<Event>();
+    // Events are written after what they tell of.
+    let told = async {
+        while !events.list(&ListParams::default()).await.unwrap().items.iter().any(preempted) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect("no event tells of it");
 }

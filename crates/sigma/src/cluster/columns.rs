@@ -71,14 +71,18 @@ impl ResourceColumns {
         Demand { amounts, guessed: [or_guess(CPU, GUESSED_CPU), or_guess(MEMORY, GUESSED_MEMORY)] }
     }
 
-    pub(crate) fn set_allocatable(&mut self, row: Row, amounts: &Amounts) {
+    /// Whether anything is different now.
+    pub(crate) fn set_allocatable(&mut self, row: Row, amounts: &Amounts) -> bool {
+        for name in amounts.keys() {
+            self.id(name);
+        }
+        let mut is_changed = false;
         for column in &mut self.columns {
-            column.allocatable[row] = 0;
+            let amount = amounts.get(&column.name).copied().unwrap_or(0);
+            is_changed |= column.allocatable[row] != amount;
+            column.allocatable[row] = amount;
         }
-        for (name, amount) in amounts {
-            let id = self.id(name);
-            self.columns[id].allocatable[row] = *amount;
-        }
+        is_changed
     }
 
     /// Makes `row` a row of zeros.
@@ -113,13 +117,20 @@ impl ResourceColumns {
         }
     }
 
+    /// Whether `demand` finds room on the row.
+    pub(crate) fn fits(&self, row: Row, demand: &Demand) -> bool {
+        demand.amounts.iter().all(|&(column, amount)| self.has_room(row, column, amount))
+    }
+
+    fn has_room(&self, row: Row, column: usize, amount: u64) -> bool {
+        let column = &self.columns[column];
+        column.used[row] + u128::from(amount) <= u128::from(column.allocatable[row])
+    }
+
     /// The resources that a row lacks for `demand`. A resource that was not asked for is never short, even where
     /// more is in use than there is.
     pub(crate) fn short(&self, row: Row, demand: &Demand) -> Vec<Reason> {
-        let lacks = |&&(column, amount): &&(usize, u64)| {
-            let column = &self.columns[column];
-            column.used[row] + u128::from(amount) > u128::from(column.allocatable[row])
-        };
+        let lacks = |&&(column, amount): &&(usize, u64)| !self.has_room(row, column, amount);
         let name = |&(column, _): &(usize, u64)| match column {
             PODS_COLUMN => Reason::TooManyPods,
             _ => Reason::Insufficient(self.columns[column].name.clone()),
@@ -187,6 +198,11 @@ impl LabelColumns {
     pub(crate) fn get(&self, row: Row, key: &str) -> Option<&str> {
         let id = usize::try_from(self.value_at(row, key)).ok()?;
         self.values.get(id).map(String::as_str)
+    }
+
+    /// One more than the largest identifier of a value.
+    pub(crate) fn n_values(&self) -> usize {
+        self.values.len()
     }
 
     fn value_id(&mut self, value: &str) -> u32 {

@@ -94,13 +94,26 @@ impl CountKey {
         }
     }
 
-    /// Whether it depends on the labels of namespaces which pods are counted.
-    pub(crate) fn depends_on_namespaces(&self) -> bool {
+    /// Whether the pods that are counted have declared something about `pod`.
+    pub(crate) fn speaks_of(&self, pod: &Pod, namespaces: &Namespaces) -> bool {
+        self.declared().is_some_and(|term| term.matches(pod, namespaces))
+    }
+
+    /// What the pods that are counted have declared.
+    pub(crate) fn declared(&self) -> Option<&PodTerm> {
         match self {
-            Self::Named { terms } => terms.iter().any(|term| term.namespace_selector.is_some()),
-            Self::Owned { .. } | Self::Selected { .. } | Self::Repelling { .. } | Self::Attracting { .. } => {
-                false
-            }
+            Self::Repelling { term } | Self::Attracting { term, .. } => Some(term),
+            Self::Owned { .. } | Self::Selected { .. } | Self::Named { .. } => None,
+        }
+    }
+
+    /// Whether it depends on the labels of namespaces which pods are counted or spoken of.
+    pub(crate) fn depends_on_namespaces(&self) -> bool {
+        let selects = |term: &PodTerm| term.namespace_selector.is_some();
+        match self {
+            Self::Named { terms } => terms.iter().any(selects),
+            Self::Repelling { term } | Self::Attracting { term, .. } => selects(term),
+            Self::Owned { .. } | Self::Selected { .. } => false,
         }
     }
 }
@@ -108,6 +121,11 @@ impl CountKey {
 /// A count, while some template refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct CountId(usize);
+
+impl CountId {
+    /// The count of no pod at all.
+    pub(crate) const NOBODY: Self = Self(usize::MAX);
+}
 
 /// All counts in use.
 #[derive(Debug, Default)]
@@ -119,8 +137,10 @@ pub(crate) struct Counts {
 
 #[derive(Debug, Default)]
 struct Slot {
+    key: Option<CountKey>,
     n_users: usize,
-    per_row: Vec<u32>,
+    /// Rows without a pod of the count are left out: an app is on few of many nodes.
+    per_row: HashMap<Row, u32>,
 }
 
 impl Counts {
@@ -138,7 +158,7 @@ impl Counts {
             self.slots.push(Slot::default());
             CountId(self.slots.len() - 1)
         });
-        self.slots[id.0] = Slot { n_users: 1, per_row: Vec::new() };
+        self.slots[id.0] = Slot { key: Some(key.clone()), n_users: 1, per_row: HashMap::new() };
         self.ids.insert(key.clone(), id);
         true
     }
@@ -162,6 +182,16 @@ impl Counts {
         self.ids.iter().filter(|(key, _)| key.matches(pod, namespaces)).map(|(_, &id)| id).collect()
     }
 
+    /// The counts of pods that have declared something about `pod`.
+    pub(crate) fn speaking_of(&self, pod: &Pod, namespaces: &Namespaces) -> Vec<CountId> {
+        self.ids.iter().filter(|(key, _)| key.speaks_of(pod, namespaces)).map(|(_, &id)| id).collect()
+    }
+
+    /// What is counted.
+    pub(crate) fn key(&self, id: CountId) -> Option<&CountKey> {
+        self.slots.get(id.0)?.key.as_ref()
+    }
+
     /// All counts.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&CountKey, CountId)> {
         self.ids.iter().map(|(key, &id)| (key, id))
@@ -172,19 +202,27 @@ impl Counts {
         self.slots[id.0].per_row.clear();
     }
 
-    pub(crate) fn per_row(&self, id: CountId) -> &[u32] {
-        &self.slots[id.0].per_row
+    pub(crate) fn at(&self, id: CountId, row: Row) -> u32 {
+        self.slots.get(id.0).and_then(|slot| slot.per_row.get(&row)).copied().unwrap_or(0)
+    }
+
+    /// The rows that have pods of the count.
+    pub(crate) fn rows(&self, id: CountId) -> impl Iterator<Item = (Row, u32)> {
+        let slot = self.slots.get(id.0).into_iter();
+        slot.flat_map(|slot| slot.per_row.iter().map(|(&row, &n_pods)| (row, n_pods)))
     }
 
     pub(crate) fn add(&mut self, id: CountId, row: Row) {
-        let per_row = &mut self.slots[id.0].per_row;
-        if per_row.len() <= row {
-            per_row.resize(row + 1, 0);
-        }
-        per_row[row] += 1;
+        *self.slots[id.0].per_row.entry(row).or_default() += 1;
     }
 
     pub(crate) fn subtract(&mut self, id: CountId, row: Row) {
-        self.slots[id.0].per_row[row] -= 1;
+        let per_row = &mut self.slots[id.0].per_row;
+        if let Some(n_pods) = per_row.get_mut(&row) {
+            *n_pods -= 1;
+            if *n_pods == 0 {
+                per_row.remove(&row);
+            }
+        }
     }
 }

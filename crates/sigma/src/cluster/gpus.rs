@@ -88,16 +88,19 @@ impl Gpus {
         self.rows[row].used.clear();
     }
 
-    /// What the node of `row` has of GPUs, and of CPU beside them.
-    pub(crate) fn set(&mut self, row: Row, gpus: &NodeGpus, cpu_milli: u64) {
+    /// What the node of `row` has of GPUs, and of CPU beside them. Whether anything is different now.
+    pub(crate) fn set(&mut self, row: Row, gpus: &NodeGpus, cpu_milli: u64) -> bool {
+        let count = usize::from(gpus.count.min(MOST_GPUS));
+        let cpu_milli = if count > 0 { cpu_milli } else { 0 };
         let known = &mut self.rows[row];
-        self.n_gpus -= known.count as u64;
-        self.cpu_milli -= u128::from(known.cpu_milli);
-        known.count = usize::from(gpus.count.min(MOST_GPUS));
-        known.cpu_milli = if known.count > 0 { cpu_milli } else { 0 };
+        if (known.count, known.cpu_milli, &known.model) == (count, cpu_milli, &gpus.model) {
+            return false;
+        }
+        self.n_gpus = self.n_gpus - known.count as u64 + count as u64;
+        self.cpu_milli = self.cpu_milli - u128::from(known.cpu_milli) + u128::from(cpu_milli);
+        (known.count, known.cpu_milli) = (count, cpu_milli);
         known.model.clone_from(&gpus.model);
-        self.n_gpus += known.count as u64;
-        self.cpu_milli += u128::from(known.cpu_milli);
+        true
     }
 
     /// The pod comes to `row`, of which `beside` was free before it: it holds the GPUs that [`Gpus::choose`] names.

@@ -28,7 +28,7 @@ fn check(nodes: &[Node], held: &[(&str, u64)], pod: &Pod, expected: Expect) {
     let mut cluster = Cluster::new(1);
     nodes.iter().for_each(|node| cluster.set_node(node));
     for (position, (node, cpu)) in held.iter().enumerate() {
-        cluster.add_pod(&PodId::new(&position.to_string()), &self::pod(*cpu), node);
+        cluster.add_pod(&PodId::new(&position.to_string()), &self::pod(*cpu).into(), node);
     }
     let n_pods = cluster.n_pods();
     let explanation = pending(&mut cluster, nodes, pod);

@@ -32,6 +32,10 @@ impl Cluster {
     /// The pod is known to hold exactly these GPUs of its node: its annotation says so.
     pub fn hold_gpus(&mut self, pod: &PodId, gpus: &GpuSet) {
         self.gpus.correct(pod, gpus);
+        if let Some(placed) = self.placed(pod) {
+            let row = placed.row;
+            self.changes.touch(row, self.hosts.len());
+        }
     }
 
     /// The GPUs that a pod holds.
@@ -51,6 +55,7 @@ impl Cluster {
             Some((Class { request: request?.clone(), cpu, memory }, part))
         };
         self.gpus.set_workload(parts.into_iter().filter_map(class));
+        self.structure += 1;
     }
 }
 

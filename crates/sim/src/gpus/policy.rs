@@ -45,7 +45,7 @@ impl Engine {
 
 impl Policy for Engine {
     fn seat(&mut self, _ledger: &Ledger, pod: &OpenbPod) -> Option<Seat> {
-        let pending = Pending { id: PodId::new(&pod.name), pod: pod.pod() };
+        let pending = Pending { id: PodId::new(&pod.name), pod: pod.pod().into() };
         match self.cluster.place(&[pending]).pop()? {
             Outcome::Placed { node, gpus, .. } => {
                 Some(Seat { node: self.positions[&node], gpus: gpus.iter().collect() })

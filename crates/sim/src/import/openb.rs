@@ -133,7 +133,7 @@ pub fn pod_list(folder: &Path, variant: &str) -> PathBuf {
 pub fn scene(folder: &Path, variant: &str) -> Result<Scene, ImportError> {
     let nodes = nodes(&node_list(folder))?;
     let pods = pods(&pod_list(folder, variant))?;
-    let waiting = |pod: &OpenbPod| Pending { id: PodId::new(&pod.name), pod: pod.pod() };
+    let waiting = |pod: &OpenbPod| Pending { id: PodId::new(&pod.name), pod: pod.pod().into() };
     Ok(Scene {
         nodes: nodes.iter().map(OpenbNode::node).collect(),
         pending: pods.iter().map(waiting).collect(),

@@ -25,7 +25,7 @@ fn scene() -> Scene {
         pod("big", 9000, 0, 0),
         pod("small", 10, 0, 0),
     ];
-    let pending = |pod: &OpenbPod| sigma::Pending { id: sigma::PodId::new(&pod.name), pod: pod.pod() };
+    let pending = |pod: &OpenbPod| sigma::Pending { id: sigma::PodId::new(&pod.name), pod: pod.pod().into() };
     Scene { nodes: vec![node.node()], pending: pods.iter().map(pending).collect(), ..Scene::default() }
 }
 

@@ -100,7 +100,7 @@ impl Ledger {
         let mut cluster = Cluster::new(1);
         self.nodes.values().for_each(|node| cluster.set_node(node));
         for (id, (pod, node, gpus)) in &self.pods {
-            cluster.add_pod(id, pod, node);
+            cluster.add_pod(id, &pod.clone().into(), node);
             cluster.hold_gpus(id, gpus);
         }
         cluster
@@ -149,7 +149,7 @@ proptest! {
                 }
                 Event::Place(id, pod) => {
                     let id = PodId::new(&id.to_string());
-                    let batch = [Pending { id: id.clone(), pod: pod.clone() }];
+                    let batch = [Pending { id: id.clone(), pod: pod.clone().into() }];
                     let outcomes = cluster.place(&batch);
                     prop_assert_eq!(&outcomes, &twin.place(&batch));
                     check_outcome(&mut ledger, id, pod, &outcomes[0]);
@@ -157,7 +157,7 @@ proptest! {
                 Event::Bind(id, pod, node, gpus) => {
                     let (id, node) = (PodId::new(&id.to_string()), format!("n{node}"));
                     for cluster in [&mut cluster, &mut twin] {
-                        cluster.add_pod(&id, &pod, &node);
+                        cluster.add_pod(&id, &pod.clone().into(), &node);
                         cluster.hold_gpus(&id, &gpus);
                     }
                     ledger.pods.insert(id, (pod, node, gpus));
@@ -190,13 +190,13 @@ proptest! {
         }
         for (id, pod) in placed.into_iter().enumerate() {
             let id = PodId::new(&id.to_string());
-            let outcomes = ledger.cluster().place(&[Pending { id: id.clone(), pod: pod.clone() }]);
+            let outcomes = ledger.cluster().place(&[Pending { id: id.clone(), pod: pod.clone().into() }]);
             check_outcome(&mut ledger, id, pod, &outcomes[0]);
         }
         let mut cluster = ledger.cluster();
         cluster.set_gpu_workload(workload.iter().map(|(pod, part)| (pod, *part)));
         let id = PodId::new("next");
-        let outcomes = cluster.place(&[Pending { id: id.clone(), pod: next.clone() }]);
+        let outcomes = cluster.place(&[Pending { id: id.clone(), pod: next.clone().into() }]);
         let Outcome::Placed { node, gpus, .. } = &outcomes[0] else { return Ok(()) };
         let chosen = growth(&ledger, &workload, &next, &ledger.nodes[node], gpus);
         for node in ledger.nodes.values().filter(|node| ledger.fits(&next, node)) {
@@ -254,10 +254,10 @@ fn check_reason(free_after: &[(GpuAsk, u16)], ask: GpuAsk, model: Option<&str>, 
     cluster.set_node(&node(0, 2, "A"));
     for (id, (ask, index)) in free_after.iter().enumerate() {
         let id = PodId::new(&id.to_string());
-        cluster.add_pod(&id, &pod(Some(*ask), 0, None), "n0");
+        cluster.add_pod(&id, &pod(Some(*ask), 0, None).into(), "n0");
         cluster.hold_gpus(&id, &GpuSet::new([*index]));
     }
-    let outcomes = cluster.place(&[Pending { id: PodId::new("next"), pod: pod(Some(ask), 1, model) }]);
+    let outcomes = cluster.place(&[Pending { id: PodId::new("next"), pod: pod(Some(ask), 1, model).into() }]);
     let Outcome::Unplaced(Unplaced::NoFit(no_fit)) = &outcomes[0] else { panic!("{outcomes:?}") };
     assert_eq!(no_fit.to_string(), format!("0/1 nodes are available: 1 {expected}."));
 }

@@ -2,6 +2,7 @@
 //! that saw many events equals one built from what is left.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -9,7 +10,9 @@ use crate::Cluster;
 use crate::label::{Labels, Requirement, Selector};
 use crate::node::Node;
 use crate::place::{Outcome, Pending};
-use crate::pod::{HostPort, InclusionPolicy, Pod, PodId, PodTerm, SpreadConstraint, WhenUnsatisfiable};
+use crate::pod::{
+    HostPort, InclusionPolicy, Pod, PodId, PodTerm, SpreadConstraint, WeightedPodTerm, WhenUnsatisfiable,
+};
 use crate::resources::{Amounts, CPU, MEMORY, PODS};
 
 #[derive(Clone, Debug)]
@@ -17,7 +20,7 @@ enum Event {
     SetNode(Node),
     RemoveNode(String),
     Place(Vec<Pending>),
-    Bind(PodId, Box<Pod>, String),
+    Bind(PodId, Arc<Pod>, String),
     Remove(PodId),
 }
 
@@ -29,7 +32,11 @@ fn node() -> impl Strategy<Value = Node> {
             (MEMORY.to_owned(), memory),
             (PODS.to_owned(), pods),
         ]),
-        labels: Labels::from([("zone".to_owned(), format!("z{zone}"))]),
+        // A zone of several nodes, and a host of one: rules on the two are kept by different means.
+        labels: Labels::from([
+            ("zone".to_owned(), format!("z{zone}")),
+            ("host".to_owned(), format!("n{name}")),
+        ]),
         taints: Vec::new(),
         unschedulable: false,
         ..Node::default()
@@ -37,13 +44,14 @@ fn node() -> impl Strategy<Value = Node> {
 }
 
 fn pod() -> impl Strategy<Value = Pod> {
-    let shape = (0..4_u64, 0..4_u64, any::<bool>(), any::<bool>(), 0..3_u8, -1..2_i32, 0..5_u8);
-    shape.prop_map(|(cpu, memory, takes_port, spreads, app, priority, company)| {
-        let (joins, avoids) = (company == 1, company == 2);
+    let rules = (any::<bool>(), 0..6_u8, prop_oneof![Just("zone"), Just("host")]);
+    let shape = (0..4_u64, 0..4_u64, any::<bool>(), rules, 0..3_u8, -1..2_i32);
+    shape.prop_map(|(cpu, memory, takes_port, (spreads, company, key), app, priority)| {
+        let (joins, avoids, wishes) = (company == 1, company == 2, company == 3);
         let app = Labels::from([("app".to_owned(), app.to_string())]);
         let requirements = vec![Requirement::equals("app", app["app"].clone())];
         let constraint = SpreadConstraint {
-            topology_key: "zone".to_owned(),
+            topology_key: key.to_owned(),
             max_skew: 1,
             unsatisfiable: WhenUnsatisfiable::DoNotSchedule,
             selector: Some(Selector { requirements }),
@@ -55,8 +63,9 @@ fn pod() -> impl Strategy<Value = Pod> {
             selector: constraint.selector.clone(),
             namespaces: [String::new()].into(),
             namespace_selector: None,
-            topology_key: "zone".to_owned(),
+            topology_key: key.to_owned(),
         };
+        let wish = WeightedPodTerm { weight: if cpu > 1 { 10 } else { -10 }, term: same.clone() };
         let port = HostPort { protocol: "TCP".to_owned(), address: String::new(), port: 80 };
         Pod {
             owner: Some(app["app"].clone()),
@@ -65,6 +74,7 @@ fn pod() -> impl Strategy<Value = Pod> {
             host_ports: takes_port.then_some(port).into_iter().collect(),
             spread: spreads.then_some(constraint).into_iter().collect(),
             required_pods: joins.then(|| same.clone()).into_iter().collect(),
+            preferred_pods: wishes.then_some(wish).into_iter().collect(),
             forbidden_pods: avoids.then_some(same).into_iter().collect(),
             priority,
             ..Pod::default()
@@ -81,9 +91,9 @@ fn event() -> impl Strategy<Value = Event> {
         node().prop_map(Event::SetNode),
         (0..5_u8).prop_map(|name| Event::RemoveNode(format!("n{name}"))),
         proptest::collection::vec((id(), pod()), 1..6).prop_map(|pods| {
-            Event::Place(pods.into_iter().map(|(id, pod)| Pending { id, pod }).collect())
+            Event::Place(pods.into_iter().map(|(id, pod)| Pending { id, pod: Arc::new(pod) }).collect())
         }),
-        (id(), pod(), 0..5_u8).prop_map(|(id, pod, node)| Event::Bind(id, Box::new(pod), format!("n{node}"))),
+        (id(), pod(), 0..5_u8).prop_map(|(id, pod, node)| Event::Bind(id, Arc::new(pod), format!("n{node}"))),
         id().prop_map(Event::Remove),
     ]
 }
@@ -92,7 +102,7 @@ fn event() -> impl Strategy<Value = Event> {
 #[derive(Default)]
 struct Ledger {
     nodes: BTreeMap<String, Node>,
-    pods: BTreeMap<PodId, (Pod, String)>,
+    pods: BTreeMap<PodId, (Arc<Pod>, String)>,
 }
 
 impl Ledger {
@@ -109,37 +119,43 @@ impl Ledger {
         let asked = [pod.requests[CPU], pod.requests[MEMORY], 1];
         let room = [CPU, MEMORY, PODS].map(|name| known.allocatable[name]);
         let resources = (0..3).all(|each| asked[each] == 0 || used[each] + asked[each] <= room[each]);
-        let holds = |(other, on): &(Pod, String)| on == node && !other.host_ports.is_empty();
+        let holds = |(other, on): &(Arc<Pod>, String)| on == node && !other.host_ports.is_empty();
         let port = pod.host_ports.is_empty() || !self.pods.values().any(holds);
-        let zone = &known.labels["zone"];
         resources
             && port
-            && (pod.spread.is_empty() || self.keeps_skew(pod, zone))
-            && self.has_the_company(pod, zone)
+            && pod.spread.iter().all(|each| self.keeps_skew(pod, &each.topology_key, known))
+            && self.has_the_company(pod, known)
+    }
+
+    /// The pods of the same app, with whether they are near `node` by `key`.
+    fn of_app(&self, pod: &Pod, key: &str, node: &Node) -> Vec<(&Pod, bool)> {
+        let there = self.pods.values().filter(|(other, _)| other.labels == pod.labels);
+        let near = |on: &String| Some(self.nodes.get(on)?.labels[key] == node.labels[key]);
+        there.filter_map(|(other, on)| Some((&**other, near(on)?))).collect()
     }
 
     /// Whether the pods of the same app are there that the pod requires, and none that it or they forbid.
-    fn has_the_company(&self, pod: &Pod, zone: &str) -> bool {
-        let of_app = || {
-            self.pods.values().filter_map(|(other, on)| {
-                let node = self.nodes.get(on)?;
-                (other.labels == pod.labels).then(|| (other, &node.labels["zone"]))
-            })
-        };
-        let near = || of_app().filter(|(_, there)| *there == zone).map(|(other, _)| other);
-        let joined = pod.required_pods.is_empty() || near().count() > 0 || of_app().count() == 0;
-        let is_apart = pod.forbidden_pods.is_empty() || near().count() == 0;
-        joined && is_apart && near().all(|other| other.forbidden_pods.is_empty())
+    fn has_the_company(&self, pod: &Pod, node: &Node) -> bool {
+        let near = |key: &str| self.of_app(pod, key, node).iter().filter(|(_, is_near)| *is_near).count();
+        let joined = pod.required_pods.iter().all(|term| {
+            near(&term.topology_key) > 0 || self.of_app(pod, &term.topology_key, node).is_empty()
+        });
+        let is_apart = pod.forbidden_pods.iter().all(|term| near(&term.topology_key) == 0);
+        let mut keys = ["zone", "host"].into_iter();
+        let is_borne = keys.all(|key| {
+            let forbids = |other: &Pod| other.forbidden_pods.iter().any(|term| term.topology_key == key);
+            !self.of_app(pod, key, node).iter().any(|(other, is_near)| *is_near && forbids(other))
+        });
+        joined && is_apart && is_borne
     }
 
-    fn keeps_skew(&self, pod: &Pod, zone: &str) -> bool {
+    fn keeps_skew(&self, pod: &Pod, key: &str, node: &Node) -> bool {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         for (name, node) in &self.nodes {
-            let here = |(other, on): &&(Pod, String)| on == name && other.labels == pod.labels;
-            *counts.entry(&node.labels["zone"]).or_default() +=
-                self.pods.values().filter(here).count() as u64;
+            let here = |(other, on): &&(Arc<Pod>, String)| on == name && other.labels == pod.labels;
+            *counts.entry(&node.labels[key]).or_default() += self.pods.values().filter(here).count() as u64;
         }
-        counts[zone] < counts.values().min().unwrap() + 1
+        counts[node.labels[key].as_str()] < counts.values().min().unwrap() + 1
     }
 
     fn rebuilt(&self) -> Cluster {
@@ -195,7 +211,7 @@ proptest! {
                 }
                 Event::Bind(id, pod, node) => {
                     cluster.add_pod(&id, &pod, &node);
-                    ledger.pods.insert(id, (*pod, node));
+                    ledger.pods.insert(id, (pod, node));
                 }
                 Event::Remove(id) => {
                     cluster.remove_pod(&id);

@@ -1,6 +1,7 @@
 //! Pod affinity and anti-affinity, one small cluster per rule of the documentation.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 
@@ -53,13 +54,13 @@ fn cluster(there: &[(&str, Pod)]) -> Cluster {
     let mut cluster = Cluster::new(7);
     nodes().iter().for_each(|node| cluster.set_node(node));
     for (index, (node, pod)) in there.iter().enumerate() {
-        cluster.add_pod(&PodId::new(&format!("there{index}")), pod, node);
+        cluster.add_pod(&PodId::new(&format!("there{index}")), &Arc::new(pod.clone()), node);
     }
     cluster
 }
 
 fn place(cluster: &mut Cluster, pod: &Pod, count: usize) -> String {
-    let pending = |index: usize| Pending { id: PodId::new(&format!("p{index}")), pod: pod.clone() };
+    let pending = |index: usize| Pending { id: PodId::new(&format!("p{index}")), pod: Arc::new(pod.clone()) };
     let batch: Vec<Pending> = (0..count).map(pending).collect();
     cluster.place(&batch).iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -225,7 +226,7 @@ fn what_pods_declared_is_forgotten_with_them() {
     let mut cluster = cluster(&[("a", forbidding("app=hermit", &[term("app=web", "zone")]))]);
     let full = |name: &str| Pod { requests: node(name, "").allocatable, ..labelled("app=big") };
     for name in ["c", "d"] {
-        cluster.add_pod(&PodId::new(name), &full(name), name);
+        cluster.add_pod(&PodId::new(name), &Arc::new(full(name)), name);
     }
     assert!(place(&mut cluster, &labelled("app=web"), 1).contains("existing pods anti-affinity"));
     cluster.remove_pod(&PodId::new("there0"));

@@ -1,5 +1,7 @@
 //! One small cluster per rule of the documentation.
 
+use std::sync::Arc;
+
 use expect_test::{Expect, expect};
 
 use crate::Cluster;
@@ -41,8 +43,9 @@ pub(super) fn pod(requests: &str) -> Pod {
 fn check(nodes: &[Node], pod: &Pod, count: usize, expect: Expect) {
     let mut cluster = Cluster::new(7);
     nodes.iter().for_each(|node| cluster.set_node(node));
-    let batch: Vec<Pending> =
-        (0..count).map(|index| Pending { id: PodId::new(&format!("p{index}")), pod: pod.clone() }).collect();
+    let batch: Vec<Pending> = (0..count)
+        .map(|index| Pending { id: PodId::new(&format!("p{index}")), pod: Arc::new(pod.clone()) })
+        .collect();
     let lines: Vec<String> = cluster.place(&batch).iter().map(line).collect();
     expect.assert_eq(&lines.join("\n"));
 }
@@ -67,8 +70,8 @@ fn resources_run_out_and_every_short_one_is_named() {
         &pod("cpu=2000 memory=4096"),
         3,
         expect![[r#"
-            a
             b
+            a
             0/2 nodes are available: 2 Insufficient memory."#]],
     );
     check(
@@ -129,8 +132,8 @@ fn taints_repel_unless_tolerated() {
         &tolerant(None),
         2,
         expect![[r#"
-            a
-            b"#]],
+            b
+            a"#]],
     );
 }
 
@@ -222,8 +225,8 @@ fn host_ports_are_taken_once_per_node() {
         &Pod { host_ports: vec![port], ..pod("") },
         3,
         expect![[r#"
-            a
             b
+            a
             0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod ports."#]],
     );
 }
@@ -236,12 +239,12 @@ fn one_owners_pods_spread_over_hosts() {
         &Pod { owner: Some("rs".to_owned()), ..pod("") },
         6,
         expect![[r#"
+            b
             a
             c
             b
-            c
-            b
-            a"#]],
+            a
+            c"#]],
     );
 }
 
@@ -270,9 +273,9 @@ fn a_hard_constraint_holds_the_skew() {
         &spreading(vec![hard.clone()], "cpu=4000"),
         4,
         expect![[r#"
-            a
-            c
             b
+            c
+            a
             0/4 nodes are available: 1 node(s) didn't match pod topology spread constraints (missing required label), 3 Insufficient cpu."#]],
     );
     let few = SpreadConstraint { min_domains: Some(3), ..hard.clone() };
@@ -281,7 +284,7 @@ fn a_hard_constraint_holds_the_skew() {
         &spreading(vec![few], "cpu=100"),
         3,
         expect![[r#"
-            a
+            b
             c
             0/3 nodes are available: 3 node(s) didn't match pod topology spread constraints."#]],
     );
@@ -305,9 +308,9 @@ fn a_soft_constraint_only_leans() {
         &spreading(vec![soft], "cpu=2000"),
         6,
         expect![[r#"
-            a
-            c
             b
+            c
+            a
             c
             b
             a"#]],
@@ -318,8 +321,10 @@ fn a_soft_constraint_only_leans() {
 fn higher_priority_goes_first() {
     let mut cluster = Cluster::new(1);
     cluster.set_node(&node("a", ""));
-    let pending =
-        |name: &str, priority| Pending { id: PodId::new(name), pod: Pod { priority, ..pod("cpu=4000") } };
+    let pending = |name: &str, priority| Pending {
+        id: PodId::new(name),
+        pod: Arc::new(Pod { priority, ..pod("cpu=4000") }),
+    };
     let outcomes = cluster.place(&[pending("low", 0), pending("high", 10)]);
     assert_eq!(line(&outcomes[1]), "a");
     assert_eq!(line(&outcomes[0]), "0/1 nodes are available: 1 Insufficient cpu.");

@@ -1,0 +1,276 @@
+//! Preemption: which pods of lower priority go when a pod fits nowhere, and where.
+//!
+//! ```text
+//!   every node: without its lesser pods, does the pod fit? ──► take back as many as possible ──► what is left: the cost
+//!   cheapest node ──► tried in earnest ──► victims marked as leaving, the pod holds the room ──► Preemption
+//! ```
+//!
+//! As in kube-scheduler, a node is cheaper when fewer disruption budgets are broken, then by the highest priority
+//! among the victims, the sum of their priorities, their number, and how lately the most important of them came. The
+//! costs of all nodes are kept per class and only reckoned again where something changed.
+
+use std::cmp::Reverse;
+
+use crate::cluster::{Cluster, Placed, Row, Template, TemplateId};
+use crate::gpu::GpuSet;
+use crate::place::Pending;
+use crate::pod::{Pod, PodId};
+use crate::view::View;
+
+#[cfg(test)]
+mod tests;
+
+/// Nodes that are tried in earnest before a pod is left to wait.
+const MAX_TRIES: usize = 16;
+
+/// Room that is being made for a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preemption {
+    pub node: String,
+    /// Pods that must be told to go. Empty where enough are leaving already.
+    pub victims: Vec<PodId>,
+}
+
+/// What it would cost to make room on a row; less is better.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Cost {
+    n_broken_budgets: usize,
+    highest_priority: i64,
+    priorities: i64,
+    n_victims: usize,
+    /// When the first of the most important victims came: the later, the less is lost.
+    arrival: Reverse<u64>,
+}
+
+/// The costs of all rows for one class of pods at one priority.
+#[derive(Debug)]
+pub(crate) struct Costs {
+    priority: i32,
+    structure: u64,
+    budgets: u64,
+    seen: u64,
+    of_row: Vec<Option<Cost>>,
+}
+
+impl Cluster {
+    /// Makes room for a pod that fits nowhere: the pod is assumed on the node, its victims are leaving. Place it again
+    /// when they have gone. `None` when no pods of lower priority could make room.
+    pub fn preempt(&mut self, pending: &Pending) -> Option<Preemption> {
+        let template = self.intern(&pending.pod);
+        self.remove_pod(&pending.id);
+        let priority = pending.pod.priority;
+        let candidates = self.with_view(template, |cluster, view| {
+            cheapest(cluster, cluster.templates.get(template), view, priority)
+        });
+        for row in candidates {
+            let victims = victims(self, self.templates.get(template), row, priority).unwrap_or_default();
+            if self.makes_room(template, row, &victims) {
+                for victim in &victims {
+                    self.give_up(victim);
+                }
+                self.attach(pending.id.clone(), template, row);
+                return Some(Preemption { node: self.hosts[row].name.clone(), victims });
+            }
+        }
+        self.drop_template(template);
+        None
+    }
+
+    /// The pods of a node that were told to go and have not gone yet.
+    pub fn leaving_on(&self, node: &str) -> Vec<PodId> {
+        let Some(row) = self.row(node) else { return Vec::new() };
+        let is_leaving = |id: &&PodId| self.placed(id).is_some_and(|placed| placed.is_leaving);
+        self.hosts[row].pods.iter().filter(is_leaving).cloned().collect()
+    }
+
+    fn give_up(&mut self, victim: &PodId) {
+        self.set_leaving(victim, true);
+        let Some(placed) = self.placed(victim) else { return };
+        let pod = std::sync::Arc::clone(&self.templates.get(placed.template).pod);
+        self.budgets.spend(&pod);
+    }
+
+    /// Whether a pod of the template fits on `row` once the victims and all who are leaving have left: what other
+    /// nodes' pods say about it is seen only now.
+    fn makes_room(&mut self, template: TemplateId, row: Row, victims: &[PodId]) -> bool {
+        let goes =
+            |id: &&PodId| victims.contains(id) || self.placed(id).is_some_and(|placed| placed.is_leaving);
+        let going: Vec<PodId> = self.hosts[row].pods.iter().filter(goes).cloned().collect();
+        let mut lifted: Vec<(PodId, Placed, GpuSet)> = Vec::new();
+        for id in going {
+            let gpus = self.gpus_of(&id);
+            lifted.extend(self.lift(&id).map(|placed| (id, placed, gpus)));
+        }
+        let fits = self.with_view(template, |cluster, view| {
+            view.check(cluster, cluster.templates.get(template), row).is_ok()
+        });
+        for (id, placed, gpus) in lifted {
+            self.put(id.clone(), placed);
+            self.hold_gpus(&id, &gpus);
+        }
+        fits
+    }
+}
+
+/// The cheapest rows, cheapest first.
+fn cheapest(cluster: &Cluster, template: &Template, view: &mut View, priority: i32) -> Vec<Row> {
+    let mut costs = view.costs.take().filter(|costs| {
+        (costs.priority, costs.structure, costs.budgets)
+            == (priority, cluster.structure, cluster.budgets.version)
+    });
+    let changed = costs.as_ref().and_then(|costs| cluster.changes.since(costs.seen));
+    match (&mut costs, changed) {
+        (Some(costs), Some(changed)) => {
+            for row in changed {
+                costs.of_row[row] = cost(cluster, (template, view), row, priority);
+            }
+        }
+        _ => {
+            let rows = 0..cluster.hosts.len();
+            let of_row = rows.map(|row| cost(cluster, (template, view), row, priority)).collect();
+            let (structure, budgets) = (cluster.structure, cluster.budgets.version);
+            costs = Some(Costs { priority, structure, budgets, seen: 0, of_row });
+        }
+    }
+    let mut best: Vec<(&Cost, Row)> = Vec::new();
+    if let Some(costs) = &mut costs {
+        costs.seen = cluster.changes.end();
+        for row in cluster.rows_in_order() {
+            let Some(cost) = &costs.of_row[row] else { continue };
+            if best.len() == MAX_TRIES && best.last().is_some_and(|(worst, _)| *worst <= cost) {
+                continue;
+            }
+            let place = best.partition_point(|(other, _)| *other <= cost);
+            best.insert(place, (cost, row));
+            best.truncate(MAX_TRIES);
+        }
+    }
+    let rows = best.into_iter().map(|(_, row)| row).collect();
+    view.costs = costs;
+    rows
+}
+
+fn cost(cluster: &Cluster, (template, view): (&Template, &View), row: Row, priority: i32) -> Option<Cost> {
+    if !cluster.hosts[row].is_present || !view.may_yield(cluster, template, row) {
+        return None;
+    }
+    let victims = victims(cluster, template, row, priority)?;
+    let placed = victims.iter().filter_map(|id| cluster.placed(id));
+    let lost: Vec<(&Pod, u64)> =
+        placed.map(|placed| (&*cluster.templates.get(placed.template).pod, placed.arrival)).collect();
+    let pods: Vec<&Pod> = lost.iter().map(|(pod, _)| *pod).collect();
+    let highest = pods.iter().map(|pod| i64::from(pod.priority)).max();
+    let arrivals = lost.iter().filter(|(pod, _)| Some(i64::from(pod.priority)) == highest);
+    Some(Cost {
+        n_broken_budgets: cluster.budgets.broken_by(&pods).into_iter().filter(|&is_broken| is_broken).count(),
+        highest_priority: highest.unwrap_or(i64::MIN),
+        // Shifted, so that two pods of negative priority cost more than one.
+        priorities: pods.iter().map(|pod| i64::from(pod.priority) + i64::from(i32::MAX) + 1).sum(),
+        n_victims: pods.len(),
+        arrival: Reverse(arrivals.map(|(_, arrival)| *arrival).min().unwrap_or(u64::MAX)),
+    })
+}
+
+/// The pods that have to go from `row`, as few as can be; `None` when all lesser pods together are not enough.
+fn victims(cluster: &Cluster, template: &Template, row: Row, priority: i32) -> Option<Vec<PodId>> {
+    let host = &cluster.hosts[row];
+    let mut room = Room::of(cluster, template, row)?;
+    let mut lesser: Vec<(&PodId, &Template, u64)> = Vec::new();
+    for id in &host.pods {
+        let Some(placed) = cluster.placed(id) else { continue };
+        let other = cluster.templates.get(placed.template);
+        if placed.is_leaving {
+            room.free(other);
+        } else if other.pod.priority < priority {
+            room.free(other);
+            lesser.push((id, other, placed.arrival));
+        }
+    }
+    if !room.is_enough() {
+        return None;
+    }
+    // Taken back first: who breaks a budget by going, then the more important, then who came earlier.
+    lesser.sort_by_key(|(_, other, arrival)| (Reverse(other.pod.priority), *arrival));
+    let pods: Vec<&Pod> = lesser.iter().map(|(_, other, _)| &*other.pod).collect();
+    let broken = cluster.budgets.broken_by(&pods);
+    let mut order: Vec<usize> = (0..lesser.len()).collect();
+    order.sort_by_key(|&place| Reverse(broken[place]));
+    let mut victims = Vec::new();
+    for place in order {
+        let (id, other, _) = lesser[place];
+        if !room.take_back(other) {
+            victims.push(id.clone());
+        }
+    }
+    Some(victims)
+}
+
+/// The room on a row while pods are taken away and put back in thought.
+struct Room<'a> {
+    cluster: &'a Cluster,
+    template: &'a Template,
+    /// What is free of each resource that the pod asks for, by column, beyond what it asks.
+    spare: Vec<(usize, i128)>,
+    /// Pods that hold a port of the pod's.
+    n_conflicts: usize,
+}
+
+impl<'a> Room<'a> {
+    fn of(cluster: &'a Cluster, template: &'a Template, row: Row) -> Option<Self> {
+        let spare = |&(column, amount): &(usize, u64)| {
+            let column_of = &cluster.resources.columns[column];
+            let used = i128::try_from(column_of.used[row]).ok()?;
+            Some((column, i128::from(column_of.allocatable[row]) - used - i128::from(amount)))
+        };
+        let spare = template.demand.amounts.iter().map(spare).collect::<Option<Vec<_>>>()?;
+        let ports = &template.pod.host_ports;
+        let is_taken = |held: &&crate::pod::HostPort| ports.iter().any(|port| held.conflicts(port));
+        let n_conflicts = cluster.hosts[row].ports.iter().filter(is_taken).count();
+        Some(Self { cluster, template, spare, n_conflicts })
+    }
+
+    fn conflicts(&self, other: &Template) -> usize {
+        let ports = &self.template.pod.host_ports;
+        other.pod.host_ports.iter().filter(|held| ports.iter().any(|port| held.conflicts(port))).count()
+    }
+
+    fn shift(&mut self, other: &Template, sign: i128) {
+        for (column, spare) in &mut self.spare {
+            let amounts = other.demand.amounts.iter();
+            let amount: i128 =
+                amounts.filter(|(id, _)| id == column).map(|(_, amount)| i128::from(*amount)).sum();
+            *spare += sign * amount;
+        }
+    }
+
+    fn free(&mut self, other: &Template) {
+        self.shift(other, 1);
+        self.n_conflicts = self.n_conflicts.saturating_sub(self.conflicts(other));
+    }
+
+    /// Whether the other pod may stay beside the new one.
+    fn take_back(&mut self, other: &Template) -> bool {
+        if self.conflicts(other) > 0 || self.is_disliked(other) {
+            return false;
+        }
+        self.shift(other, -1);
+        if self.is_enough() {
+            return true;
+        }
+        self.shift(other, 1);
+        false
+    }
+
+    /// Whether one of the two forbids the other to be near.
+    fn is_disliked(&self, other: &Template) -> bool {
+        let forbids = |one: &Pod, other: &Pod| {
+            one.forbidden_pods.iter().any(|term| term.matches(other, &self.cluster.namespaces))
+        };
+        let (pod, other) = (&self.template.pod, &other.pod);
+        forbids(pod, other) || forbids(other, pod)
+    }
+
+    fn is_enough(&self) -> bool {
+        self.n_conflicts == 0 && self.spare.iter().all(|&(_, spare)| spare >= 0)
+    }
+}

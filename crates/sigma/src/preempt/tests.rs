@@ -1,0 +1,183 @@
+//! Who goes, and where, one small cluster per rule of the documentation; and a model that tries everything.
+
+use std::sync::Arc;
+
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+
+use crate::label::{Labels, Requirement, Selector};
+use crate::node::Node;
+use crate::pod::{Pod, PodId, PodTerm};
+use crate::resources::Amounts;
+use crate::{Budget, Cluster, Outcome, Pending};
+
+fn node(name: &str) -> Node {
+    let allocatable = Amounts::from([("cpu".to_owned(), 4), ("pods".to_owned(), 10)]);
+    let labels = Labels::from([("host".to_owned(), name.to_owned())]);
+    Node { name: name.to_owned(), allocatable, labels, ..Node::default() }
+}
+
+/// `app priority cpu`.
+fn pod(text: &str) -> Pod {
+    let [app, priority, cpu] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("no pod: {text}") };
+    Pod {
+        labels: Labels::from([("app".to_owned(), app.to_owned())]),
+        priority: priority.parse().unwrap(),
+        requests: Amounts::from([("cpu".to_owned(), cpu.parse().unwrap())]),
+        ..Pod::default()
+    }
+}
+
+fn selector(app: &str) -> Selector {
+    Selector { requirements: vec![Requirement::equals("app", app)] }
+}
+
+/// Nodes of 4 cores by name, from pods given as `node: name app priority cpu`.
+fn cluster(pods: &str) -> Cluster {
+    let mut cluster = Cluster::new(7);
+    for line in pods.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (on, rest) = line.split_once(": ").unwrap();
+        let (name, shape) = rest.split_once(' ').unwrap();
+        cluster.set_node(&node(on));
+        cluster.add_pod(&PodId::new(name), &Arc::new(pod(shape)), on);
+    }
+    cluster
+}
+
+fn preempt(cluster: &mut Cluster, name: &str, pod: Pod) -> String {
+    match cluster.preempt(&Pending { id: PodId::new(name), pod: Arc::new(pod) }) {
+        None => "nobody".to_owned(),
+        Some(preemption) => {
+            let mut victims: Vec<&str> = preemption.victims.iter().map(PodId::as_str).collect();
+            victims.sort_unstable();
+            format!("{} on {}", victims.join(" "), preemption.node)
+        }
+    }
+}
+
+fn check(pods: &str, shape: &str, expect: Expect) {
+    expect.assert_eq(&preempt(&mut cluster(pods), "new", pod(shape)));
+}
+
+#[test]
+fn as_few_and_as_unimportant_as_can_be() {
+    check("a: x web 1 4\n b: y web 2 4", "top 9 1", expect!["x on a"]);
+    check("a: x web 1 2\n a: y web 2 2", "top 9 1", expect!["x on a"]);
+    check("a: x web 1 2\n a: y web 1 2\n b: z web 1 4", "top 9 4", expect!["z on b"]);
+    check("a: x web 1 1\n a: y web 3 3\n b: z web 2 4", "top 9 4", expect!["z on b"]);
+    // Of equals, what came last goes.
+    check("a: x web 1 2\n a: y web 1 2", "top 9 2", expect!["y on a"]);
+    check("a: x web 1 4\n b: y web 1 4", "top 9 2", expect!["y on b"]);
+}
+
+#[test]
+fn nobody_goes_for_an_equal_or_in_vain() {
+    check("a: x web 9 4", "top 9 1", expect!["nobody"]);
+    check("a: x web 1 4", "top 9 5", expect!["nobody"]);
+    let elsewhere =
+        Pod { node_selector: Labels::from([("host".to_owned(), "c".to_owned())]), ..pod("top 9 1") };
+    expect!["nobody"].assert_eq(&preempt(&mut cluster("a: x web 1 4"), "new", elsewhere));
+}
+
+#[test]
+fn budgets_are_broken_only_where_nothing_else_helps() {
+    let guarded = |pods: &str| {
+        let mut cluster = cluster(pods);
+        let budget = Budget { namespace: String::new(), selector: selector("db"), allowed: 0 };
+        cluster.set_budget("db", budget);
+        cluster
+    };
+    expect!["y on b"].assert_eq(&preempt(&mut guarded("a: x db 1 4\n b: y web 5 4"), "new", pod("top 9 1")));
+    expect!["y on a"].assert_eq(&preempt(&mut guarded("a: x db 1 2\n a: y web 5 2"), "new", pod("top 9 2")));
+    expect!["x on a"].assert_eq(&preempt(&mut guarded("a: x db 1 4"), "new", pod("top 9 1")));
+}
+
+#[test]
+fn a_budget_is_spent_by_the_first_that_asks() {
+    let mut cluster = cluster("a: x db 1 4\n b: y db 1 4\n c: z web 5 4");
+    cluster.set_budget("db", Budget { namespace: String::new(), selector: selector("db"), allowed: 1 });
+    expect!["y on b"].assert_eq(&preempt(&mut cluster, "one", pod("top 9 4")));
+    expect!["z on c"].assert_eq(&preempt(&mut cluster, "two", pod("top 9 4")));
+}
+
+#[test]
+fn who_leaves_already_is_not_told_twice_and_the_room_is_held() {
+    let mut cluster = cluster("a: x web 1 4");
+    expect!["x on a"].assert_eq(&preempt(&mut cluster, "one", pod("top 9 1")));
+    // Three more fit once x has left; nobody else must go.
+    expect![" on a"].assert_eq(&preempt(&mut cluster, "two", pod("top 9 3")));
+    expect!["nobody"].assert_eq(&preempt(&mut cluster, "three", pod("top 9 1")));
+    let again = Pending { id: PodId::new("one"), pod: Arc::new(pod("top 9 1")) };
+    assert!(matches!(cluster.place(std::slice::from_ref(&again))[0], Outcome::Unplaced(_)));
+    cluster.remove_pod(&PodId::new("x"));
+    assert!(matches!(cluster.place(&[again])[0], Outcome::Placed { .. }));
+}
+
+#[test]
+fn pods_that_keep_the_new_one_away_go() {
+    let forbidding = Pod {
+        forbidden_pods: vec![PodTerm {
+            selector: Some(selector("web")),
+            namespaces: [String::new()].into(),
+            namespace_selector: None,
+            topology_key: "host".to_owned(),
+        }],
+        ..pod("top 9 1")
+    };
+    let there = "a: x web 1 1\n a: y db 1 1";
+    expect!["x on a"].assert_eq(&preempt(&mut cluster(there), "new", forbidding.clone()));
+    expect!["nobody"].assert_eq(&preempt(&mut cluster("a: x web 9 1"), "new", forbidding));
+}
+
+proptest! {
+    /// Room is made exactly where lesser pods together hold enough, nobody goes whom the pod does not outrank, and
+    /// whoever goes is needed.
+    #[test]
+    fn victims_are_lesser_enough_and_needed(
+        pods in proptest::collection::vec((0..3_u8, 0..4_i32, 0..3_u64), 0..12),
+        newcomers in proptest::collection::vec((0..5_i32, 1..5_u64), 1..6),
+    ) {
+        let mut cluster = Cluster::new(7);
+        (0..3).for_each(|name| cluster.set_node(&node(&format!("n{name}"))));
+        let mut there: Vec<(String, u8, i32, u64)> = Vec::new();
+        let used = |there: &[(String, u8, i32, u64)], on: u8, below: i32| -> u64 {
+            there.iter().filter(|each| each.1 == on && each.2 >= below).map(|each| each.3).sum()
+        };
+        for (index, (on, priority, cpu)) in pods.into_iter().enumerate() {
+            if used(&there, on, i32::MIN) + cpu > 4 {
+                continue;
+            }
+            let id = format!("p{index}");
+            cluster.add_pod(&PodId::new(&id), &Arc::new(pod(&format!("web {priority} {cpu}"))), &format!("n{on}"));
+            there.push((id, on, priority, cpu));
+        }
+        for (index, (priority, cpu)) in newcomers.into_iter().enumerate() {
+            let id = format!("new{index}");
+            let pending =
+                Pending { id: PodId::new(&id), pod: Arc::new(pod(&format!("top {priority} {cpu}"))) };
+            let could = (0..3).any(|on| used(&there, on, priority) + cpu <= 4);
+            let Some(preemption) = cluster.preempt(&pending) else {
+                prop_assert!(!could, "{id} could have had room");
+                continue;
+            };
+            prop_assert!(could);
+            let on: u8 = preemption.node[1..].parse().unwrap();
+            let victims: Vec<String> =
+                preemption.victims.iter().map(|victim| victim.as_str().to_owned()).collect();
+            let room = 4 - cpu;
+            for victim in there.iter().filter(|each| victims.contains(&each.0)) {
+                prop_assert!(victim.1 == on && victim.2 < priority);
+            }
+            let (gone, kept): (Vec<_>, Vec<_>) =
+                there.into_iter().partition(|each| victims.contains(&each.0));
+            there = kept;
+            let left = used(&there, on, i32::MIN);
+            prop_assert!(left <= room);
+            prop_assert!(gone.iter().all(|victim| left + victim.3 > room), "someone goes in vain");
+            for victim in &victims {
+                cluster.remove_pod(&PodId::new(victim));
+            }
+            there.push((id, on, priority, cpu));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What one row alone means to a class: whether a pod more finds room there, and how good that would be. Each score
+//! runs from 0 to [`FULL`]; the weights are kube-scheduler's. Whole numbers only, so that every machine decides alike.
+
+use std::collections::BTreeMap;
+
+use crate::cluster::{CPU_COLUMN, Cluster, Host, MEMORY_COLUMN, Row, Template};
+use crate::pod::Pod;
+
+use super::rules::Level;
+use super::{FULL, NEIGHBOURS_WEIGHT, SPREAD_WEIGHT, View};
+
+impl View {
+    /// The score of a seat without its cell's part; `None` when it has no room, or a rule of its row forbids it.
+    pub(super) fn local(&self, cluster: &Cluster, template: &Template, seat: usize) -> Option<u64> {
+        let row = self.seats[seat].row;
+        if !cluster.resources.fits(row, &template.demand)
+            || has_port_conflict(&cluster.hosts[row], &template.pod)
+            || cluster.gpus.check(row, template.pod.gpu.as_ref()).is_err()
+            || self.rules.check(&self.topologies, &self.tallies, Level::Row, row).is_err()
+        {
+            return None;
+        }
+        let leaning = self.rules.leaning(Level::Row);
+        // Falls with the crowd and never ends: one beside none differs more than ten beside nine.
+        let room = |crowding: u64| FULL * leaning / (leaning + crowding).max(1);
+        let crowding = self.rules.crowding(&self.topologies, &self.tallies, Level::Row, row);
+        let evenness = least_allocated(cluster, template, row) + balanced(cluster, template, row);
+        Some(
+            self.seats[seat].base
+                + SPREAD_WEIGHT * crowding.map_or(0, room)
+                + NEIGHBOURS_WEIGHT * self.wishes.score(seat)
+                + cluster.usability(row, &template.pod, evenness, FULL / 100),
+        )
+    }
+}
+
+pub(super) fn has_port_conflict(host: &Host, pod: &Pod) -> bool {
+    pod.host_ports.iter().any(|port| host.ports.iter().any(|held| held.conflicts(port)))
+}
+
+/// The mean free share of CPU and memory once the pod is there.
+fn least_allocated(cluster: &Cluster, template: &Template, row: Row) -> u64 {
+    let free = |index: usize, column: usize| {
+        let allocatable = cluster.resources.columns[column].allocatable[row];
+        let used = cluster.resources.guessed[index][row] + u128::from(template.demand.guessed[index]);
+        part(u128::from(allocatable).saturating_sub(used), allocatable)
+    };
+    u64::midpoint(free(0, CPU_COLUMN), free(1, MEMORY_COLUMN))
+}
+
+/// How even CPU and memory are used once the pod is there: a node with one of them gone strands the other.
+fn balanced(cluster: &Cluster, template: &Template, row: Row) -> u64 {
+    let used = |column: usize| {
+        let asked =
+            template.demand.amounts.iter().find(|(id, _)| *id == column).map_or(0, |(_, amount)| *amount);
+        let column = &cluster.resources.columns[column];
+        part(column.used[row] + u128::from(asked), column.allocatable[row]).min(FULL)
+    };
+    // The standard deviation of two numbers is half their distance.
+    FULL - used(CPU_COLUMN).abs_diff(used(MEMORY_COLUMN)) / 2
+}
+
+/// `amount` of `whole`, of [`FULL`].
+fn part(amount: u128, whole: u64) -> u64 {
+    // Nearly always small enough for one plain division.
+    match u64::try_from(amount) {
+        Ok(amount) if amount < u64::MAX / FULL => (amount * FULL).checked_div(whole).unwrap_or(0),
+        Ok(_) | Err(_) => {
+            let part = amount.saturating_mul(u128::from(FULL)).checked_div(u128::from(whole)).unwrap_or(0);
+            u64::try_from(part).unwrap_or(u64::MAX)
+        }
+    }
+}
+
+/// What is wished of each row alone, and the range of it, which makes it comparable.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    of_seat: Vec<i64>,
+    levels: BTreeMap<i64, u32>,
+    most: i64,
+    /// The distance of the most from the least, as the next power of two: so it seldom changes.
+    range: u64,
+}
+
+impl Wishes {
+    /// `is_any`: there are wishes on single rows.
+    pub(super) fn new(n_seats: usize, is_any: bool) -> Self {
+        if !is_any || n_seats == 0 {
+            return Self::default();
+        }
+        let levels = BTreeMap::from([(0, u32::try_from(n_seats).unwrap_or(u32::MAX))]);
+        Self { of_seat: vec![0; n_seats], levels, most: 0, range: 0 }
+    }
+
+    pub(super) fn set(&mut self, seat: usize, wish: i64) {
+        let Some(before) = self.of_seat.get_mut(seat) else { return };
+        let before = std::mem::replace(before, wish);
+        if before == wish {
+            return;
+        }
+        *self.levels.entry(wish).or_default() += 1;
+        if let Some(n) = self.levels.get_mut(&before) {
+            *n -= 1;
+            if *n == 0 {
+                self.levels.remove(&before);
+            }
+        }
+    }
+
+    /// Takes in the new range. True when all scores are others now.
+    pub(super) fn settle(&mut self) -> bool {
+        let (Some((&least, _)), Some((&most, _))) =
+            (self.levels.first_key_value(), self.levels.last_key_value())
+        else {
+            return false;
+        };
+        let distance = most.abs_diff(least);
+        let range = if distance == 0 { 0 } else { distance.checked_next_power_of_two().unwrap_or(u64::MAX) };
+        let is_news = (most, range) != (self.most, self.range);
+        (self.most, self.range) = (most, range);
+        is_news
+    }
+
+    fn score(&self, seat: usize) -> u64 {
+        // Where all are alike, a wish decides nothing.
+        let Some(wish) = self.of_seat.get(seat).filter(|_| self.range > 0) else { return 0 };
+        FULL - super::share(self.most.abs_diff(*wish), self.range)
+    }
+}
