@@ -12,7 +12,6 @@ use serde::Serialize;
 use sim::Scene;
 use sim::import::{dump, openb};
 use sim::placement::{self, Report};
-use sim::scene::Bound;
 
 use crate::cli::Output;
 
@@ -121,9 +120,7 @@ fn add_dump(listed: &mut Listed, file: &Path) -> Result<(), dump::DumpError> {
 /// A listed cluster as the engine's runs know it.
 pub(crate) fn scene_of(listed: Listed) -> Scene {
     let Listed { nodes, namespaces, bound, pending } = listed;
-    let bound =
-        bound.into_iter().map(|each| Bound { id: each.id, pod: each.pod, node: each.node, gpus: each.gpus });
-    Scene { nodes, namespaces, bound: bound.collect(), pending }
+    Scene { nodes, namespaces, bound, pending }
 }
 
 pub(crate) fn text(report: &Report) -> String {

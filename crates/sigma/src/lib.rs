@@ -22,7 +22,7 @@ pub mod resources;
 mod view;
 
 pub use cluster::{Budget, Cluster};
-pub use place::{Outcome, Pending};
+pub use place::{Bound, Outcome, Pending};
 pub use pod::{Pod, PodId};
 pub use preempt::Preemption;
 pub use reason::{Reason, Unplaced};

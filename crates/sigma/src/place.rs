@@ -24,6 +24,16 @@ pub struct Pending {
     pub pod: Arc<Pod>,
 }
 
+/// A pod on its node.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    pub id: PodId,
+    pub pod: Arc<Pod>,
+    pub node: String,
+    /// The GPUs that it is known to hold.
+    pub gpus: Option<GpuSet>,
+}
+
 /// What became of a pod of the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

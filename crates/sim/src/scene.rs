@@ -1,12 +1,10 @@
 //! A cluster and its work in the engine's words: what every importer makes of its files.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use sigma::gpu::GpuSet;
 use sigma::label::Labels;
 use sigma::node::Node;
-use sigma::{Cluster, Pending, Pod, PodId};
+use sigma::{Bound, Cluster, Pending};
 
 /// All that a placement starts from.
 #[derive(Clone, Debug, Default)]
@@ -18,16 +16,6 @@ pub struct Scene {
     pub pending: Vec<Pending>,
     /// The labels of namespaces that terms may select by.
     pub namespaces: BTreeMap<String, Labels>,
-}
-
-/// A pod on its node.
-#[derive(Clone, Debug)]
-pub struct Bound {
-    pub id: PodId,
-    pub pod: Arc<Pod>,
-    pub node: String,
-    /// The GPUs that it is known to hold.
-    pub gpus: Option<GpuSet>,
 }
 
 impl Scene {

@@ -80,6 +80,8 @@ struct Waiting {
     arrival: u64,
     n_failures: u32,
     place: Place,
+    /// The node that its status names, where others go for it.
+    nominated: Option<String>,
     last_report: Option<String>,
 }
 
@@ -294,9 +296,14 @@ impl Scheduler {
             let outcome = self.cluster.place(std::slice::from_ref(pending)).pop()?;
             return self.decided(pending.id.clone(), outcome, now);
         }
-        self.waiting.get_mut(&pending.id)?.place = Place::Nominated { n_awaited: leaving.len() };
+        let waiting = self.waiting.get_mut(&pending.id)?;
+        waiting.place = Place::Nominated { n_awaited: leaving.len() };
         for id in leaving {
             self.awaited.entry(id).or_default().insert(pending.id.clone());
+        }
+        let was_nominated = waiting.nominated.replace(node.clone());
+        if victims.is_empty() && was_nominated.as_ref() == Some(&node) {
+            return None; // All of it was said before.
         }
         let victim = |id: PodId| {
             let key = self.names.get(&id)?.clone();
@@ -329,7 +336,14 @@ impl Scheduler {
         self.n_arrivals += 1;
         let arrival = self.n_arrivals;
         let place = Place::Active;
-        let waiting = Waiting { pod: Arc::clone(pod), arrival, n_failures: 0, place, last_report: None };
+        let waiting = Waiting {
+            pod: Arc::clone(pod),
+            arrival,
+            n_failures: 0,
+            place,
+            nominated: None,
+            last_report: None,
+        };
         self.waiting.insert(id.clone(), waiting);
         self.active.insert((arrival, id));
     }
@@ -350,7 +364,9 @@ impl Scheduler {
                     waiting.place = Place::Paused { until: not_before };
                     self.paused.insert((not_before, id.clone()));
                 }
-                Place::Active | Place::Paused { .. } | Place::Nominated { .. } | Place::Binding => {}
+                // There may be room elsewhere, sooner than those go that it waits for.
+                Place::Nominated { .. } => ready.push(id.clone()),
+                Place::Active | Place::Paused { .. } | Place::Binding => {}
             }
         }
         ready.iter().for_each(|id| self.activate(id));

@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as k8s;
-use sigma::gpu::GpuSet;
 use sigma::label::Labels;
 use sigma::node::Node;
-use sigma::{Pending, Pod, PodId};
+use sigma::{Bound, Pending, PodId};
 
 use crate::key::ObjectKey;
 
@@ -24,16 +23,6 @@ pub struct Listed {
     pub bound: Vec<Bound>,
     /// Pods without a node that are neither gated nor going, whichever scheduler they name.
     pub pending: Vec<Pending>,
-}
-
-/// A pod on its node.
-#[derive(Clone, Debug)]
-pub struct Bound {
-    pub id: PodId,
-    pub pod: Arc<Pod>,
-    pub node: String,
-    /// The GPUs that it is known to hold.
-    pub gpus: Option<GpuSet>,
 }
 
 impl Listed {

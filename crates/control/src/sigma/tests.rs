@@ -265,3 +265,24 @@ fn a_victim_that_cannot_go_is_looked_at_again() {
             pod p 2: bind p to a"#]],
     );
 }
+
+#[test]
+fn who_waits_for_others_to_go_takes_room_that_comes_sooner() {
+    check(
+        "node a 2
+        bound low 2 a
+        important top 1 9
+        bound other 1 a
+        node b 1
+        pod p 1
+        gone low",
+        expect![[r#"
+            node a 2:
+            bound low 2 a:
+            important top 1 9: top Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.; top takes a from low
+            bound other 1 a:
+            node b 1: bind top to b
+            pod p 1: p Unschedulable: 0/2 nodes are available: 2 Insufficient cpu.; p takes a from
+            gone low: bind p to a"#]],
+    );
+}

@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use sigma::gpu::GpuSet;
 
 use super::*;
 
