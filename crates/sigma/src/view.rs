@@ -14,6 +14,7 @@
 mod build;
 mod class;
 mod forest;
+mod levels;
 mod local;
 mod rules;
 mod tally;

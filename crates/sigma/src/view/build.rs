@@ -187,13 +187,12 @@ impl<'a> Builder<'a> {
         }
         let owner = pod.owner.clone().filter(|_| pod.spread.is_empty());
         let siblings = owner.and_then(|owner| self.cluster.counts.find(&CountKey::Owned { owner }));
-        for key in siblings.iter().flat_map(|_| [HOST, ZONE]) {
-            self.lean(siblings, key);
+        if let Some(count) = siblings {
+            [HOST, ZONE].into_iter().for_each(|key| self.lean(count, key));
         }
     }
 
-    fn lean(&mut self, siblings: Option<CountId>, key: &str) {
-        let Some(count) = siblings else { return };
+    fn lean(&mut self, count: CountId, key: &str) {
         // Nodes without zones are all alike.
         let is_known = self.cluster.rows_in_order().any(|row| self.cluster.labels.get(row, key).is_some());
         if !is_known {

@@ -1,11 +1,10 @@
 //! What one row alone means to a class: whether a pod more finds room there, and how good that would be. Each score
 //! runs from 0 to [`FULL`]; the weights are kube-scheduler's. Whole numbers only, so that every machine decides alike.
 
-use std::collections::BTreeMap;
-
 use crate::cluster::{CPU_COLUMN, Cluster, Host, MEMORY_COLUMN, Row, Template};
 use crate::pod::Pod;
 
+use super::levels::Levels;
 use super::rules::Level;
 use super::{FULL, NEIGHBOURS_WEIGHT, SPREAD_WEIGHT, View};
 
@@ -76,7 +75,7 @@ fn part(amount: u128, whole: u64) -> u64 {
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
     of_seat: Vec<i64>,
-    levels: BTreeMap<i64, u32>,
+    levels: Levels<i64>,
     most: i64,
     /// The distance of the most from the least, as the next power of two: so it seldom changes.
     range: u64,
@@ -85,35 +84,19 @@ pub(super) struct Wishes {
 impl Wishes {
     /// `is_any`: there are wishes on single rows.
     pub(super) fn new(n_seats: usize, is_any: bool) -> Self {
-        if !is_any || n_seats == 0 {
-            return Self::default();
-        }
-        let levels = BTreeMap::from([(0, u32::try_from(n_seats).unwrap_or(u32::MAX))]);
-        Self { of_seat: vec![0; n_seats], levels, most: 0, range: 0 }
+        let n_seats = if is_any { n_seats } else { 0 };
+        Self { of_seat: vec![0; n_seats], levels: Levels::of(0, n_seats), most: 0, range: 0 }
     }
 
     pub(super) fn set(&mut self, seat: usize, wish: i64) {
         let Some(before) = self.of_seat.get_mut(seat) else { return };
         let before = std::mem::replace(before, wish);
-        if before == wish {
-            return;
-        }
-        *self.levels.entry(wish).or_default() += 1;
-        if let Some(n) = self.levels.get_mut(&before) {
-            *n -= 1;
-            if *n == 0 {
-                self.levels.remove(&before);
-            }
-        }
+        self.levels.shift(before, wish);
     }
 
     /// Takes in the new range. True when all scores are others now.
     pub(super) fn settle(&mut self) -> bool {
-        let (Some((&least, _)), Some((&most, _))) =
-            (self.levels.first_key_value(), self.levels.last_key_value())
-        else {
-            return false;
-        };
+        let Some((least, most)) = self.levels.range() else { return false };
         let distance = most.abs_diff(least);
         let range = if distance == 0 { 0 } else { distance.checked_next_power_of_two().unwrap_or(u64::MAX) };
         let is_news = (most, range) != (self.most, self.range);

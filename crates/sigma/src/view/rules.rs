@@ -30,6 +30,12 @@ pub(super) struct Spread {
     pub(super) min_domains: usize,
 }
 
+impl Spread {
+    fn is_hard(&self) -> bool {
+        self.unsatisfiable == WhenUnsatisfiable::DoNotSchedule
+    }
+}
+
 /// All rules of a class. Tallies are named by their place in the view's list.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
@@ -73,7 +79,7 @@ impl Rules {
         for (spread, least) in self.spread.iter().zip(&mut self.state.least) {
             let tally = &tallies[spread.tally];
             let now = if tally.n_domains() < spread.min_domains { 0 } else { tally.least() };
-            is_news |= now != *least && Level::Row.has(&topologies[tally.topology]);
+            is_news |= now != *least && spread.is_hard() && Level::Row.has(&topologies[tally.topology]);
             *least = now;
         }
         let is_alone = self.required.iter().all(|&each| tallies[each].is_empty());
@@ -98,7 +104,7 @@ impl Rules {
             level.has(topology).then(|| tally.near(topology, row))
         };
         for (spread, least) in self.spread.iter().zip(&self.state.least) {
-            if spread.unsatisfiable != WhenUnsatisfiable::DoNotSchedule {
+            if !spread.is_hard() {
                 continue;
             }
             match look(spread.tally) {
@@ -148,7 +154,7 @@ impl Rules {
     }
 
     fn soft(&self) -> impl Iterator<Item = &Spread> {
-        self.spread.iter().filter(|each| each.unsatisfiable == WhenUnsatisfiable::ScheduleAnyway)
+        self.spread.iter().filter(|each| !each.is_hard())
     }
 
     /// Notes on which levels the class leans.

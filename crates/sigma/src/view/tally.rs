@@ -1,8 +1,8 @@
 //! How many pods of a count are in each domain of a topology key.
 
-use std::collections::BTreeMap;
-
 use crate::cluster::{Cluster, CountId, NO_VALUE, Row};
+
+use super::levels::Levels;
 
 /// The row is in no domain: it lacks the label.
 const NO_DOMAIN: u32 = u32::MAX;
@@ -56,9 +56,8 @@ pub(super) struct Tally {
     seen: Vec<u32>,
     sums: Vec<u64>,
     total: u64,
-    /// How many of the domains that count have a sum; kept where the least one matters.
-    levels: Option<BTreeMap<u64, u32>>,
-    n_domains: usize,
+    /// The sums of the domains that count.
+    levels: Levels<u64>,
 }
 
 impl Tally {
@@ -76,7 +75,6 @@ impl Tally {
                 is_counted[domain] = true;
             }
         }
-        let n_domains = is_counted.iter().filter(|&&is_counted| is_counted).count();
         let mut tally = Self {
             count,
             topology: place,
@@ -84,17 +82,11 @@ impl Tally {
             seen: vec![0; cluster.hosts.len()],
             sums: vec![0; topology.n_domains],
             total: 0,
-            levels: None,
-            n_domains,
+            levels: Levels::of(0, is_counted.into_iter().filter(|&is_counted| is_counted).count()),
         };
         for (row, n_pods) in cluster.counts.rows(count) {
             tally.set(topology, row, n_pods);
         }
-        let mut levels = BTreeMap::new();
-        for (sum, _) in tally.sums.iter().zip(is_counted).filter(|(_, is_counted)| *is_counted) {
-            *levels.entry(*sum).or_default() += 1;
-        }
-        tally.levels = Some(levels);
         tally
     }
 
@@ -110,14 +102,7 @@ impl Tally {
         let after = before - u64::from(seen) + u64::from(n_pods);
         self.sums[domain] = after;
         self.total = self.total - u64::from(seen) + u64::from(n_pods);
-        let Some(levels) = &mut self.levels else { return };
-        *levels.entry(after).or_default() += 1;
-        if let Some(n) = levels.get_mut(&before) {
-            *n -= 1;
-            if *n == 0 {
-                levels.remove(&before);
-            }
-        }
+        self.levels.shift(before, after);
     }
 
     /// Pods in the domain of `row`; `None` when it is in none.
@@ -127,13 +112,12 @@ impl Tally {
 
     /// Pods in the emptiest of the domains that count.
     pub(super) fn least(&self) -> u64 {
-        let first = self.levels.as_ref().and_then(|levels| levels.first_key_value());
-        first.map_or(0, |(&least, _)| least)
+        self.levels.range().map_or(0, |(least, _)| least)
     }
 
     /// The domains that count.
     pub(super) fn n_domains(&self) -> usize {
-        self.n_domains
+        self.levels.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
