@@ -18,6 +18,7 @@ use super::server::{Connection, ConnectionId};
 use super::{Input, pod, status};
 use crate::key::ObjectKey;
 use crate::owner::controller_uid;
+use crate::pods;
 use crate::record::Note;
 
 /// A worker whose Pod runs but that is silent for so long is replaced.
@@ -128,7 +129,7 @@ impl Master {
             let Some(job) = self.jobs.get(uid) else { return };
             let name = pod.metadata.labels.as_ref().and_then(|labels| labels.get(names::TASK_LABEL));
             let task = job.spec.tasks.iter().position(|task| Some(&task.name) == name).map(TaskIdx);
-            let (Some(task), false) = (task, has_ended(&pod)) else { continue };
+            let (Some(task), false) = (task, pods::has_ended(&pod)) else { continue };
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
             next_grant += 1;
             let worker = self.workers.add(Worker {
@@ -210,7 +211,7 @@ impl Master {
         match (pod, worker) {
             (None, Some(worker)) => self.lose_worker(worker, "its Pod was deleted".to_owned()),
             (None, None) => drop(self.kept.remove(key)),
-            (Some(pod), Some(worker)) if has_ended(&pod) => {
+            (Some(pod), Some(worker)) if pods::has_ended(&pod) => {
                 self.keep(key, &pod);
                 self.lose_worker(worker, why_ended(&pod));
             }
@@ -222,7 +223,7 @@ impl Master {
                 }
                 self.tell_obstacle(worker, &pod);
             }
-            (Some(pod), None) if has_ended(&pod) => self.keep(key, &pod),
+            (Some(pod), None) if pods::has_ended(&pod) => self.keep(key, &pod),
             // Made for a job that is over, or by a master that died before it could say so.
             (Some(_), None) => self.delete_pod(key),
         }
@@ -403,11 +404,6 @@ impl Master {
             }
         });
     }
-}
-
-fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// What keeps a container of the Pod from starting; `None` while it is only being prepared.

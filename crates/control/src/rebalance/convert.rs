@@ -13,6 +13,7 @@ use sigma::resources::{CPU, MEMORY, PODS};
 
 use super::{Hold, Listed};
 use crate::disruption;
+use crate::pods;
 
 pub(super) const HOSTNAME: &str = "kubernetes.io/hostname";
 
@@ -34,7 +35,7 @@ pub(super) fn convert(listed: &Listed) -> Result<Converted<'_>, ProblemError> {
         let name = pod.spec.as_ref()?.node_name.as_deref()?;
         places.get(name).copied().map(MachineId)
     };
-    let running = listed.pods.iter().filter(|pod| !is_over(pod));
+    let running = listed.pods.iter().filter(|pod| !pods::has_ended(pod));
     let (pods, placement): (Vec<&Pod>, Vec<_>) =
         running.filter_map(|pod| Some((pod, Some(place(pod)?)))).unzip();
     let mut apps = Apps::default();
@@ -189,11 +190,6 @@ fn covered_twice(budgets: &[Budget], n_items: usize) -> Vec<bool> {
         times[item.at()] += 1;
     }
     times.into_iter().map(|times| times > 1).collect()
-}
-
-fn is_over(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn is_ready(node: &Node) -> bool {

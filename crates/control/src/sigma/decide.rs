@@ -22,6 +22,7 @@ use sigma::{Cluster, Outcome, Pending, PodId, Unplaced};
 
 use super::{convert, gpus};
 use crate::key::ObjectKey;
+use crate::pods;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -146,7 +147,7 @@ impl Scheduler {
         let Some(id) = id_of(pod) else { return };
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
         match node {
-            _ if has_ended(pod) => self.pod_gone(&id, now),
+            _ if pods::has_ended(pod) => self.pod_gone(&id, now),
             Some(node) => {
                 self.forget(&id);
                 let is_new = self.cluster.node_of(&id) != Some(node);
@@ -422,12 +423,6 @@ fn reason(unplaced: &Unplaced) -> &'static str {
 
 fn pause(n_failures: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << n_failures.min(10)).min(LONGEST_PAUSE)
-}
-
-/// An ended pod holds no resources.
-pub(crate) fn has_ended(pod: &k8s::Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 pub(crate) fn is_gated(spec: &k8s::PodSpec) -> bool {

@@ -12,6 +12,7 @@ use sigma::node::Node;
 use sigma::{Bound, Pending, PodId};
 
 use crate::key::ObjectKey;
+use crate::pods;
 
 use super::{convert, decide, gpus};
 
@@ -37,7 +38,7 @@ impl Listed {
 
     /// A pod that has ended, or must not be placed yet, is left out.
     pub fn add_pod(&mut self, pod: &k8s::Pod) {
-        let Some(spec) = pod.spec.as_ref().filter(|_| !decide::has_ended(pod)) else { return };
+        let Some(spec) = pod.spec.as_ref().filter(|_| !pods::has_ended(pod)) else { return };
         let id = pod_id(pod);
         let converted = Arc::new(convert::pod(pod));
         let is_held_back = decide::is_gated(spec) || pod.metadata.deletion_timestamp.is_some();
