@@ -3,10 +3,10 @@
 //! ```text
 //!   store.range ──► all objects ──► store.watch ──► followed change by change
 //!                                       ▲
-//!   a write of this server notes its revision here; a reader waits until the cache has seen it
+//!   what this server wrote or read one by one notes its revision here; a reader waits until the cache has seen it
 //! ```
 //! So a client that creates a LimitRange and then a Pod is held to the LimitRange, without a read of the store per
-//! request. What another server wrote is seen as soon as the store tells of it.
+//! request. What another server wrote is seen as soon as the store tells of it, or this one answered by it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -65,10 +65,10 @@ impl Listers {
         Ok(lister)
     }
 
-    /// A write of this server that readers are to see.
-    pub(crate) fn wrote(&self, kind: &Kind, revision: Revision) {
+    /// What this server wrote, or found written and decides by: from now on readers are to see it.
+    pub(crate) fn met(&self, kind: &Kind, revision: Revision) {
         if let Some(lister) = self.listers.read().get(&place(kind)) {
-            lister.written.fetch_max(revision.0, Ordering::Relaxed);
+            lister.met.fetch_max(revision.0, Ordering::Relaxed);
         }
     }
 
@@ -82,7 +82,7 @@ impl Listers {
             prefix: kind.storage_prefix(),
             objects: RwLock::default(),
             position: watch::Sender::new(0),
-            written: AtomicU64::new(0),
+            met: AtomicU64::new(0),
             generation: AtomicU64::new(0),
         });
         let at = lister.fill(self.store.as_ref()).await?;
@@ -108,8 +108,8 @@ pub(crate) struct Lister {
     objects: RwLock<BTreeMap<String, Arc<Value>>>,
     /// The revision up to which all changes are in.
     position: watch::Sender<u64>,
-    /// The latest revision that this server wrote.
-    written: AtomicU64,
+    /// The latest revision that this server wrote or read.
+    met: AtomicU64,
     /// Grows with every change of the objects.
     generation: AtomicU64,
 }
@@ -164,9 +164,9 @@ impl Lister {
         tokio::time::timeout(patience, search).await.ok().flatten()
     }
 
-    /// Waits until everything that this server wrote is in.
+    /// Waits until everything that this server met is in.
     pub(crate) async fn catch_up(&self) {
-        let wanted = self.written.load(Ordering::Relaxed);
+        let wanted = self.met.load(Ordering::Relaxed);
         if *self.position.borrow() >= wanted {
             return;
         }

@@ -204,10 +204,12 @@ impl Registry {
         served.ok_or_else(|| Failure::not_found(&path.kind, path.name()))
     }
 
-    /// The entry as it is kept.
+    /// The entry as it is kept. Another may have written it whose note is still to come.
     async fn stored(&self, path: &ObjectPath) -> Result<Entry, Failure> {
         let found = self.store.get(&path.key()).await.map_err(read_failure)?;
-        found.ok_or_else(|| Failure::not_found(&path.kind, path.name()))
+        let entry = found.ok_or_else(|| Failure::not_found(&path.kind, path.name()))?;
+        self.listers.met(&path.kind, entry.modified);
+        Ok(entry)
     }
 
     pub(crate) async fn get(&self, path: &ObjectPath) -> Result<Value, Failure> {
@@ -252,7 +254,7 @@ impl Registry {
         let shown = conversion::is_by_webhook(kind).then_some(object);
         match (self.store.put(&key, value, Expect::Absent).await, shown) {
             (Ok(entry), shown) => {
-                self.listers.wrote(kind, entry.modified);
+                self.listers.met(kind, entry.modified);
                 match shown {
                     Some(object) => written(kind, object, &entry).map(Created::Object),
                     None => Ok(Created::Entry(entry)),
@@ -308,7 +310,7 @@ impl Registry {
                     Some(Err(failure)) => return Ok(Err(failure)),
                 };
                 let deleted = self.store.delete(&entry.key, marked).await?;
-                self.listers.wrote(kind, deleted);
+                self.listers.met(kind, deleted);
                 return Ok(Ok(Changed::Gone(object)));
             }
             Next::Replace(object) => object,
@@ -323,7 +325,7 @@ impl Registry {
             return Ok(written(kind, object, &unchanged).map(Changed::Stands));
         }
         let entry = self.store.put(&entry.key, value, Expect::At(entry.modified)).await?;
-        self.listers.wrote(kind, entry.modified);
+        self.listers.met(kind, entry.modified);
         Ok(written(kind, object, &entry).map(Changed::Stands))
     }
 }
@@ -405,3 +407,6 @@ fn write_failure(error: &WriteError) -> Failure {
         WriteError::Unavailable { .. } => store_unavailable(error),
     }
 }
+
+#[cfg(test)]
+mod tests;
