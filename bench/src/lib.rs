@@ -8,3 +8,4 @@ pub mod lane;
 pub mod objects;
 pub mod server;
 pub mod summary;
+pub mod workload;

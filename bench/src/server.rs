@@ -22,6 +22,7 @@ pub struct Server {
     port: u16,
     /// What it is started with beside the place where it stands.
     options: Vec<String>,
+    controllers: &'static str,
     child: Option<Child>,
 }
 
@@ -37,7 +38,7 @@ impl Server {
         let folder = tempfile::tempdir_in(parent)
             .with_context(|| format!("cannot write to `{}`", parent.display()))?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        Ok(Some(Self { program, folder, port, options: Vec::new(), child: None }))
+        Ok(Some(Self { program, folder, port, options: Vec::new(), controllers: "none", child: None }))
     }
 
     /// Starts it with these options as well.
@@ -47,11 +48,18 @@ impl Server {
         self
     }
 
+    /// Starts it with these controllers; otherwise with none.
+    #[must_use]
+    pub fn with_controllers(mut self, controllers: &'static str) -> Self {
+        self.controllers = controllers;
+        self
+    }
+
     /// Starts it and waits until it answers; tells how long that took.
     pub async fn start(&mut self) -> anyhow::Result<Duration> {
         let begun = kit::clock::monotonic();
         let mut command = Command::new(&self.program);
-        command.args(["server", "--controllers", "none", "--log", "warn"]);
+        command.args(["server", "--controllers", self.controllers, "--log", "warn"]);
         command.arg("--state-dir").arg(self.folder.path()).arg("--port").arg(self.port.to_string());
         command.args(&self.options);
         self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
@@ -139,4 +147,20 @@ pub fn resident_mib(pid: u32) -> anyhow::Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib / 1024.0)
+}
+
+/// How long a process has computed by now, in all its threads.
+pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("no name in /proc/PID/stat")?;
+    // The state is the third field of the line and the first one here; user and system time are the 14th and 15th.
+    let ticks: u64 = fields
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .map(str::parse::<u64>)
+        .sum::<Result<u64, _>>()
+        .context("no CPU times in /proc/PID/stat")?;
+    // The kernel tells programs in hundredths, whatever it counts in itself (USER_HZ).
+    Ok(Duration::from_millis(ticks * 10))
 }
