@@ -102,7 +102,7 @@ impl<K: Acted + Send + Sync + 'static> Keeper<K> {
         if token.run_until_cancelled(ready).await.is_none() {
             return;
         }
-        let name = self.recorder.component();
+        let name = self.recorder.component().to_owned();
         let one = move |key: ObjectKey| {
             let (keeper, reconcile) = (self.clone(), reconcile.clone());
             async move {
@@ -112,7 +112,7 @@ impl<K: Acted + Send + Sync + 'static> Keeper<K> {
                 }
             }
         };
-        work.run(name, N_WORKERS, token, one).await;
+        work.run(&name, N_WORKERS, token, one).await;
     }
 
     /// Whether all that was begun for the owner has been seen, so that a new decision counts nothing twice.

@@ -33,7 +33,7 @@ const NAMESPACE: &str = "kube-system";
 pub struct Election {
     pub client: Client,
     /// The lease's name; what it stands for runs once in the cluster.
-    pub lease: &'static str,
+    pub lease: String,
     /// Who takes part; no two have the same.
     pub identity: String,
 }
@@ -59,7 +59,7 @@ impl Election {
         F: Future<Output = ()> + Send + 'static,
     {
         while let Some(mine) = token.run_until_cancelled(self.elected()).await {
-            tracing::info!(lease = self.lease, identity = %self.identity, "Elected");
+            tracing::info!(lease = %self.lease, identity = %self.identity, "Elected");
             let elected = token.child_token();
             let _stop = elected.clone().drop_guard();
             let mut working = kit::task::spawn("elected", work(elected.clone()));
@@ -74,7 +74,7 @@ impl Election {
             }
             self.give_back().await;
             if !token.is_cancelled() {
-                tracing::warn!(lease = self.lease, identity = %self.identity, "No longer leading");
+                tracing::warn!(lease = %self.lease, identity = %self.identity, "No longer leading");
             }
         }
     }
@@ -99,7 +99,7 @@ impl Election {
     /// Takes the lease if it can be had.
     async fn attempt(&self, seen: &mut Option<Seen>) -> Result<Option<Lease>, kube::Error> {
         let now = kit::clock::monotonic();
-        let found = self.leases().get_opt(self.lease).await?;
+        let found = self.leases().get_opt(&self.lease).await?;
         let unchanged =
             |seen: &Seen, found: &Lease| seen.lease.resource_version() == found.resource_version();
         match (&found, &*seen) {
@@ -114,10 +114,10 @@ impl Election {
             Step::Take(spec) => taken(match found {
                 Some(mut lease) => {
                     lease.spec = Some(spec);
-                    self.leases().replace(self.lease, &PostParams::default(), &lease).await
+                    self.leases().replace(&self.lease, &PostParams::default(), &lease).await
                 }
                 None => {
-                    let metadata = ObjectMeta { name: Some(self.lease.to_owned()), ..ObjectMeta::default() };
+                    let metadata = ObjectMeta { name: Some(self.lease.clone()), ..ObjectMeta::default() };
                     let lease = Lease { metadata, spec: Some(spec) };
                     self.leases().create(&PostParams::default(), &lease).await
                 }
@@ -134,7 +134,7 @@ impl Election {
             let left = RENEW_WITHIN.saturating_sub(begun - renewed);
             let leases = self.leases();
             let params = PostParams::default();
-            let replaced = leases.replace(self.lease, &params, &mine);
+            let replaced = leases.replace(&self.lease, &params, &mine);
             match tokio::time::timeout(left, replaced).await {
                 Ok(Ok(lease)) => (mine, renewed) = (lease, begun),
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => return,
@@ -150,13 +150,13 @@ impl Election {
     /// Lets others have the lease at once, if it is still this one's.
     async fn give_back(&self) {
         let freed = tokio::time::timeout(RETRY_AFTER, async {
-            let Some(mut lease) = self.leases().get_opt(self.lease).await? else { return Ok(()) };
+            let Some(mut lease) = self.leases().get_opt(&self.lease).await? else { return Ok(()) };
             let Some(spec) = lease.spec.as_mut() else { return Ok(()) };
             if spec.holder_identity.as_deref() != Some(&self.identity) {
                 return Ok(());
             }
             decide::release(spec, kit::clock::wall());
-            self.leases().replace(self.lease, &PostParams::default(), &lease).await.map(drop)
+            self.leases().replace(&self.lease, &PostParams::default(), &lease).await.map(drop)
         });
         if let Ok(Err(error)) = freed.await {
             tracing::debug!(error = %kit::Chain(&error), "Cannot give the lease back; it runs out by itself");

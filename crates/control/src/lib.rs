@@ -47,4 +47,4 @@ pub mod token_cleaner;
 pub mod volumes;
 pub mod world;
 
-pub use run::{Config, run};
+pub use run::{Config, run, schedule};

@@ -9,6 +9,7 @@ use std::error::Error;
 use std::fmt::{Debug, Display};
 use std::future::Future;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -163,7 +164,7 @@ where
     /// Works on keys, up to `n_workers` at a time, until `token` is cancelled. `name` appears in logs.
     pub async fn run<F, Work, E>(
         mut self,
-        name: &'static str,
+        name: &str,
         n_workers: usize,
         token: CancellationToken,
         reconcile: F,
@@ -172,15 +173,16 @@ where
         Work: Future<Output = Result<Next, E>> + Send + 'static,
         E: Error + Send + 'static,
     {
+        let name: Arc<str> = name.into();
         let mut board = Board::<T>::new();
         let mut workers: FuturesUnordered<BoxFuture<'static, (T, Option<Next>)>> = FuturesUnordered::new();
         while !token.is_cancelled() {
             while workers.len() < n_workers
                 && let Some(key) = board.take()
             {
-                let work = reconcile(key.clone());
+                let (name, work) = (Arc::clone(&name), reconcile(key.clone()));
                 workers.push(Box::pin(async move {
-                    let next = work.await.map_err(|error| report(name, &key, &error)).ok();
+                    let next = work.await.map_err(|error| report(&name, &key, &error)).ok();
                     (key, next)
                 }));
             }
@@ -202,7 +204,7 @@ where
     }
 }
 
-fn report<T: Display>(controller: &'static str, key: &T, error: &(dyn Error + 'static)) {
+fn report<T: Display>(controller: &str, key: &T, error: &(dyn Error + 'static)) {
     // A conflict only says that the copy in memory was old; the next try has the new one.
     if crate::act::is_passing(error) {
         tracing::debug!(controller, %key, error = %kit::Chain(error), "Will try again");

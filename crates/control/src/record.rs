@@ -1,6 +1,7 @@
 //! Events that people read with `kubectl describe`: told once, counted when they repeat, never in the way of work.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -42,31 +43,31 @@ impl Note {
 /// Takes notes for one component.
 #[derive(Clone, Debug)]
 pub struct Recorder {
-    component: &'static str,
-    notes: mpsc::Sender<(&'static str, ObjectReference, Note)>,
+    component: Arc<str>,
+    notes: mpsc::Sender<(Arc<str>, ObjectReference, Note)>,
 }
 
 impl Recorder {
     /// Notes are written in the background until `token` is cancelled.
-    pub fn start(client: Client, component: &'static str, token: CancellationToken) -> Self {
+    pub fn start(client: Client, component: &str, token: CancellationToken) -> Self {
         let (notes, receiver) = mpsc::channel(BACKLOG);
         kit::task::spawn("events", write_all(client, receiver, token));
-        Self { component, notes }
+        Self { component: component.into(), notes }
     }
 
     /// The same events under the name of another component.
-    pub fn named(&self, component: &'static str) -> Self {
-        Self { component, notes: self.notes.clone() }
+    pub fn named(&self, component: &str) -> Self {
+        Self { component: component.into(), notes: self.notes.clone() }
     }
 
     /// Who the notes are from.
-    pub fn component(&self) -> &'static str {
-        self.component
+    pub fn component(&self) -> &str {
+        &self.component
     }
 
     pub fn note<K: Resource<DynamicType = ()>>(&self, object: &K, note: Note) {
         // Full: dropped, see BACKLOG.
-        let _dropped = self.notes.try_send((self.component, object.object_ref(&()), note));
+        let _dropped = self.notes.try_send((Arc::clone(&self.component), object.object_ref(&()), note));
     }
 }
 
@@ -74,7 +75,7 @@ type Identity = (Option<String>, Note);
 
 async fn write_all(
     client: Client,
-    mut notes: mpsc::Receiver<(&'static str, ObjectReference, Note)>,
+    mut notes: mpsc::Receiver<(Arc<str>, ObjectReference, Note)>,
     token: CancellationToken,
 ) {
     let mut known: HashMap<Identity, (String, i32)> = HashMap::new();
@@ -91,7 +92,7 @@ async fn write_all(
                 continue;
             }
         }
-        let event = event(component, &namespace, object, &note);
+        let event = event(&component, &namespace, object, &note);
         match api.create(&crate::act::post(), &event).await {
             Ok(created) => {
                 known.insert(identity, (created.metadata.name.unwrap_or_default(), 1));

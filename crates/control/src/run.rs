@@ -1,9 +1,10 @@
-//! Starts every controller on one set of watches.
+//! Starts every controller on one set of watches, or Sigma alone.
 
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt};
 use kube::Client;
+use model::names::SIGMA_SCHEDULER;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificate::SigningAuthority;
@@ -50,7 +51,19 @@ pub async fn run(config: Config, token: CancellationToken) {
     }
 }
 
+/// Runs Sigma alone until `token` is cancelled, where others control the cluster.
+pub async fn schedule(client: Client, config: sigma::Config, token: CancellationToken) {
+    let world = World::new(client, &token);
+    let work = sigma::start(&world, config, token.clone());
+    world.watch_what_placement_needs(&token);
+    work.await;
+}
+
 impl Config {
+    fn sigma(&self) -> sigma::Config {
+        sigma::Config { scheduler_name: SIGMA_SCHEDULER.to_owned(), seed: self.seed }
+    }
+
     fn is_without(&self, name: &str) -> bool {
         self.without.iter().any(|each| each == name)
     }
@@ -64,7 +77,7 @@ fn controllers(
 ) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
     let token = || token.clone();
     vec![
-        ("sigma", sigma::start(world, config.seed, token()).boxed()),
+        ("sigma", sigma::start(world, config.sigma(), token()).boxed()),
         ("deployment", deployment::start(world, token()).boxed()),
         ("replicaset", replica_set::start(world, token()).boxed()),
         ("statefulset", stateful_set::start(world, token()).boxed()),

@@ -22,7 +22,6 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use model::names::SIGMA_SCHEDULER;
 use sigma::PodId;
 use sigma::gpu::GpuSet;
 use tokio::sync::mpsc;
@@ -50,8 +49,16 @@ enum News {
     Budget(ObjectKey, Option<Arc<PodDisruptionBudget>>),
 }
 
+/// Which Pods are Sigma's, and how it decides between nodes of equal score.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What Pods call it in `spec.schedulerName`.
+    pub scheduler_name: String,
+    pub seed: u64,
+}
+
 /// Subscribes to `world` and returns the scheduler's work.
-pub fn start(world: &World, seed: u64, token: CancellationToken) -> impl Future<Output = ()> + use<> {
+pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Future<Output = ()> + use<> {
     let (news, received) = mpsc::unbounded_channel();
     let nodes = news.clone();
     world.nodes.on_change(move |change| {
@@ -86,7 +93,7 @@ pub fn start(world: &World, seed: u64, token: CancellationToken) -> impl Future<
     world.pods.on_change(move |change| {
         let _stopped = news.send(pod_news(&of_pods, change));
     });
-    let edge = Edge { act: world.act.clone(), recorder: world.recorder.named(SIGMA_SCHEDULER) };
+    let edge = Edge { act: world.act.clone(), recorder: world.recorder.named(&config.scheduler_name) };
     let world = world.clone();
     async move {
         // A half-known cluster would look emptier than it is.
@@ -99,7 +106,7 @@ pub fn start(world: &World, seed: u64, token: CancellationToken) -> impl Future<
             )
         };
         if token.run_until_cancelled(ready).await.is_some() {
-            edge.run(Scheduler::new(seed), received, token).await;
+            edge.run(Scheduler::new(&config), received, token).await;
         }
     }
 }
@@ -203,7 +210,10 @@ impl Edge {
             type_: "DisruptionTarget".to_owned(),
             status: "True".to_owned(),
             reason: Some("PreemptionByScheduler".to_owned()),
-            message: Some(format!("{SIGMA_SCHEDULER}: preempting to accommodate a higher priority pod")),
+            message: Some(format!(
+                "{}: preempting to accommodate a higher priority pod",
+                self.recorder.component()
+            )),
             last_transition_time: Some(Time(kit::clock::wall())),
             ..PodCondition::default()
         };

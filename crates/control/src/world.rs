@@ -106,25 +106,19 @@ impl World {
     pub fn watch(&self, token: &CancellationToken) {
         let client = self.act.client();
         let watch = Watch { client, token };
-        watch.all(&self.pods);
-        watch.all(&self.nodes);
+        self.watch_what_placement_needs(token);
         watch.all(&self.deployments);
         watch.all(&self.replica_sets);
         watch.all(&self.jobs);
-        watch.all(&self.namespaces);
         watch.all(&self.service_accounts);
         watch.all(&self.stateful_sets);
         watch.all(&self.daemon_sets);
         watch.all(&self.cron_jobs);
         watch.all(&self.revisions);
         watch.all(&self.autoscalers);
-        watch.all(&self.budgets);
         watch.all(&self.services);
         watch.all(&self.endpoint_slices);
         watch.all(&self.endpoints);
-        watch.all(&self.claims);
-        watch.all(&self.volumes);
-        watch.all(&self.storage_classes);
         watch.all(&self.quotas);
         watch.all(&self.cluster_roles);
         watch.all(&self.policies);
@@ -133,6 +127,18 @@ impl World {
         watch.some(&self.node_leases, leases, watcher::Config::default());
         let certificates = watcher::Config::default().fields(&format!("metadata.name={ROOT_CERTIFICATE}"));
         watch.some(&self.root_certificates, Api::all(client.clone()), certificates);
+    }
+
+    /// Starts only the watches that Sigma asks for.
+    pub fn watch_what_placement_needs(&self, token: &CancellationToken) {
+        let watch = Watch { client: self.act.client(), token };
+        watch.all(&self.pods);
+        watch.all(&self.nodes);
+        watch.all(&self.namespaces);
+        watch.all(&self.budgets);
+        watch.all(&self.claims);
+        watch.all(&self.volumes);
+        watch.all(&self.storage_classes);
     }
 }
 

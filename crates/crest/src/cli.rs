@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::explain::{ExplainVerb, WhatIfOptions};
 use crate::node::NodeVerb;
 use crate::plan::PlanVerb;
+use crate::scheduler::SchedulerOptions;
 use crate::server::ServerOptions;
 use crate::settings::{Settings, parse_instance};
 use crate::sim::SimVerb;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Run the API server, alone or with controllers and schedulers, on this host or on one etcd with others
     Server(ServerOptions),
+    /// Place pods of a Kubernetes that is there already, as one more scheduler beside its own
+    Scheduler(SchedulerOptions),
     /// Back up, restore and check what the API server stores
     #[command(subcommand)]
     Store(StoreVerb),

@@ -42,6 +42,13 @@ pub(crate) struct ClusterOptions {
     namespace: Option<String>,
 }
 
+impl ClusterOptions {
+    /// Whether no cluster was named.
+    pub(crate) fn is_default(&self) -> bool {
+        self.kubeconfig.is_none() && self.context.is_none()
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ExplainOptions {
     name: String,
@@ -189,7 +196,7 @@ fn list(settings: &Settings, options: &ClusterOptions) -> anyhow::Result<(Listed
     })
 }
 
-async fn config(settings: &Settings, options: &ClusterOptions) -> anyhow::Result<kube::Config> {
+pub(crate) async fn config(settings: &Settings, options: &ClusterOptions) -> anyhow::Result<kube::Config> {
     let kubeconfig = match &options.kubeconfig {
         Some(path) => {
             Kubeconfig::read_from(path).with_context(|| format!("cannot use `{}`", path.display()))?

@@ -13,6 +13,7 @@ mod preflight;
 mod refusal;
 mod run;
 mod runtime;
+mod scheduler;
 mod server;
 mod settings;
 mod sim;
@@ -57,6 +58,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::WhatIf(options) => return explain::what_if(&settings, &options),
         Command::Sim(verb) => return sim::execute(verb),
         Command::Server(options) => server::server(&settings, &options),
+        Command::Scheduler(options) => scheduler::scheduler(&settings, &options),
         Command::Up(options) => up::up(&settings, &options),
         Command::Run(options) => run::run(&settings, &options),
         Command::Down(options) => down::down(&settings, &options),

@@ -201,9 +201,9 @@ async fn controllers(
             start_fallible("fuxi", token, |token| control::fuxi::run(batch(), token)),
         ]);
     };
-    let election = |lease: &'static str| {
+    let election = |lease: &str| {
         let client = server.client(&User::component("leader-election"));
-        Election { client, lease, identity: identity.clone() }
+        Election { client, lease: lease.to_owned(), identity: identity.clone() }
     };
     let (of_control, of_fuxi) = (election("crest-controllers"), election("crest-fuxi"));
     Ok(vec![

@@ -1,9 +1,13 @@
-//! `crest server` and `crest store` as commands: several servers on one etcd, one leader, backups, exit codes.
+//! `crest server`, `crest scheduler` and `crest store` as commands: several servers on one etcd, one leader, backups, exit
+//! codes.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "helpers of tests, which clippy knows only inside the test functions themselves"
 )]
+
+#[path = "server/scheduler.rs"]
+mod scheduler;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

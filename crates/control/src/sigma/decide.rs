@@ -20,7 +20,7 @@ use sigma::gpu::GpuSet;
 use sigma::label::Labels;
 use sigma::{Cluster, Outcome, Pending, PodId, Unplaced};
 
-use super::{convert, gpus};
+use super::{Config, convert, gpus};
 use crate::key::ObjectKey;
 use crate::pods;
 
@@ -60,6 +60,8 @@ pub(crate) struct Victim {
 /// All that the scheduler knows.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
+    /// What its Pods call it.
+    name: String,
     cluster: Cluster,
     nodes: BTreeMap<String, sigma::node::Node>,
     waiting: HashMap<PodId, Waiting>,
@@ -104,9 +106,10 @@ enum Place {
 }
 
 impl Scheduler {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
-            cluster: Cluster::new(seed),
+            name: config.scheduler_name.clone(),
+            cluster: Cluster::new(config.seed),
             nodes: BTreeMap::new(),
             waiting: HashMap::new(),
             active: BTreeSet::new(),
@@ -163,7 +166,7 @@ impl Scheduler {
                     self.wake(now, Waiting::looks_at_others);
                 }
             }
-            None if !is_ours(pod) => self.pod_gone(&id, now),
+            None if !self.is_ours(pod) => self.pod_gone(&id, now),
             None => self.arrive(id, pod),
         }
     }
@@ -324,6 +327,12 @@ impl Scheduler {
         true
     }
 
+    fn is_ours(&self, pod: &k8s::Pod) -> bool {
+        let Some(spec) = &pod.spec else { return false };
+        let named = spec.scheduler_name.as_deref().unwrap_or(SIGMA_SCHEDULER);
+        named == self.name && !is_gated(spec) && pod.metadata.deletion_timestamp.is_none()
+    }
+
     fn arrive(&mut self, id: PodId, pod: &Arc<k8s::Pod>) {
         if let Some(waiting) = self.waiting.get_mut(&id) {
             let is_same = waiting.pod.spec == pod.spec && waiting.pod.metadata.labels == pod.metadata.labels;
@@ -427,10 +436,4 @@ fn pause(n_failures: u32) -> Duration {
 
 pub(crate) fn is_gated(spec: &k8s::PodSpec) -> bool {
     spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty())
-}
-
-fn is_ours(pod: &k8s::Pod) -> bool {
-    let Some(spec) = &pod.spec else { return false };
-    let scheduler = spec.scheduler_name.as_deref().unwrap_or(SIGMA_SCHEDULER);
-    scheduler == SIGMA_SCHEDULER && !is_gated(spec) && pod.metadata.deletion_timestamp.is_none()
 }

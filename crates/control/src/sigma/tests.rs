@@ -28,7 +28,8 @@ fn pod(name: &str, cpu: &str) -> serde_json::Value {
 /// Runs a script of one event per line and prints what is decided after each.
 fn check(script: &str, expect: Expect) {
     let start = kit::clock::monotonic();
-    let mut scheduler = Scheduler::new(1);
+    let mut scheduler =
+        Scheduler::new(&super::Config { scheduler_name: model::names::SIGMA_SCHEDULER.to_owned(), seed: 1 });
     let mut now = start;
     let mut lines = Vec::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
