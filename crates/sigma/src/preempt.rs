@@ -10,6 +10,7 @@
 //! costs of all nodes are kept per class and only reckoned again where something changed.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use crate::cluster::{Cluster, Placed, Row, Template, TemplateId};
 use crate::gpu::GpuSet;
@@ -63,8 +64,8 @@ impl Cluster {
             cheapest(cluster, cluster.templates.get(template), view, priority)
         });
         for row in candidates {
-            let victims = victims(self, self.templates.get(template), row, priority).unwrap_or_default();
-            if self.makes_room(template, row, &victims) {
+            let fewest = victims(self, self.templates.get(template), row, priority).unwrap_or_default();
+            if let Some(victims) = self.enough(template, row, fewest) {
                 for victim in &victims {
                     self.give_up(victim);
                 }
@@ -86,30 +87,91 @@ impl Cluster {
     fn give_up(&mut self, victim: &PodId) {
         self.set_leaving(victim, true);
         let Some(placed) = self.placed(victim) else { return };
-        let pod = std::sync::Arc::clone(&self.templates.get(placed.template).pod);
+        let pod = Arc::clone(&self.templates.get(placed.template).pod);
         self.budgets.spend(&pod);
     }
 
-    /// Whether a pod of the template fits on `row` once the victims and all who are leaving have left: what other
-    /// nodes' pods say about it is seen only now.
-    fn makes_room(&mut self, template: TemplateId, row: Row, victims: &[PodId]) -> bool {
-        let goes =
-            |id: &&PodId| victims.contains(id) || self.placed(id).is_some_and(|placed| placed.is_leaving);
-        let going: Vec<PodId> = self.hosts[row].pods.iter().filter(goes).cloned().collect();
-        let mut lifted: Vec<(PodId, Placed, GpuSet)> = Vec::new();
+    /// The pods that really have to go from `row`: `fewest` if they are enough, or more of the lesser pods, when a rule
+    /// about other pods asks for it. What other nodes' pods say about the pod is seen only now.
+    fn enough(&mut self, template: TemplateId, row: Row, fewest: Vec<PodId>) -> Option<Vec<PodId>> {
+        let lifted = self.lift_all(row, |id, placed, _| placed.is_leaving || fewest.contains(id));
+        let is_enough = self.takes(template, row);
+        self.put_all(lifted);
+        if is_enough {
+            return Some(fewest);
+        }
+        self.spared(template, row)
+    }
+
+    /// All lesser pods go in thought; then each is put back, as long as the pod finds its place all the same.
+    fn spared(&mut self, template: TemplateId, row: Row) -> Option<Vec<PodId>> {
+        let asking = &self.templates.get(template).pod;
+        if asking.spread.is_empty() && asking.forbidden_pods.is_empty() {
+            return None;
+        }
+        let priority = asking.priority;
+        let leaving = self.lift_all(row, |_, placed, _| placed.is_leaving);
+        let lesser = self.lift_all(row, |_, _, pod| pod.priority < priority);
+        if !self.takes(template, row) {
+            self.put_all(leaving);
+            self.put_all(lesser);
+            return None;
+        }
+        let pods: Vec<Arc<Pod>> =
+            lesser.iter().map(|each| Arc::clone(&self.templates.get(each.placed.template).pod)).collect();
+        let broken = self.budgets.broken_by(&pods.iter().map(|pod| &**pod).collect::<Vec<_>>());
+        let ranks = pods.iter().zip(broken).map(|(pod, is_broken)| Reverse((is_broken, pod.priority)));
+        let mut ranked: Vec<_> = ranks.zip(lesser).collect();
+        ranked.sort_by_key(|(rank, each)| (*rank, each.placed.arrival));
+        let mut victims = Vec::new();
+        for (_, each) in ranked {
+            let id = each.id.clone();
+            self.put_all(vec![each]);
+            if !self.takes(template, row) {
+                victims.extend(self.lift_all(row, |other, _, _| *other == id));
+            }
+        }
+        let ids = victims.iter().map(|each| each.id.clone()).collect();
+        self.put_all(victims);
+        self.put_all(leaving);
+        Some(ids)
+    }
+
+    fn takes(&mut self, template: TemplateId, row: Row) -> bool {
+        self.with_view(template, |cluster, view| {
+            view.check(cluster, cluster.templates.get(template), row).is_ok()
+        })
+    }
+
+    /// Takes the pods that are `meant` off the row, to be put back.
+    fn lift_all(&mut self, row: Row, meant: impl Fn(&PodId, &Placed, &Pod) -> bool) -> Vec<Lifted> {
+        let is_meant = |id: &&PodId| {
+            let placed = self.placed(id);
+            placed.is_some_and(|placed| meant(id, placed, &self.templates.get(placed.template).pod))
+        };
+        let going: Vec<PodId> = self.hosts[row].pods.iter().filter(is_meant).cloned().collect();
+        let mut lifted = Vec::new();
         for id in going {
             let gpus = self.gpus_of(&id);
-            lifted.extend(self.lift(&id).map(|placed| (id, placed, gpus)));
+            lifted.extend(self.lift(&id).map(|placed| Lifted { id, placed, gpus }));
         }
-        let fits = self.with_view(template, |cluster, view| {
-            view.check(cluster, cluster.templates.get(template), row).is_ok()
-        });
-        for (id, placed, gpus) in lifted {
+        lifted
+    }
+
+    fn put_all(&mut self, lifted: Vec<Lifted>) {
+        for Lifted { id, placed, gpus } in lifted {
             self.put(id.clone(), placed);
             self.hold_gpus(&id, &gpus);
         }
-        fits
     }
+}
+
+/// A pod that is off its row for a moment.
+#[derive(Debug)]
+struct Lifted {
+    id: PodId,
+    placed: Placed,
+    gpus: GpuSet,
 }
 
 /// The cheapest rows, cheapest first.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::label::{Labels, Requirement, Selector};
 use crate::node::Node;
-use crate::pod::{Pod, PodId, PodTerm};
+use crate::pod::{InclusionPolicy, Pod, PodId, PodTerm, SpreadConstraint, WhenUnsatisfiable};
 use crate::resources::Amounts;
 use crate::{Budget, Cluster, Outcome, Pending};
 
@@ -180,4 +180,21 @@ proptest! {
             there.push((id, on, priority, cpu));
         }
     }
+}
+
+#[test]
+fn a_spread_constraint_has_more_pods_go_than_room_alone_would() {
+    // Three of the like on `a`, one on `b`, where nothing lesser is: two of `a` must go for a skew of one.
+    let mut cluster = cluster("a: x web 1 0\n a: y web 2 0\n a: z web 3 0\n b: w web 9 4");
+    let constraint = SpreadConstraint {
+        topology_key: "host".to_owned(),
+        max_skew: 1,
+        unsatisfiable: WhenUnsatisfiable::DoNotSchedule,
+        selector: Some(selector("web")),
+        min_domains: None,
+        affinity_policy: InclusionPolicy::Honor,
+        taints_policy: InclusionPolicy::Ignore,
+    };
+    let spreading = Pod { spread: vec![constraint], ..pod("web 9 1") };
+    expect!["x y on a"].assert_eq(&preempt(&mut cluster, "new", spreading));
 }

@@ -203,11 +203,14 @@ impl<'a> Builder<'a> {
         self.rules.spread.push(Spread { tally, unsatisfiable, max_skew: 1, own: 1, min_domains: 0 });
     }
 
-    /// The rows whose pods a constraint counts.
+    /// The rows whose pods a constraint counts: those that have the labels of all constraints like it, the hard ones
+    /// or the soft ones.
     fn eligible(&self, constraint: &SpreadConstraint, rows: &[Row], fixed: &[Fixed]) -> Vec<bool> {
         let labels = &self.cluster.labels;
+        let is_alike = |each: &&SpreadConstraint| each.unsatisfiable == constraint.unsatisfiable;
         let has_all = |row: Row| {
-            let mut keys = self.template.pod.spread.iter().map(|each| each.topology_key.as_str());
+            let spread = self.template.pod.spread.iter().filter(is_alike);
+            let mut keys = spread.map(|each| each.topology_key.as_str());
             keys.all(|key| labels.get(row, key).is_some())
         };
         let mut eligible = vec![false; self.cluster.hosts.len()];

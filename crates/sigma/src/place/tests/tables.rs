@@ -318,6 +318,25 @@ fn a_soft_constraint_only_leans() {
 }
 
 #[test]
+fn a_soft_constraint_does_not_narrow_what_a_hard_one_counts() {
+    // Only `a` has a rack; the two zones count all the same, and `b` is the emptier.
+    let nodes = [node("a", "zone=z1 rack=r1"), node("b", "zone=z2")];
+    let hard = constraint("zone", WhenUnsatisfiable::DoNotSchedule);
+    let soft = constraint("rack", WhenUnsatisfiable::ScheduleAnyway);
+    let placed = |count| {
+        let mut cluster = Cluster::new(7);
+        nodes.iter().for_each(|node| cluster.set_node(node));
+        let there = Arc::new(spreading(vec![], "cpu=100"));
+        (0..2).for_each(|each| cluster.add_pod(&PodId::new(&format!("there{each}")), &there, "b"));
+        let pod = Arc::new(spreading(vec![hard.clone(), soft.clone()], "cpu=100"));
+        let pending = |each| Pending { id: PodId::new(&format!("p{each}")), pod: Arc::clone(&pod) };
+        let batch: Vec<Pending> = (0..count).map(pending).collect();
+        cluster.place(&batch).iter().map(line).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(placed(2), "a a");
+}
+
+#[test]
 fn higher_priority_goes_first() {
     let mut cluster = Cluster::new(1);
     cluster.set_node(&node("a", ""));
