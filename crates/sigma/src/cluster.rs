@@ -124,6 +124,11 @@ impl Cluster {
         self.pods.get(pod).map(|placed| self.hosts[placed.row].name.as_str())
     }
 
+    /// What is known of a pod that is bound or assumed.
+    pub fn pod(&self, id: &PodId) -> Option<&Arc<Pod>> {
+        self.pods.get(id).map(|placed| &self.templates.get(placed.template).pod)
+    }
+
     /// A node came or changed.
     pub fn set_node(&mut self, node: &Node) {
         let row = self.row_of(&node.name);

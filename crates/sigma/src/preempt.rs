@@ -184,7 +184,10 @@ fn cheapest(cluster: &Cluster, template: &Template, view: &mut View, priority: i
     match (&mut costs, changed) {
         (Some(costs), Some(changed)) => {
             for row in changed {
-                costs.of_row[row] = cost(cluster, (template, view), row, priority);
+                // A row beyond the end is a node of which only pods are known yet.
+                if let Some(known) = costs.of_row.get_mut(row) {
+                    *known = cost(cluster, (template, view), row, priority);
+                }
             }
         }
         _ => {

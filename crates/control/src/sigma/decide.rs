@@ -10,6 +10,9 @@
 //!                                                 └──► Nominated ──► Active, when the last of them has
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -125,7 +128,9 @@ impl Scheduler {
     pub(crate) fn node_changed(&mut self, name: &str, node: Option<&k8s::Node>, now: Instant) {
         let Some(node) = node.map(convert::node) else {
             self.nodes.remove(name);
-            return self.cluster.remove_node(name);
+            self.cluster.remove_node(name);
+            // With a domain less, others may be even enough.
+            return self.wake(now, Waiting::looks_at_others);
         };
         // Heartbeats change nothing that placement depends on, and must not wake the parked.
         if self.nodes.get(name) == Some(&node) {
@@ -152,9 +157,10 @@ impl Scheduler {
         match node {
             _ if pods::has_ended(pod) => self.pod_gone(&id, now),
             Some(node) => {
+                let before = self.cluster.node_of(&id).map(str::to_owned).zip(self.cluster.pod(&id).cloned());
                 self.forget(&id);
-                let is_new = self.cluster.node_of(&id) != Some(node);
-                self.cluster.add_pod(&id, &Arc::new(convert::pod(pod)), node);
+                let converted = Arc::new(convert::pod(pod));
+                self.cluster.add_pod(&id, &converted, node);
                 self.names.insert(id.clone(), key_of(pod));
                 if let Some(gpus) = gpus::held(pod) {
                     self.cluster.hold_gpus(&id, &gpus);
@@ -162,8 +168,13 @@ impl Scheduler {
                 if pod.metadata.deletion_timestamp.is_some() {
                     self.cluster.set_leaving(&id, true);
                 }
-                if is_new {
-                    self.wake(now, Waiting::looks_at_others);
+                match before {
+                    // It was counted elsewhere, or asks for less now: there is room that others may wait for.
+                    Some((on, before)) if on != node || yields(&before, &converted) => {
+                        self.wake(now, |_| true)
+                    }
+                    Some(_) => {}
+                    None => self.wake(now, Waiting::looks_at_others),
                 }
             }
             None if !self.is_ours(pod) => self.pod_gone(&id, now),
@@ -208,6 +219,8 @@ impl Scheduler {
                 self.paused.insert((until, id));
             }
         }
+        // The room that was held for them is free.
+        self.wake(now, |_| true);
     }
 
     /// A disruption budget came, changed, or went (`None`).
@@ -253,12 +266,17 @@ impl Scheduler {
         let batch: Vec<Pending> = due.iter().filter_map(pending).collect();
         let outcomes = self.cluster.place(&batch);
         let mut decisions: Vec<Decision> = Vec::new();
+        let mut short: Vec<Pending> = Vec::new();
         for (pending, outcome) in batch.into_iter().zip(outcomes) {
             let lacks_room = matches!(outcome, Outcome::Unplaced(Unplaced::NoFit(_)));
             decisions.extend(self.decided(pending.id.clone(), outcome, now));
-            if lacks_room {
-                decisions.extend(self.make_room(&pending, now));
-            }
+            short.extend(lacks_room.then_some(pending));
+        }
+        // Only once all are decided on: who was placed just now may have to give way.
+        short.sort_by_key(|pending| std::cmp::Reverse(pending.pod.priority));
+        for pending in short {
+            let made = self.make_room(&pending, &mut decisions, now);
+            decisions.extend(made);
         }
         // Whoever was placed may be the company that others wait for.
         if decisions.iter().any(|decision| matches!(decision, Decision::Bind { .. })) {
@@ -286,14 +304,20 @@ impl Scheduler {
     }
 
     /// Looks for lesser pods in whose place the pod could run, and has it wait for them to go.
-    fn make_room(&mut self, pending: &Pending, now: Instant) -> Option<Decision> {
+    fn make_room(
+        &mut self,
+        pending: &Pending,
+        decisions: &mut Vec<Decision>,
+        now: Instant,
+    ) -> Option<Decision> {
         let pod = Arc::clone(&self.waiting.get(&pending.id)?.pod);
         let policy = pod.spec.as_ref().and_then(|spec| spec.preemption_policy.as_deref());
         if policy == Some("Never") {
             return None;
         }
         let sigma::Preemption { node, victims } = self.cluster.preempt(pending)?;
-        let victims: Vec<PodId> = victims.into_iter().filter(|id| !self.gives_way(id, now)).collect();
+        let victims: Vec<PodId> =
+            victims.into_iter().filter(|id| !self.gives_way(id, decisions, now)).collect();
         let leaving = self.cluster.leaving_on(&node);
         if leaving.is_empty() {
             // Only room that was held for lesser pods was in the way.
@@ -317,12 +341,20 @@ impl Scheduler {
     }
 
     /// Takes back the room that is held for a pod; false when the pod is bound, or being bound, and must go itself.
-    fn gives_way(&mut self, id: &PodId, now: Instant) -> bool {
+    /// One that was only decided on is not bound at all.
+    fn gives_way(&mut self, id: &PodId, decisions: &mut Vec<Decision>, now: Instant) -> bool {
+        let n_decided = decisions.len();
+        decisions.retain(|decision| !matches!(decision, Decision::Bind { id: bound, .. } if bound == id));
         let Some(waiting) = self.waiting.get_mut(id) else { return false };
-        if !matches!(waiting.place, Place::Nominated { .. }) {
+        if !matches!(waiting.place, Place::Nominated { .. }) && decisions.len() == n_decided {
             return false;
         }
-        waiting.place = Place::Parked { not_before: now + pause(waiting.n_failures) };
+        self.binding.remove(id);
+        // It may take another node from even lesser pods: nothing else need change for that.
+        let until = now + pause(waiting.n_failures);
+        waiting.n_failures += 1;
+        waiting.place = Place::Paused { until };
+        self.paused.insert((until, id.clone()));
         self.cluster.remove_pod(id);
         true
     }
@@ -412,6 +444,14 @@ impl Waiting {
         self.last_report = Some(message.clone());
         Some(Decision::Report { pod: Arc::clone(&self.pod), reason, message })
     }
+}
+
+/// Whether others may find a place since the pod changed like this.
+fn yields(before: &sigma::Pod, after: &sigma::Pod) -> bool {
+    let asks_less = |(name, amount): (&String, &u64)| after.requests.get(name).is_none_or(|now| now < amount);
+    before.labels != after.labels
+        || before.forbidden_pods != after.forbidden_pods
+        || before.requests.iter().any(asks_less)
 }
 
 /// What identifies the pod to the engine.
