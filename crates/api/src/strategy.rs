@@ -235,6 +235,7 @@ const COUNTED: &[&str] = &[
     "NetworkPolicy",
     "Pod",
     "PodDisruptionBudget",
+    "PodGroup",
     "PodTemplate",
     "PriorityClass",
     "PriorityLevelConfiguration",

@@ -352,11 +352,21 @@ pub static SCALE_KIND: Kind = Kind {
     custom: None,
 };
 
-const OWN_KINDS: &[Entry] = &[group(model::names::GROUP, "v1alpha1")
-    .namespaced(["DagJob", "dagjob", "dagjobs", "dev.crest.v1alpha1.DagJob"])
-    .short(&["dj"])
-    .within(&["all"])
-    .with(&[Subresource { version: "v1alpha1", ..part("status", model::names::GROUP, "DagJob") }])];
+const OWN: Entry = group(model::names::GROUP, "v1alpha1");
+
+const fn own_status(kind: &'static str) -> Subresource {
+    Subresource { version: "v1alpha1", ..part("status", model::names::GROUP, kind) }
+}
+
+const OWN_KINDS: &[Entry] = &[
+    OWN.namespaced(["DagJob", "dagjob", "dagjobs", "dev.crest.v1alpha1.DagJob"])
+        .short(&["dj"])
+        .within(&["all"])
+        .with(&[own_status("DagJob")]),
+    OWN.namespaced(["PodGroup", "podgroup", "podgroups", "dev.crest.v1alpha1.PodGroup"])
+        .short(&["pg"])
+        .with(&[own_status("PodGroup")]),
+];
 
 #[cfg(test)]
 mod tests;

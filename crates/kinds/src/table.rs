@@ -9,6 +9,7 @@ mod core;
 mod guards;
 mod metrics;
 mod network;
+mod placement;
 mod pod;
 mod storage;
 mod workload;
@@ -100,6 +101,7 @@ fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         ("batch", "Job") => batch::job(object, now),
         ("metrics.k8s.io", _) => metrics::cells(object),
         ("crest.dev", "DagJob") => batch::dag_job(object, now),
+        ("crest.dev", _) => placement::cells(kind, object, now),
         ("coordination.k8s.io", "Lease") => core::lease(object, now),
         ("scheduling.k8s.io", "PriorityClass") => core::priority_class(object, now),
         _ => others(kind, object, now),

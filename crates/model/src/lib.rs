@@ -4,6 +4,7 @@
 
 pub mod dagjob;
 pub mod names;
+pub mod pod_group;
 pub mod qos;
 pub mod quantity;
 

@@ -21,6 +21,8 @@ pub const QOS_LABEL: &str = "koordinator.sh/qosClass";
 pub const JOB_LABEL: &str = "crest.dev/dagjob";
 /// Label on worker Pods: the task of the DagJob.
 pub const TASK_LABEL: &str = "crest.dev/task";
+/// Label of a Pod that belongs to a PodGroup: the group's name.
+pub const POD_GROUP_LABEL: &str = "crest.dev/pod-group";
 /// Label of every Node: its name.
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 

@@ -10,6 +10,7 @@
 
 pub mod cluster;
 pub mod explain;
+pub mod gang;
 pub mod gpu;
 pub mod label;
 pub mod node;
@@ -22,7 +23,8 @@ pub mod resources;
 mod view;
 
 pub use cluster::{Budget, Cluster};
+pub use gang::Gang;
 pub use place::{Bound, Outcome, Pending};
 pub use pod::{Pod, PodId};
 pub use preempt::Preemption;
-pub use reason::{Reason, Unplaced};
+pub use reason::{HalfGang, NoFit, Reason, Unplaced};

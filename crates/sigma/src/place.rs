@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cluster::Cluster;
+use crate::gang::{self, Gang, Unit};
 use crate::gpu::GpuSet;
 use crate::pod::{Pod, PodId};
 use crate::reason::{Reason, Unplaced};
@@ -50,15 +51,25 @@ pub enum Outcome {
 impl Cluster {
     /// Places the pods of `batch`, higher priority first and else in order. Outcomes are in the order of the batch.
     pub fn place(&mut self, batch: &[Pending]) -> Vec<Outcome> {
-        let mut order: Vec<usize> = (0..batch.len()).collect();
-        order.sort_by_key(|&position| std::cmp::Reverse(batch[position].pod.priority));
+        self.place_together(batch, &[])
+    }
+
+    /// As [`Cluster::place`]; of the pods of each gang, enough are placed or none.
+    pub fn place_together(&mut self, batch: &[Pending], gangs: &[Gang]) -> Vec<Outcome> {
         if self.gpus.learn() {
             // Another workload: other scores on every row.
             self.structure += 1;
         }
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
-        for position in order {
-            outcomes[position] = Some(self.place_one(&batch[position]));
+        for unit in gang::units(batch, gangs) {
+            match unit {
+                Unit::Pod(position) => outcomes[position] = Some(self.place_one(&batch[position])),
+                Unit::Gang(gang) => {
+                    for (position, outcome) in self.place_gang(batch, gang) {
+                        outcomes[position] = Some(outcome);
+                    }
+                }
+            }
         }
         outcomes.into_iter().flatten().collect()
     }
@@ -78,7 +89,7 @@ impl Cluster {
         verdicts
     }
 
-    fn place_one(&mut self, pending: &Pending) -> Outcome {
+    pub(crate) fn place_one(&mut self, pending: &Pending) -> Outcome {
         if let Some(name) = batch_resource(&pending.pod) {
             return Outcome::Unplaced(Unplaced::BatchResource(name));
         }

@@ -57,9 +57,13 @@ impl Cluster {
     /// Makes room for a pod that fits nowhere: the pod is assumed on the node, its victims are leaving. Place it again
     /// when they have gone. `None` when no pods of lower priority could make room.
     pub fn preempt(&mut self, pending: &Pending) -> Option<Preemption> {
+        self.preempt_below(pending, pending.pod.priority)
+    }
+
+    /// As [`Cluster::preempt`], of pods below `priority` only.
+    pub(crate) fn preempt_below(&mut self, pending: &Pending, priority: i32) -> Option<Preemption> {
         let template = self.intern(&pending.pod);
         self.remove_pod(&pending.id);
-        let priority = pending.pod.priority;
         let candidates = self.with_view(template, |cluster, view| {
             cheapest(cluster, cluster.templates.get(template), view, priority)
         });

@@ -79,6 +79,21 @@ pub enum Unplaced {
     BatchResource(String),
     /// No node passed all filters.
     NoFit(NoFit),
+    /// Too few of its gang find room together.
+    HalfGang(HalfGang),
+}
+
+/// A gang that does not fit as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HalfGang {
+    pub name: String,
+    pub min_member: usize,
+    /// Members that have room already.
+    pub n_bound: usize,
+    /// As many as could be had, those among them.
+    pub n_fitting: usize,
+    /// Why the first of the others does not fit; `None` when there are no others.
+    pub cause: Option<Box<Unplaced>>,
 }
 
 /// How many nodes each reason ruled out. A node that lacks several resources counts under each.
@@ -95,6 +110,20 @@ impl fmt::Display for Unplaced {
                 write!(f, "{name} is spent by the batch scheduler only: submit the work as a DagJob")
             }
             Self::NoFit(no_fit) => no_fit.fmt(f),
+            Self::HalfGang(half) => half.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for HalfGang {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "gang {}: {} of {} fit", self.name, self.n_fitting, self.min_member)?;
+        if self.n_bound > 0 {
+            write!(f, ", {} of them bound already", self.n_bound)?;
+        }
+        match &self.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => f.write_str(": there are no more pods of it"),
         }
     }
 }

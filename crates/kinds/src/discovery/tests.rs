@@ -14,7 +14,7 @@ fn groups_and_resources() {
     let table = Discovery::of(&[]);
     expect![[r#"{"kind":"APIGroup","apiVersion":"v1","name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}],"preferredVersion":{"groupVersion":"apps/v1","version":"v1"}}"#]]
         .assert_eq(&json(&table.group("apps").unwrap()).to_string());
-    expect![[r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"crest.dev/v1alpha1","resources":[{"name":"dagjobs","singularName":"dagjob","namespaced":true,"kind":"DagJob","verbs":["create","delete","deletecollection","get","list","patch","update","watch"],"shortNames":["dj"],"categories":["all"]},{"name":"dagjobs/status","singularName":"","namespaced":true,"kind":"DagJob","verbs":["get","patch","update"]}]}"#]]
+    expect![[r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"crest.dev/v1alpha1","resources":[{"name":"dagjobs","singularName":"dagjob","namespaced":true,"kind":"DagJob","verbs":["create","delete","deletecollection","get","list","patch","update","watch"],"shortNames":["dj"],"categories":["all"]},{"name":"dagjobs/status","singularName":"","namespaced":true,"kind":"DagJob","verbs":["get","patch","update"]},{"name":"podgroups","singularName":"podgroup","namespaced":true,"kind":"PodGroup","verbs":["create","delete","deletecollection","get","list","patch","update","watch"],"shortNames":["pg"]},{"name":"podgroups/status","singularName":"","namespaced":true,"kind":"PodGroup","verbs":["get","patch","update"]}]}"#]]
         .assert_eq(&json(&table.resource_list("crest.dev", "v1alpha1").unwrap()).to_string());
     assert!(table.group("").is_none());
     assert!(table.resource_list("apps", "v2").is_none());

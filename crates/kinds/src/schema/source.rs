@@ -9,6 +9,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use model::dagjob::{DagJobSpec, DagJobStatus};
+use model::pod_group::{PodGroupSpec, PodGroupStatus};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -32,7 +33,9 @@ pub(crate) fn definitions() -> Map<String, Value> {
     for (name, schema) in generator.take_definitions(false) {
         definitions.insert(qualified(&name), plain(schema));
     }
-    definitions.insert(format!("{OWN_PREFIX}DagJob"), dag_job(&definitions));
+    for (kind, description, parts) in OWN_KINDS {
+        definitions.insert(format!("{OWN_PREFIX}{kind}"), own_kind(&definitions, kind, description, parts));
+    }
     definitions
 }
 
@@ -123,6 +126,8 @@ fn add_all(generator: &mut SchemaGenerator) {
     add::<meta::v1::Status>(generator);
     add::<DagJobSpec>(generator);
     add::<DagJobStatus>(generator);
+    add::<PodGroupSpec>(generator);
+    add::<PodGroupStatus>(generator);
 }
 
 /// Our own types have no package in their names.
@@ -130,21 +135,44 @@ fn qualified(name: &str) -> String {
     if name.contains('.') { name.to_owned() } else { format!("{OWN_PREFIX}{name}") }
 }
 
-fn dag_job(definitions: &Map<String, Value>) -> Value {
+/// A kind of ours: its name, what it is, and what its spec and status are.
+type OwnKind = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const OWN_KINDS: &[OwnKind] = &[
+    (
+        "DagJob",
+        "DagJob is batch work as tasks of many short instances, with dependencies between tasks.",
+        &[("spec", "What is to be run."), ("status", "How the job stands. Written by the server.")],
+    ),
+    (
+        "PodGroup",
+        "PodGroup is a gang: pods that are of use only together, and so are placed together or not at all.",
+        &[("spec", "How many must be placed together."), ("status", "How the group stands.")],
+    ),
+];
+
+fn own_kind(
+    definitions: &Map<String, Value>,
+    kind: &str,
+    description: &str,
+    parts: &[(&str, &str)],
+) -> Value {
     let of_pod = |field: &str| definitions["io.k8s.api.core.v1.Pod"]["properties"][field].clone();
-    let own = |name: &str, description: &str| json!({"allOf": [{"$ref": format!("{REFERENCE_PREFIX}{OWN_PREFIX}{name}")}], "description": description});
-    json!({
-        "description": "DagJob is batch work as tasks of many short instances, with dependencies between tasks.",
-        "type": "object",
-        "properties": {
-            "apiVersion": of_pod("apiVersion"),
-            "kind": of_pod("kind"),
-            "metadata": of_pod("metadata"),
-            "spec": own("DagJobSpec", "What is to be run."),
-            "status": own("DagJobStatus", "How the job stands. Written by the server."),
-        },
-        "required": ["spec"],
-    })
+    let mut properties = Map::new();
+    for field in ["apiVersion", "kind", "metadata"] {
+        properties.insert(field.to_owned(), of_pod(field));
+    }
+    for (field, description) in parts {
+        let schema = format!("{REFERENCE_PREFIX}{OWN_PREFIX}{kind}{}", capitalised(field));
+        let part = json!({"allOf": [{"$ref": schema}], "description": description});
+        properties.insert((*field).to_owned(), part);
+    }
+    json!({"description": description, "type": "object", "properties": properties, "required": ["spec"]})
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// A schema in OpenAPI's words: no `null` types, no bare `$ref` beside a description, our names qualified.

@@ -3,6 +3,7 @@
 //! What a column tells is mostly a field, so its description is the field's, as the schema has it.
 
 mod cluster;
+mod placement;
 mod workloads;
 
 use std::collections::HashMap;
@@ -97,7 +98,8 @@ fn columns(kind: &Kind) -> &'static [Column] {
             _ => cluster::columns(kind),
         },
         "metrics.k8s.io" => Some(MEASURED),
-        "apps" | "batch" | "autoscaling" | "policy" | "crest.dev" => workloads::columns(kind),
+        "apps" | "batch" | "autoscaling" | "policy" => workloads::columns(kind),
+        "crest.dev" => workloads::columns(kind).or_else(|| placement::columns(kind)),
         _ => cluster::columns(kind),
     };
     found.unwrap_or(OTHERS)

@@ -88,6 +88,11 @@ fn other_kinds() {
         expect![[r#"["x","Running","1/2","3/5","","5m",2,"1"]"#]],
     );
     check(
+        "PodGroup",
+        json!({"metadata": {}, "spec": {"minMember": 3}, "status": {"phase": "Waiting", "members": 4, "scheduled": 1}}),
+        expect![[r#"["x","Waiting",3,4,1,"5m"]"#]],
+    );
+    check(
         "Service",
         json!({"metadata": {}, "spec": {"type": "NodePort", "clusterIP": "10.96.0.9", "selector": {"b": "2", "a": "1"}, "ports": [{"port": 80, "nodePort": 30001, "protocol": "TCP"}]}}),
         expect![[r#"["x","NodePort","10.96.0.9","<none>","80:30001/TCP","5m","a=1,b=2"]"#]],

@@ -88,6 +88,19 @@ fn rules(kind: &Kind) -> Rules {
             ("spec.spec.devices.requests[].exactly.deviceClassName", Subdomain),
             ("spec.spec.devices.requests[].exactly.allocationMode", OneOf(&["All", "ExactCount"])),
         ],
+        ("crest.dev", _) => ours(kind),
+        _ => &[],
+    }
+}
+
+fn ours(kind: &Kind) -> Rules {
+    /// A day.
+    const LONGEST: i64 = 24 * 3600;
+    match kind.kind {
+        "PodGroup" => &[
+            ("spec.minMember", Range(1..=i32::MAX as i64)),
+            ("spec.scheduleTimeoutSeconds", Range(1..=LONGEST)),
+        ],
         _ => &[],
     }
 }

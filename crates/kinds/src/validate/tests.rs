@@ -118,6 +118,19 @@ fn dagjobs_are_judged_by_the_model() {
 }
 
 #[test]
+fn pod_groups_have_members_and_patience() {
+    check("PodGroup", json!({"spec": {"minMember": 3, "scheduleTimeoutSeconds": 60}}), expect![[""]]);
+    check(
+        "PodGroup",
+        json!({"spec": {"minMember": 0, "scheduleTimeoutSeconds": 0}}),
+        expect![[r#"
+            spec.minMember: Invalid value: 0: must be between 1 and 2147483647, inclusive
+            spec.scheduleTimeoutSeconds: Invalid value: 0: must be between 1 and 86400, inclusive
+        "#]],
+    );
+}
+
+#[test]
 fn what_may_not_change() {
     let check = |kind_name: &str, old: Value, new: Value, expected: Expect| {
         let with_name = |mut object: Value| {

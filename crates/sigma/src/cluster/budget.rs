@@ -15,7 +15,7 @@ pub struct Budget {
 }
 
 /// All budgets, by name.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Budgets {
     by_name: BTreeMap<String, Budget>,
     /// Counts changes.
@@ -39,6 +39,14 @@ impl Budgets {
         for budget in self.by_name.values_mut().filter(|budget| budget.covers(pod)) {
             budget.allowed = budget.allowed.saturating_sub(1);
             self.version += 1;
+        }
+    }
+
+    /// What was spent since `before` was not.
+    pub(crate) fn restore(&mut self, before: Self) {
+        if self.version != before.version {
+            // Whoever remembers a version in between must look again.
+            *self = Self { version: self.version + 1, ..before };
         }
     }
 
