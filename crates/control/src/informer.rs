@@ -112,6 +112,8 @@ where
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => self.apply(event, &mut listed),
+                // Not every cluster serves every kind: there are no objects of it, until it is served one day.
+                Err(error) if is_not_served(&error) => drop(self.is_synced.send_replace(true)),
                 // The watch starts again by itself, after a pause.
                 Err(error) => tracing::warn!(error = %kit::Chain(&error), "Watch was interrupted"),
             }
@@ -184,6 +186,10 @@ where
     fn tell(&self, change: &Change<'_, K>) {
         self.handlers.read().iter().for_each(|handler| handler(change));
     }
+}
+
+fn is_not_served(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
 impl<K: Resource> Objects<K> {

@@ -6,6 +6,8 @@ pub mod app;
 mod convert;
 mod decide;
 mod gpus;
+mod group;
+mod groups;
 pub mod listed;
 
 #[cfg(test)]
@@ -35,6 +37,8 @@ use crate::volumes;
 use crate::world::World;
 
 use decide::{Decision, Scheduler, Victim};
+use group::{Group, Origin};
+use groups::Teller;
 
 /// Bindings under way at once. More wait: the server is the bottleneck then.
 const MAX_IN_FLIGHT: usize = 64;
@@ -47,6 +51,7 @@ enum News {
     PodGone(PodId),
     Namespace(String, Option<Arc<Namespace>>),
     Budget(ObjectKey, Option<Arc<PodDisruptionBudget>>),
+    Group(ObjectKey, Origin, Option<Group>),
 }
 
 /// Which Pods are Sigma's, and how it decides between nodes of equal score.
@@ -76,6 +81,7 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
         let key = ObjectKey::of(&**change.object());
         let _stopped = budgets.send(News::Budget(key, change.after.cloned()));
     });
+    groups::follow(world, &news);
     let (by_volume, of_volumes) = (news.clone(), world.clone());
     let again = move |namespace: &str, claim: &str| {
         let waiting = of_volumes.pods.in_namespace(namespace).into_iter();
@@ -93,7 +99,9 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
     world.pods.on_change(move |change| {
         let _stopped = news.send(pod_news(&of_pods, change));
     });
-    let edge = Edge { act: world.act.clone(), recorder: world.recorder.named(&config.scheduler_name) };
+    let recorder = world.recorder.named(&config.scheduler_name);
+    let (teller, told) = mpsc::unbounded_channel();
+    let edge = Edge { act: world.act.clone(), recorder: recorder.clone(), groups: Teller(teller) };
     let world = world.clone();
     async move {
         // A half-known cluster would look emptier than it is.
@@ -102,10 +110,13 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
                 world.pods.synced(),
                 world.nodes.synced(),
                 world.namespaces.synced(),
-                world.budgets.synced()
+                world.budgets.synced(),
+                world.pod_groups.synced(),
+                world.workload_groups.synced()
             )
         };
         if token.run_until_cancelled(ready).await.is_some() {
+            kit::task::spawn("pod-groups", groups::tell(world, recorder, told));
             edge.run(Scheduler::new(&config), received, token).await;
         }
     }
@@ -126,6 +137,7 @@ fn pod_news(world: &World, change: &Change<'_, Pod>) -> News {
 struct Edge {
     act: Act,
     recorder: Recorder,
+    groups: Teller,
 }
 
 impl Edge {
@@ -171,6 +183,10 @@ impl Edge {
                 (self.bind(&pod, &node, &gpus).await, Acted::NotBound(id))
             }
             Decision::Preempt { pod, node, victims } => return self.preempt(&pod, &node, victims).await,
+            Decision::Tell { key, origin, standing } => {
+                self.groups.tell((key, origin), standing);
+                return Acted::Done;
+            }
             Decision::Report { pod, reason, message } => {
                 let result = self.report(&pod, reason, &message).await;
                 self.recorder.note(&*pod, Note::warning("FailedScheduling", message));
@@ -317,6 +333,7 @@ fn take_all(scheduler: &mut Scheduler, first: News, more: &mut mpsc::UnboundedRe
             News::Budget(key, budget) => {
                 scheduler.budget_changed(&key.to_string(), budget.as_deref().and_then(convert::budget));
             }
+            News::Group(key, origin, group) => scheduler.group_changed(&key, origin, group),
             News::Namespace(name, namespace) => {
                 let labels = namespace.map(|namespace| namespace.metadata.labels.clone().unwrap_or_default());
                 scheduler.namespace_changed(&name, labels.as_ref(), now);

@@ -16,9 +16,11 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::scheduling::v1alpha2::PodGroup as WorkloadGroup;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
+use model::pod_group::PodGroup;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +47,10 @@ pub struct World {
     pub revisions: Arc<Informer<ControllerRevision>>,
     pub autoscalers: Arc<Informer<HorizontalPodAutoscaler>>,
     pub budgets: Arc<Informer<PodDisruptionBudget>>,
+    /// Gangs.
+    pub pod_groups: Arc<Informer<PodGroup>>,
+    /// Gangs as Kubernetes has them.
+    pub workload_groups: Arc<Informer<WorkloadGroup>>,
     pub services: Arc<Informer<Service>>,
     pub endpoint_slices: Arc<Informer<EndpointSlice>>,
     pub endpoints: Arc<Informer<Endpoints>>,
@@ -85,6 +91,8 @@ impl World {
             revisions: Arc::default(),
             autoscalers: Arc::default(),
             budgets: Arc::default(),
+            pod_groups: Arc::default(),
+            workload_groups: Arc::default(),
             services: Arc::default(),
             endpoint_slices: Arc::default(),
             endpoints: Arc::default(),
@@ -136,6 +144,8 @@ impl World {
         watch.all(&self.nodes);
         watch.all(&self.namespaces);
         watch.all(&self.budgets);
+        watch.all(&self.pod_groups);
+        watch.all(&self.workload_groups);
         watch.all(&self.claims);
         watch.all(&self.volumes);
         watch.all(&self.storage_classes);

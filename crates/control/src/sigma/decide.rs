@@ -9,6 +9,11 @@
 //!                                                 │ fits once lesser pods have gone
 //!                                                 └──► Nominated ──► Active, when the last of them has
 //! ```
+//!
+//! Pods of a gang pass through all this together, see [`gangs`]; those of one that is not complete are Gathering.
+
+mod gangs;
+mod room;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +28,7 @@ use sigma::gpu::GpuSet;
 use sigma::label::Labels;
 use sigma::{Cluster, Outcome, Pending, PodId, Unplaced};
 
+use super::group::{Origin, Standing};
 use super::{Config, convert, gpus};
 use crate::key::ObjectKey;
 use crate::pods;
@@ -44,6 +50,12 @@ pub(crate) enum Decision {
         pod: Arc<k8s::Pod>,
         node: String,
         victims: Vec<Victim>,
+    },
+    /// The object of a gang must tell how the gang stands.
+    Tell {
+        key: ObjectKey,
+        origin: Origin,
+        standing: Standing,
     },
     /// The pod waits, and its condition must say why.
     Report {
@@ -77,6 +89,7 @@ pub(crate) struct Scheduler {
     names: HashMap<PodId, ObjectKey>,
     /// Who waits for a pod to go, by the pod that goes.
     awaited: HashMap<PodId, BTreeSet<PodId>>,
+    gangs: gangs::Gangs,
     n_arrivals: u64,
 }
 
@@ -106,6 +119,8 @@ enum Place {
         n_awaited: usize,
     },
     Binding,
+    /// Of a gang that is not complete.
+    Gathering,
 }
 
 impl Scheduler {
@@ -120,6 +135,7 @@ impl Scheduler {
             binding: BTreeSet::new(),
             names: HashMap::new(),
             awaited: HashMap::new(),
+            gangs: gangs::Gangs::default(),
             n_arrivals: 0,
         }
     }
@@ -155,19 +171,24 @@ impl Scheduler {
         let Some(id) = id_of(pod) else { return };
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
         match node {
-            _ if pods::has_ended(pod) => self.pod_gone(&id, now),
+            _ if pods::has_ended(pod) => {
+                self.pod_gone(&id, now);
+                self.gangs.finish(&id, pod);
+            }
             Some(node) => {
                 let before = self.cluster.node_of(&id).map(str::to_owned).zip(self.cluster.pod(&id).cloned());
                 self.forget(&id);
                 let converted = Arc::new(convert::pod(pod));
                 self.cluster.add_pod(&id, &converted, node);
                 self.names.insert(id.clone(), key_of(pod));
+                self.gangs.join(&id, pod);
                 if let Some(gpus) = gpus::held(pod) {
                     self.cluster.hold_gpus(&id, &gpus);
                 }
                 if pod.metadata.deletion_timestamp.is_some() {
                     self.cluster.set_leaving(&id, true);
                 }
+                self.gangs.note_change(&id);
                 match before {
                     // It was counted elsewhere, or asks for less now: there is room that others may wait for.
                     Some((on, before)) if on != node || yields(&before, &converted) => {
@@ -186,6 +207,7 @@ impl Scheduler {
     pub(crate) fn pod_gone(&mut self, id: &PodId, now: Instant) {
         let held_room = self.cluster.node_of(id).is_some();
         self.forget(id);
+        self.gangs.leave(id);
         self.names.remove(id);
         if held_room {
             self.cluster.remove_pod(id);
@@ -194,33 +216,6 @@ impl Scheduler {
         for waiting in self.awaited.remove(id).into_iter().flatten() {
             self.awaited_one_less(&waiting);
         }
-    }
-
-    /// One of the pods that the waiting one waits for has gone; the last one lets it be placed.
-    fn awaited_one_less(&mut self, id: &PodId) {
-        let Some(waiting) = self.waiting.get_mut(id) else { return };
-        let Place::Nominated { n_awaited } = &mut waiting.place else { return };
-        *n_awaited = n_awaited.saturating_sub(1);
-        if *n_awaited == 0 {
-            self.activate(id);
-        }
-    }
-
-    /// A pod could not be told to go: whoever counted on it looks again after a pause.
-    pub(crate) fn stays(&mut self, victim: &PodId, now: Instant) {
-        self.cluster.set_leaving(victim, false);
-        for id in self.awaited.remove(victim).into_iter().flatten() {
-            let Some(waiting) = self.waiting.get_mut(&id) else { continue };
-            if matches!(waiting.place, Place::Nominated { .. }) {
-                self.cluster.remove_pod(&id);
-                let until = now + pause(waiting.n_failures);
-                waiting.n_failures += 1;
-                waiting.place = Place::Paused { until };
-                self.paused.insert((until, id));
-            }
-        }
-        // The room that was held for them is free.
-        self.wake(now, |_| true);
     }
 
     /// A disruption budget came, changed, or went (`None`).
@@ -237,6 +232,7 @@ impl Scheduler {
             return; // Gone or bound meanwhile, as the watch told.
         }
         self.cluster.remove_pod(id);
+        self.gangs.note_change(id);
         let Some(waiting) = self.waiting.get_mut(id) else { return };
         let until = now + pause(waiting.n_failures);
         waiting.n_failures += 1;
@@ -247,7 +243,8 @@ impl Scheduler {
 
     /// When [`Scheduler::decide`] has something to do again although nothing changes.
     pub(crate) fn next_pause_end(&self) -> Option<Instant> {
-        self.paused.first().map(|(until, _)| *until)
+        let pause_end = self.paused.first().map(|(until, _)| *until);
+        pause_end.into_iter().chain(self.gangs.next_deadline()).min()
     }
 
     /// Places every pod that is due.
@@ -258,30 +255,37 @@ impl Scheduler {
             self.paused.remove(&(until, id.clone()));
             self.activate(&id);
         }
+        self.end_waits(now);
         let due: Vec<PodId> = std::mem::take(&mut self.active).into_iter().map(|(_, id)| id).collect();
+        let (due, gangs, mut decisions) = self.gather(due, now);
         let pending = |id: &PodId| {
             let waiting = self.waiting.get(id)?;
             Some(Pending { id: id.clone(), pod: Arc::new(convert::pod(&waiting.pod)) })
         };
         let batch: Vec<Pending> = due.iter().filter_map(pending).collect();
-        let outcomes = self.cluster.place(&batch);
-        let mut decisions: Vec<Decision> = Vec::new();
-        let mut short: Vec<Pending> = Vec::new();
-        for (pending, outcome) in batch.into_iter().zip(outcomes) {
+        let outcomes = self.cluster.place_together(&batch, &gangs);
+        let mut short: Vec<&Pending> = Vec::new();
+        for (pending, outcome) in batch.iter().zip(&outcomes) {
+            decisions.extend(self.decided(pending.id.clone(), outcome.clone(), now));
             let lacks_room = matches!(outcome, Outcome::Unplaced(Unplaced::NoFit(_)));
-            decisions.extend(self.decided(pending.id.clone(), outcome, now));
             short.extend(lacks_room.then_some(pending));
         }
         // Only once all are decided on: who was placed just now may have to give way.
         short.sort_by_key(|pending| std::cmp::Reverse(pending.pod.priority));
         for pending in short {
-            let made = self.make_room(&pending, &mut decisions, now);
+            let made = self.make_room(pending, &mut decisions, now);
+            decisions.extend(made);
+        }
+        for gang in &gangs {
+            let half = gang.members.iter().find_map(|&place| gangs::half(&outcomes[place]));
+            let made = self.gang_decided((&batch, gang), half, &mut decisions, now);
             decisions.extend(made);
         }
         // Whoever was placed may be the company that others wait for.
         if decisions.iter().any(|decision| matches!(decision, Decision::Bind { .. })) {
             self.wake(now, Waiting::looks_at_others);
         }
+        decisions.extend(self.tell_groups());
         decisions
     }
 
@@ -293,6 +297,7 @@ impl Scheduler {
                 waiting.place = Place::Binding;
                 self.binding.insert(id.clone());
                 self.names.insert(id.clone(), key_of(&pod));
+                self.gangs.note_change(&id);
                 Some(Decision::Bind { id, pod, node, gpus })
             }
             Outcome::Unplaced(unplaced) => {
@@ -303,62 +308,6 @@ impl Scheduler {
         }
     }
 
-    /// Looks for lesser pods in whose place the pod could run, and has it wait for them to go.
-    fn make_room(
-        &mut self,
-        pending: &Pending,
-        decisions: &mut Vec<Decision>,
-        now: Instant,
-    ) -> Option<Decision> {
-        let pod = Arc::clone(&self.waiting.get(&pending.id)?.pod);
-        let policy = pod.spec.as_ref().and_then(|spec| spec.preemption_policy.as_deref());
-        if policy == Some("Never") {
-            return None;
-        }
-        let sigma::Preemption { node, victims } = self.cluster.preempt(pending)?;
-        let victims: Vec<PodId> =
-            victims.into_iter().filter(|id| !self.gives_way(id, decisions, now)).collect();
-        let leaving = self.cluster.leaving_on(&node);
-        if leaving.is_empty() {
-            // Only room that was held for lesser pods was in the way.
-            let outcome = self.cluster.place(std::slice::from_ref(pending)).pop()?;
-            return self.decided(pending.id.clone(), outcome, now);
-        }
-        let waiting = self.waiting.get_mut(&pending.id)?;
-        waiting.place = Place::Nominated { n_awaited: leaving.len() };
-        for id in leaving {
-            self.awaited.entry(id).or_default().insert(pending.id.clone());
-        }
-        let was_nominated = waiting.nominated.replace(node.clone());
-        if victims.is_empty() && was_nominated.as_ref() == Some(&node) {
-            return None; // All of it was said before.
-        }
-        let victim = |id: PodId| {
-            let key = self.names.get(&id)?.clone();
-            Some(Victim { id, key })
-        };
-        Some(Decision::Preempt { pod, node, victims: victims.into_iter().filter_map(victim).collect() })
-    }
-
-    /// Takes back the room that is held for a pod; false when the pod is bound, or being bound, and must go itself.
-    /// One that was only decided on is not bound at all.
-    fn gives_way(&mut self, id: &PodId, decisions: &mut Vec<Decision>, now: Instant) -> bool {
-        let n_decided = decisions.len();
-        decisions.retain(|decision| !matches!(decision, Decision::Bind { id: bound, .. } if bound == id));
-        let Some(waiting) = self.waiting.get_mut(id) else { return false };
-        if !matches!(waiting.place, Place::Nominated { .. }) && decisions.len() == n_decided {
-            return false;
-        }
-        self.binding.remove(id);
-        // It may take another node from even lesser pods: nothing else need change for that.
-        let until = now + pause(waiting.n_failures);
-        waiting.n_failures += 1;
-        waiting.place = Place::Paused { until };
-        self.paused.insert((until, id.clone()));
-        self.cluster.remove_pod(id);
-        true
-    }
-
     fn is_ours(&self, pod: &k8s::Pod) -> bool {
         let Some(spec) = &pod.spec else { return false };
         let named = spec.scheduler_name.as_deref().unwrap_or(SIGMA_SCHEDULER);
@@ -366,11 +315,12 @@ impl Scheduler {
     }
 
     fn arrive(&mut self, id: PodId, pod: &Arc<k8s::Pod>) {
+        self.gangs.join(&id, pod);
         if let Some(waiting) = self.waiting.get_mut(&id) {
             let is_same = waiting.pod.spec == pod.spec && waiting.pod.metadata.labels == pod.metadata.labels;
             waiting.pod = Arc::clone(pod);
             // A changed pod may fit now; one whose status alone changed (by our own report) does not.
-            if !is_same && matches!(waiting.place, Place::Parked { .. }) {
+            if !is_same && matches!(waiting.place, Place::Parked { .. } | Place::Gathering) {
                 self.activate(&id);
             }
             return;
@@ -408,7 +358,7 @@ impl Scheduler {
                 }
                 // There may be room elsewhere, sooner than those go that it waits for.
                 Place::Nominated { .. } => ready.push(id.clone()),
-                Place::Active | Place::Paused { .. } | Place::Binding => {}
+                Place::Active | Place::Paused { .. } | Place::Binding | Place::Gathering => {}
             }
         }
         ready.iter().for_each(|id| self.activate(id));
@@ -423,7 +373,7 @@ impl Scheduler {
             Place::Paused { until } => drop(self.paused.remove(&(until, id.clone()))),
             // The room that is held for it is given back, unless it is bound by now.
             Place::Nominated { .. } => self.cluster.remove_pod(id),
-            Place::Parked { .. } | Place::Binding => {}
+            Place::Parked { .. } | Place::Binding | Place::Gathering => {}
         }
     }
 }
@@ -466,7 +416,7 @@ pub(crate) fn key_of(pod: &k8s::Pod) -> ObjectKey {
 
 fn reason(unplaced: &Unplaced) -> &'static str {
     match unplaced {
-        Unplaced::BatchResource(_) | Unplaced::NoFit(_) => "Unschedulable",
+        Unplaced::BatchResource(_) | Unplaced::NoFit(_) | Unplaced::HalfGang(_) => "Unschedulable",
     }
 }
 

@@ -11,6 +11,13 @@ use serde_json::json;
 use sigma::PodId;
 
 use super::{Decision, Scheduler};
+use crate::key::ObjectKey;
+use crate::sigma::Config;
+use crate::sigma::group::{Group, Origin};
+
+/// Pods in slots from this one on are a gang.
+const FIRST_OF_GANG: u8 = 5;
+const MIN_MEMBER: usize = 2;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -81,11 +88,17 @@ struct Stored {
 }
 
 impl Stored {
+    fn is_of_gang(slot: u8) -> bool {
+        slot >= FIRST_OF_GANG
+    }
+
     fn object(&self, slot: u8) -> Arc<k8s::Pod> {
         let phase = if self.is_ended { "Succeeded" } else { "Pending" };
         let container = json!({ "name": "c", "resources": { "requests": { "cpu": self.cpu.to_string() } } });
+        let labels = if Self::is_of_gang(slot) { json!({ "crest.dev/pod-group": "g" }) } else { json!({}) };
+        let name = format!("p{slot}");
         let object = json!({
-            "metadata": { "name": format!("p{slot}"), "namespace": "default", "uid": self.uid },
+            "metadata": { "name": name, "namespace": "default", "uid": self.uid, "labels": labels },
             "spec": { "containers": [container], "priority": self.priority, "nodeName": self.node },
             "status": { "phase": phase },
         });
@@ -157,9 +170,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        let config = Config { scheduler_name: model::names::SIGMA_SCHEDULER.to_owned(), seed: 1 };
+        let mut scheduler = Scheduler::new(&config);
+        let group = Group { min_member: Some(MIN_MEMBER), timeout: Some(Duration::from_secs(30)) };
+        scheduler.group_changed(&ObjectKey::new("default", "g"), Origin::Ours, Some(group));
         Self {
             world: World::default(),
-            scheduler: Scheduler::new(1),
+            scheduler,
             now: kit::clock::monotonic(),
             known_pods: BTreeMap::new(),
             known_nodes: BTreeMap::new(),
@@ -242,7 +259,7 @@ impl Bench {
                     }
                 }
             }
-            Decision::Report { .. } => {}
+            Decision::Report { .. } | Decision::Tell { .. } => {}
         }
     }
 
@@ -307,7 +324,19 @@ impl Bench {
             let used: u64 = self.rooms.values().filter(|(on, _)| on == node).map(|(_, cpu)| cpu).sum();
             assert!(pod.cpu == 0 || used <= self.known_nodes[node], "{node} is given out twice");
         }
-        self.in_flight.extend(decisions.into_iter().filter(|each| !matches!(each, Decision::Report { .. })));
+        let is_bound = |pod: &Stored| {
+            let is_there =
+                |each: &Decision| matches!(each, Decision::Bind { id, .. } if id.as_str() == pod.uid);
+            decisions.iter().any(is_there)
+        };
+        let gang = self.known_pods.range(FIRST_OF_GANG..).map(|(_, pod)| pod);
+        let has_node =
+            |pod: &&Stored| self.rooms.contains_key(&pod.uid) || pod.is_ended && pod.node.is_some();
+        if gang.clone().any(is_bound) {
+            assert!(gang.filter(has_node).count() >= MIN_MEMBER, "half a gang is bound");
+        }
+        let is_owed = |each: &Decision| !matches!(each, Decision::Report { .. } | Decision::Tell { .. });
+        self.in_flight.extend(decisions.into_iter().filter(is_owed));
         let pause_end = self.scheduler.next_pause_end();
         assert!(pause_end.is_none_or(|end| end > self.now), "would be called again at once, for ever");
     }
@@ -333,9 +362,16 @@ impl Bench {
             let node = node.to_owned();
             active.iter().filter(move |pod| pod.node.as_ref() == Some(&node))
         };
-        for pod in active.iter().filter(|pod| pod.node.is_none()) {
+        let gang = || self.world.pods.range(FIRST_OF_GANG..).map(|(_, pod)| pod);
+        let n_bound = gang().filter(|pod| pod.node.is_some()).count();
+        // While two are missing, one that fits does not help.
+        let is_held_back = |pod: &Stored| n_bound + 1 < MIN_MEMBER && gang().any(|each| each.uid == pod.uid);
+        for pod in active.iter().filter(|pod| pod.node.is_none() && !is_held_back(pod)) {
+            let is_mate = gang().any(|each| each.uid == pod.uid);
+            let mates = gang().filter(|each| is_mate && each.node.is_none() && !each.is_ended);
+            let priority = mates.map(|each| each.priority).chain([pod.priority]).min().unwrap();
             for (node, cpu) in &self.world.nodes {
-                let stays = || on(node).filter(|other| other.priority >= pod.priority);
+                let stays = || on(node).filter(|other| other.priority >= priority);
                 let used: u64 = stays().map(|other| other.cpu).sum();
                 let fits = (pod.cpu == 0 || used + pod.cpu <= *cpu) && stays().count() < 5;
                 assert!(!fits, "{pod:?} waits though {node} could take it");

@@ -1,0 +1,177 @@
+//! Room in the place of lesser pods: who goes, who waits for them, who gives way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1 as k8s;
+use sigma::{Gang, Pending, PodId};
+
+use super::gangs::is_half;
+use super::{Decision, Place, Scheduler, Victim, pause};
+
+impl Scheduler {
+    /// Looks for lesser pods in whose place the pod could run, and has it wait for them to go.
+    pub(super) fn make_room(
+        &mut self,
+        pending: &Pending,
+        decisions: &mut Vec<Decision>,
+        now: Instant,
+    ) -> Option<Decision> {
+        if !may_preempt(&self.waiting.get(&pending.id)?.pod) {
+            return None;
+        }
+        let sigma::Preemption { node, victims } = self.cluster.preempt(pending)?;
+        let victims: Vec<PodId> =
+            victims.into_iter().filter(|id| !self.gives_way(id, decisions, now)).collect();
+        let leaving = self.cluster.leaving_on(&node);
+        if leaving.is_empty() {
+            // Only room that was held for lesser pods was in the way.
+            let outcome = self.cluster.place(std::slice::from_ref(pending)).pop()?;
+            return self.decided(pending.id.clone(), outcome, now);
+        }
+        self.nominate(&pending.id, node, victims, &leaving)
+    }
+
+    /// Has lesser pods go for the gang, if it fits as a whole then.
+    pub(super) fn make_room_for_gang(
+        &mut self,
+        (batch, gang): (&[Pending], &Gang),
+        decisions: &mut Vec<Decision>,
+        now: Instant,
+    ) -> Vec<Decision> {
+        let waiting = &self.waiting;
+        let may_preempt = |pending: &Pending| {
+            let waiting = waiting.get(&pending.id);
+            waiting.is_some_and(|waiting| may_preempt(&waiting.pod))
+        };
+        let Some(held) = self.cluster.preempt_gang(batch, gang, may_preempt) else { return Vec::new() };
+        let nodes: BTreeSet<&String> = held.values().map(|preemption| &preemption.node).collect();
+        let mut victims: BTreeMap<usize, Vec<PodId>> = BTreeMap::new();
+        for (&place, preemption) in &held {
+            let told = preemption.victims.iter().filter(|id| !self.gives_way(id, decisions, now)).cloned();
+            victims.insert(place, told.collect());
+        }
+        let leaving: Vec<PodId> = nodes.into_iter().flat_map(|node| self.cluster.leaving_on(node)).collect();
+        if leaving.is_empty() {
+            // Only room that was held for lesser pods was in the way.
+            return self.place_gang_again(batch, gang, now);
+        }
+        let mut made = Vec::new();
+        for (place, preemption) in held {
+            let id = &batch[place].id;
+            let victims = victims.remove(&place).unwrap_or_default();
+            made.extend(self.nominate(id, preemption.node, victims, &leaving));
+        }
+        made
+    }
+
+    fn place_gang_again(&mut self, batch: &[Pending], gang: &Gang, now: Instant) -> Vec<Decision> {
+        let pods: Vec<Pending> = gang.members.iter().map(|&place| batch[place].clone()).collect();
+        let gang = Gang { members: (0..pods.len()).collect(), ..gang.clone() };
+        let outcomes = self.cluster.place_together(&pods, std::slice::from_ref(&gang));
+        if !outcomes.iter().any(is_half) {
+            pods.iter().take(1).for_each(|pending| self.gangs.waits_no_more(&pending.id));
+        }
+        let decided = pods.into_iter().zip(outcomes);
+        decided.filter_map(|(pending, outcome)| self.decided(pending.id, outcome, now)).collect()
+    }
+
+    /// One of the pods that the waiting one waits for has gone; the last one lets it be placed.
+    pub(super) fn awaited_one_less(&mut self, id: &PodId) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        let Place::Nominated { n_awaited } = &mut waiting.place else { return };
+        *n_awaited = n_awaited.saturating_sub(1);
+        if *n_awaited == 0 {
+            self.activate(id);
+        }
+    }
+
+    /// A pod could not be told to go: whoever counted on it looks again after a pause.
+    pub(crate) fn stays(&mut self, victim: &PodId, now: Instant) {
+        self.cluster.set_leaving(victim, false);
+        for id in self.awaited.remove(victim).into_iter().flatten() {
+            let Some(waiting) = self.waiting.get_mut(&id) else { continue };
+            if matches!(waiting.place, Place::Nominated { .. }) {
+                self.cluster.remove_pod(&id);
+                let until = now + pause(waiting.n_failures);
+                waiting.n_failures += 1;
+                waiting.place = Place::Paused { until };
+                self.paused.insert((until, id));
+            }
+        }
+        // The room that was held for them is free.
+        self.wake(now, |_| true);
+    }
+
+    /// The pod waits for all who are leaving, in the room that it is given then.
+    fn nominate(
+        &mut self,
+        id: &PodId,
+        node: String,
+        victims: Vec<PodId>,
+        leaving: &[PodId],
+    ) -> Option<Decision> {
+        let waiting = self.waiting.get_mut(id)?;
+        let pod = Arc::clone(&waiting.pod);
+        waiting.place = Place::Nominated { n_awaited: leaving.len() };
+        for gone in leaving {
+            self.awaited.entry(gone.clone()).or_default().insert(id.clone());
+        }
+        let was_nominated = waiting.nominated.replace(node.clone());
+        if victims.is_empty() && was_nominated.as_ref() == Some(&node) {
+            return None; // All of it was said before.
+        }
+        let victim = |id: PodId| {
+            let key = self.names.get(&id)?.clone();
+            Some(Victim { id, key })
+        };
+        Some(Decision::Preempt { pod, node, victims: victims.into_iter().filter_map(victim).collect() })
+    }
+
+    /// Takes back the room that is held for a pod and for all of its gang; false when the pod is bound, or being bound,
+    /// and must go itself. One that was only decided on is not bound at all.
+    fn gives_way(&mut self, id: &PodId, decisions: &mut Vec<Decision>, now: Instant) -> bool {
+        if !self.may_give_way(id, decisions) {
+            return false;
+        }
+        let mates = self.gangs.mates(id).into_iter().filter(|mate| mate != id);
+        let giving: BTreeSet<PodId> =
+            mates.filter(|mate| self.may_give_way(mate, decisions)).chain([id.clone()]).collect();
+        decisions.retain(|decision| !matches!(decision, Decision::Bind { id, .. } if giving.contains(id)));
+        for each in giving {
+            self.binding.remove(&each);
+            self.cluster.remove_pod(&each);
+            self.gangs.note_change(&each);
+            let Some(waiting) = self.waiting.get_mut(&each) else { continue };
+            // It may take another node from even lesser pods: nothing else need change for that.
+            let until = now + pause(waiting.n_failures);
+            waiting.n_failures += 1;
+            waiting.place = Place::Paused { until };
+            self.paused.insert((until, each));
+        }
+        true
+    }
+
+    fn may_give_way(&self, id: &PodId, decisions: &[Decision]) -> bool {
+        let is_decided =
+            |decision: &Decision| matches!(decision, Decision::Bind { id: bound, .. } if bound == id);
+        let Some(waiting) = self.waiting.get(id) else { return false };
+        matches!(waiting.place, Place::Nominated { .. }) || decisions.iter().any(is_decided)
+    }
+
+    /// Takes back the room that is held for a pod, which waits for a change.
+    pub(super) fn give_back(&mut self, id: &PodId, now: Instant) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        if matches!(waiting.place, Place::Nominated { .. }) {
+            waiting.place = Place::Parked { not_before: now + pause(waiting.n_failures) };
+            self.cluster.remove_pod(id);
+        }
+    }
+}
+
+/// Whether lesser pods may be made to go for it.
+fn may_preempt(pod: &k8s::Pod) -> bool {
+    let policy = pod.spec.as_ref().and_then(|spec| spec.preemption_policy.as_deref());
+    policy != Some("Never")
+}
