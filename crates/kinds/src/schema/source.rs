@@ -124,10 +124,20 @@ fn add_all(generator: &mut SchemaGenerator) {
     add::<meta::v1::DeleteOptions>(generator);
     add::<meta::v1::Patch>(generator);
     add::<meta::v1::Status>(generator);
-    add::<DagJobSpec>(generator);
-    add::<DagJobStatus>(generator);
-    add::<PodGroupSpec>(generator);
-    add::<PodGroupStatus>(generator);
+    add_ours(generator);
+}
+
+/// The parts of our own kinds.
+fn add_ours(generator: &mut SchemaGenerator) {
+    let add = [
+        SchemaGenerator::subschema_for::<DagJobSpec>,
+        SchemaGenerator::subschema_for::<DagJobStatus>,
+        SchemaGenerator::subschema_for::<PodGroupSpec>,
+        SchemaGenerator::subschema_for::<PodGroupStatus>,
+    ];
+    for add in add {
+        let _reference = add(generator);
+    }
 }
 
 /// Our own types have no package in their names.
