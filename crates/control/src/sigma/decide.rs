@@ -174,6 +174,7 @@ impl Scheduler {
             _ if pods::has_ended(pod) => {
                 self.pod_gone(&id, now);
                 self.gangs.finish(&id, pod);
+                self.call_mates(&id, now);
             }
             Some(node) => {
                 let before = self.cluster.node_of(&id).map(str::to_owned).zip(self.cluster.pod(&id).cloned());
@@ -188,7 +189,9 @@ impl Scheduler {
                 if pod.metadata.deletion_timestamp.is_some() {
                     self.cluster.set_leaving(&id, true);
                 }
-                self.gangs.note_change(&id);
+                if before.is_none() {
+                    self.call_mates(&id, now);
+                }
                 match before {
                     // It was counted elsewhere, or asks for less now: there is room that others may wait for.
                     Some((on, before)) if on != node || yields(&before, &converted) => {
@@ -348,20 +351,26 @@ impl Scheduler {
 
     /// Something changed that may help those of the parked pods that are `meant`.
     fn wake(&mut self, now: Instant, meant: impl Fn(&Waiting) -> bool) {
-        let mut ready = Vec::new();
-        for (id, waiting) in self.waiting.iter_mut().filter(|(_, waiting)| meant(waiting)) {
-            match waiting.place {
-                Place::Parked { not_before } if not_before <= now => ready.push(id.clone()),
-                Place::Parked { not_before } => {
-                    waiting.place = Place::Paused { until: not_before };
-                    self.paused.insert((not_before, id.clone()));
-                }
-                // There may be room elsewhere, sooner than those go that it waits for.
-                Place::Nominated { .. } => ready.push(id.clone()),
-                Place::Active | Place::Paused { .. } | Place::Binding | Place::Gathering => {}
-            }
+        let sleeps =
+            |waiting: &Waiting| matches!(waiting.place, Place::Parked { .. } | Place::Nominated { .. });
+        let woken = self.waiting.iter().filter(|(_, waiting)| sleeps(waiting) && meant(waiting));
+        for id in woken.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.wake_one(&id, now);
         }
-        ready.iter().for_each(|id| self.activate(id));
+    }
+
+    fn wake_one(&mut self, id: &PodId, now: Instant) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        match waiting.place {
+            Place::Parked { not_before } if not_before <= now => self.activate(id),
+            Place::Parked { not_before } => {
+                waiting.place = Place::Paused { until: not_before };
+                self.paused.insert((not_before, id.clone()));
+            }
+            // There may be room elsewhere, sooner than those go that it waits for.
+            Place::Nominated { .. } => self.activate(id),
+            Place::Active | Place::Paused { .. } | Place::Binding | Place::Gathering => {}
+        }
     }
 
     /// The pod waits no more.

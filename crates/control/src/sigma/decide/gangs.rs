@@ -163,6 +163,19 @@ impl Scheduler {
         }
     }
 
+    /// A pod of the gang has its node, by whomever: fewer others are needed.
+    pub(super) fn call_mates(&mut self, id: &PodId, now: Instant) {
+        let Some(key) = self.gangs.of.get(id).cloned() else { return };
+        self.gangs.changed.insert(key.clone());
+        let Some(mate) = self.idle_mates(&key).into_iter().next() else { return };
+        match self.waiting.get(&mate).map(|waiting| waiting.place) {
+            Some(Place::Gathering) => self.activate(&mate),
+            // With one come all.
+            Some(Place::Parked { .. }) => self.wake_one(&mate, now),
+            _ => {}
+        }
+    }
+
     /// What of the pods that are due is placed now, and the gangs among it: with one pod of a gang come all that wait.
     pub(super) fn gather(&mut self, due: Vec<PodId>, now: Instant) -> (Vec<PodId>, Vec<Gang>, Vec<Decision>) {
         let (mut batch, mut gangs, mut decisions) = (Vec::new(), Vec::new(), Vec::new());
@@ -283,6 +296,13 @@ impl Scheduler {
         Readiness::Whole(Gang { name, min_member, n_bound, members: Vec::new() })
     }
 
+    /// Whether the pod alone would be half a gang: mates that were to be bound may have given way meanwhile.
+    pub(super) fn would_be_half(&self, id: &PodId) -> bool {
+        let Some(key) = self.gangs.of.get(id) else { return false };
+        let least = self.gangs.group(key).and_then(|group| group.min_member).unwrap_or(0);
+        self.n_bound(key) + 1 < least
+    }
+
     fn n_members(&self, key: &ObjectKey) -> usize {
         self.gangs.crews.get(key).map_or(0, |crew| crew.pods.len() + crew.done.len())
     }
@@ -322,10 +342,8 @@ impl Scheduler {
     fn let_gather(&mut self, key: &ObjectKey, message: &str) -> Vec<Decision> {
         let mut decisions = Vec::new();
         for id in self.idle_mates(key) {
-            if self.waiting.get(&id).is_some_and(|waiting| matches!(waiting.place, Place::Nominated { .. })) {
-                // Pods of it have gone: room is held for a whole gang or for none.
-                self.cluster.remove_pod(&id);
-            }
+            // Pods of it may have gone: room is held for a whole gang or for none.
+            self.cluster.remove_pod(&id);
             self.take_out(&id);
             let Some(waiting) = self.waiting.get_mut(&id) else { continue };
             waiting.place = Place::Gathering;

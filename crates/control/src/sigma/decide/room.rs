@@ -18,7 +18,7 @@ impl Scheduler {
         decisions: &mut Vec<Decision>,
         now: Instant,
     ) -> Option<Decision> {
-        if !may_preempt(&self.waiting.get(&pending.id)?.pod) {
+        if !may_preempt(&self.waiting.get(&pending.id)?.pod) || self.would_be_half(&pending.id) {
             return None;
         }
         let sigma::Preemption { node, victims } = self.cluster.preempt(pending)?;
