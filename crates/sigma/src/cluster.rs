@@ -9,9 +9,11 @@ mod changes;
 mod columns;
 mod count;
 mod gpus;
+mod images;
 mod template;
+mod volumes;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::gpu::NodeGpus;
@@ -28,7 +30,9 @@ pub(crate) use budget::Budgets;
 pub(crate) use columns::{CPU_COLUMN, LabelColumns, MEMORY_COLUMN, NO_VALUE, ResourceColumns};
 pub(crate) use count::{CountId, CountKey, Counts};
 pub(crate) use gpus::{Ask, Beside, Class, Gpus};
+pub(crate) use images::{Images, Wanted};
 pub(crate) use template::{Template, TemplateId, Templates};
+pub(crate) use volumes::{AttachedVolumes, SortOfVolumes};
 
 /// A row of the columns.
 pub(crate) type Row = usize;
@@ -46,6 +50,9 @@ pub struct Cluster {
     pub(crate) templates: Templates,
     pub(crate) namespaces: Namespaces,
     pub(crate) gpus: Gpus,
+    pub(crate) volumes: AttachedVolumes,
+    pub(crate) images: Images,
+    are_images_settled: bool,
     pub(crate) changes: Changes,
     /// Counts changes of what is not a number about nodes: which there are, their labels, taints, cordons.
     pub(crate) structure: u64,
@@ -99,6 +106,9 @@ impl Cluster {
             templates: Templates::default(),
             namespaces: Namespaces::new(),
             gpus: Gpus::default(),
+            volumes: AttachedVolumes::default(),
+            images: Images::default(),
+            are_images_settled: true,
             changes: Changes::default(),
             structure: 0,
             views: Views::default(),
@@ -140,6 +150,7 @@ impl Cluster {
             // What goes with a GPU is reckoned over all nodes.
             self.structure += 1;
         }
+        self.set_images(row, &node.images);
         let host = &mut self.hosts[row];
         let is_same = host.is_present
             && host.is_unschedulable == node.unschedulable
@@ -148,6 +159,7 @@ impl Cluster {
         if is_same {
             return;
         }
+        self.are_images_settled &= host.is_present;
         self.n_present += usize::from(!host.is_present);
         host.is_present = true;
         host.is_unschedulable = node.unschedulable;
@@ -161,9 +173,11 @@ impl Cluster {
     pub fn remove_node(&mut self, name: &str) {
         let Some(&row) = self.rows.get(name) else { return };
         let host = &mut self.hosts[row];
+        self.are_images_settled &= !host.is_present;
         self.n_present -= usize::from(host.is_present);
         host.is_present = false;
         self.gpus.set(row, &NodeGpus::default(), 0);
+        self.set_images(row, &BTreeMap::new());
         // Its pods are in no domain until it comes back.
         self.labels.set(row, &Labels::new());
         self.structure += 1;
@@ -239,6 +253,7 @@ impl Cluster {
         if template.pod.gpu.is_some() {
             self.gpus.release(id);
         }
+        self.volumes.release(placed.row, &template.pod.volumes);
         for count in &template.counted_by {
             self.counts.subtract(*count, placed.row);
         }
@@ -270,6 +285,7 @@ impl Cluster {
             self.gpus.attach(&id, placed.row, Ask::of(&template.pod), beside);
         }
         self.resources.take(placed.row, &template.demand);
+        self.volumes.take(placed.row, &template.pod.volumes);
         for count in &template.counted_by {
             self.counts.add(*count, placed.row);
         }
@@ -326,10 +342,13 @@ impl Cluster {
     /// How pods of the template are placed: all that are placed alike share a view.
     pub(crate) fn class_of(&mut self, id: TemplateId) -> ClassId {
         let template = self.templates.get(id);
-        if let Some(class) = template.class.filter(|&class| self.views.touch(class)) {
+        let known = template.class.filter(|&(_, version)| version == self.images.version);
+        if let Some((class, _)) = known.filter(|&(class, _)| self.views.touch(class)) {
             return class;
         }
-        let key = ClassKey::of(template, &self.namespaces);
+        let sort_of_volumes = self.volumes.sort_of(&template.pod.volumes);
+        let images = self.images.wanted(&template.pod.images);
+        let key = ClassKey::of(template, &self.namespaces, (sort_of_volumes, images));
         let class = match self.views.find(&key) {
             Some(class) => class,
             None => {
@@ -339,12 +358,19 @@ impl Cluster {
                 class
             }
         };
-        self.templates.set_class(id, class);
+        // Which of its volumes are attached somewhere may be another matter the next time.
+        if self.templates.get(id).pod.volumes.attached.is_empty() {
+            self.templates.set_class(id, (class, self.images.version));
+        }
         class
     }
 
     /// Lets `look` see the cluster through the view of the template's class, as it is now.
     pub(crate) fn with_view<T>(&mut self, id: TemplateId, look: impl FnOnce(&Self, &mut View) -> T) -> T {
+        if !self.are_images_settled {
+            self.images.settle(self.n_present);
+            self.are_images_settled = true;
+        }
         let class = self.class_of(id);
         if !self.is_ordered {
             self.order.sort_by(|&one, &other| self.hosts[one].rank().cmp(&self.hosts[other].rank()));

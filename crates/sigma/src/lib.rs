@@ -21,6 +21,7 @@ pub mod preempt;
 pub mod reason;
 pub mod resources;
 mod view;
+pub mod volume;
 
 pub use cluster::{Budget, Cluster};
 pub use gang::Gang;

@@ -1,5 +1,7 @@
 //! A node as the engine sees it.
 
+use std::collections::BTreeMap;
+
 use crate::gpu::NodeGpus;
 use crate::label::Labels;
 use crate::resources::Amounts;
@@ -14,6 +16,8 @@ pub struct Node {
     pub taints: Vec<Taint>,
     pub unschedulable: bool,
     pub gpus: NodeGpus,
+    /// The images that are there, by every name that they have, with their sizes in bytes.
+    pub images: BTreeMap<String, u64>,
 }
 
 /// Keeps pods away that do not tolerate it.

@@ -15,7 +15,7 @@ use crate::cluster::Cluster;
 use crate::gang::{self, Gang, Unit};
 use crate::gpu::GpuSet;
 use crate::pod::{Pod, PodId};
-use crate::reason::{Reason, Unplaced};
+use crate::reason::{NoFit, Reason, Unplaced};
 
 /// A pod that waits for a node.
 #[derive(Clone, Debug)]
@@ -97,6 +97,11 @@ impl Cluster {
         let template = self.intern(&pending.pod);
         // A pod that is asked about again must not stand in its own way.
         self.remove_pod(&pending.id);
+        if self.volumes.is_claimed(&pending.pod.volumes) {
+            self.drop_template(template);
+            let reasons = [(Reason::ClaimInUse, self.n_nodes())].into();
+            return Outcome::Unplaced(Unplaced::NoFit(NoFit { n_nodes: self.n_nodes(), reasons }));
+        }
         let choice = self.with_view(template, |cluster, view| {
             view.choose().ok_or_else(|| view.no_fit(cluster, cluster.templates.get(template)))
         });

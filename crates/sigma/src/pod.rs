@@ -7,6 +7,7 @@ use crate::gpu::GpuRequest;
 use crate::label::{Labels, NodeTerm, PreferredTerm, Selector};
 use crate::node::{Effect, Node, Taint};
 use crate::resources::Amounts;
+use crate::volume::Volumes;
 
 /// What tells pods of one template apart: the pod's uid.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +46,9 @@ pub struct Pod {
     pub forbidden_pods: Vec<PodTerm>,
     pub preferred_pods: Vec<WeightedPodTerm>,
     pub host_ports: Vec<HostPort>,
+    pub volumes: Volumes,
+    /// The images of its containers, one for each.
+    pub images: Vec<String>,
     /// Pods of higher priority are placed first.
     pub priority: i32,
 }

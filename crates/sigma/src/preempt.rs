@@ -110,7 +110,9 @@ impl Cluster {
     /// All lesser pods go in thought; then each is put back, as long as the pod finds its place all the same.
     fn spared(&mut self, template: TemplateId, row: Row) -> Option<Vec<PodId>> {
         let asking = &self.templates.get(template).pod;
-        if asking.spread.is_empty() && asking.forbidden_pods.is_empty() {
+        let looks_at_pods =
+            !asking.spread.is_empty() || !asking.forbidden_pods.is_empty() || asking.volumes.is_shared();
+        if !looks_at_pods {
             return None;
         }
         let priority = asking.priority;

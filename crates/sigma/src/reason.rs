@@ -17,6 +17,15 @@ pub enum Reason {
     /// Enough of GPUs is free in sum, but not in the pieces that the pod asks for.
     GpuFragments,
     GpuModel,
+    /// A pod of the node holds a disk that only one may write to.
+    DiskInUse,
+    TooManyVolumes,
+    /// Another pod uses a claim that only one may use.
+    ClaimInUse,
+    /// A volume that is there already cannot be reached.
+    VolumeAffinity,
+    /// No volume is there for a claim, nor can one be made.
+    NoVolume,
     Spread,
     SpreadMissingLabel,
     PodAffinity,
@@ -33,6 +42,8 @@ impl Reason {
             | Self::TooManyPods
             | Self::Insufficient(_)
             | Self::GpuFragments
+            | Self::DiskInUse
+            | Self::TooManyVolumes
             | Self::Spread
             | Self::PodAntiAffinity
             | Self::ExistingAntiAffinity => true,
@@ -40,6 +51,9 @@ impl Reason {
             | Self::UntoleratedTaint(_)
             | Self::NodeAffinity
             | Self::GpuModel
+            | Self::ClaimInUse
+            | Self::VolumeAffinity
+            | Self::NoVolume
             | Self::SpreadMissingLabel
             | Self::PodAffinity => false,
         }
@@ -59,6 +73,13 @@ impl fmt::Display for Reason {
             Self::Insufficient(resource) => write!(f, "Insufficient {resource}"),
             Self::GpuFragments => f.write_str("node(s) had too little left of each single GPU"),
             Self::GpuModel => f.write_str("node(s) didn't have a GPU of a requested model"),
+            Self::DiskInUse => f.write_str("node(s) had no available disk"),
+            Self::TooManyVolumes => f.write_str("node(s) exceed max volume count"),
+            Self::ClaimInUse => f.write_str(
+                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+            ),
+            Self::VolumeAffinity => f.write_str("node(s) didn't match PersistentVolume's node affinity"),
+            Self::NoVolume => f.write_str("node(s) didn't find available persistent volumes to bind"),
             Self::Spread => f.write_str("node(s) didn't match pod topology spread constraints"),
             Self::SpreadMissingLabel => {
                 f.write_str("node(s) didn't match pod topology spread constraints (missing required label)")

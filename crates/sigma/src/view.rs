@@ -21,7 +21,7 @@ mod tally;
 
 use std::collections::BTreeMap;
 
-use crate::cluster::{Cluster, Row, Template};
+use crate::cluster::{Cluster, Row, Template, Wanted};
 use crate::preempt::Costs;
 use crate::reason::{NoFit, Reason};
 
@@ -51,6 +51,7 @@ pub(crate) struct View {
     tallies: Vec<Tally>,
     rules: Rules,
     wishes: Wishes,
+    images: Wanted,
     seats: Vec<Seat>,
     /// The seat of each row, or [`NOWHERE`].
     seat_of: Vec<u32>,
@@ -189,6 +190,9 @@ impl View {
     /// Whether the node of `row` can take a pod now; if not, why. The first filter that fails speaks for the node,
     /// and only resources name all that are short.
     pub(crate) fn check(&self, cluster: &Cluster, template: &Template, row: Row) -> Result<(), Vec<Reason>> {
+        if cluster.volumes.is_claimed(&template.pod.volumes) {
+            return Err(vec![Reason::ClaimInUse]);
+        }
         let fixed = build::judge(cluster, &template.pod, row);
         if let Some(reason) = fixed.refused {
             return Err(vec![reason]);
@@ -201,6 +205,8 @@ impl View {
             return Err(short);
         }
         cluster.gpus.check(row, template.pod.gpu.as_ref()).map_err(|reason| vec![reason])?;
+        let volumes = &template.pod.volumes;
+        cluster.volumes.check((row, &cluster.hosts[row].name), volumes).map_err(|reason| vec![reason])?;
         let checked = [Level::Row, Level::Domain]
             .into_iter()
             .try_for_each(|level| self.rules.check(&self.topologies, &self.tallies, level, row));

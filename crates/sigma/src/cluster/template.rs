@@ -23,7 +23,8 @@ pub(crate) struct Template {
     /// The counts of pods that have declared something about pods like this one.
     pub(crate) heard: Vec<CountId>,
     /// How it is placed, where that was found out already.
-    pub(crate) class: Option<ClassId>,
+    /// At which version of the images that was.
+    pub(crate) class: Option<(ClassId, u64)>,
     n_users: usize,
 }
 
@@ -64,7 +65,7 @@ impl Templates {
         self.get_mut(id).n_users += 1;
     }
 
-    pub(crate) fn set_class(&mut self, id: TemplateId, class: ClassId) {
+    pub(crate) fn set_class(&mut self, id: TemplateId, class: (ClassId, u64)) {
         self.get_mut(id).class = Some(class);
     }
 

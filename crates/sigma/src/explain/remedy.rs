@@ -112,6 +112,12 @@ fn of_reason(reason: &Reason) -> Option<Remedy> {
         Reason::PodAffinity => Some(Remedy::DropPodAffinity),
         Reason::PodAntiAffinity => Some(Remedy::DropPodAntiAffinity),
         Reason::GpuModel => Some(Remedy::DropGpuModels),
+        // A matter of storage, not of this pod's spec.
+        Reason::DiskInUse
+        | Reason::TooManyVolumes
+        | Reason::ClaimInUse
+        | Reason::VolumeAffinity
+        | Reason::NoVolume => None,
         // Others declared it; no change of this pod's spec lifts it.
         Reason::ExistingAntiAffinity => None,
         // How much less is a matter of the single node, see `lower`; of pods and GPUs there is no less than one.

@@ -3,3 +3,4 @@
 mod model;
 mod neighbours;
 mod tables;
+mod volumes;

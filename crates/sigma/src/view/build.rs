@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, CountId, CountKey, Row, Template};
 use crate::node::{Effect, Taint};
 use crate::pod::{InclusionPolicy, Pod, PodTerm, SpreadConstraint, WhenUnsatisfiable};
 use crate::reason::Reason;
+use crate::volume::Place;
 
 use super::forest::Forest;
 use super::local::Wishes;
@@ -45,6 +46,11 @@ pub(super) fn judge(cluster: &Cluster, pod: &Pod, row: Row) -> Fixed {
     } else {
         (!matches_affinity).then_some(Reason::NodeAffinity)
     };
+    let reaches = |place: &&Place| place.terms.iter().any(|term| term.matches(&host.name, label));
+    let unreached = || pod.volumes.places.iter().find(|place| !reaches(place));
+    let refused = refused.or_else(|| {
+        unreached().map(|place| if place.is_bound { Reason::VolumeAffinity } else { Reason::NoVolume })
+    });
     let preferred = pod.preferred_nodes.iter().filter(|each| each.term.matches(&host.name, label));
     let disliked = |taint: &&Taint| taint.effect == Effect::PreferNoSchedule && !is_tolerated(pod, taint);
     Fixed {
@@ -81,6 +87,7 @@ impl View {
             tallies,
             rules,
             wishes: Wishes::default(),
+            images: cluster.images.wanted(&template.pod.images),
             seats: Vec::new(),
             seat_of: vec![NOWHERE; cluster.hosts.len()],
             cells: Vec::new(),

@@ -1,10 +1,11 @@
 //! Classes: templates that are placed alike, and their views, as many as are worth keeping.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use crate::cluster::{CountId, CountKey, Template, TemplateId};
+use crate::cluster::{CountId, CountKey, SortOfVolumes, Template, TemplateId, Wanted};
 use crate::label::Labels;
 use crate::pod::{Namespaces, Pod};
+use crate::volume::Volumes;
 
 use super::View;
 
@@ -25,10 +26,16 @@ pub(crate) struct ClassKey {
     counts_itself: Vec<bool>,
     /// What pods that are there have declared about it.
     heard: Vec<CountId>,
+    volumes: SortOfVolumes,
+    images: Wanted,
 }
 
 impl ClassKey {
-    pub(crate) fn of(template: &Template, namespaces: &Namespaces) -> Self {
+    pub(crate) fn of(
+        template: &Template,
+        namespaces: &Namespaces,
+        (volumes, images): (SortOfVolumes, Wanted),
+    ) -> Self {
         let pod = &*template.pod;
         let selects = |selector: &crate::label::Selector| selector.matches(&pod.labels);
         let spread = pod.spread.iter().map(|each| each.selector.as_ref().is_some_and(selects));
@@ -36,7 +43,10 @@ impl ClassKey {
         let counts_itself = spread.chain([together.matches(pod, namespaces)]).collect();
         let mut heard = template.heard.clone();
         heard.sort_unstable();
-        Self { shape: Pod { labels: Labels::new(), priority: 0, ..pod.clone() }, counts_itself, heard }
+        let shape = Pod { labels: Labels::new(), priority: 0, images: Vec::new(), ..pod.clone() };
+        // Volumes are looked at by what sort they are of; a claim in use is seen before any node is looked at.
+        let own = Volumes { attached: BTreeSet::new(), exclusive: BTreeSet::new(), ..shape.volumes };
+        Self { shape: Pod { volumes: own, ..shape }, counts_itself, heard, volumes, images }
     }
 }
 

@@ -36,9 +36,12 @@ fn settle(ledger: &mut Ledger, batch: &[Pending], outcomes: &[Outcome]) {
 fn make_room(cluster: &mut Cluster, ledger: &mut Ledger, pending: &Pending) {
     let Pending { id, pod } = pending;
     let Some(preemption) = cluster.preempt(pending) else {
-        // Where pods that it requires are missing, Kubernetes does not look whether it could be the first of them.
+        // Where pods that it requires are missing, Kubernetes does not look whether it could be the first of them; and
+        // nobody goes for a claim.
         let may_help = |node: &&String| {
-            ledger.has_what_it_requires(pod, node) && ledger.without_lesser(pod, node).fits(pod, node)
+            ledger.claims_are_free(pod)
+                && ledger.has_what_it_requires(pod, node)
+                && ledger.without_lesser(pod, node).fits(pod, node)
         };
         let helped = ledger.nodes.keys().find(may_help);
         assert_eq!(helped, None, "no room was made for {id:?} though it could be");
@@ -63,6 +66,10 @@ fn apply(cluster: &mut Cluster, ledger: &mut Ledger, event: Event) {
         Event::RemoveNode(name) => {
             cluster.remove_node(&name);
             ledger.nodes.remove(&name);
+        }
+        Event::SetLimits(node, limits) => {
+            cluster.set_volume_limits(&node, limits.clone());
+            ledger.limits.insert(node, limits);
         }
         Event::SetNamespace(name, labels) => {
             cluster.set_namespace(&name, &labels);

@@ -1,8 +1,9 @@
 //! Made-up events: ordinary ones, and those at the edges of what an API lets through.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use proptest::collection::{btree_set, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 
 use crate::label::{Labels, NodeTerm, Operator, PreferredTerm, Requirement, Selector};
@@ -13,6 +14,7 @@ use crate::pod::{
     WeightedPodTerm, WhenUnsatisfiable,
 };
 use crate::resources::{Amounts, CPU, MEMORY, PODS};
+use crate::volume::{Attachment, Disk, Place, Volumes};
 
 /// As long as a label's value may be.
 const LONG: &str = "a-b_c.D-a-b_c.D-a-b_c.D-a-b_c.D-a-b_c.D-a-b_c.D-a-b_c.D-a-b_c.D";
@@ -23,6 +25,8 @@ const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 pub(super) enum Event {
     SetNode(Node),
     RemoveNode(String),
+    /// How many volumes of each driver a node can attach.
+    SetLimits(String, BTreeMap<String, u64>),
     SetNamespace(String, Labels),
     RemoveNamespace(String),
     Place(Vec<Pending>),
@@ -45,6 +49,8 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => node().prop_map(Event::SetNode),
         1 => node_name().prop_map(Event::RemoveNode),
+        1 => (node_name(), btree_map(driver(), 0..3_u64, 0..2))
+            .prop_map(|(node, limits)| Event::SetLimits(node, limits)),
         1 => (namespace(), any::<bool>()).prop_map(|(name, is_gold)| {
             let tier = if is_gold { "gold" } else { LONG };
             Event::SetNamespace(name, Labels::from([("tier".to_owned(), tier.to_owned())]))
@@ -92,8 +98,9 @@ fn node() -> impl Strategy<Value = Node> {
     let labels = (zone, proptest::bool::weighted(0.8), -1..2_i8);
     let taints = prop_oneof![9 => Just(Vec::new()), 3 => btree_set(taint(), 1..3).prop_map(|all| all.into_iter().collect())];
     let is_cordoned = prop_oneof![8 => Just(false), 1 => Just(true)];
-    (node_name(), amounts, labels, taints, is_cordoned).prop_map(
-        |(name, (cpu, memory, pods, dongles), (zone, has_host, rank), taints, unschedulable)| {
+    let images = btree_map(image(), amount(2_000_000_000), 0..3);
+    (node_name(), amounts, labels, taints, (is_cordoned, images)).prop_map(
+        |(name, (cpu, memory, pods, dongles), (zone, has_host, rank), taints, (unschedulable, images))| {
             let mut labels = Labels::from([("rank".to_owned(), rank.to_string())]);
             labels.extend(zone.map(|zone| ("zone".to_owned(), zone)));
             labels.extend(has_host.then(|| ("host".to_owned(), name.clone())));
@@ -101,9 +108,31 @@ fn node() -> impl Strategy<Value = Node> {
                 [(CPU, cpu), (MEMORY, memory), (PODS, pods)].map(|(name, amount)| (name.to_owned(), amount)),
             );
             allocatable.extend(dongles.map(|dongles| (EXTENDED.to_owned(), dongles)));
-            Node { name, allocatable, labels, taints, unschedulable, ..Node::default() }
+            Node { name, allocatable, labels, taints, unschedulable, images, ..Node::default() }
         },
     )
+}
+
+fn driver() -> impl Strategy<Value = String> {
+    prop_oneof![Just("block".to_owned()), Just("file".to_owned())]
+}
+
+/// Few of each, so that pods share them.
+fn volumes() -> impl Strategy<Value = Volumes> {
+    let attachment =
+        (driver(), 0..4_u8).prop_map(|(driver, volume)| Attachment { driver, volume: volume.to_string() });
+    let disk = (0..2_u8, any::<bool>())
+        .prop_map(|(name, is_read_only)| Disk { name: name.to_string(), is_read_only });
+    let place =
+        (vec(node_term(), 0..3), any::<bool>()).prop_map(|(terms, is_bound)| Place { terms, is_bound });
+    let claims = btree_set((0..2_u8).prop_map(|claim| claim.to_string()), 0..2);
+    let any = (vec(place, 0..2), btree_set(attachment, 0..3), claims, vec(disk, 0..2))
+        .prop_map(|(places, attached, exclusive, disks)| Volumes { places, attached, exclusive, disks });
+    prop_oneof![3 => Just(Volumes::default()), 1 => any]
+}
+
+fn image() -> impl Strategy<Value = String> {
+    (0..3_u8).prop_map(|image| format!("registry/app{image}:1"))
 }
 
 fn effect() -> impl Strategy<Value = Effect> {
@@ -128,8 +157,15 @@ fn toleration() -> impl Strategy<Value = Toleration> {
 fn pod() -> impl Strategy<Value = Pod> {
     let requests = (proptest::option::of(amount(4)), amount(4), proptest::option::weighted(0.2, 0..3_u64));
     let who = (namespace(), app(), proptest::option::of(0..2_u8), -1..3_i32);
-    (who, requests, nodes(), neighbours(), vec(port(), 0..2)).prop_map(
-        |((namespace, app, owner, priority), (cpu, memory, dongles), nodes, neighbours, host_ports)| {
+    let things = (vec(port(), 0..2), volumes(), vec(image(), 0..3));
+    (who, requests, nodes(), neighbours(), things).prop_map(
+        |(
+            (namespace, app, owner, priority),
+            (cpu, memory, dongles),
+            nodes,
+            neighbours,
+            (host_ports, volumes, images),
+        )| {
             let mut requests = Amounts::from([(MEMORY.to_owned(), memory)]);
             requests.extend(cpu.map(|cpu| (CPU.to_owned(), cpu)));
             requests.extend(dongles.map(|dongles| (EXTENDED.to_owned(), dongles)));
@@ -139,6 +175,8 @@ fn pod() -> impl Strategy<Value = Pod> {
                 owner: owner.map(|owner| owner.to_string()),
                 requests,
                 host_ports,
+                volumes,
+                images,
                 priority,
                 ..Pod {
                     spread: neighbours.spread,

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::Cluster;
-use crate::label::Labels;
+use crate::label::{Labels, NodeTerm};
 use crate::node::{Effect, Node, Taint};
 use crate::pod::{InclusionPolicy, Namespaces, Pod, PodId, PodTerm, SpreadConstraint, WhenUnsatisfiable};
 use crate::resources::{CPU, MEMORY, PODS};
+use crate::volume::{Disk, Place, Volumes};
 
 /// What must be true, kept in the plainest way.
 #[derive(Clone, Default)]
@@ -16,6 +17,7 @@ pub(super) struct Ledger {
     pub(super) pods: BTreeMap<PodId, (Arc<Pod>, String)>,
     pub(super) leaving: BTreeSet<PodId>,
     pub(super) namespaces: Namespaces,
+    pub(super) limits: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 impl Ledger {
@@ -55,6 +57,7 @@ impl Ledger {
             && is_wanted(pod, node)
             && self.has_room(pod, node)
             && self.has_ports(pod, node)
+            && self.has_volumes(pod, node)
             && self.is_spread(pod, node)
             && self.has_what_it_requires(pod, &node.name)
             && self.is_apart(pod, node)
@@ -87,6 +90,35 @@ impl Ledger {
     fn has_ports(&self, pod: &Pod, node: &Node) -> bool {
         let mut held = self.on(&node.name).flat_map(|(_, other)| &other.host_ports);
         held.all(|held| pod.host_ports.iter().all(|port| !port.conflicts(held)))
+    }
+
+    fn has_volumes(&self, pod: &Pod, node: &Node) -> bool {
+        let reaches = |place: &Place| place.terms.iter().any(|term| is_term(term, node));
+        let others: Vec<&Volumes> = self.on(&node.name).map(|(_, other)| &other.volumes).collect();
+        let is_shared =
+            |one: &Disk, other: &Disk| one.name != other.name || one.is_read_only && other.is_read_only;
+        let mut held = others.iter().flat_map(|other| &other.disks);
+        let no_limits = BTreeMap::new();
+        let mut limits = self.limits.get(&node.name).unwrap_or(&no_limits).iter();
+        let within = |(driver, limit): (&String, &u64)| {
+            let of_driver = |volumes: &Volumes| -> BTreeSet<String> {
+                let own = volumes.attached.iter().filter(|each| each.driver == *driver);
+                own.map(|each| each.volume.clone()).collect()
+            };
+            let held: BTreeSet<String> = others.iter().flat_map(|other| of_driver(other)).collect();
+            let asked = of_driver(&pod.volumes);
+            asked.is_subset(&held) || held.union(&asked).count() as u64 <= *limit
+        };
+        pod.volumes.places.iter().all(reaches)
+            && held.all(|held| pod.volumes.disks.iter().all(|disk| is_shared(disk, held)))
+            && limits.all(within)
+            && self.claims_are_free(pod)
+    }
+
+    /// Whether no pod anywhere uses a claim of the pod's that only one may use.
+    pub(super) fn claims_are_free(&self, pod: &Pod) -> bool {
+        let mut others = self.pods.values();
+        others.all(|(other, _)| pod.volumes.exclusive.is_disjoint(&other.volumes.exclusive))
     }
 
     fn is_spread(&self, pod: &Pod, node: &Node) -> bool {
@@ -162,6 +194,9 @@ impl Ledger {
         self.pods.iter().rev().for_each(|(id, (pod, node))| cluster.add_pod(id, pod, node));
         self.nodes.values().rev().for_each(|node| cluster.set_node(node));
         self.namespaces.iter().for_each(|(name, labels)| cluster.set_namespace(name, labels));
+        for (node, limits) in &self.limits {
+            cluster.set_volume_limits(node, limits.clone());
+        }
         self.leaving.iter().for_each(|id| cluster.set_leaving(id, true));
         cluster
     }
@@ -185,13 +220,15 @@ fn tolerates_all(pod: &Pod, node: &Node) -> bool {
 
 /// Whether the pod's own wording admits the node.
 fn is_wanted(pod: &Pod, node: &Node) -> bool {
+    let terms = pod.required_nodes.as_ref();
+    pod.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
+        && terms.is_none_or(|terms| terms.iter().any(|term| is_term(term, node)))
+}
+
+fn is_term(term: &NodeTerm, node: &Node) -> bool {
     let label = |key: &String| node.labels.get(key).map(String::as_str);
-    let is_term = |term: &crate::label::NodeTerm| {
-        let is_empty = term.labels.is_empty() && term.fields.is_empty();
-        !is_empty
-            && term.labels.iter().all(|each| each.matches(label(&each.key)))
-            && term.fields.iter().all(|each| each.matches(Some(&node.name)))
-    };
-    pod.node_selector.iter().all(|(key, value)| label(key) == Some(value))
-        && pod.required_nodes.as_ref().is_none_or(|terms| terms.iter().any(is_term))
+    let is_empty = term.labels.is_empty() && term.fields.is_empty();
+    !is_empty
+        && term.labels.iter().all(|each| each.matches(label(&each.key)))
+        && term.fields.iter().all(|each| each.matches(Some(&node.name)))
 }

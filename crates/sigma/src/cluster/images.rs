@@ -1,0 +1,107 @@
+//! Which container images are on which nodes, and what it is worth to a pod to find its own there.
+//!
+//! As kube-scheduler reckons it: the sizes of the images that are there, each by the part of all nodes that has it, so
+//! that one node with a rare image does not draw all its pods. That part is kept in sixteenths: it changes so seldom
+//! that scores of other nodes may be reckoned anew when it does.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Cluster, Row};
+
+/// Less than this in sum is worth nothing.
+const LEAST: u64 = 23 << 20;
+/// More than this for each image is worth no more.
+const MOST: u64 = 1000 << 20;
+const PARTS: u64 = 16;
+
+/// The images of all nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Images {
+    by_row: HashMap<Row, BTreeMap<String, u64>>,
+    known: HashMap<String, Known>,
+    /// Counts changes of which images there are, and of how many nodes have them.
+    pub(crate) version: u64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    n_rows: u64,
+    /// Sixteenths of all nodes that have it.
+    part: u64,
+}
+
+/// What the images of a class are worth.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Wanted {
+    /// Those that some node has, with the part of nodes that do.
+    known: Vec<(String, u64)>,
+    n_images: u64,
+}
+
+impl Images {
+    fn set(&mut self, row: Row, images: BTreeMap<String, u64>) -> bool {
+        if self.by_row.get(&row).map_or(images.is_empty(), |before| *before == images) {
+            return false;
+        }
+        let before = self.by_row.remove(&row).unwrap_or_default();
+        for name in before.keys().filter(|name| !images.contains_key(*name)) {
+            let Some(known) = self.known.get_mut(name) else { continue };
+            known.n_rows -= 1;
+            if known.n_rows == 0 {
+                self.known.remove(name);
+                self.version += 1;
+            }
+        }
+        for name in images.keys().filter(|name| !before.contains_key(*name)) {
+            self.known.entry(name.clone()).or_default().n_rows += 1;
+        }
+        if !images.is_empty() {
+            self.by_row.insert(row, images);
+        }
+        true
+    }
+
+    /// Takes in how many of the nodes have each image.
+    pub(crate) fn settle(&mut self, n_nodes: usize) {
+        for known in self.known.values_mut() {
+            // At least one part: who has it is better off than who has not.
+            let part = (known.n_rows * PARTS).checked_div(n_nodes as u64).unwrap_or(0).clamp(1, PARTS);
+            self.version += u64::from(part != known.part);
+            known.part = part;
+        }
+    }
+
+    /// What finding `images` on a node is worth to a pod of as many containers.
+    pub(crate) fn wanted(&self, images: &[String]) -> Wanted {
+        let mut known: Vec<(String, u64)> = images
+            .iter()
+            .filter_map(|name| self.known.get(name).map(|known| (name.clone(), known.part)))
+            .collect();
+        known.sort_unstable();
+        let n_images = if known.is_empty() { 0 } else { images.len() as u64 };
+        Wanted { known, n_images }
+    }
+
+    /// What of it a row has, of `full`.
+    pub(crate) fn score(&self, row: Row, wanted: &Wanted, full: u64) -> u64 {
+        if wanted.known.is_empty() {
+            return 0;
+        }
+        let Some(here) = self.by_row.get(&row) else { return 0 };
+        let worth = |(name, part): &(String, u64)| here.get(name).copied().unwrap_or(0) / PARTS * part;
+        let sum: u64 = wanted.known.iter().map(worth).fold(0, u64::saturating_add);
+        let most = MOST.saturating_mul(wanted.n_images);
+        let score = u128::from(sum.clamp(LEAST, most) - LEAST) * u128::from(full) / u128::from(most - LEAST);
+        u64::try_from(score).unwrap_or(full)
+    }
+}
+
+impl Cluster {
+    /// The images that a node has, with their sizes in bytes. An image may be there by several names.
+    pub(super) fn set_images(&mut self, row: Row, images: &BTreeMap<String, u64>) {
+        if self.images.set(row, images.clone()) {
+            self.are_images_settled = false;
+            self.changes.touch(row, self.hosts.len());
+        }
+    }
+}
