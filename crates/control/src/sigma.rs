@@ -9,17 +9,21 @@ mod gpus;
 mod group;
 mod groups;
 pub mod listed;
+mod storage;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use convert::{node, pod, taint, toleration};
+pub(crate) use convert::{node, node_term, pod, taint, toleration};
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use k8s_openapi::api::core::v1::{Binding, Namespace, Node, ObjectReference, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{
+    Binding, Namespace, Node, ObjectReference, PersistentVolumeClaim, Pod, PodCondition,
+};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
@@ -33,7 +37,7 @@ use crate::act::{Act, ActError, failed, only};
 use crate::informer::Change;
 use crate::key::ObjectKey;
 use crate::record::{Note, Recorder};
-use crate::volumes;
+use crate::volumes::{self, Needs};
 use crate::world::World;
 
 use decide::{Decision, Scheduler, Victim};
@@ -47,7 +51,9 @@ const MAX_IN_FLIGHT: usize = 64;
 #[derive(Debug)]
 enum News {
     Node(String, Option<Arc<Node>>),
-    Pod(Arc<Pod>),
+    Pod(Arc<Pod>, Box<Needs>),
+    /// How many volumes a node can attach.
+    Limits(String, BTreeMap<String, u64>),
     PodGone(PodId),
     Namespace(String, Option<Arc<Namespace>>),
     Budget(ObjectKey, Option<Arc<PodDisruptionBudget>>),
@@ -82,26 +88,19 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
         let _stopped = budgets.send(News::Budget(key, change.after.cloned()));
     });
     groups::follow(world, &news);
-    let (by_volume, of_volumes) = (news.clone(), world.clone());
-    let again = move |namespace: &str, claim: &str| {
-        let waiting = of_volumes.pods.in_namespace(namespace).into_iter();
-        let waiting = waiting.filter(|pod| crate::pods::node_name(pod).is_none());
-        for pod in waiting.filter(|pod| volumes::claims_of(pod).any(|name| name == claim)) {
-            let placed = volumes::with_volumes(&of_volumes, &pod).map_or(pod, Arc::new);
-            let _stopped = by_volume.send(News::Pod(placed));
-        }
-    };
-    world.claims.on_change(move |change| {
-        let key = ObjectKey::of(&**change.object());
-        again(&key.namespace, &key.name);
-    });
+    storage::follow(world, &news);
     let of_pods = world.clone();
     world.pods.on_change(move |change| {
         let _stopped = news.send(pod_news(&of_pods, change));
     });
     let recorder = world.recorder.named(&config.scheduler_name);
     let (teller, told) = mpsc::unbounded_channel();
-    let edge = Edge { act: world.act.clone(), recorder: recorder.clone(), groups: Teller(teller) };
+    let edge = Edge {
+        world: world.clone(),
+        act: world.act.clone(),
+        recorder: recorder.clone(),
+        groups: Teller(teller),
+    };
     let world = world.clone();
     async move {
         // A half-known cluster would look emptier than it is.
@@ -112,7 +111,11 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
                 world.namespaces.synced(),
                 world.budgets.synced(),
                 world.pod_groups.synced(),
-                world.workload_groups.synced()
+                world.workload_groups.synced(),
+                world.claims.synced(),
+                world.volumes.synced(),
+                world.storage_classes.synced(),
+                world.csi_nodes.synced()
             )
         };
         if token.run_until_cancelled(ready).await.is_some() {
@@ -125,16 +128,18 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
 fn pod_news(world: &World, change: &Change<'_, Pod>) -> News {
     match (change.after, decide::id_of(change.object())) {
         (None, Some(id)) => News::PodGone(id),
-        _ => {
-            // A pod must run where its volumes are.
-            let placed = volumes::with_volumes(world, change.object()).map(Arc::new);
-            News::Pod(placed.unwrap_or_else(|| Arc::clone(change.object())))
-        }
+        _ => pod_as_it_is(world, change.object()),
     }
+}
+
+/// The pod, with what its volumes ask for.
+fn pod_as_it_is(world: &World, pod: &Arc<Pod>) -> News {
+    News::Pod(Arc::clone(pod), Box::new(volumes::needs_of(world, pod)))
 }
 
 #[derive(Clone, Debug)]
 struct Edge {
+    world: World,
     act: Act,
     recorder: Recorder,
     groups: Teller,
@@ -246,6 +251,9 @@ impl Edge {
 
     async fn bind(&self, pod: &Pod, node: &str, gpus: &GpuSet) -> Result<(), ActError> {
         let key = decide::key_of(pod);
+        for claim in volumes::claims_to_tell(&self.world, pod, node) {
+            self.act.patch::<PersistentVolumeClaim>(&claim, &volumes::selected(node)).await?;
+        }
         let (kind, name) = (Some("Node".to_owned()), Some(node.to_owned()));
         let binding = Binding {
             metadata: ObjectMeta {
@@ -328,7 +336,13 @@ fn take_all(scheduler: &mut Scheduler, first: News, more: &mut mpsc::UnboundedRe
     while let Some(news) = next {
         match news {
             News::Node(name, node) => scheduler.node_changed(&name, node.as_deref(), now),
-            News::Pod(pod) => scheduler.pod_changed(&pod, now),
+            News::Pod(pod, needs) => {
+                if let Some(id) = decide::id_of(&pod) {
+                    scheduler.needs_changed(&id, *needs);
+                }
+                scheduler.pod_changed(&pod, now);
+            }
+            News::Limits(node, limits) => scheduler.volume_limits_changed(&node, limits, now),
             News::PodGone(id) => scheduler.pod_gone(&id, now),
             News::Budget(key, budget) => {
                 scheduler.budget_changed(&key.to_string(), budget.as_deref().and_then(convert::budget));

@@ -28,7 +28,8 @@ use crate::world::World;
 
 use decide::{Step, Verdict, View};
 
-pub(crate) use place::{claims_of, with_volumes};
+pub(crate) use decide::{claim_of, class_name, is_waiting};
+pub(crate) use place::{Needs, claims_of, claims_to_tell, limits, needs_of, selected};
 
 #[derive(Clone, Debug)]
 struct Volumes {
@@ -130,7 +131,13 @@ impl Volumes {
         let class = decide::class_name(&claim).map(ObjectKey::cluster);
         let class = class.and_then(|class| self.world.storage_classes.get(&class));
         let volumes = self.world.volumes.all();
-        let view = View { claim: &claim, users: &users, class: class.as_deref(), volumes: &volumes };
+        let place = users
+            .iter()
+            .filter(|pod| !crate::pods::has_ended(pod))
+            .find_map(|pod| crate::pods::node_name(pod));
+        let place = place.and_then(|name| self.world.nodes.get(&ObjectKey::cluster(name)));
+        let (class, place) = (class.as_deref(), place.as_deref());
+        let view = View { claim: &claim, users: &users, class, volumes: &volumes, place };
         match decide::claim(&view) {
             Verdict::Rest => Ok(()),
             Verdict::Tell { reason, message } => {

@@ -17,7 +17,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::api::scheduling::v1alpha2::PodGroup as WorkloadGroup;
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use model::pod_group::PodGroup;
@@ -57,6 +57,7 @@ pub struct World {
     pub claims: Arc<Informer<PersistentVolumeClaim>>,
     pub volumes: Arc<Informer<PersistentVolume>>,
     pub storage_classes: Arc<Informer<StorageClass>>,
+    pub csi_nodes: Arc<Informer<CSINode>>,
     pub quotas: Arc<Informer<ResourceQuota>>,
     pub cluster_roles: Arc<Informer<ClusterRole>>,
     pub policies: Arc<Informer<ValidatingAdmissionPolicy>>,
@@ -99,6 +100,7 @@ impl World {
             claims: Arc::default(),
             volumes: Arc::default(),
             storage_classes: Arc::default(),
+            csi_nodes: Arc::default(),
             quotas: Arc::default(),
             cluster_roles: Arc::default(),
             policies: Arc::default(),
@@ -149,6 +151,7 @@ impl World {
         watch.all(&self.claims);
         watch.all(&self.volumes);
         watch.all(&self.storage_classes);
+        watch.all(&self.csi_nodes);
     }
 }
 

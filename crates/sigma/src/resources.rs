@@ -41,6 +41,15 @@ pub fn effective_requests(containers: &[Amounts], init: &[InitContainer], overhe
     total
 }
 
+/// What a container that is being resized has to be reckoned with, until that is done: the most of what it wants, of
+/// what its node has promised, and of what it has. What the node cannot ever grant (`wanted` is `None`) does not count.
+pub fn while_resized(wanted: Option<&Amounts>, promised: &Amounts, has: &Amounts) -> Amounts {
+    let mut most = promised.clone();
+    raise(&mut most, has);
+    wanted.into_iter().for_each(|wanted| raise(&mut most, wanted));
+    most
+}
+
 fn add(sum: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
         let entry = sum.entry(name.clone()).or_default();
@@ -79,6 +88,29 @@ mod tests {
         check(&[100, 200], &[(250, false), (200, false)], 0, 300);
         check(&[100, 200], &[(500, false), (200, false)], 0, 500);
         check(&[100], &[(500, false)], 50, 550);
+    }
+
+    #[test]
+    fn a_resize_counts_the_most_of_what_is_wanted_promised_and_there() {
+        let check = |wanted: Option<u64>, promised: u64, has: u64, expected: u64| {
+            let wanted = wanted.map(cpu);
+            assert_eq!(while_resized(wanted.as_ref(), &cpu(promised), &cpu(has)), cpu(expected));
+        };
+        // Nothing is under way.
+        check(Some(100), 100, 100, 100);
+        // Larger: asked for, deferred or accepted, then done.
+        check(Some(150), 100, 100, 150);
+        check(Some(150), 150, 100, 150);
+        check(Some(150), 150, 150, 150);
+        // Smaller: it counts in full until the container has really shrunk.
+        check(Some(50), 100, 100, 100);
+        check(Some(50), 50, 100, 100);
+        check(Some(50), 50, 50, 50);
+        // Refused for good, and changed again before it was done.
+        check(None, 100, 100, 100);
+        check(Some(120), 150, 100, 150);
+        // A resource that was not there before.
+        assert_eq!(while_resized(Some(&cpu(1)), &Amounts::new(), &Amounts::new()), cpu(1));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Kubernetes' Pods and Nodes in the engine's words.
 
-use std::collections::BTreeSet;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -12,7 +15,7 @@ use sigma::pod::{
     HostPort, InclusionPolicy, Pod, PodTerm, SpreadConstraint, Toleration, TolerationMatch, WeightedPodTerm,
     WhenUnsatisfiable,
 };
-use sigma::resources::{Amounts, CPU, InitContainer, effective_requests};
+use sigma::resources::{Amounts, CPU, InitContainer, MEMORY, effective_requests, while_resized};
 
 /// The node as the engine sees it.
 pub(crate) fn node(node: &k8s::Node) -> Node {
@@ -22,11 +25,28 @@ pub(crate) fn node(node: &k8s::Node) -> Node {
     Node {
         name: node.metadata.name.clone().unwrap_or_default(),
         gpus: super::gpus::of_node(node, &allocatable),
+        images: images(node),
         allocatable,
         labels: node.metadata.labels.clone().unwrap_or_default(),
         taints: spec.taints.iter().flatten().filter_map(taint).collect(),
         unschedulable: spec.unschedulable == Some(true),
     }
+}
+
+/// The images that the node has told of, by all their names.
+fn images(node: &k8s::Node) -> BTreeMap<String, u64> {
+    let images = node.status.iter().flat_map(|status| status.images.iter().flatten());
+    let named = images.flat_map(|image| {
+        let size = image.size_bytes.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
+        image.names.iter().flatten().map(move |name| (name.clone(), size))
+    });
+    named.collect()
+}
+
+/// The image as nodes tell of it: with its tag.
+fn image(name: &str) -> String {
+    let tag = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    if tag { name.to_owned() } else { format!("{name}:latest") }
 }
 
 pub(crate) fn taint(taint: &k8s::Taint) -> Option<Taint> {
@@ -54,14 +74,14 @@ pub(crate) fn pod(pod: &k8s::Pod) -> Pod {
     let preferred = node_affinity.preferred_during_scheduling_ignored_during_execution;
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let (near, apart) = neighbours(pod, spec.affinity.as_ref());
-    let mut requests = requests(&spec);
+    let mut requests = requests(pod, &spec);
     Pod {
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         owner: crate::owner::controller_uid(&pod.metadata).map(str::to_owned),
         gpu: super::gpus::request(pod, &mut requests),
         requests,
         node_selector: spec.node_selector.clone().unwrap_or_default(),
-        required_nodes: required.map(|selector| selector.node_selector_terms.iter().map(term).collect()),
+        required_nodes: required.map(|selector| selector.node_selector_terms.iter().map(node_term).collect()),
         preferred_nodes: preferred.iter().flatten().map(preferred_term).collect(),
         tolerations: spec.tolerations.iter().flatten().map(toleration).collect(),
         spread: spec
@@ -73,6 +93,8 @@ pub(crate) fn pod(pod: &k8s::Pod) -> Pod {
         required_pods: near.required,
         forbidden_pods: apart.required,
         preferred_pods: near.preferred.into_iter().chain(apart.preferred.into_iter().map(reversed)).collect(),
+        volumes: sigma::volume::Volumes::default(),
+        images: containers(&spec).filter_map(|each| each.image.as_deref()).map(image).collect(),
         host_ports: spec.containers.iter().flat_map(host_ports).collect(),
         priority: spec.priority.unwrap_or(0),
         labels,
@@ -145,20 +167,47 @@ fn pod_term(pod: &k8s::Pod, term: &k8s::PodAffinityTerm) -> PodTerm {
     }
 }
 
+fn containers(spec: &k8s::PodSpec) -> impl Iterator<Item = &k8s::Container> {
+    spec.init_containers.iter().flatten().chain(&spec.containers)
+}
+
 /// What the pod asks of a node in all.
-fn requests(spec: &k8s::PodSpec) -> Amounts {
-    let containers: Vec<Amounts> = spec.containers.iter().map(container_requests).collect();
+fn requests(pod: &k8s::Pod, spec: &k8s::PodSpec) -> Amounts {
+    let current = |container: &k8s::Container| current_requests(pod, container);
+    let main: Vec<Amounts> = spec.containers.iter().map(current).collect();
     let init = spec.init_containers.iter().flatten().map(|container| InitContainer {
-        requests: container_requests(container),
+        requests: current(container),
         is_sidecar: container.restart_policy.as_deref() == Some("Always"),
     });
+    let mut total = effective_requests(&main, &init.collect::<Vec<_>>(), &Amounts::new());
+    // What is asked for the pod as a whole stands above what its containers ask for.
+    let of_pod = spec.resources.as_ref().map(asked).unwrap_or_default();
+    let is_shared = |name: &str| name == CPU || name == MEMORY || name.starts_with("hugepages-");
+    total.extend(of_pod.into_iter().filter(|(name, _)| is_shared(name)));
     let overhead = spec.overhead.as_ref().map(amounts).unwrap_or_default();
-    effective_requests(&containers, &init.collect::<Vec<_>>(), &overhead)
+    effective_requests(&[total], &[], &overhead)
+}
+
+/// What a container has to be reckoned with: while it is resized, the most of what it wants, was promised and has.
+fn current_requests(pod: &k8s::Pod, container: &k8s::Container) -> Amounts {
+    let wanted = container.resources.as_ref().map(asked).unwrap_or_default();
+    let status = pod.status.as_ref();
+    let told = status.into_iter().flat_map(|status| {
+        let main = status.container_statuses.iter().flatten();
+        main.chain(status.init_container_statuses.iter().flatten())
+    });
+    let Some(told) = told.into_iter().find(|told| told.name == container.name) else { return wanted };
+    let Some(has) = &told.resources else { return wanted };
+    let pending = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let mut pending = pending.filter(|condition| condition.type_ == "PodResizePending");
+    let is_refused = pending.any(|condition| condition.reason.as_deref() == Some("Infeasible"));
+    let has = has.requests.as_ref().map(amounts).unwrap_or_default();
+    let promised = told.allocated_resources.as_ref().map(amounts).unwrap_or_default();
+    while_resized((!is_refused).then_some(&wanted), &promised, &has)
 }
 
 /// A limit without a request stands for both.
-fn container_requests(container: &k8s::Container) -> Amounts {
-    let Some(resources) = &container.resources else { return Amounts::new() };
+fn asked(resources: &k8s::ResourceRequirements) -> Amounts {
     let mut asked = resources.limits.as_ref().map(amounts).unwrap_or_default();
     asked.extend(resources.requests.iter().flat_map(amounts));
     asked
@@ -175,7 +224,7 @@ fn amount(name: &str, text: &Text) -> Option<u64> {
     Some(u64::try_from(units.max(0)).unwrap_or(u64::MAX))
 }
 
-fn term(term: &k8s::NodeSelectorTerm) -> NodeTerm {
+pub(crate) fn node_term(term: &k8s::NodeSelectorTerm) -> NodeTerm {
     let requirements = |list: &Option<Vec<k8s::NodeSelectorRequirement>>| {
         let requirement = |each: &k8s::NodeSelectorRequirement| Requirement {
             key: each.key.clone(),
@@ -188,7 +237,10 @@ fn term(term: &k8s::NodeSelectorTerm) -> NodeTerm {
 }
 
 fn preferred_term(preferred: &k8s::PreferredSchedulingTerm) -> PreferredTerm {
-    PreferredTerm { weight: u32::try_from(preferred.weight).unwrap_or(0), term: term(&preferred.preference) }
+    PreferredTerm {
+        weight: u32::try_from(preferred.weight).unwrap_or(0),
+        term: node_term(&preferred.preference),
+    }
 }
 
 pub(crate) fn toleration(toleration: &k8s::Toleration) -> Toleration {

@@ -13,6 +13,7 @@
 //! Pods of a gang pass through all this together, see [`gangs`]; those of one that is not complete are Gathering.
 
 mod gangs;
+mod needs;
 mod room;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ use super::group::{Origin, Standing};
 use super::{Config, convert, gpus};
 use crate::key::ObjectKey;
 use crate::pods;
+use crate::volumes::Needs;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -80,6 +82,8 @@ pub(crate) struct Scheduler {
     cluster: Cluster,
     nodes: BTreeMap<String, sigma::node::Node>,
     waiting: HashMap<PodId, Waiting>,
+    /// What the volumes of pods ask for.
+    needs: HashMap<PodId, Needs>,
     /// In the order of arrival.
     active: BTreeSet<(u64, PodId)>,
     paused: BTreeSet<(Instant, PodId)>,
@@ -130,6 +134,7 @@ impl Scheduler {
             cluster: Cluster::new(config.seed),
             nodes: BTreeMap::new(),
             waiting: HashMap::new(),
+            needs: HashMap::new(),
             active: BTreeSet::new(),
             paused: BTreeSet::new(),
             binding: BTreeSet::new(),
@@ -153,8 +158,11 @@ impl Scheduler {
             return;
         }
         self.cluster.set_node(&node);
-        self.nodes.insert(name.to_owned(), node);
-        self.wake(now, |_| true);
+        let before = self.nodes.insert(name.to_owned(), node.clone());
+        // Another image lets nobody in who did not fit.
+        if before.is_none_or(|before| sigma::node::Node { images: node.images.clone(), ..before } != node) {
+            self.wake(now, |_| true);
+        }
     }
 
     /// A namespace came, changed, or went (`None`).
@@ -179,7 +187,7 @@ impl Scheduler {
             Some(node) => {
                 let before = self.cluster.node_of(&id).map(str::to_owned).zip(self.cluster.pod(&id).cloned());
                 self.forget(&id);
-                let converted = Arc::new(convert::pod(pod));
+                let converted = Arc::new(self.converted(&id, pod));
                 self.cluster.add_pod(&id, &converted, node);
                 self.names.insert(id.clone(), key_of(pod));
                 self.gangs.join(&id, pod);
@@ -212,6 +220,7 @@ impl Scheduler {
         self.forget(id);
         self.gangs.leave(id);
         self.names.remove(id);
+        self.needs.remove(id);
         if held_room {
             self.cluster.remove_pod(id);
             self.wake(now, |_| true);
@@ -259,11 +268,13 @@ impl Scheduler {
             self.activate(&id);
         }
         self.end_waits(now);
-        let due: Vec<PodId> = std::mem::take(&mut self.active).into_iter().map(|(_, id)| id).collect();
+        let mut due: Vec<PodId> = std::mem::take(&mut self.active).into_iter().map(|(_, id)| id).collect();
+        let held_back = self.hold_back(&mut due, now);
         let (due, gangs, mut decisions) = self.gather(due, now);
+        decisions.extend(held_back);
         let pending = |id: &PodId| {
             let waiting = self.waiting.get(id)?;
-            Some(Pending { id: id.clone(), pod: Arc::new(convert::pod(&waiting.pod)) })
+            Some(Pending { id: id.clone(), pod: Arc::new(self.converted(id, &waiting.pod)) })
         };
         let batch: Vec<Pending> = due.iter().filter_map(pending).collect();
         let outcomes = self.cluster.place_together(&batch, &gangs);

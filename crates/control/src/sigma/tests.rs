@@ -108,6 +108,21 @@ fn step(scheduler: &mut Scheduler, words: &[&str], now: &mut Instant) {
         ["group", name, least] => set_group(scheduler, name, Some((least, None))),
         ["group", name, least, seconds] => set_group(scheduler, name, Some((least, Some(seconds)))),
         ["ungroup", name] => set_group(scheduler, name, None),
+        // The pod's volumes keep it from every node, or no longer.
+        ["hindered", name, obstacle] => {
+            let obstacle = Some(obstacle.to_owned());
+            let needs = crate::volumes::Needs { obstacle, ..Default::default() };
+            scheduler.needs_changed(&PodId::new(name), needs);
+        }
+        ["unhindered", name] => scheduler.needs_changed(&PodId::new(name), Default::default()),
+        ["resized", name, cpu, has, node] => {
+            let mut pod = pod(name, cpu);
+            pod["spec"]["nodeName"] = json!(node);
+            pod["status"] = json!({ "containerStatuses": [{
+                "name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                "resources": { "requests": { "cpu": has } } }] });
+            changed(scheduler, &pod, *now);
+        }
         ["stays", name] => scheduler.stays(&PodId::new(name), *now),
         ["gone", name] => scheduler.pod_gone(&PodId::new(name), *now),
         ["failed", name] => scheduler.bind_failed(&PodId::new(name), *now),
@@ -328,5 +343,45 @@ fn who_waits_for_others_to_go_takes_room_that_comes_sooner() {
             node b 1: bind top to b
             pod p 1: p Unschedulable: 0/2 nodes are available: 2 Insufficient cpu.; p takes a from
             gone low: bind p to a"#]],
+    );
+}
+
+#[test]
+fn who_waits_for_a_claim_is_placed_once_it_is_there() {
+    check(
+        "node a 2
+        hindered p missing
+        pod p 1
+        node a 3
+        wait 5
+        unhindered p",
+        expect![[r#"
+            node a 2:
+            hindered p missing:
+            pod p 1: p Unschedulable: 0/1 nodes are available: missing.
+            node a 3:
+            wait 5:
+            unhindered p: bind p to a"#]],
+    );
+}
+
+#[test]
+fn a_pod_that_shrinks_in_place_leaves_room_for_others() {
+    check(
+        "node a 4
+        bound big 3 a
+        pod p 2
+        wait 20
+        resized big 1 3 a
+        wait 20
+        resized big 1 1 a",
+        expect![[r#"
+            node a 4:
+            bound big 3 a:
+            pod p 2: p Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.
+            wait 20:
+            resized big 1 3 a:
+            wait 20:
+            resized big 1 1 a: bind p to a"#]],
     );
 }

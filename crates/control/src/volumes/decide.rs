@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{
-    HostPathVolumeSource, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, ObjectReference,
+    HostPathVolumeSource, Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, ObjectReference,
     PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeSpec, Pod,
     VolumeNodeAffinity,
 };
@@ -38,6 +38,8 @@ pub(crate) struct View<'a> {
     pub(crate) users: &'a [Arc<Pod>],
     pub(crate) class: Option<&'a StorageClass>,
     pub(crate) volumes: &'a [Arc<PersistentVolume>],
+    /// The node of the first of its users that has one, if it is there.
+    pub(crate) place: Option<&'a Node>,
 }
 
 /// One change owed to the API.
@@ -145,14 +147,35 @@ fn best<'a>(view: &View<'a>, spec: &PersistentVolumeClaimSpec) -> Option<&'a Arc
     if own.is_some() || waits_for_pod(view) && node(view).is_none() {
         return own;
     }
-    let free = view.volumes.iter().filter(|volume| {
-        let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
-        claim_of(volume).is_none()
-            && matches!(phase, None | Some("Available" | "Pending"))
-            && volume.metadata.deletion_timestamp.is_none()
-            && fits(view.claim, spec, volume)
-    });
-    free.min_by_key(|volume| (capacity(volume), volume.metadata.name.clone()))
+    let free = view.volumes.iter().filter(|volume| is_free(volume) && fits(view.claim, spec, volume));
+    // What is bound for a pod must be within its reach.
+    let place = view.place.filter(|_| waits_for_pod(view)).map(crate::sigma::node);
+    let mut free = free.filter(|volume| place.as_ref().is_none_or(|place| is_within_reach(volume, place)));
+    let first = free.next()?;
+    Some(free.fold(first, |best, other| {
+        let rank = |volume: &PersistentVolume| (capacity(volume), volume.metadata.name.clone());
+        if rank(other) < rank(best) { other } else { best }
+    }))
+}
+
+fn is_free(volume: &PersistentVolume) -> bool {
+    let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
+    claim_of(volume).is_none()
+        && matches!(phase, None | Some("Available" | "Pending"))
+        && volume.metadata.deletion_timestamp.is_none()
+}
+
+/// Whether the claim could have the volume, or has it already as far as the volume says.
+pub(crate) fn is_free_for(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> bool {
+    let fits = |spec| fits(claim, spec, volume);
+    is_for(volume, claim) || is_free(volume) && claim.spec.as_ref().is_some_and(fits)
+}
+
+fn is_within_reach(volume: &PersistentVolume, node: &sigma::node::Node) -> bool {
+    let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref()?.required.as_ref());
+    let terms =
+        affinity.map(|required| required.node_selector_terms.iter().map(crate::sigma::node_term).collect());
+    sigma::Pod { required_nodes: terms, ..sigma::Pod::default() }.admits(node)
 }
 
 fn fits(claim: &PersistentVolumeClaim, spec: &PersistentVolumeClaimSpec, volume: &PersistentVolume) -> bool {
@@ -181,7 +204,13 @@ fn request(spec: &PersistentVolumeClaimSpec) -> i128 {
 }
 
 fn waits_for_pod(view: &View<'_>) -> bool {
-    view.class.and_then(|class| class.volume_binding_mode.as_deref()) == Some("WaitForFirstConsumer")
+    view.class.is_some_and(|class| class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"))
+}
+
+/// Whether volumes of the class are found or made only once a pod has its node. A local volume cannot be made before,
+/// whatever its class says.
+pub(crate) fn is_late(class: &StorageClass) -> bool {
+    class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer") || class.provisioner == LOCAL
 }
 
 /// The node of the first pod that uses the claim and has one.
@@ -255,13 +284,14 @@ fn provision(view: &View<'_>, spec: &PersistentVolumeClaimSpec) -> Verdict {
             },
         };
     };
-    let Some(node) = node(view) else {
+    let place = node(view);
+    if place.is_none() && is_late(class) {
         return Verdict::Tell {
             reason: "WaitForFirstConsumer",
             message: "waiting for first consumer to be created before binding".to_owned(),
         };
-    };
-    if class.provisioner != LOCAL {
+    }
+    let Some(node) = place.filter(|_| class.provisioner == LOCAL) else {
         let provisioner = &class.provisioner;
         return Verdict::Tell {
             reason: "ExternalProvisioning",
@@ -270,7 +300,7 @@ fn provision(view: &View<'_>, spec: &PersistentVolumeClaimSpec) -> Verdict {
                  by the system administrator"
             ),
         };
-    }
+    };
     let mut steps = vec![Step::Provision(Box::new(local_volume(view.claim, spec, (class, node))))];
     if phase(view.claim).is_none() {
         steps.push(Step::Status(json!({ "status": { "phase": "Pending" } })));

@@ -1,9 +1,11 @@
-//! Which volume a claim gets.
+//! Which volume a claim gets; and what volumes ask of the node that a pod goes to, see `needs`.
+
+mod needs;
 
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::{Value, json};
 
@@ -57,6 +59,20 @@ fn user(node: &str) -> Arc<Pod> {
     Arc::new(serde_json::from_value(json!({ "metadata": { "name": "p" }, "spec": spec })).unwrap())
 }
 
+fn node(name: &str) -> Node {
+    let labels = json!({ "kubernetes.io/hostname": name });
+    serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels } })).unwrap()
+}
+
+/// A volume that only one node reaches.
+fn on_node(name: &str, size: &str, node: &str) -> Arc<PersistentVolume> {
+    let mut volume = (*volume(name, size, json!(null))).clone();
+    let here = json!({ "key": "kubernetes.io/hostname", "operator": "In", "values": [node] });
+    let affinity = json!({ "required": { "nodeSelectorTerms": [{ "matchExpressions": [here] }] } });
+    volume.spec.as_mut().unwrap().node_affinity = serde_json::from_value(affinity).unwrap();
+    Arc::new(volume)
+}
+
 fn told(step: &Step) -> String {
     match step {
         Step::Release => "release".to_owned(),
@@ -72,8 +88,19 @@ fn told(step: &Step) -> String {
 }
 
 fn check(extra: Value, volumes: &[Arc<PersistentVolume>], users: &[Arc<Pod>], expect: Expect) {
-    let (claim, class) = (claim(extra), class("WaitForFirstConsumer"));
-    let view = View { claim: &claim, users, class: Some(&class), volumes };
+    check_class(&class("WaitForFirstConsumer"), extra, volumes, users, expect);
+}
+
+fn check_class(
+    class: &StorageClass,
+    extra: Value,
+    volumes: &[Arc<PersistentVolume>],
+    users: &[Arc<Pod>],
+    expect: Expect,
+) {
+    let claim = claim(extra);
+    let place: Option<Node> = users.iter().find_map(|pod| crate::pods::node_name(pod)).map(node);
+    let view = View { claim: &claim, users, class: Some(class), volumes, place: place.as_ref() };
     let said = match decide::claim(&view) {
         Verdict::Rest => "rest".to_owned(),
         Verdict::Tell { reason, .. } => reason.to_owned(),
@@ -101,6 +128,28 @@ fn a_claim_gets_the_smallest_volume_that_fits_or_a_new_one_where_its_pod_is() {
     check(json!({}), &[own], &[], expect![[r#"claim has "own", claim is "Bound""#]]);
     let other = volume("right", "2Gi", json!({ "namespace": "n", "name": "c", "uid": "another" }));
     check(json!({ "spec": { "volumeName": "right" } }), &[other], &[], expect!["rest"]);
+}
+
+#[test]
+fn a_volume_is_bound_only_where_the_pod_reaches_it() {
+    let volumes = [on_node("there", "2Gi", "other"), on_node("here", "9Gi", "m")];
+    check(json!({}), &volumes, &[user("m")], expect![[r#"take here, claim has "here", claim is "Bound""#]]);
+    let taken = expect![[r#"provision pvc-u at /disk/pvc-u, claim is "Pending""#]];
+    check(json!({}), &volumes[..1], &[user("m")], taken);
+}
+
+#[test]
+fn others_are_asked_for_a_volume_at_once_or_when_the_pod_has_its_node() {
+    let class = |mode: &str| StorageClass { provisioner: "example.com/disks".to_owned(), ..class(mode) };
+    check_class(&class("Immediate"), json!({}), &[], &[], expect!["ExternalProvisioning"]);
+    check_class(&class("WaitForFirstConsumer"), json!({}), &[], &[], expect!["WaitForFirstConsumer"]);
+    check_class(
+        &class("WaitForFirstConsumer"),
+        json!({}),
+        &[],
+        &[user("m")],
+        expect!["ExternalProvisioning"],
+    );
 }
 
 #[test]

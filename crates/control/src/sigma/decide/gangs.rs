@@ -189,7 +189,8 @@ impl Scheduler {
                 Readiness::Loose => batch.push(id),
                 _ if !seen.insert(key.clone()) => {}
                 Readiness::Whole(gang) => {
-                    let mates = self.idle_mates(&key);
+                    let mut mates = self.idle_mates(&key);
+                    mates.retain(|mate| !self.is_hindered(mate));
                     mates.iter().for_each(|mate| self.take_out(mate));
                     let members = (batch.len()..batch.len() + mates.len()).collect();
                     batch.extend(mates);

@@ -1,0 +1,65 @@
+//! What pods' volumes ask for, beside their own wording: told apart from the pods, since claims and volumes change by
+//! themselves.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1 as k8s;
+use sigma::PodId;
+
+use crate::volumes::Needs;
+
+use super::{Decision, Place, Scheduler, convert};
+
+impl Scheduler {
+    /// What the volumes of a pod ask for, told before the pod itself.
+    pub(crate) fn needs_changed(&mut self, id: &PodId, needs: Needs) {
+        let before = if needs == Needs::default() {
+            self.needs.remove(id)
+        } else {
+            self.needs.insert(id.clone(), needs)
+        };
+        let is_news = before.as_ref() != self.needs.get(id);
+        let is_parked = |waiting: &super::Waiting| matches!(waiting.place, Place::Parked { .. });
+        if is_news && self.waiting.get(id).is_some_and(is_parked) {
+            self.activate(id);
+        }
+    }
+
+    /// How many volumes of each driver a node can attach.
+    pub(crate) fn volume_limits_changed(&mut self, node: &str, limits: BTreeMap<String, u64>, now: Instant) {
+        if self.cluster.set_volume_limits(node, limits) {
+            self.wake(now, |_| true);
+        }
+    }
+
+    /// The pod as the engine sees it.
+    pub(super) fn converted(&self, id: &PodId, pod: &k8s::Pod) -> sigma::Pod {
+        let volumes = self.needs.get(id).map(|needs| needs.volumes.clone());
+        sigma::Pod { volumes: volumes.unwrap_or_default(), ..convert::pod(pod) }
+    }
+
+    /// Whether no node would do for the pod at the moment.
+    pub(super) fn is_hindered(&self, id: &PodId) -> bool {
+        self.needs.get(id).is_some_and(|needs| needs.obstacle.is_some())
+    }
+
+    /// Takes those out of `due` for whom no node would do at the moment, and tells why.
+    pub(super) fn hold_back(&mut self, due: &mut Vec<PodId>, now: Instant) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        due.retain(|id| {
+            let Some(obstacle) = self.needs.get(id).and_then(|needs| needs.obstacle.as_ref()) else {
+                return true;
+            };
+            // It may have held room on a node.
+            self.cluster.remove_pod(id);
+            if let Some(waiting) = self.waiting.get_mut(id) {
+                waiting.place = Place::Parked { not_before: now };
+                let message = format!("0/{} nodes are available: {obstacle}.", self.nodes.len());
+                decisions.extend(waiting.report("Unschedulable", message));
+            }
+            false
+        });
+        decisions
+    }
+}
