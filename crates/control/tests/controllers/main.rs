@@ -15,3 +15,4 @@ mod harness;
 mod housekeeping;
 mod rollout;
 mod scheduling;
+mod storage;

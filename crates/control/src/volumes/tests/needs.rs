@@ -62,7 +62,8 @@ fn of_class(provisioner: &str, mode: &str, topologies: Value) -> Found {
 fn without_its_claim_a_pod_waits() {
     let source = json!({ "persistentVolumeClaim": { "claimName": "c" } });
     let missing = Found { name: "c".to_owned(), ..Found::default() };
-    expect![[r#"persistentvolumeclaim "c" not found"#]].assert_eq(&say(&pod(&source), &[missing.clone()]));
+    expect![[r#"persistentvolumeclaim "c" not found"#]]
+        .assert_eq(&say(&pod(&source), std::slice::from_ref(&missing)));
     let ephemeral = Found { is_ephemeral: true, ..missing };
     expect![[r#"waiting for ephemeral volume controller to create the persistentvolumeclaim "c""#]]
         .assert_eq(&say(&pod(&source), &[ephemeral]));

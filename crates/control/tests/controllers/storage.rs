@@ -1,0 +1,111 @@
+//! Pods and their volumes, from the claim to the node.
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::Resource;
+use kube::api::PostParams;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::harness::{Cluster, pod};
+
+impl Cluster {
+    async fn create_for_all<K>(&self, object: Value)
+    where
+        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        self.all::<K>().create(&PostParams::default(), &object).await.unwrap();
+    }
+}
+
+fn using(name: &str, claim: &str) -> Value {
+    let mut pod = pod(name, "100m");
+    pod["spec"]["volumes"] = json!([{ "name": "v", "persistentVolumeClaim": { "claimName": claim } }]);
+    pod
+}
+
+fn claim(name: &str, class: &str, mode: &str) -> Value {
+    json!({ "metadata": { "name": name }, "spec": { "storageClassName": class, "accessModes": [mode],
+        "resources": { "requests": { "storage": "1Gi" } } } })
+}
+
+/// A volume that a driver attaches.
+fn volume(name: &str, mode: &str) -> Value {
+    json!({ "metadata": { "name": name }, "spec": {
+        "storageClassName": "disks", "accessModes": [mode],
+        "capacity": { "storage": "1Gi" }, "csi": { "driver": "example.com", "volumeHandle": name } } })
+}
+
+fn is_bound(pod: Option<&Pod>) -> bool {
+    pod.is_some_and(|pod| control::pods::node_name(pod).is_some())
+}
+
+fn is_told(message: &'static str) -> impl Fn(Option<&Pod>) -> bool {
+    move |pod| {
+        let conditions = pod.and_then(|pod| pod.status.as_ref()?.conditions.as_ref()).into_iter().flatten();
+        let mut messages = conditions.into_iter().filter_map(|each| each.message.as_deref());
+        messages.any(|told| told == message)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_waits_for_its_claim_and_a_node_attaches_no_more_than_it_can() {
+    use k8s_openapi::api::core::v1::PersistentVolume;
+    use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
+    let cluster = Cluster::start().await;
+    cluster.add_node("a", "4").await;
+    let driver = json!({ "name": "example.com", "nodeID": "a", "allocatable": { "count": 1 } });
+    cluster
+        .create_for_all::<CSINode>(json!({ "metadata": { "name": "a" }, "spec": { "drivers": [driver] } }))
+        .await;
+    cluster
+        .create_for_all::<StorageClass>(json!({ "metadata": { "name": "disks" },
+            "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "Immediate" }))
+        .await;
+    cluster.create::<Pod>(using("p", "c")).await;
+    let missing = r#"0/1 nodes are available: persistentvolumeclaim "c" not found."#;
+    cluster.until("p", is_told(missing)).await;
+    cluster.create::<PersistentVolumeClaim>(claim("c", "disks", "ReadWriteOncePod")).await;
+    let unbound = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.";
+    cluster.until("p", is_told(unbound)).await;
+    cluster.create_for_all::<PersistentVolume>(volume("v", "ReadWriteOncePod")).await;
+    cluster.until("p", is_bound).await;
+
+    cluster.create::<Pod>(using("q", "c")).await;
+    let taken = "0/1 nodes are available: 1 node has pod using PersistentVolumeClaim with the same name and \
+                 ReadWriteOncePod access mode.";
+    cluster.until("q", is_told(taken)).await;
+    cluster.create_for_all::<PersistentVolume>(volume("w", "ReadWriteOnce")).await;
+    cluster.create::<PersistentVolumeClaim>(claim("d", "disks", "ReadWriteOnce")).await;
+    cluster.create::<Pod>(using("r", "d")).await;
+    cluster.until("r", is_told("0/1 nodes are available: 1 node(s) exceed max volume count.")).await;
+    cluster.add_node("b", "4").await;
+    let bound = cluster.until("r", is_bound).await.unwrap();
+    assert_eq!(control::pods::node_name(&bound), Some("b"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_is_asked_for_where_its_pod_goes() {
+    use k8s_openapi::api::storage::v1::StorageClass;
+    let cluster = Cluster::start().await;
+    for name in ["a", "b"] {
+        cluster.add_node(name, "4").await;
+    }
+    let on_b = json!({ "key": "kubernetes.io/hostname", "values": ["b"] });
+    cluster
+        .create_for_all::<StorageClass>(json!({ "metadata": { "name": "made" }, "provisioner": "example.com",
+            "volumeBindingMode": "WaitForFirstConsumer",
+            "allowedTopologies": [{ "matchLabelExpressions": [on_b] }] }))
+        .await;
+    cluster.create::<PersistentVolumeClaim>(claim("c", "made", "ReadWriteOnce")).await;
+    cluster.create::<Pod>(using("p", "c")).await;
+    let bound = cluster.until("p", is_bound).await.unwrap();
+    assert_eq!(control::pods::node_name(&bound), Some("b"));
+    let is_asked_for = |claim: Option<&PersistentVolumeClaim>| {
+        let annotations = claim.and_then(|claim| claim.metadata.annotations.as_ref());
+        let node = annotations.and_then(|all| all.get("volume.kubernetes.io/selected-node"));
+        node.is_some_and(|node| node == "b")
+    };
+    cluster.until("c", is_asked_for).await;
+}
