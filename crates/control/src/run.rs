@@ -25,6 +25,8 @@ pub struct Config {
     pub signing: Option<Arc<SigningAuthority>>,
     /// Decides between nodes of equal score.
     pub seed: u64,
+    /// See [`sigma::Config::load`].
+    pub load: Option<sigma::LoadPolicy>,
     /// Controllers that are left out, by the names that [`run`] gives them: where others do their work.
     pub without: Vec<String>,
 }
@@ -61,7 +63,7 @@ pub async fn schedule(client: Client, config: sigma::Config, token: Cancellation
 
 impl Config {
     fn sigma(&self) -> sigma::Config {
-        sigma::Config { scheduler_name: SIGMA_SCHEDULER.to_owned(), seed: self.seed }
+        sigma::Config { scheduler_name: SIGMA_SCHEDULER.to_owned(), seed: self.seed, load: self.load }
     }
 
     fn is_without(&self, name: &str) -> bool {

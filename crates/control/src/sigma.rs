@@ -9,16 +9,18 @@ mod gpus;
 mod group;
 mod groups;
 pub mod listed;
+mod load;
 mod storage;
 
 #[cfg(test)]
 mod tests;
 
+pub use ::sigma::LoadPolicy;
 pub(crate) use convert::{node, node_term, pod, taint, toleration};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use k8s_openapi::api::core::v1::{
@@ -28,8 +30,8 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use sigma::PodId;
 use sigma::gpu::GpuSet;
+use sigma::{PodId, Usage};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +60,8 @@ enum News {
     Namespace(String, Option<Arc<Namespace>>),
     Budget(ObjectKey, Option<Arc<PodDisruptionBudget>>),
     Group(ObjectKey, Origin, Option<Group>),
+    /// What nodes use, and how long ago that was.
+    Usage(Vec<(String, Usage, Duration)>),
 }
 
 /// Which Pods are Sigma's, and how it decides between nodes of equal score.
@@ -66,6 +70,8 @@ pub struct Config {
     /// What Pods call it in `spec.schedulerName`.
     pub scheduler_name: String,
     pub seed: u64,
+    /// From which measured use on nodes take no more Pods; without it, use does not matter.
+    pub load: Option<LoadPolicy>,
 }
 
 /// Subscribes to `world` and returns the scheduler's work.
@@ -89,7 +95,7 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
     });
     groups::follow(world, &news);
     storage::follow(world, &news);
-    let of_pods = world.clone();
+    let (of_pods, of_usage) = (world.clone(), news.clone());
     world.pods.on_change(move |change| {
         let _stopped = news.send(pod_news(&of_pods, change));
     });
@@ -119,6 +125,10 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
             )
         };
         if token.run_until_cancelled(ready).await.is_some() {
+            if config.load.is_some() {
+                let client = world.act.client().clone();
+                kit::task::spawn("node-usage", load::follow(client, of_usage, token.clone()));
+            }
             kit::task::spawn("pod-groups", groups::tell(world, recorder, told));
             edge.run(Scheduler::new(&config), received, token).await;
         }
@@ -347,6 +357,7 @@ fn take_all(scheduler: &mut Scheduler, first: News, more: &mut mpsc::UnboundedRe
             News::Budget(key, budget) => {
                 scheduler.budget_changed(&key.to_string(), budget.as_deref().and_then(convert::budget));
             }
+            News::Usage(figures) => scheduler.usage_changed(&figures, now),
             News::Group(key, origin, group) => scheduler.group_changed(&key, origin, group),
             News::Namespace(name, namespace) => {
                 let labels = namespace.map(|namespace| namespace.metadata.labels.clone().unwrap_or_default());

@@ -8,6 +8,7 @@
 use anyhow::Context;
 use clap::Args;
 use control::leader::Election;
+use control::sigma::LoadPolicy;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::LogOptions;
@@ -35,6 +36,26 @@ pub(crate) struct SchedulerOptions {
     /// Decides between nodes that are equally good
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[arg(long, value_parser = parse_load, num_args = 0..=1, default_missing_value = "", help = LOAD_HELP)]
+    load_aware: Option<LoadPolicy>,
+}
+
+pub(crate) const LOAD_HELP: &str = "Look at what nodes use, as `metrics.k8s.io` tells it: none takes more Pods that uses \
+                                    this much, in percent, and cool ones are better [default: cpu=65,memory=95]";
+
+/// `cpu=PERCENT,memory=PERCENT`; what is left out is by default.
+pub(crate) fn parse_load(text: &str) -> Result<LoadPolicy, String> {
+    let mut policy = LoadPolicy::default();
+    for word in text.split(',').filter(|word| !word.is_empty()) {
+        let percent = |text: &str| text.parse().ok().filter(|percent| (1..=100).contains(percent));
+        let limit = match word.split_once('=').map(|(name, text)| (name, percent(text))) {
+            Some(("cpu", Some(percent))) => (&mut policy.cpu_percent, percent),
+            Some(("memory", Some(percent))) => (&mut policy.memory_percent, percent),
+            _ => return Err(format!("`{word}` is none of `cpu=1..100` and `memory=1..100`")),
+        };
+        *limit.0 = limit.1;
+    }
+    Ok(policy)
 }
 
 fn parse_name(text: &str) -> Result<String, String> {
@@ -57,7 +78,8 @@ async fn serve(settings: &Settings, options: &SchedulerOptions) -> anyhow::Resul
     let version = client.apiserver_version().await.context("the cluster's API server does not answer")?;
     let token = CancellationToken::new();
     let name = options.scheduler_name.clone();
-    let config = control::sigma::Config { scheduler_name: name.clone(), seed: options.seed };
+    let config =
+        control::sigma::Config { scheduler_name: name.clone(), seed: options.seed, load: options.load_aware };
     let of_work = client.clone();
     let work = move |token| control::schedule(of_work.clone(), config.clone(), token);
     let role = if options.no_leader_election {
@@ -91,7 +113,18 @@ async fn client(settings: &Settings, options: &ClusterOptions) -> anyhow::Result
 
 #[cfg(test)]
 mod tests {
-    use super::parse_name;
+    use super::{LoadPolicy, parse_load, parse_name};
+
+    #[test]
+    fn thresholds_are_percents() {
+        let policy = |cpu_percent, memory_percent| Ok(LoadPolicy { cpu_percent, memory_percent });
+        assert_eq!(parse_load(""), policy(65, 95));
+        assert_eq!(parse_load("cpu=80"), policy(80, 95));
+        assert_eq!(parse_load("memory=50,cpu=100"), policy(100, 50));
+        for wrong in ["cpu", "cpu=0", "cpu=101", "disk=1", "cpu=x"] {
+            assert!(parse_load(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn names_are_those_of_leases() {

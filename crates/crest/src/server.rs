@@ -15,6 +15,7 @@ use anyhow::Context;
 use api::authentication::User;
 use clap::Args;
 use control::leader::Election;
+use control::sigma::LoadPolicy;
 use kit::tls::PairPaths;
 use store::Store;
 use store::{embedded, etcd};
@@ -26,6 +27,7 @@ use crate::run::certificates;
 use crate::run::roles::{Cluster, api_config, control_config, node_name, start, start_fallible};
 use crate::run::until_signalled;
 use crate::runtime;
+use crate::scheduler::{LOAD_HELP, parse_load};
 use crate::settings::Settings;
 
 #[derive(Debug, Args)]
@@ -40,6 +42,8 @@ pub(crate) struct ServerOptions {
     /// Serve `metrics.k8s.io` from what the agents of joined machines measure
     #[arg(long)]
     agents: bool,
+    #[arg(long, value_parser = parse_load, num_args = 0..=1, default_missing_value = "", help = LOAD_HELP)]
+    load_aware: Option<LoadPolicy>,
     /// Requests that run at the same time, counted in small ones; the priority levels share them. By default 16 for
     /// each core
     #[arg(long, default_value_t = api::Limits::default().max_in_flight, value_parser = clap::value_parser!(u32).range(1..))]
@@ -168,6 +172,7 @@ async fn serve(settings: &Settings, options: &ServerOptions) -> anyhow::Result<(
         let mut control =
             control_config(&certificates, server.client(&User::component("controllers"))).await?;
         control.without.clone_from(without);
+        control.load = options.load_aware;
         let identity = format!("{node}_{}", settings.api_address());
         let elected = options.store.is_shared().then_some(identity);
         roles.extend(controllers(settings, control, &server, elected, &token).await?);

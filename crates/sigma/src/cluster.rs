@@ -10,6 +10,7 @@ mod columns;
 mod count;
 mod gpus;
 mod images;
+mod loads;
 mod template;
 mod volumes;
 
@@ -31,6 +32,7 @@ pub(crate) use columns::{CPU_COLUMN, LabelColumns, MEMORY_COLUMN, NO_VALUE, Reso
 pub(crate) use count::{CountId, CountKey, Counts};
 pub(crate) use gpus::{Ask, Beside, Class, Gpus};
 pub(crate) use images::{Images, Wanted};
+pub(crate) use loads::Loads;
 pub(crate) use template::{Template, TemplateId, Templates};
 pub(crate) use volumes::{AttachedVolumes, SortOfVolumes};
 
@@ -52,6 +54,7 @@ pub struct Cluster {
     pub(crate) gpus: Gpus,
     pub(crate) volumes: AttachedVolumes,
     pub(crate) images: Images,
+    pub(crate) loads: Loads,
     are_images_settled: bool,
     pub(crate) changes: Changes,
     /// Counts changes of what is not a number about nodes: which there are, their labels, taints, cordons.
@@ -90,6 +93,8 @@ pub(crate) struct Placed {
     pub(crate) arrival: u64,
     /// It was told to go, and holds its room until it has.
     pub(crate) is_leaving: bool,
+    /// It was placed by the engine, and is not part of what its node was measured to use.
+    pub(crate) is_estimated: bool,
 }
 
 impl Cluster {
@@ -108,6 +113,7 @@ impl Cluster {
             gpus: Gpus::default(),
             volumes: AttachedVolumes::default(),
             images: Images::default(),
+            loads: Loads::default(),
             are_images_settled: true,
             changes: Changes::default(),
             structure: 0,
@@ -178,6 +184,7 @@ impl Cluster {
         host.is_present = false;
         self.gpus.set(row, &NodeGpus::default(), 0);
         self.set_images(row, &BTreeMap::new());
+        self.forget_usage(row);
         // Its pods are in no domain until it comes back.
         self.labels.set(row, &Labels::new());
         self.structure += 1;
@@ -213,11 +220,17 @@ impl Cluster {
     pub fn add_pod(&mut self, id: &PodId, pod: &Arc<Pod>, node: &str) {
         // Interned before the old entry goes, so that an unchanged template is not dropped and built again.
         let template = self.intern(pod);
-        let is_leaving = self.pods.get(id).is_some_and(|placed| placed.is_leaving);
+        let before = self.pods.get(id).filter(|placed| self.hosts[placed.row].name == node);
+        let (arrival, is_leaving, is_estimated) = match before {
+            // Nothing that matters to placement has changed.
+            Some(before) if before.template == template => return self.drop_template(template),
+            Some(before) => (before.arrival, before.is_leaving, before.is_estimated),
+            None => (self.n_arrivals + 1, self.pods.get(id).is_some_and(|placed| placed.is_leaving), false),
+        };
         self.remove_pod(id);
+        self.n_arrivals = self.n_arrivals.max(arrival);
         let row = self.row_of(node);
-        self.attach(id.clone(), template, row);
-        self.set_leaving(id, is_leaving);
+        self.put(id.clone(), Placed { row, template, arrival, is_leaving, is_estimated });
     }
 
     /// A pod that is bound or assumed was told to go, or (`false`) stays after all.
@@ -253,6 +266,9 @@ impl Cluster {
         if template.pod.gpu.is_some() {
             self.gpus.release(id);
         }
+        if placed.is_estimated {
+            self.loads.subtract(placed.row, &template.pod);
+        }
         self.volumes.release(placed.row, &template.pod.volumes);
         for count in &template.counted_by {
             self.counts.subtract(*count, placed.row);
@@ -274,7 +290,8 @@ impl Cluster {
     /// As [`Cluster::add_pod`] for a template that is held already; takes over one reference to it.
     pub(crate) fn attach(&mut self, id: PodId, template: TemplateId, row: Row) {
         self.n_arrivals += 1;
-        self.put(id, Placed { row, template, arrival: self.n_arrivals, is_leaving: false });
+        let (arrival, is_estimated) = (self.n_arrivals, self.loads.is_on());
+        self.put(id, Placed { row, template, arrival, is_leaving: false, is_estimated });
     }
 
     /// Undoes [`Cluster::lift`].
@@ -285,6 +302,9 @@ impl Cluster {
             self.gpus.attach(&id, placed.row, Ask::of(&template.pod), beside);
         }
         self.resources.take(placed.row, &template.demand);
+        if placed.is_estimated {
+            self.loads.add(placed.row, &template.pod);
+        }
         self.volumes.take(placed.row, &template.pod.volumes);
         for count in &template.counted_by {
             self.counts.add(*count, placed.row);
@@ -413,6 +433,7 @@ impl Cluster {
         self.is_ordered = false;
         self.resources.reset(row);
         self.gpus.reset(row);
+        self.loads.reset(row);
         self.labels.set(row, &Labels::new());
         self.rows.insert(name.to_owned(), row);
         row

@@ -13,6 +13,7 @@ pub mod explain;
 pub mod gang;
 pub mod gpu;
 pub mod label;
+pub mod load;
 pub mod node;
 pub mod optimise;
 pub mod place;
@@ -25,6 +26,7 @@ pub mod volume;
 
 pub use cluster::{Budget, Cluster};
 pub use gang::Gang;
+pub use load::{LoadPolicy, Usage};
 pub use place::{Bound, Outcome, Pending};
 pub use pod::{Pod, PodId};
 pub use preempt::Preemption;

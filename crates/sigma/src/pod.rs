@@ -49,6 +49,8 @@ pub struct Pod {
     pub volumes: Volumes,
     /// The images of its containers, one for each.
     pub images: Vec<String>,
+    /// It has to be on its node, whatever that uses: a pod of a DaemonSet.
+    pub ignores_load: bool,
     /// Pods of higher priority are placed first.
     pub priority: i32,
 }

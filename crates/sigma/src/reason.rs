@@ -14,6 +14,8 @@ pub enum Reason {
     HostPorts,
     TooManyPods,
     Insufficient(String),
+    /// The node uses too much of the resource already.
+    HighLoad(String),
     /// Enough of GPUs is free in sum, but not in the pieces that the pod asks for.
     GpuFragments,
     GpuModel,
@@ -50,6 +52,7 @@ impl Reason {
             Self::Unschedulable
             | Self::UntoleratedTaint(_)
             | Self::NodeAffinity
+            | Self::HighLoad(_)
             | Self::GpuModel
             | Self::ClaimInUse
             | Self::VolumeAffinity
@@ -71,6 +74,7 @@ impl fmt::Display for Reason {
             Self::HostPorts => f.write_str("node(s) didn't have free ports for the requested pod ports"),
             Self::TooManyPods => f.write_str("Too many pods"),
             Self::Insufficient(resource) => write!(f, "Insufficient {resource}"),
+            Self::HighLoad(resource) => write!(f, "node(s) {resource} usage exceed threshold"),
             Self::GpuFragments => f.write_str("node(s) had too little left of each single GPU"),
             Self::GpuModel => f.write_str("node(s) didn't have a GPU of a requested model"),
             Self::DiskInUse => f.write_str("node(s) had no available disk"),

@@ -96,6 +96,7 @@ pub(crate) fn pod(pod: &k8s::Pod) -> Pod {
         volumes: sigma::volume::Volumes::default(),
         images: containers(&spec).filter_map(|each| each.image.as_deref()).map(image).collect(),
         host_ports: spec.containers.iter().flat_map(host_ports).collect(),
+        ignores_load: crate::owner::controller(&pod.metadata).is_some_and(|owner| owner.kind == "DaemonSet"),
         priority: spec.priority.unwrap_or(0),
         labels,
     }
@@ -218,7 +219,7 @@ fn amounts(quantities: &std::collections::BTreeMap<String, Text>) -> Amounts {
 }
 
 /// A quantity that does not parse was refused by the API; one from elsewhere is left out.
-fn amount(name: &str, text: &Text) -> Option<u64> {
+pub(crate) fn amount(name: &str, text: &Text) -> Option<u64> {
     let quantity = Quantity::parse(&text.0).ok()?;
     let units = if name == CPU { quantity.to_milli() } else { quantity.to_units() };
     Some(u64::try_from(units.max(0)).unwrap_or(u64::MAX))

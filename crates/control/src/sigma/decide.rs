@@ -15,6 +15,7 @@
 mod gangs;
 mod needs;
 mod room;
+mod usage;
 
 #[cfg(test)]
 mod tests;
@@ -94,6 +95,7 @@ pub(crate) struct Scheduler {
     /// Who waits for a pod to go, by the pod that goes.
     awaited: HashMap<PodId, BTreeSet<PodId>>,
     gangs: gangs::Gangs,
+    measured: usage::Measured,
     n_arrivals: u64,
 }
 
@@ -129,9 +131,11 @@ enum Place {
 
 impl Scheduler {
     pub(crate) fn new(config: &Config) -> Self {
+        let mut cluster = Cluster::new(config.seed);
+        cluster.set_load_policy(config.load);
         Self {
             name: config.scheduler_name.clone(),
-            cluster: Cluster::new(config.seed),
+            cluster,
             nodes: BTreeMap::new(),
             waiting: HashMap::new(),
             needs: HashMap::new(),
@@ -141,6 +145,7 @@ impl Scheduler {
             names: HashMap::new(),
             awaited: HashMap::new(),
             gangs: gangs::Gangs::default(),
+            measured: usage::Measured::default(),
             n_arrivals: 0,
         }
     }
@@ -256,7 +261,7 @@ impl Scheduler {
     /// When [`Scheduler::decide`] has something to do again although nothing changes.
     pub(crate) fn next_pause_end(&self) -> Option<Instant> {
         let pause_end = self.paused.first().map(|(until, _)| *until);
-        pause_end.into_iter().chain(self.gangs.next_deadline()).min()
+        pause_end.into_iter().chain(self.gangs.next_deadline()).chain(self.measured.next_end()).min()
     }
 
     /// Places every pod that is due.
@@ -268,6 +273,7 @@ impl Scheduler {
             self.activate(&id);
         }
         self.end_waits(now);
+        self.end_usage(now);
         let mut due: Vec<PodId> = std::mem::take(&mut self.active).into_iter().map(|(_, id)| id).collect();
         let held_back = self.hold_back(&mut due, now);
         let (due, gangs, mut decisions) = self.gather(due, now);

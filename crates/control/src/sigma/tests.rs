@@ -32,8 +32,11 @@ fn pod(name: &str, cpu: &str) -> serde_json::Value {
 /// Runs a script of one event per line and prints what is decided after each.
 fn check(script: &str, expect: Expect) {
     let start = kit::clock::monotonic();
-    let mut scheduler =
-        Scheduler::new(&super::Config { scheduler_name: model::names::SIGMA_SCHEDULER.to_owned(), seed: 1 });
+    let mut scheduler = Scheduler::new(&super::Config {
+        scheduler_name: model::names::SIGMA_SCHEDULER.to_owned(),
+        seed: 1,
+        load: Some(Default::default()),
+    });
     let mut now = start;
     let mut lines = Vec::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -108,6 +111,17 @@ fn step(scheduler: &mut Scheduler, words: &[&str], now: &mut Instant) {
         ["group", name, least] => set_group(scheduler, name, Some((least, None))),
         ["group", name, least, seconds] => set_group(scheduler, name, Some((least, Some(seconds)))),
         ["ungroup", name] => set_group(scheduler, name, None),
+        ["stays", name] => scheduler.stays(&PodId::new(name), *now),
+        ["gone", name] => scheduler.pod_gone(&PodId::new(name), *now),
+        ["failed", name] => scheduler.bind_failed(&PodId::new(name), *now),
+        ["wait", seconds] => *now += Duration::from_secs(seconds.parse().unwrap()),
+        _ => step_around(scheduler, words, *now),
+    }
+}
+
+/// What changes about pods that are there, and around them.
+fn step_around(scheduler: &mut Scheduler, words: &[&str], now: Instant) {
+    match *words {
         // The pod's volumes keep it from every node, or no longer.
         ["hindered", name, obstacle] => {
             let obstacle = Some(obstacle.to_owned());
@@ -121,12 +135,14 @@ fn step(scheduler: &mut Scheduler, words: &[&str], now: &mut Instant) {
             pod["status"] = json!({ "containerStatuses": [{
                 "name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 0,
                 "resources": { "requests": { "cpu": has } } }] });
-            changed(scheduler, &pod, *now);
+            changed(scheduler, &pod, now);
         }
-        ["stays", name] => scheduler.stays(&PodId::new(name), *now),
-        ["gone", name] => scheduler.pod_gone(&PodId::new(name), *now),
-        ["failed", name] => scheduler.bind_failed(&PodId::new(name), *now),
-        ["wait", seconds] => *now += Duration::from_secs(seconds.parse().unwrap()),
+        // Milli-cores that the node was measured to use, so many seconds ago.
+        ["uses", name, cpu, ago] => {
+            let usage = sigma::Usage { cpu: cpu.parse().unwrap(), memory: 0 };
+            let age = Duration::from_secs(ago.parse().unwrap());
+            scheduler.usage_changed(&[(name.to_owned(), usage, age)], now);
+        }
         _ => panic!("no such event: {words:?}"),
     }
 }
@@ -383,5 +399,57 @@ fn a_pod_that_shrinks_in_place_leaves_room_for_others() {
             resized big 1 3 a:
             wait 20:
             resized big 1 1 a: bind p to a"#]],
+    );
+}
+
+#[test]
+fn a_hot_node_takes_no_pods_until_it_is_cool_or_nobody_knows() {
+    check(
+        "node a 4
+        uses a 3000 10
+        pod p 1
+        uses a 3000 200
+        wait 100
+        wait 69
+        wait 1
+        uses a 3000 0
+        pod q 1
+        wait 20
+        uses a 2000 0",
+        expect![[r#"
+            node a 4:
+            uses a 3000 10:
+            pod p 1: p Unschedulable: 0/1 nodes are available: 1 node(s) cpu usage exceed threshold.
+            uses a 3000 200:
+            wait 100:
+            wait 69:
+            wait 1: bind p to a
+            uses a 3000 0:
+            pod q 1: q Unschedulable: 0/1 nodes are available: 1 node(s) cpu usage exceed threshold.
+            wait 20:
+            uses a 2000 0:"#]],
+    );
+}
+
+#[test]
+fn pods_show_in_what_is_measured_only_after_a_while() {
+    check(
+        "node a 4
+        uses a 100 0
+        pod p 3
+        wait 30
+        uses a 200 0
+        pod q 1
+        wait 70
+        uses a 200 0",
+        expect![[r#"
+            node a 4:
+            uses a 100 0:
+            pod p 3: bind p to a
+            wait 30:
+            uses a 200 0:
+            pod q 1: q Unschedulable: 0/1 nodes are available: 1 node(s) cpu usage exceed threshold.
+            wait 70:
+            uses a 200 0: bind q to a"#]],
     );
 }

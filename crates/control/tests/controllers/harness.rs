@@ -80,6 +80,7 @@ impl Cluster {
             root_ca_pem: ROOT_CA.to_owned(),
             signing: Some(signing(&authority)),
             seed: 7,
+            load: None,
             without: controllers.iter().map(|&name| name.to_owned()).collect(),
         };
         kit::task::spawn("controllers", control::run(config, token.clone()));

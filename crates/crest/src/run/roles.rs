@@ -143,6 +143,7 @@ pub(crate) async fn control_config(
         root_ca_pem,
         signing: Some(Arc::new(signing)),
         seed: kit::clock::since_epoch().as_secs(),
+        load: None,
         without: Vec::new(),
     })
 }

@@ -112,6 +112,8 @@ fn of_reason(reason: &Reason) -> Option<Remedy> {
         Reason::PodAffinity => Some(Remedy::DropPodAffinity),
         Reason::PodAntiAffinity => Some(Remedy::DropPodAntiAffinity),
         Reason::GpuModel => Some(Remedy::DropGpuModels),
+        // It passes by itself, or other pods have to move.
+        Reason::HighLoad(_) => None,
         // A matter of storage, not of this pod's spec.
         Reason::DiskInUse
         | Reason::TooManyVolumes

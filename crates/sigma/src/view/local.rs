@@ -15,6 +15,7 @@ impl View {
         if !cluster.resources.fits(row, &template.demand)
             || has_port_conflict(&cluster.hosts[row], &template.pod)
             || cluster.gpus.check(row, template.pod.gpu.as_ref()).is_err()
+            || cluster.check_load(row, &template.pod).is_err()
             || cluster.volumes.check((row, &cluster.hosts[row].name), &template.pod.volumes).is_err()
             || self.rules.check(&self.topologies, &self.tallies, Level::Row, row).is_err()
         {
@@ -29,6 +30,7 @@ impl View {
             self.seats[seat].base
                 + SPREAD_WEIGHT * crowding.map_or(0, room)
                 + NEIGHBOURS_WEIGHT * self.wishes.score(seat)
+                + cluster.coolness(row, &template.pod, FULL)
                 + cluster.images.score(row, &self.images, FULL)
                 + cluster.usability(row, &template.pod, evenness, FULL / 100),
         )

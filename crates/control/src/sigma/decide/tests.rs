@@ -170,7 +170,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let config = Config { scheduler_name: model::names::SIGMA_SCHEDULER.to_owned(), seed: 1 };
+        let config = Config { scheduler_name: model::names::SIGMA_SCHEDULER.to_owned(), seed: 1, load: None };
         let mut scheduler = Scheduler::new(&config);
         let group = Group { min_member: Some(MIN_MEMBER), timeout: Some(Duration::from_secs(30)) };
         scheduler.group_changed(&ObjectKey::new("default", "g"), Origin::Ours, Some(group));
