@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::gpu::NodeGpus;
+use crate::interference::Interferences;
 use crate::label::Labels;
 use crate::node::{Node, Taint};
 use crate::pod::{HostPort, Namespaces, Pod, PodId};
@@ -64,6 +65,7 @@ pub struct Cluster {
     order: Vec<Row>,
     is_ordered: bool,
     pub(crate) budgets: Budgets,
+    pub(crate) interferences: Interferences,
     pods: HashMap<PodId, Placed>,
     n_arrivals: u64,
     n_present: usize,
@@ -121,6 +123,7 @@ impl Cluster {
             order: Vec::new(),
             is_ordered: true,
             budgets: Budgets::default(),
+            interferences: Interferences::default(),
             pods: HashMap::new(),
             n_arrivals: 0,
             n_present: 0,
@@ -213,7 +216,17 @@ impl Cluster {
             self.counts.clear(id);
             self.fill_count(&key);
         }
+        if !self.interferences.is_empty() {
+            self.reclassify();
+        }
         self.structure += 1;
+    }
+
+    /// Which pods are placed alike is found out anew.
+    pub(crate) fn reclassify(&mut self) {
+        self.templates.forget_classes();
+        let held = self.views.clear();
+        held.into_iter().for_each(|template| self.drop_template(template));
     }
 
     /// A pod is bound to a node, or assumed to be soon. What was known of it before is replaced.
@@ -337,15 +350,20 @@ impl Cluster {
     pub(crate) fn drop_template(&mut self, id: TemplateId) {
         let Some(gone) = self.templates.release(id) else { return };
         for key in CountKey::asked_for_by(&gone.pod) {
-            let Some(count) = self.counts.release(&key) else { continue };
-            self.templates.forget_count(count);
-            // Views that look at the count go, and with them the templates that they hold.
-            let held = self.views.forget_count(count);
-            held.into_iter().for_each(|template| self.drop_template(template));
+            self.drop_count(&key);
         }
     }
 
-    fn fill_count(&mut self, key: &CountKey) {
+    /// Gives back one reference to a count.
+    pub(crate) fn drop_count(&mut self, key: &CountKey) {
+        let Some(count) = self.counts.release(key) else { return };
+        self.templates.forget_count(count);
+        // Views that look at the count go, and with them the templates that they hold.
+        let held = self.views.forget_count(count);
+        held.into_iter().for_each(|template| self.drop_template(template));
+    }
+
+    pub(crate) fn fill_count(&mut self, key: &CountKey) {
         let Some(count) = self.counts.find(key) else { return };
         self.templates.note_count(count, key, &self.namespaces);
         let is_counted = self.templates.counted(key, &self.namespaces);
@@ -368,7 +386,8 @@ impl Cluster {
         }
         let sort_of_volumes = self.volumes.sort_of(&template.pod.volumes);
         let images = self.images.wanted(&template.pod.images);
-        let key = ClassKey::of(template, &self.namespaces, (sort_of_volumes, images));
+        let sides = self.interferences.binding(&template.pod, &self.namespaces);
+        let key = ClassKey::of(template, &self.namespaces, (sort_of_volumes, images, sides));
         let class = match self.views.find(&key) {
             Some(class) => class,
             None => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::gpu::GpuRequest;
 use crate::label::{Labels, NodeTerm, PreferredTerm, Selector};
 use crate::node::{Effect, Node, Taint};
+use crate::policy::Policy;
 use crate::resources::Amounts;
 use crate::volume::Volumes;
 
@@ -53,6 +54,7 @@ pub struct Pod {
     pub ignores_load: bool,
     /// Pods of higher priority are placed first.
     pub priority: i32,
+    pub policy: Policy,
 }
 
 /// The labels of every namespace that is known, by its name.
@@ -122,6 +124,11 @@ impl Toleration {
 }
 
 impl Pod {
+    /// Whether the pod keeps apart from its siblings, having no constraint of its own.
+    pub(crate) fn leans_apart(&self) -> bool {
+        self.spread.is_empty() && self.policy.spreads_siblings
+    }
+
     /// Whether the node selector and the required affinity admit the node, whatever else runs there.
     pub fn admits(&self, node: &Node) -> bool {
         let label = |key: &str| node.labels.get(key).map(String::as_str);

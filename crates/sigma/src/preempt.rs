@@ -69,7 +69,7 @@ impl Cluster {
         });
         for row in candidates {
             let fewest = victims(self, self.templates.get(template), row, priority).unwrap_or_default();
-            if let Some(victims) = self.enough(template, row, fewest) {
+            if let Some(victims) = self.enough((template, row), fewest, priority) {
                 for victim in &victims {
                     self.give_up(victim);
                 }
@@ -97,25 +97,31 @@ impl Cluster {
 
     /// The pods that really have to go from `row`: `fewest` if they are enough, or more of the lesser pods, when a rule
     /// about other pods asks for it. What other nodes' pods say about the pod is seen only now.
-    fn enough(&mut self, template: TemplateId, row: Row, fewest: Vec<PodId>) -> Option<Vec<PodId>> {
+    fn enough(
+        &mut self,
+        (template, row): (TemplateId, Row),
+        fewest: Vec<PodId>,
+        priority: i32,
+    ) -> Option<Vec<PodId>> {
         let lifted = self.lift_all(row, |id, placed, _| placed.is_leaving || fewest.contains(id));
         let is_enough = self.takes(template, row);
         self.put_all(lifted);
         if is_enough {
             return Some(fewest);
         }
-        self.spared(template, row)
+        self.spared((template, row), priority)
     }
 
     /// All lesser pods go in thought; then each is put back, as long as the pod finds its place all the same.
-    fn spared(&mut self, template: TemplateId, row: Row) -> Option<Vec<PodId>> {
+    fn spared(&mut self, (template, row): (TemplateId, Row), priority: i32) -> Option<Vec<PodId>> {
         let asking = &self.templates.get(template).pod;
-        let looks_at_pods =
-            !asking.spread.is_empty() || !asking.forbidden_pods.is_empty() || asking.volumes.is_shared();
+        let looks_at_pods = !asking.spread.is_empty()
+            || !asking.forbidden_pods.is_empty()
+            || asking.volumes.is_shared()
+            || !self.interferences.binding(asking, &self.namespaces).is_empty();
         if !looks_at_pods {
             return None;
         }
-        let priority = asking.priority;
         let leaving = self.lift_all(row, |_, placed, _| placed.is_leaving);
         let lesser = self.lift_all(row, |_, _, pod| pod.priority < priority);
         if !self.takes(template, row) {

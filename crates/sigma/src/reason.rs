@@ -34,6 +34,8 @@ pub enum Reason {
     PodAntiAffinity,
     /// Pods that are there keep this one away.
     ExistingAntiAffinity,
+    /// Too many pods would be beside each other, by the rule of this name.
+    Interference(String),
 }
 
 impl Reason {
@@ -48,7 +50,8 @@ impl Reason {
             | Self::TooManyVolumes
             | Self::Spread
             | Self::PodAntiAffinity
-            | Self::ExistingAntiAffinity => true,
+            | Self::ExistingAntiAffinity
+            | Self::Interference(_) => true,
             Self::Unschedulable
             | Self::UntoleratedTaint(_)
             | Self::NodeAffinity
@@ -93,6 +96,7 @@ impl fmt::Display for Reason {
             Self::ExistingAntiAffinity => {
                 f.write_str("node(s) didn't satisfy existing pods anti-affinity rules")
             }
+            Self::Interference(rule) => write!(f, "node(s) didn't keep the interference rule {rule}"),
         }
     }
 }

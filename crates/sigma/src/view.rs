@@ -22,6 +22,7 @@ mod tally;
 use std::collections::BTreeMap;
 
 use crate::cluster::{Cluster, Row, Template, Wanted};
+use crate::policy::{Policy, Weights};
 use crate::preempt::Costs;
 use crate::reason::{NoFit, Reason};
 
@@ -34,8 +35,6 @@ use tally::{Tally, Topology};
 
 /// The best score that one score can give. Large, so that a small pod makes a difference on a large node.
 pub(crate) const FULL: u64 = 1 << 20;
-pub(crate) const SPREAD_WEIGHT: u64 = 2;
-pub(crate) const NEIGHBOURS_WEIGHT: u64 = 2;
 
 /// No seat.
 const NOWHERE: u32 = u32::MAX;
@@ -45,6 +44,7 @@ const NOWHERE: u32 = u32::MAX;
 pub(crate) struct View {
     /// What the view was built from, see [`Cluster::structure`].
     structure: u64,
+    policy: Policy,
     /// Up to where in the cluster's changes it is up to date.
     seen: u64,
     topologies: Vec<Topology>,
@@ -144,7 +144,7 @@ impl View {
         let range = Range::of(candidates());
         let mut best: Option<(u64, Seat)> = None;
         for candidate in candidates() {
-            let total = candidate.local + range.score(&candidate, &self.rules);
+            let total = candidate.local + range.score(&candidate, &self.rules, self.policy.weights);
             if best.is_some_and(|(most, _)| total < most) {
                 continue;
             }
@@ -236,7 +236,7 @@ impl Range {
     }
 
     /// What the domains of a candidate add to its score: 0 to 100 % each for room among its like, and for company.
-    fn score(&self, candidate: &Candidate, rules: &Rules) -> u64 {
+    fn score(&self, candidate: &Candidate, rules: &Rules, weights: Weights) -> u64 {
         let spread = match candidate.crowding {
             None => 0,
             Some(_) if self.most_crowded == 0 => FULL,
@@ -244,7 +244,7 @@ impl Range {
         };
         let spread = if rules.leaning(Level::Domain) > 0 { spread } else { 0 };
         let wish = share(candidate.wish.abs_diff(self.least_wish), self.most_wish.abs_diff(self.least_wish));
-        SPREAD_WEIGHT * spread + NEIGHBOURS_WEIGHT * wish
+        u64::from(weights.apart) * spread + u64::from(weights.company) * wish
     }
 }
 

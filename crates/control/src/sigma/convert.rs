@@ -98,6 +98,7 @@ pub(crate) fn pod(pod: &k8s::Pod) -> Pod {
         host_ports: spec.containers.iter().flat_map(host_ports).collect(),
         ignores_load: crate::owner::controller(&pod.metadata).is_some_and(|owner| owner.kind == "DaemonSet"),
         priority: spec.priority.unwrap_or(0),
+        policy: sigma::Policy::default(),
         labels,
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::interference::Interference;
 use crate::label::Selector;
 use crate::pod::{Namespaces, Pod, PodTerm};
 
@@ -47,7 +48,7 @@ impl CountKey {
                 keys.push(key);
             }
         }
-        if let (true, Some(owner)) = (pod.spread.is_empty(), &pod.owner) {
+        if let (true, Some(owner)) = (pod.leans_apart(), &pod.owner) {
             keys.push(Self::Owned { owner: owner.clone() });
         }
         keys.extend(Self::named_by(pod));
@@ -70,6 +71,12 @@ impl CountKey {
     /// The pods that the term names.
     pub(crate) fn named(term: &PodTerm) -> Self {
         Self::Named { terms: vec![term.clone()] }
+    }
+
+    /// The counts that a rule against interference looks at: those that are limited, those beside which they are, both.
+    pub(crate) fn of_interference(rule: &Interference) -> [Self; 3] {
+        let both = vec![rule.pods.clone(), rule.beside.clone()];
+        [Self::named(&rule.pods), Self::named(&rule.beside), Self::Named { terms: both }]
     }
 
     /// The counts that `pod` is in because of what it asks for itself.

@@ -69,6 +69,11 @@ impl Templates {
         self.get_mut(id).class = Some(class);
     }
 
+    /// How templates are placed is not known any more.
+    pub(crate) fn forget_classes(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|template| template.class = None);
+    }
+
     /// Gives back one reference; the template when that was the last.
     pub(crate) fn release(&mut self, id: TemplateId) -> Option<Template> {
         let template = self.get_mut(id);

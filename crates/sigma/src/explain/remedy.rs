@@ -121,7 +121,7 @@ fn of_reason(reason: &Reason) -> Option<Remedy> {
         | Reason::VolumeAffinity
         | Reason::NoVolume => None,
         // Others declared it; no change of this pod's spec lifts it.
-        Reason::ExistingAntiAffinity => None,
+        Reason::ExistingAntiAffinity | Reason::Interference(_) => None,
         // How much less is a matter of the single node, see `lower`; of pods and GPUs there is no less than one.
         Reason::TooManyPods | Reason::Insufficient(_) | Reason::GpuFragments => None,
     }

@@ -3,5 +3,6 @@
 mod load;
 mod model;
 mod neighbours;
+mod policies;
 mod tables;
 mod volumes;

@@ -8,12 +8,10 @@ use crate::volume::Place;
 
 use super::forest::Forest;
 use super::local::Wishes;
-use super::rules::{Level, Rules, Spread};
+use super::rules::{Level, Limit, Rules, Spread};
 use super::tally::{Tally, Topology};
 use super::{Cell, FULL, NOWHERE, Seat, View, share};
 
-const TAINT_WEIGHT: u64 = 3;
-const AFFINITY_WEIGHT: u64 = 2;
 const ZONE: &str = "topology.kubernetes.io/zone";
 const HOST: &str = "kubernetes.io/hostname";
 
@@ -79,9 +77,11 @@ impl View {
         let mut builder = Builder::new(cluster, template);
         builder.spread(&rows, &fixed);
         builder.company();
+        builder.interferences();
         let Builder { topologies, tallies, rules, .. } = builder;
         let mut view = Self {
             structure: cluster.structure,
+            policy: template.pod.policy,
             seen: cluster.changes.end(),
             topologies,
             tallies,
@@ -110,6 +110,7 @@ impl View {
 
     /// Gives seats to the rows that are not refused, those of a cell beside each other.
     fn seat(&mut self, rows: &[Row], fixed: &[Fixed]) {
+        let weights = self.policy.weights;
         let admitted =
             || rows.iter().zip(fixed).enumerate().filter(|(_, (_, fixed))| fixed.refused.is_none());
         let most =
@@ -126,8 +127,8 @@ impl View {
             if cell == self.cells.len() {
                 self.cells.push(Cell { sample: row });
             }
-            let base = TAINT_WEIGHT * (FULL - share(fixed.n_disliked_taints, most_disliked))
-                + AFFINITY_WEIGHT * share(fixed.preference, most_preferred);
+            let base = u64::from(weights.taints) * (FULL - share(fixed.n_disliked_taints, most_disliked))
+                + u64::from(weights.node_affinity) * share(fixed.preference, most_preferred);
             seats.push(Seat { row, cell, rank, base });
         }
         seats.sort_by_key(|seat| seat.cell);
@@ -192,7 +193,7 @@ impl<'a> Builder<'a> {
                 min_domains: constraint.min_domains.map_or(0, |least| least as usize),
             });
         }
-        let owner = pod.owner.clone().filter(|_| pod.spread.is_empty());
+        let owner = pod.owner.clone().filter(|_| pod.leans_apart());
         let siblings = owner.and_then(|owner| self.cluster.counts.find(&CountKey::Owned { owner }));
         if let Some(count) = siblings {
             [HOST, ZONE].into_iter().for_each(|key| self.lean(count, key));
@@ -227,6 +228,20 @@ impl<'a> Builder<'a> {
                 && has_all(row);
         }
         eligible
+    }
+
+    /// The rules against interference that say something about the pod.
+    fn interferences(&mut self) {
+        let cluster = self.cluster;
+        for (name, side) in cluster.interferences.binding(&self.template.pod, &cluster.namespaces) {
+            let Some(rule) = cluster.interferences.get(&name) else { continue };
+            let [limited, guarded, both] = CountKey::of_interference(rule).map(|key| {
+                let count = cluster.counts.find(&key).unwrap_or(CountId::NOBODY);
+                self.tally(count, &rule.pods.topology_key, None)
+            });
+            let at_most = rule.at_most;
+            self.rules.limits.push(Limit { name, side, at_most, limited, guarded, both });
+        }
     }
 
     /// The terms of the pod, and those that other pods have declared about it.

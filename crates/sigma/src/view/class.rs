@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::cluster::{CountId, CountKey, SortOfVolumes, Template, TemplateId, Wanted};
+use crate::interference::Side;
 use crate::label::Labels;
 use crate::pod::{Namespaces, Pod};
 use crate::volume::Volumes;
@@ -28,13 +29,15 @@ pub(crate) struct ClassKey {
     heard: Vec<CountId>,
     volumes: SortOfVolumes,
     images: Wanted,
+    /// How the pod stands to the rules that bind it.
+    sides: Vec<(String, Side)>,
 }
 
 impl ClassKey {
     pub(crate) fn of(
         template: &Template,
         namespaces: &Namespaces,
-        (volumes, images): (SortOfVolumes, Wanted),
+        (volumes, images, sides): (SortOfVolumes, Wanted, Vec<(String, Side)>),
     ) -> Self {
         let pod = &*template.pod;
         let selects = |selector: &crate::label::Selector| selector.matches(&pod.labels);
@@ -46,7 +49,7 @@ impl ClassKey {
         let shape = Pod { labels: Labels::new(), priority: 0, images: Vec::new(), ..pod.clone() };
         // Volumes are looked at by what sort they are of; a claim in use is seen before any node is looked at.
         let own = Volumes { attached: BTreeSet::new(), exclusive: BTreeSet::new(), ..shape.volumes };
-        Self { shape: Pod { volumes: own, ..shape }, counts_itself, heard, volumes, images }
+        Self { shape: Pod { volumes: own, ..shape }, counts_itself, heard, volumes, images, sides }
     }
 }
 
@@ -119,6 +122,12 @@ impl Views {
         let hears = |(key, &class): (&ClassKey, &ClassId)| key.heard.contains(&count).then_some(class);
         let gone: Vec<ClassId> = self.ids.iter().filter_map(hears).collect();
         gone.into_iter().filter_map(|class| self.remove(class)).collect()
+    }
+
+    /// All classes may be others now. Returns the references that they held.
+    pub(crate) fn clear(&mut self) -> Vec<TemplateId> {
+        self.ids.clear();
+        std::mem::take(&mut self.entries).into_values().map(|entry| entry.template).collect()
     }
 
     fn remove(&mut self, class: ClassId) -> Option<TemplateId> {

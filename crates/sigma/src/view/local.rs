@@ -3,10 +3,11 @@
 
 use crate::cluster::{CPU_COLUMN, Cluster, Host, MEMORY_COLUMN, Row, Template};
 use crate::pod::Pod;
+use crate::policy::Fill;
 
 use super::levels::Levels;
 use super::rules::Level;
-use super::{FULL, NEIGHBOURS_WEIGHT, SPREAD_WEIGHT, View};
+use super::{FULL, View};
 
 impl View {
     /// The score of a seat without its cell's part; `None` when it has no room, or a rule of its row forbids it.
@@ -25,13 +26,19 @@ impl View {
         // Falls with the crowd and never ends: one beside none differs more than ten beside nine.
         let room = |crowding: u64| FULL * leaning / (leaning + crowding).max(1);
         let crowding = self.rules.crowding(&self.topologies, &self.tallies, Level::Row, row);
-        let evenness = least_allocated(cluster, template, row) + balanced(cluster, template, row);
+        let weights = self.policy.weights;
+        let fill = match self.policy.fill {
+            Fill::Spread => least_allocated(cluster, template, row),
+            Fill::Pack => FULL - least_allocated(cluster, template, row).min(FULL),
+        };
+        let evenness =
+            u64::from(weights.fill) * fill + u64::from(weights.balance) * balanced(cluster, template, row);
         Some(
             self.seats[seat].base
-                + SPREAD_WEIGHT * crowding.map_or(0, room)
-                + NEIGHBOURS_WEIGHT * self.wishes.score(seat)
+                + u64::from(weights.apart) * crowding.map_or(0, room)
+                + u64::from(weights.company) * self.wishes.score(seat)
+                + u64::from(weights.images) * cluster.images.score(row, &self.images, FULL)
                 + cluster.coolness(row, &template.pod, FULL)
-                + cluster.images.score(row, &self.images, FULL)
                 + cluster.usability(row, &template.pod, evenness, FULL / 100),
         )
     }

@@ -1,6 +1,7 @@
 //! What a class asks of the pods around it: spread constraints, and the terms of pod affinity from both sides.
 
 use crate::cluster::Row;
+use crate::interference::{Near, Side};
 use crate::pod::WhenUnsatisfiable;
 use crate::reason::Reason;
 
@@ -36,6 +37,17 @@ impl Spread {
     }
 }
 
+/// A rule against interference. Its tallies count those that are limited, those beside which they are, and both.
+#[derive(Debug)]
+pub(super) struct Limit {
+    pub(super) name: String,
+    pub(super) side: Side,
+    pub(super) at_most: u32,
+    pub(super) limited: usize,
+    pub(super) guarded: usize,
+    pub(super) both: usize,
+}
+
 /// All rules of a class. Tallies are named by their place in the view's list.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
@@ -45,6 +57,7 @@ pub(super) struct Rules {
     pub(super) may_be_first: bool,
     pub(super) forbidden: Vec<usize>,
     pub(super) repelling: Vec<usize>,
+    pub(super) limits: Vec<Limit>,
     pub(super) wishes: Vec<(i64, usize)>,
     /// The weights of the leanings on single rows, and on domains.
     leans: [u64; 2],
@@ -125,7 +138,17 @@ impl Rules {
         if self.forbidden.iter().any(has_near) {
             return Err(Reason::PodAntiAffinity);
         }
-        if self.repelling.iter().any(has_near) { Err(Reason::ExistingAntiAffinity) } else { Ok(()) }
+        if self.repelling.iter().any(has_near) {
+            return Err(Reason::ExistingAntiAffinity);
+        }
+        for limit in &self.limits {
+            let near = |tally: usize| look(tally).flatten().unwrap_or(0);
+            let [limited, guarded, both] = [limit.limited, limit.guarded, limit.both].map(near);
+            if (Near { limited, guarded, both }).is_full(limit.side, limit.at_most) {
+                return Err(Reason::Interference(limit.name.clone()));
+            }
+        }
+        Ok(())
     }
 
     /// How much the class would rather be where fewer of its like are; 0 is not at all.
