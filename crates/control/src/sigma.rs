@@ -10,6 +10,7 @@ mod group;
 mod groups;
 pub mod listed;
 mod load;
+mod policies;
 mod storage;
 
 #[cfg(test)]
@@ -30,8 +31,9 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use model::scheduling_policy::SchedulingPolicy;
 use sigma::gpu::GpuSet;
-use sigma::{PodId, Usage};
+use sigma::{Interference, PodId, Usage};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +64,8 @@ enum News {
     Group(ObjectKey, Origin, Option<Group>),
     /// What nodes use, and how long ago that was.
     Usage(Vec<(String, Usage, Duration)>),
+    Policy(String, Option<Arc<SchedulingPolicy>>),
+    Interference(String, Option<Interference>),
 }
 
 /// Which Pods are Sigma's, and how it decides between nodes of equal score.
@@ -94,6 +98,7 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
         let _stopped = budgets.send(News::Budget(key, change.after.cloned()));
     });
     groups::follow(world, &news);
+    policies::follow(world, &news);
     storage::follow(world, &news);
     let (of_pods, of_usage) = (world.clone(), news.clone());
     world.pods.on_change(move |change| {
@@ -118,6 +123,8 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
                 world.budgets.synced(),
                 world.pod_groups.synced(),
                 world.workload_groups.synced(),
+                world.scheduling_policies.synced(),
+                world.interference_rules.synced(),
                 world.claims.synced(),
                 world.volumes.synced(),
                 world.storage_classes.synced(),
@@ -359,6 +366,8 @@ fn take_all(scheduler: &mut Scheduler, first: News, more: &mut mpsc::UnboundedRe
             }
             News::Usage(figures) => scheduler.usage_changed(&figures, now),
             News::Group(key, origin, group) => scheduler.group_changed(&key, origin, group),
+            News::Policy(name, policy) => scheduler.policy_changed(&name, policy.as_deref(), now),
+            News::Interference(name, rule) => scheduler.interference_changed(&name, rule, now),
             News::Namespace(name, namespace) => {
                 let labels = namespace.map(|namespace| namespace.metadata.labels.clone().unwrap_or_default());
                 scheduler.namespace_changed(&name, labels.as_ref(), now);

@@ -20,7 +20,9 @@ use k8s_openapi::api::scheduling::v1alpha2::PodGroup as WorkloadGroup;
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
+use model::interference_rule::InterferenceRule;
 use model::pod_group::PodGroup;
+use model::scheduling_policy::SchedulingPolicy;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +53,8 @@ pub struct World {
     pub pod_groups: Arc<Informer<PodGroup>>,
     /// Gangs as Kubernetes has them.
     pub workload_groups: Arc<Informer<WorkloadGroup>>,
+    pub scheduling_policies: Arc<Informer<SchedulingPolicy>>,
+    pub interference_rules: Arc<Informer<InterferenceRule>>,
     pub services: Arc<Informer<Service>>,
     pub endpoint_slices: Arc<Informer<EndpointSlice>>,
     pub endpoints: Arc<Informer<Endpoints>>,
@@ -94,6 +98,8 @@ impl World {
             budgets: Arc::default(),
             pod_groups: Arc::default(),
             workload_groups: Arc::default(),
+            scheduling_policies: Arc::default(),
+            interference_rules: Arc::default(),
             services: Arc::default(),
             endpoint_slices: Arc::default(),
             endpoints: Arc::default(),
@@ -148,6 +154,8 @@ impl World {
         watch.all(&self.budgets);
         watch.all(&self.pod_groups);
         watch.all(&self.workload_groups);
+        watch.all(&self.scheduling_policies);
+        watch.all(&self.interference_rules);
         watch.all(&self.claims);
         watch.all(&self.volumes);
         watch.all(&self.storage_classes);

@@ -9,8 +9,10 @@ use clap::{Args, Subcommand};
 use control::sigma::app;
 use control::sigma::listed::Listed;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, ObjectList};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use model::interference_rule::InterferenceRule;
+use model::scheduling_policy::SchedulingPolicy;
 use serde::Serialize;
 use sigma::explain::{self, Explanation};
 use sigma::{Pending, PodId};
@@ -183,17 +185,30 @@ fn list(settings: &Settings, options: &ClusterOptions) -> anyhow::Result<(Listed
         let (nodes, pods, namespaces) = (
             Api::<Node>::all(client.clone()),
             Api::<Pod>::all(client.clone()),
-            Api::<Namespace>::all(client),
+            Api::<Namespace>::all(client.clone()),
         );
         let mut listed = Listed::default();
         let nodes = nodes.list(&everything).await.context("cannot list nodes")?;
         let pods = pods.list(&everything).await.context("cannot list pods of all namespaces")?;
         let namespaces = namespaces.list(&everything).await.context("cannot list namespaces")?;
+        let rules = served(Api::<InterferenceRule>::all(client.clone()).list(&everything).await)?;
+        let policies = served(Api::<SchedulingPolicy>::all(client).list(&everything).await)?;
+        rules.iter().for_each(|rule| listed.add_interference_rule(rule));
+        policies.iter().for_each(|policy| listed.add_policy(policy));
         nodes.items.iter().for_each(|node| listed.add_node(node));
         pods.items.iter().for_each(|pod| listed.add_pod(pod));
         namespaces.items.iter().for_each(|namespace| listed.add_namespace(namespace));
         Ok((listed, namespace))
     })
+}
+
+/// The objects of a kind that not every cluster serves, nor every user may read.
+fn served<K: Clone>(listed: kube::Result<ObjectList<K>>) -> kube::Result<Vec<K>> {
+    match listed {
+        Ok(list) => Ok(list.items),
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 pub(crate) async fn config(settings: &Settings, options: &ClusterOptions) -> anyhow::Result<kube::Config> {

@@ -1,7 +1,7 @@
 //! `crest sim`: recorded clusters, read from files and placed by the very engine that the live system runs.
 
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -98,29 +98,33 @@ fn placed(scene: &Scene, seed: u64) -> anyhow::Result<Report> {
 /// What a live cluster was dumped to.
 fn of_dumps(files: &[PathBuf]) -> anyhow::Result<Scene> {
     let mut listed = Listed::default();
+    let mut objects = Vec::new();
     for file in files {
-        add_dump(&mut listed, file)?;
+        objects.extend(dump::objects(file)?);
     }
+    // What counts for pods is known before them, in whatever order the files have it.
+    objects.sort_by_key(|object| object.kind != "SchedulingPolicy");
+    objects.into_iter().try_for_each(|object| add(&mut listed, object))?;
     Ok(scene_of(listed))
 }
 
 /// Kinds that placement does not depend on are passed over.
-fn add_dump(listed: &mut Listed, file: &Path) -> Result<(), dump::DumpError> {
-    for object in dump::objects(file)? {
-        match object.kind.as_str() {
-            "Node" => listed.add_node(&object.typed()?),
-            "Pod" => listed.add_pod(&object.typed()?),
-            "Namespace" => listed.add_namespace(&object.typed()?),
-            _ => {}
-        }
+fn add(listed: &mut Listed, object: dump::Object) -> Result<(), dump::DumpError> {
+    match object.kind.as_str() {
+        "Node" => listed.add_node(&object.typed()?),
+        "Pod" => listed.add_pod(&object.typed()?),
+        "Namespace" => listed.add_namespace(&object.typed()?),
+        "InterferenceRule" => listed.add_interference_rule(&object.typed()?),
+        "SchedulingPolicy" => listed.add_policy(&object.typed()?),
+        _ => {}
     }
     Ok(())
 }
 
 /// A listed cluster as the engine's runs know it.
 pub(crate) fn scene_of(listed: Listed) -> Scene {
-    let Listed { nodes, namespaces, bound, pending } = listed;
-    Scene { nodes, namespaces, bound, pending }
+    let Listed { nodes, namespaces, interferences, bound, pending, .. } = listed;
+    Scene { nodes, bound, pending, namespaces, interferences }
 }
 
 pub(crate) fn text(report: &Report) -> String {

@@ -363,9 +363,22 @@ const OWN_KINDS: &[Entry] = &[
         .short(&["dj"])
         .within(&["all"])
         .with(&[own_status("DagJob")]),
+    OWN.cluster([
+        "InterferenceRule",
+        "interferencerule",
+        "interferencerules",
+        "dev.crest.v1alpha1.InterferenceRule",
+    ]),
     OWN.namespaced(["PodGroup", "podgroup", "podgroups", "dev.crest.v1alpha1.PodGroup"])
         .short(&["pg"])
         .with(&[own_status("PodGroup")]),
+    OWN.cluster([
+        "SchedulingPolicy",
+        "schedulingpolicy",
+        "schedulingpolicies",
+        "dev.crest.v1alpha1.SchedulingPolicy",
+    ])
+    .short(&["spol"]),
 ];
 
 #[cfg(test)]

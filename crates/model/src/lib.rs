@@ -3,10 +3,12 @@
 //! Nothing here does IO, waits or reads a clock.
 
 pub mod dagjob;
+pub mod interference_rule;
 pub mod names;
 pub mod pod_group;
 pub mod qos;
 pub mod quantity;
+pub mod scheduling_policy;
 
 pub use qos::QosClass;
 pub use quantity::{Bytes, MilliCpu, Quantity};

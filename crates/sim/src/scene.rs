@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sigma::label::Labels;
 use sigma::node::Node;
-use sigma::{Bound, Cluster, Pending};
+use sigma::{Bound, Cluster, Interference, Pending};
 
 /// All that a placement starts from.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,8 @@ pub struct Scene {
     pub pending: Vec<Pending>,
     /// The labels of namespaces that terms may select by.
     pub namespaces: BTreeMap<String, Labels>,
+    /// Rules against interference, by name.
+    pub interferences: BTreeMap<String, Interference>,
 }
 
 impl Scene {
@@ -24,6 +26,7 @@ impl Scene {
         let mut cluster = Cluster::new(seed);
         self.namespaces.iter().for_each(|(name, labels)| cluster.set_namespace(name, labels));
         self.nodes.iter().for_each(|node| cluster.set_node(node));
+        self.interferences.iter().for_each(|(name, rule)| cluster.set_interference(name, rule.clone()));
         for bound in &self.bound {
             cluster.add_pod(&bound.id, &bound.pod, &bound.node);
             if let Some(gpus) = &bound.gpus {

@@ -14,6 +14,7 @@
 
 mod gangs;
 mod needs;
+mod profiles;
 mod room;
 mod usage;
 
@@ -25,7 +26,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1 as k8s;
-use model::names::SIGMA_SCHEDULER;
 use sigma::gpu::GpuSet;
 use sigma::label::Labels;
 use sigma::{Cluster, Outcome, Pending, PodId, Unplaced};
@@ -96,6 +96,7 @@ pub(crate) struct Scheduler {
     awaited: HashMap<PodId, BTreeSet<PodId>>,
     gangs: gangs::Gangs,
     measured: usage::Measured,
+    profiles: profiles::Profiles,
     n_arrivals: u64,
 }
 
@@ -146,6 +147,7 @@ impl Scheduler {
             awaited: HashMap::new(),
             gangs: gangs::Gangs::default(),
             measured: usage::Measured::default(),
+            profiles: profiles::Profiles::default(),
             n_arrivals: 0,
         }
     }
@@ -192,6 +194,7 @@ impl Scheduler {
             Some(node) => {
                 let before = self.cluster.node_of(&id).map(str::to_owned).zip(self.cluster.pod(&id).cloned());
                 self.forget(&id);
+                self.forget_stranger(&id);
                 let converted = Arc::new(self.converted(&id, pod));
                 self.cluster.add_pod(&id, &converted, node);
                 self.names.insert(id.clone(), key_of(pod));
@@ -214,7 +217,10 @@ impl Scheduler {
                     None => self.wake(now, Waiting::looks_at_others),
                 }
             }
-            None if !self.is_ours(pod) => self.pod_gone(&id, now),
+            None if !self.is_ours(pod) => {
+                self.pod_gone(&id, now);
+                self.pass_by(&id, pod);
+            }
             None => self.arrive(id, pod),
         }
     }
@@ -224,6 +230,7 @@ impl Scheduler {
         let held_room = self.cluster.node_of(id).is_some();
         self.forget(id);
         self.gangs.leave(id);
+        self.forget_stranger(id);
         self.names.remove(id);
         self.needs.remove(id);
         if held_room {
@@ -326,12 +333,6 @@ impl Scheduler {
                 waiting.report(reason(&unplaced), unplaced.to_string())
             }
         }
-    }
-
-    fn is_ours(&self, pod: &k8s::Pod) -> bool {
-        let Some(spec) = &pod.spec else { return false };
-        let named = spec.scheduler_name.as_deref().unwrap_or(SIGMA_SCHEDULER);
-        named == self.name && !is_gated(spec) && pod.metadata.deletion_timestamp.is_none()
     }
 
     fn arrive(&mut self, id: PodId, pod: &Arc<k8s::Pod>) {

@@ -7,13 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as k8s;
+use model::interference_rule::InterferenceRule;
+use model::names::SIGMA_SCHEDULER;
+use model::scheduling_policy::SchedulingPolicy;
 use sigma::label::Labels;
 use sigma::node::Node;
-use sigma::{Bound, Pending, PodId};
+use sigma::{Bound, Interference, Pending, PodId};
 
 use crate::key::ObjectKey;
 use crate::pods;
 
+use super::policies::{self, Policies};
 use super::{convert, decide, gpus};
 
 /// What the engine needs to know of a cluster.
@@ -21,9 +25,12 @@ use super::{convert, decide, gpus};
 pub struct Listed {
     pub nodes: Vec<Node>,
     pub namespaces: BTreeMap<String, Labels>,
+    /// Rules against interference, by name.
+    pub interferences: BTreeMap<String, Interference>,
     pub bound: Vec<Bound>,
     /// Pods without a node that are neither gated nor going, whichever scheduler they name.
     pub pending: Vec<Pending>,
+    policies: Policies,
 }
 
 impl Listed {
@@ -36,11 +43,22 @@ impl Listed {
         self.namespaces.insert(namespace.metadata.name.clone().unwrap_or_default(), labels);
     }
 
+    pub fn add_interference_rule(&mut self, rule: &InterferenceRule) {
+        let name = rule.metadata.name.clone().unwrap_or_default();
+        self.interferences.insert(name, policies::interference(rule));
+    }
+
+    /// Counts for the pods that are added after it.
+    pub fn add_policy(&mut self, policy: &SchedulingPolicy) {
+        self.policies.set(policy.metadata.name.as_deref().unwrap_or_default(), Some(policy));
+    }
+
     /// A pod that has ended, or must not be placed yet, is left out.
     pub fn add_pod(&mut self, pod: &k8s::Pod) {
         let Some(spec) = pod.spec.as_ref().filter(|_| !pods::has_ended(pod)) else { return };
         let id = pod_id(pod);
-        let converted = Arc::new(convert::pod(pod));
+        let policy = self.policies.of(spec, SIGMA_SCHEDULER);
+        let converted = Arc::new(sigma::Pod { policy, ..convert::pod(pod) });
         let is_held_back = decide::is_gated(spec) || pod.metadata.deletion_timestamp.is_some();
         match spec.node_name.clone().filter(|node| !node.is_empty()) {
             Some(node) => {

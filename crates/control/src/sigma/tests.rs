@@ -1,6 +1,7 @@
 //! The scheduler's queue, told by events and a made-up clock.
 
 mod gangs;
+mod profiles;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +12,7 @@ use serde_json::json;
 use sigma::PodId;
 
 use super::decide::{Decision, Scheduler};
-use super::group::{Group, Origin, Standing};
-use crate::key::ObjectKey;
+use super::group::Standing;
 
 fn node(name: &str, cpu: &str) -> k8s::Node {
     serde_json::from_value(json!({
@@ -90,31 +90,11 @@ fn step(scheduler: &mut Scheduler, words: &[&str], now: &mut Instant) {
             pod["spec"]["priority"] = json!(priority.parse::<i32>().unwrap());
             changed(scheduler, &pod, *now);
         }
-        // A pod of a gang: name, gang, cpu, and priority or the node that it is bound to.
-        ["member", name, gang, cpu] => changed(scheduler, &member(name, gang, cpu), *now),
-        ["member", name, gang, cpu, priority] => {
-            let mut pod = member(name, gang, cpu);
-            pod["spec"]["priority"] = json!(priority.parse::<i32>().unwrap());
-            changed(scheduler, &pod, *now);
-        }
-        ["member", name, gang, cpu, "on", node] => {
-            let mut pod = member(name, gang, cpu);
-            pod["spec"]["nodeName"] = json!(node);
-            changed(scheduler, &pod, *now);
-        }
-        ["done", name, gang, cpu, node] => {
-            let mut pod = member(name, gang, cpu);
-            pod["spec"]["nodeName"] = json!(node);
-            pod["status"] = json!({ "phase": "Succeeded" });
-            changed(scheduler, &pod, *now);
-        }
-        ["group", name, least] => set_group(scheduler, name, Some((least, None))),
-        ["group", name, least, seconds] => set_group(scheduler, name, Some((least, Some(seconds)))),
-        ["ungroup", name] => set_group(scheduler, name, None),
         ["stays", name] => scheduler.stays(&PodId::new(name), *now),
         ["gone", name] => scheduler.pod_gone(&PodId::new(name), *now),
         ["failed", name] => scheduler.bind_failed(&PodId::new(name), *now),
         ["wait", seconds] => *now += Duration::from_secs(seconds.parse().unwrap()),
+        _ if gangs::step(scheduler, words, *now) || profiles::step(scheduler, words, *now) => {}
         _ => step_around(scheduler, words, *now),
     }
 }
@@ -145,20 +125,6 @@ fn step_around(scheduler: &mut Scheduler, words: &[&str], now: Instant) {
         }
         _ => panic!("no such event: {words:?}"),
     }
-}
-
-fn member(name: &str, gang: &str, cpu: &str) -> serde_json::Value {
-    let mut pod = pod(name, cpu);
-    pod["metadata"]["labels"] = json!({ "crest.dev/pod-group": gang });
-    pod
-}
-
-fn set_group(scheduler: &mut Scheduler, name: &str, spec: Option<(&str, Option<&str>)>) {
-    let group = spec.map(|(least, seconds)| Group {
-        min_member: Some(least.parse().unwrap()),
-        timeout: seconds.map(|seconds| Duration::from_secs(seconds.parse().unwrap())),
-    });
-    scheduler.group_changed(&ObjectKey::new("default", name), Origin::Ours, group);
 }
 
 fn changed(scheduler: &mut Scheduler, pod: &serde_json::Value, now: Instant) {

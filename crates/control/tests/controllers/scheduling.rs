@@ -7,7 +7,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::discovery::ApiResource;
+use model::interference_rule::InterferenceRule;
 use model::pod_group::{PodGroup, PodGroupPhase};
+use model::scheduling_policy::SchedulingPolicy;
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, pod, until};
@@ -219,4 +221,60 @@ async fn gangs_of_the_workload_api_are_gangs_too() {
         conditions.into_iter().any(|each| each.type_ == "PodGroupScheduled" && each.status == "True")
     };
     cluster.until("g", is_told).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_say_whose_pods_are_placed_and_how() {
+    let cluster = Cluster::start().await;
+    for name in ["a", "b", "c"] {
+        cluster.add_node(name, "4").await;
+    }
+    let packed = |name: &str| {
+        let mut pod = pod(name, "1");
+        pod["spec"]["schedulerName"] = json!("packer");
+        pod
+    };
+    for name in ["one", "two", "three"] {
+        cluster.create::<Pod>(packed(name)).await;
+    }
+    cluster.create::<Pod>(pod("other", "1")).await;
+    cluster.until("other", is_bound).await;
+    assert!(!is_bound(cluster.api::<Pod>().get_opt("one").await.unwrap().as_ref()), "is left alone");
+    let policy =
+        json!({ "metadata": { "name": "p" }, "spec": { "schedulerName": "packer", "placement": "Pack" } });
+    let policy: SchedulingPolicy = serde_json::from_value(policy).unwrap();
+    cluster.all().create(&PostParams::default(), &policy).await.unwrap();
+    let mut nodes = std::collections::BTreeSet::new();
+    for name in ["one", "two", "three"] {
+        let bound = cluster.until(name, is_bound).await.unwrap();
+        nodes.insert(control::pods::node_name(&bound).unwrap().to_owned());
+    }
+    assert_eq!(nodes.len(), 1, "{nodes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_keep_pods_from_each_other() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("a", "4").await;
+    let rule = json!({ "metadata": { "name": "quiet" }, "spec": {
+        "atMost": 1,
+        "pods": { "selector": { "matchLabels": { "app": "loud" } } },
+        "beside": { "selector": { "matchLabels": { "app": "quiet" } } } } });
+    let rule: InterferenceRule = serde_json::from_value(rule).unwrap();
+    cluster.all().create(&PostParams::default(), &rule).await.unwrap();
+    let labelled = |name: &str, app: &str| {
+        let mut pod = pod(name, "1");
+        pod["metadata"]["labels"] = json!({ "app": app });
+        pod
+    };
+    for (name, app) in [("quiet", "quiet"), ("loud", "loud")] {
+        cluster.create::<Pod>(labelled(name, app)).await;
+        cluster.until(name, is_bound).await;
+    }
+    cluster.create::<Pod>(labelled("louder", "loud")).await;
+    let louder = cluster.until("louder", is_unschedulable).await.unwrap();
+    let message = louder.status.unwrap().conditions.unwrap().remove(0).message.unwrap();
+    assert_eq!(message, "0/1 nodes are available: 1 node(s) didn't keep the interference rule quiet.");
+    cluster.all::<InterferenceRule>().delete("quiet", &DeleteParams::default()).await.unwrap();
+    cluster.until("louder", is_bound).await;
 }

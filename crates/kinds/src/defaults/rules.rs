@@ -31,6 +31,8 @@ const MATCHED: &[&str] = &["matchConstraints", "matchResources"];
 fn rules(kind: &Kind) -> Rules {
     match (kind.group, kind.kind) {
         ("", "Endpoints") => &[("subsets[].ports[].protocol", Text("TCP"))],
+        ("crest.dev", "InterferenceRule") => &[("spec.topologyKey", Text(model::names::HOSTNAME_LABEL))],
+        ("crest.dev", "SchedulingPolicy") => &[("spec.placement", Text("Spread"))],
         ("", "LimitRange") => &[("spec!.limits", Null)],
         ("", "Node") => &[
             ("spec", Object),

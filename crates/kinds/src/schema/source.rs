@@ -9,7 +9,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use model::dagjob::{DagJobSpec, DagJobStatus};
+use model::interference_rule::InterferenceRuleSpec;
 use model::pod_group::{PodGroupSpec, PodGroupStatus};
+use model::scheduling_policy::SchedulingPolicySpec;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -132,6 +134,8 @@ fn add_ours(generator: &mut SchemaGenerator) {
     let add = [
         SchemaGenerator::subschema_for::<DagJobSpec>,
         SchemaGenerator::subschema_for::<DagJobStatus>,
+        SchemaGenerator::subschema_for::<InterferenceRuleSpec>,
+        SchemaGenerator::subschema_for::<SchedulingPolicySpec>,
         SchemaGenerator::subschema_for::<PodGroupSpec>,
         SchemaGenerator::subschema_for::<PodGroupStatus>,
     ];
@@ -153,6 +157,16 @@ const OWN_KINDS: &[OwnKind] = &[
         "DagJob",
         "DagJob is batch work as tasks of many short instances, with dependencies between tasks.",
         &[("spec", "What is to be run."), ("status", "How the job stands. Written by the server.")],
+    ),
+    (
+        "InterferenceRule",
+        "InterferenceRule says how many pods of one kind may be beside each pod of another.",
+        &[("spec", "Which pods, and how many.")],
+    ),
+    (
+        "SchedulingPolicy",
+        "SchedulingPolicy says what counts how much when several nodes can take a pod.",
+        &[("spec", "For which pods, and what counts.")],
     ),
     (
         "PodGroup",

@@ -3,12 +3,28 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::cell::{count, created, name, text_or};
+use super::cell::{NONE, count, created, name, selector, text_or};
 use crate::Kind;
 
 pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
     let (spec, status) = (&object["spec"], &object["status"]);
     let own: Vec<Value> = match kind.kind {
+        "InterferenceRule" => vec![
+            count(&spec["atMost"]).into(),
+            selector(&spec["pods"]["selector"]),
+            selector(&spec["beside"]["selector"]),
+            text_or(&spec["topologyKey"], NONE),
+        ],
+        "SchedulingPolicy" => {
+            let bound = |field: &str| spec["priorities"][field].as_i64().map(|bound| bound.to_string());
+            let bound = |field: &str| Value::from(bound(field).unwrap_or_else(|| NONE.to_owned()));
+            vec![
+                text_or(&spec["schedulerName"], NONE),
+                text_or(&spec["placement"], "Spread"),
+                bound("min"),
+                bound("max"),
+            ]
+        }
         "PodGroup" => vec![
             text_or(&status["phase"], "Pending"),
             count(&spec["minMember"]).into(),

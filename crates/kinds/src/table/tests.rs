@@ -88,6 +88,16 @@ fn other_kinds() {
         expect![[r#"["x","Running","1/2","3/5","","5m",2,"1"]"#]],
     );
     check(
+        "InterferenceRule",
+        json!({"metadata": {}, "spec": {"atMost": 2, "pods": {"selector": {"matchLabels": {"app": "b"}}}, "beside": {"selector": {}}, "topologyKey": "host"}}),
+        expect![[r#"["x",2,"app=b","<none>","host","5m"]"#]],
+    );
+    check(
+        "SchedulingPolicy",
+        json!({"metadata": {}, "spec": {"schedulerName": "packer", "placement": "Pack", "priorities": {"min": -5}}}),
+        expect![[r#"["x","packer","Pack","-5","<none>","5m"]"#]],
+    );
+    check(
         "PodGroup",
         json!({"metadata": {}, "spec": {"minMember": 3}, "status": {"phase": "Waiting", "members": 4, "scheduled": 1}}),
         expect![[r#"["x","Waiting",3,4,1,"5m"]"#]],

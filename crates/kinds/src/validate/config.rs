@@ -162,6 +162,17 @@ pub(super) fn lease(spec: &Value, faults: &mut Faults) {
     one_of("spec", spec, "strategy", &["OldestEmulationVersion"], faults);
 }
 
+/// A band has its least and its most in this order.
+pub(super) fn scheduling_policy(object: &Value, faults: &mut Faults) {
+    let band = &object["spec"]["priorities"];
+    if let (Some(min), Some(max)) = (band["min"].as_i64(), band["max"].as_i64())
+        && min > max
+    {
+        let message = format!("must be at least spec.priorities.min, which is {min}");
+        faults.push(FieldError::invalid("spec.priorities.max", max, message));
+    }
+}
+
 /// The job's own rules are `model`'s; those of its volumes and environments are a Pod's.
 pub(super) fn dag_job(object: &Value, faults: &mut Faults) {
     let spec = match DagJobSpec::deserialize(&object["spec"]) {

@@ -7,7 +7,9 @@ use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
-use self::Rule::{Label, LabelSelector, NotNegative, OneOf, PathSegment, Range, Required, Subdomain};
+use self::Rule::{
+    Label, LabelKey, LabelSelector, NotNegative, OneOf, PathSegment, Range, Required, Subdomain,
+};
 use super::{Faults, metadata, names};
 use crate::Kind;
 use crate::status::FieldError;
@@ -28,6 +30,8 @@ pub(super) enum Rule {
     /// Must be possible as a part of a path, if it is there.
     PathSegment,
     LabelSelector,
+    /// Must be possible as the key of a label, if it is there.
+    LabelKey,
 }
 
 type Rules = &'static [(&'static str, Rule)];
@@ -100,6 +104,25 @@ fn ours(kind: &Kind) -> Rules {
         "PodGroup" => &[
             ("spec.minMember", Range(1..=i32::MAX as i64)),
             ("spec.scheduleTimeoutSeconds", Range(1..=LONGEST)),
+        ],
+        "InterferenceRule" => &[
+            ("spec.pods.selector", LabelSelector),
+            ("spec.pods.namespaces[]", Label),
+            ("spec.beside.selector", LabelSelector),
+            ("spec.beside.namespaces[]", Label),
+            ("spec.topologyKey", Required),
+            ("spec.topologyKey", LabelKey),
+        ],
+        "SchedulingPolicy" => &[
+            ("spec.schedulerName", Subdomain),
+            ("spec.placement", OneOf(&["Pack", "Spread"])),
+            ("spec.weights.fill", Range(0..=100)),
+            ("spec.weights.balance", Range(0..=100)),
+            ("spec.weights.apart", Range(0..=100)),
+            ("spec.weights.company", Range(0..=100)),
+            ("spec.weights.nodeAffinity", Range(0..=100)),
+            ("spec.weights.taints", Range(0..=100)),
+            ("spec.weights.images", Range(0..=100)),
         ],
         _ => &[],
     }
@@ -366,6 +389,7 @@ fn judge(path: &str, value: &Value, rule: &Rule, faults: &mut Faults) {
         Label => names(names::label(text)),
         PathSegment => names(names::path_segment(text)),
         LabelSelector => metadata::selector(path, value, faults),
+        LabelKey => names(names::qualified_name(text)),
     }
 }
 

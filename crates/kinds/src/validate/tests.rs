@@ -131,6 +131,39 @@ fn pod_groups_have_members_and_patience() {
 }
 
 #[test]
+fn placement_has_rules_of_its_own() {
+    check(
+        "SchedulingPolicy",
+        json!({"spec": {"placement": "Pack", "priorities": {"max": 5}, "weights": {"fill": 100}}}),
+        expect![[""]],
+    );
+    check(
+        "SchedulingPolicy",
+        json!({"spec": {"placement": "Heap", "schedulerName": "No Name", "priorities": {"min": 6, "max": 5}, "weights": {"taints": 101}}}),
+        expect![[r#"
+            spec.schedulerName: Invalid value: "No Name": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+            spec.placement: Unsupported value: "Heap": supported values: "Pack", "Spread"
+            spec.weights.taints: Invalid value: 101: must be between 0 and 100, inclusive
+            spec.priorities.max: Invalid value: 5: must be at least spec.priorities.min, which is 6
+        "#]],
+    );
+    check(
+        "InterferenceRule",
+        json!({"spec": {"atMost": 0, "pods": {"selector": {"matchLabels": {"a": "b"}}}, "beside": {"selector": {}}}}),
+        expect![[""]],
+    );
+    check(
+        "InterferenceRule",
+        json!({"spec": {"atMost": 1, "pods": {"selector": {"matchExpressions": [{"key": "a", "operator": "In"}]}, "namespaces": ["B_"]}, "beside": {"selector": {}}, "topologyKey": "a b"}}),
+        expect![[r#"
+            spec.pods.selector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'
+            spec.pods.namespaces[0]: Invalid value: "B_": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+            spec.topologyKey: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+        "#]],
+    );
+}
+
+#[test]
 fn what_may_not_change() {
     let check = |kind_name: &str, old: Value, new: Value, expected: Expect| {
         let with_name = |mut object: Value| {

@@ -36,7 +36,8 @@ impl Scheduler {
     /// The pod as the engine sees it.
     pub(super) fn converted(&self, id: &PodId, pod: &k8s::Pod) -> sigma::Pod {
         let volumes = self.needs.get(id).map(|needs| needs.volumes.clone());
-        sigma::Pod { volumes: volumes.unwrap_or_default(), ..convert::pod(pod) }
+        let policy = self.policy_of(pod);
+        sigma::Pod { volumes: volumes.unwrap_or_default(), policy, ..convert::pod(pod) }
     }
 
     /// Whether no node would do for the pod at the moment.

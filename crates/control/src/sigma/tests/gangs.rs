@@ -1,11 +1,58 @@
 //! Gangs in the queue.
 
+use std::time::{Duration, Instant};
+
 use expect_test::expect;
 use k8s_openapi::api::core::v1 as k8s;
 use serde_json::json;
 
-use super::super::group::Membership;
-use super::check;
+use super::super::decide::Scheduler;
+use super::super::group::{Group, Membership, Origin};
+use super::{changed, check, pod};
+use crate::key::ObjectKey;
+
+/// Events about gangs; false when it is none.
+pub(super) fn step(scheduler: &mut Scheduler, words: &[&str], now: Instant) -> bool {
+    match *words {
+        // A pod of a gang: name, gang, cpu, and priority or the node that it is bound to.
+        ["member", name, gang, cpu] => changed(scheduler, &member(name, gang, cpu), now),
+        ["member", name, gang, cpu, priority] => {
+            let mut pod = member(name, gang, cpu);
+            pod["spec"]["priority"] = json!(priority.parse::<i32>().unwrap());
+            changed(scheduler, &pod, now);
+        }
+        ["member", name, gang, cpu, "on", node] => {
+            let mut pod = member(name, gang, cpu);
+            pod["spec"]["nodeName"] = json!(node);
+            changed(scheduler, &pod, now);
+        }
+        ["done", name, gang, cpu, node] => {
+            let mut pod = member(name, gang, cpu);
+            pod["spec"]["nodeName"] = json!(node);
+            pod["status"] = json!({ "phase": "Succeeded" });
+            changed(scheduler, &pod, now);
+        }
+        ["group", name, least] => set_group(scheduler, name, Some((least, None))),
+        ["group", name, least, seconds] => set_group(scheduler, name, Some((least, Some(seconds)))),
+        ["ungroup", name] => set_group(scheduler, name, None),
+        _ => return false,
+    }
+    true
+}
+
+fn member(name: &str, gang: &str, cpu: &str) -> serde_json::Value {
+    let mut pod = pod(name, cpu);
+    pod["metadata"]["labels"] = json!({ "crest.dev/pod-group": gang });
+    pod
+}
+
+fn set_group(scheduler: &mut Scheduler, name: &str, spec: Option<(&str, Option<&str>)>) {
+    let group = spec.map(|(least, seconds)| Group {
+        min_member: Some(least.parse().unwrap()),
+        timeout: seconds.map(|seconds| Duration::from_secs(seconds.parse().unwrap())),
+    });
+    scheduler.group_changed(&ObjectKey::new("default", name), Origin::Ours, group);
+}
 
 #[test]
 fn a_gang_waits_for_its_object_and_for_enough_pods() {

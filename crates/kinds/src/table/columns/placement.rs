@@ -5,7 +5,9 @@ use crate::Kind;
 
 pub(super) fn columns(kind: &Kind) -> Option<&'static [Column]> {
     Some(match kind.kind {
+        "InterferenceRule" => INTERFERENCE_RULES,
         "PodGroup" => POD_GROUPS,
+        "SchedulingPolicy" => SCHEDULING_POLICIES,
         _ => return None,
     })
 }
@@ -16,5 +18,21 @@ const POD_GROUPS: &[Column] = &[
     own("Min", "How many pods of the group are placed at once, or none.").integer(),
     own("Members", "How many pods of the group are there.").integer(),
     own("Scheduled", "How many of them have a node.").integer(),
+    AGE,
+];
+const INTERFERENCE_RULES: &[Column] = &[
+    NAME,
+    own("At Most", "How many of the pods may be there.").integer(),
+    own("Of", "The pods that are limited."),
+    own("Beside", "The pods beside which they are."),
+    own("On", "The label whose values say what is beside each other."),
+    AGE,
+];
+const SCHEDULING_POLICIES: &[Column] = &[
+    NAME,
+    own("Scheduler", "The scheduler name of the pods."),
+    own("Placement", "Whether the emptier node is better, or the fuller one."),
+    own("Min Priority", "The least priority of the pods."),
+    own("Max Priority", "The greatest priority of the pods."),
     AGE,
 ];
