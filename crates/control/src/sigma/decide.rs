@@ -160,14 +160,12 @@ impl Scheduler {
             // With a domain less, others may be even enough.
             return self.wake(now, Waiting::looks_at_others);
         };
-        // Heartbeats change nothing that placement depends on, and must not wake the parked.
-        if self.nodes.get(name) == Some(&node) {
-            return;
-        }
         self.cluster.set_node(&node);
-        let before = self.nodes.insert(name.to_owned(), node.clone());
-        // Another image lets nobody in who did not fit.
-        if before.is_none_or(|before| sigma::node::Node { images: node.images.clone(), ..before } != node) {
+        // Heartbeats change nothing that placement depends on, and must not wake the parked. Nor does another image let
+        // anybody in who did not fit.
+        let node = sigma::node::Node { images: BTreeMap::new(), ..node };
+        if self.nodes.get(name) != Some(&node) {
+            self.nodes.insert(name.to_owned(), node);
             self.wake(now, |_| true);
         }
     }

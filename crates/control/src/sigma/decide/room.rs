@@ -22,6 +22,13 @@ impl Scheduler {
             return None;
         }
         let sigma::Preemption { node, victims } = self.cluster.preempt(pending)?;
+        let mates = self.gangs.mates(&pending.id);
+        if victims.iter().any(|victim| mates.contains(victim) && self.waiting.contains_key(victim)) {
+            // Who gives way does so with its whole gang, which would leave this pod alone. Once they are bound it may.
+            victims.iter().for_each(|victim| self.cluster.set_leaving(victim, false));
+            self.pause(&pending.id, now);
+            return None;
+        }
         let victims: Vec<PodId> =
             victims.into_iter().filter(|id| !self.gives_way(id, decisions, now)).collect();
         let leaving = self.cluster.leaving_on(&node);
@@ -91,13 +98,9 @@ impl Scheduler {
     pub(crate) fn stays(&mut self, victim: &PodId, now: Instant) {
         self.cluster.set_leaving(victim, false);
         for id in self.awaited.remove(victim).into_iter().flatten() {
-            let Some(waiting) = self.waiting.get_mut(&id) else { continue };
-            if matches!(waiting.place, Place::Nominated { .. }) {
-                self.cluster.remove_pod(&id);
-                let until = now + pause(waiting.n_failures);
-                waiting.n_failures += 1;
-                waiting.place = Place::Paused { until };
-                self.paused.insert((until, id));
+            let is_nominated = |waiting: &super::Waiting| matches!(waiting.place, Place::Nominated { .. });
+            if self.waiting.get(&id).is_some_and(is_nominated) {
+                self.pause(&id, now);
             }
         }
         // The room that was held for them is free.
@@ -141,16 +144,21 @@ impl Scheduler {
         decisions.retain(|decision| !matches!(decision, Decision::Bind { id, .. } if giving.contains(id)));
         for each in giving {
             self.binding.remove(&each);
-            self.cluster.remove_pod(&each);
             self.gangs.note_change(&each);
-            let Some(waiting) = self.waiting.get_mut(&each) else { continue };
             // It may take another node from even lesser pods: nothing else need change for that.
-            let until = now + pause(waiting.n_failures);
-            waiting.n_failures += 1;
-            waiting.place = Place::Paused { until };
-            self.paused.insert((until, each));
+            self.pause(&each, now);
         }
         true
+    }
+
+    /// Takes back the room that a waiting pod holds; it is tried again after a pause.
+    fn pause(&mut self, id: &PodId, now: Instant) {
+        self.cluster.remove_pod(id);
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        let until = now + pause(waiting.n_failures);
+        waiting.n_failures += 1;
+        waiting.place = Place::Paused { until };
+        self.paused.insert((until, id.clone()));
     }
 
     fn may_give_way(&self, id: &PodId, decisions: &[Decision]) -> bool {
