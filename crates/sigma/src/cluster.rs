@@ -10,6 +10,7 @@ mod columns;
 mod count;
 mod gpus;
 mod images;
+mod leaving;
 mod loads;
 mod template;
 mod volumes;
@@ -246,24 +247,6 @@ impl Cluster {
         self.put(id.clone(), Placed { row, template, arrival, is_leaving, is_estimated });
     }
 
-    /// A pod that is bound or assumed was told to go, or (`false`) stays after all.
-    pub fn set_leaving(&mut self, id: &PodId, is_leaving: bool) {
-        let Some(placed) = self.pods.get_mut(id) else { return };
-        if placed.is_leaving != is_leaving {
-            placed.is_leaving = is_leaving;
-            self.changes.touch(placed.row, self.hosts.len());
-        }
-    }
-
-    /// A disruption budget came or changed: `allowed` of the pods that `selector` matches may go at the moment.
-    pub fn set_budget(&mut self, name: &str, budget: Budget) {
-        self.budgets.set(name, Some(budget));
-    }
-
-    pub fn remove_budget(&mut self, name: &str) {
-        self.budgets.set(name, None);
-    }
-
     /// A pod went, ended, or was not bound after all.
     pub fn remove_pod(&mut self, id: &PodId) {
         let Some(placed) = self.lift(id) else { return };
@@ -283,8 +266,10 @@ impl Cluster {
             self.loads.subtract(placed.row, &template.pod);
         }
         self.volumes.release(placed.row, &template.pod.volumes);
-        for count in &template.counted_by {
-            self.counts.subtract(*count, placed.row);
+        for &count in &template.counted_by {
+            if !(placed.is_leaving && self.counts.ignores_leaving(count)) {
+                self.counts.subtract(count, placed.row);
+            }
         }
         let host = &mut self.hosts[placed.row];
         if let Some(position) = host.pods.iter().position(|each| each == id) {
@@ -319,8 +304,10 @@ impl Cluster {
             self.loads.add(placed.row, &template.pod);
         }
         self.volumes.take(placed.row, &template.pod.volumes);
-        for count in &template.counted_by {
-            self.counts.add(*count, placed.row);
+        for &count in &template.counted_by {
+            if !(placed.is_leaving && self.counts.ignores_leaving(count)) {
+                self.counts.add(count, placed.row);
+            }
         }
         let host = &mut self.hosts[placed.row];
         host.pods.push(id.clone());
@@ -367,7 +354,10 @@ impl Cluster {
         let Some(count) = self.counts.find(key) else { return };
         self.templates.note_count(count, key, &self.namespaces);
         let is_counted = self.templates.counted(key, &self.namespaces);
-        for placed in self.pods.values().filter(|placed| is_counted[placed.template.0]) {
+        let ignores_leaving = self.counts.ignores_leaving(count);
+        let counts =
+            |placed: &&Placed| is_counted[placed.template.0] && !(placed.is_leaving && ignores_leaving);
+        for placed in self.pods.values().filter(counts) {
             self.counts.add(count, placed.row);
         }
     }

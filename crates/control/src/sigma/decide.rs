@@ -200,6 +200,7 @@ impl Scheduler {
                 if let Some(gpus) = gpus::held(pod) {
                     self.cluster.hold_gpus(&id, &gpus);
                 }
+                let was_leaving = self.cluster.is_leaving(&id);
                 if pod.metadata.deletion_timestamp.is_some() {
                     self.cluster.set_leaving(&id, true);
                 }
@@ -211,8 +212,9 @@ impl Scheduler {
                     Some((on, before)) if on != node || yields(&before, &converted) => {
                         self.wake(now, |_| true)
                     }
-                    Some(_) => {}
-                    None => self.wake(now, Waiting::looks_at_others),
+                    Some(_) if was_leaving == self.cluster.is_leaving(&id) => {}
+                    // It spreads with nobody any more; or it is new.
+                    Some(_) | None => self.wake(now, Waiting::looks_at_others),
                 }
             }
             None if !self.is_ours(pod) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::cluster::Cluster;
 use crate::label::Selector;
 use crate::pod::Pod;
 
@@ -66,6 +67,17 @@ impl Budgets {
             is_broken
         };
         pods.iter().map(|pod| breaks(pod)).collect()
+    }
+}
+
+impl Cluster {
+    /// A disruption budget came or changed: `allowed` of the pods that `selector` matches may go at the moment.
+    pub fn set_budget(&mut self, name: &str, budget: Budget) {
+        self.budgets.set(name, Some(budget));
+    }
+
+    pub fn remove_budget(&mut self, name: &str) {
+        self.budgets.set(name, None);
     }
 }
 

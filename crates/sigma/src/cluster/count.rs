@@ -194,6 +194,11 @@ impl Counts {
         self.ids.iter().filter(|(key, _)| key.speaks_of(pod, namespaces)).map(|(_, &id)| id).collect()
     }
 
+    /// Whether pods that were told to go are left out: they do not stand in the way of those that spread.
+    pub(crate) fn ignores_leaving(&self, id: CountId) -> bool {
+        matches!(self.key(id), Some(CountKey::Selected { .. }))
+    }
+
     /// What is counted.
     pub(crate) fn key(&self, id: CountId) -> Option<&CountKey> {
         self.slots.get(id.0)?.key.as_ref()

@@ -20,8 +20,9 @@ impl Scheduler {
             self.needs.insert(id.clone(), needs)
         };
         let is_news = before.as_ref() != self.needs.get(id);
-        let is_parked = |waiting: &super::Waiting| matches!(waiting.place, Place::Parked { .. });
-        if is_news && self.waiting.get(id).is_some_and(is_parked) {
+        let rests =
+            |waiting: &super::Waiting| matches!(waiting.place, Place::Parked { .. } | Place::Gathering);
+        if is_news && self.waiting.get(id).is_some_and(rests) {
             self.activate(id);
         }
     }

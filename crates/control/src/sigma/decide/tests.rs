@@ -1,7 +1,7 @@
 //! The scheduler in bad weather: nodes that flap, bindings that are refused or whose answer is lost, a watch that
 //! skips and repeats, strangers who bind, a clock that jumps. Compared with a plain list of what it was told.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use super::{Decision, Scheduler};
 use crate::key::ObjectKey;
 use crate::sigma::Config;
 use crate::sigma::group::{Group, Origin};
+use crate::volumes::Needs;
 
 /// Pods in slots from this one on are a gang.
 const FIRST_OF_GANG: u8 = 5;
@@ -49,6 +50,17 @@ enum Step {
         how: Answer,
     },
     Wait(Duration),
+    /// The pod's claim goes, or comes.
+    Hinder {
+        slot: u8,
+        is_hindered: bool,
+    },
+    /// A node was measured to use so many milli-cores.
+    Usage {
+        node: u8,
+        cpu: u64,
+        age: Duration,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,6 +85,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Repeat),
         1 => Just(Step::Relist),
         6 => (0..4_usize, answer).prop_map(|(which, how)| Step::Answer { which, how }),
+        1 => (0..8_u8, any::<bool>()).prop_map(|(slot, is_hindered)| Step::Hinder { slot, is_hindered }),
+        1 => (0..3_u8, 0..6_000_u64, 0..200_u64).prop_map(|(node, cpu, seconds)| {
+            Step::Usage { node, cpu, age: Duration::from_secs(seconds) }
+        }),
         3 => wait.prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
     ]
 }
@@ -166,11 +182,17 @@ struct Bench {
     /// By uid: the node and the processors that a pod has, as far as the scheduler can know.
     rooms: BTreeMap<String, (String, u64)>,
     last: Option<Told>,
+    /// The uids of pods that lack a claim.
+    hindered: BTreeSet<String>,
 }
 
 impl Bench {
     fn new() -> Self {
-        let config = Config { scheduler_name: model::names::SIGMA_SCHEDULER.to_owned(), seed: 1, load: None };
+        let config = Config {
+            scheduler_name: model::names::SIGMA_SCHEDULER.to_owned(),
+            seed: 1,
+            load: Some(sigma::LoadPolicy::default()),
+        };
         let mut scheduler = Scheduler::new(&config);
         let group = Group { min_member: Some(MIN_MEMBER), timeout: Some(Duration::from_secs(30)) };
         scheduler.group_changed(&ObjectKey::new("default", "g"), Origin::Ours, Some(group));
@@ -183,6 +205,7 @@ impl Bench {
             in_flight: Vec::new(),
             rooms: BTreeMap::new(),
             last: None,
+            hindered: BTreeSet::new(),
         }
     }
 
@@ -307,6 +330,16 @@ impl Bench {
                 }
             }
             Step::Wait(time) => self.now += time,
+            Step::Hinder { slot, is_hindered } => {
+                if let Some(pod) = self.known_pods.get(&slot) {
+                    let uid = pod.uid.clone();
+                    self.hinder(&uid, is_hindered);
+                }
+            }
+            Step::Usage { node, cpu, age } => {
+                let usage = sigma::Usage { cpu, memory: 0 };
+                self.scheduler.usage_changed(&[(format!("n{node}"), usage, age)], self.now);
+            }
         }
     }
 
@@ -320,6 +353,7 @@ impl Bench {
             let pod = self.known_pods.values().find(|pod| pod.uid == id.as_str());
             let pod = pod.unwrap_or_else(|| panic!("{id:?} is not known"));
             assert!(pod.node.is_none() && !pod.is_ended, "{id:?} has its node");
+            assert!(!self.hindered.contains(&pod.uid), "{id:?} lacks its claim");
             self.rooms.insert(pod.uid.clone(), (node.clone(), pod.cpu));
             let used: u64 = self.rooms.values().filter(|(on, _)| on == node).map(|(_, cpu)| cpu).sum();
             assert!(pod.cpu == 0 || used <= self.known_nodes[node], "{node} is given out twice");
@@ -341,8 +375,19 @@ impl Bench {
         assert!(pause_end.is_none_or(|end| end > self.now), "would be called again at once, for ever");
     }
 
+    fn hinder(&mut self, uid: &str, is_hindered: bool) {
+        let obstacle = is_hindered.then(|| "no claim".to_owned());
+        self.scheduler.needs_changed(&PodId::new(uid), Needs { obstacle, ..Needs::default() });
+        if is_hindered {
+            self.hindered.insert(uid.to_owned());
+        } else {
+            self.hindered.remove(uid);
+        }
+    }
+
     /// The weather clears: all is answered and told, and time passes.
     fn clear(&mut self) {
+        self.hindered.clone().iter().for_each(|uid| self.hinder(uid, false));
         for _ in 0..64 {
             self.relist();
             self.decide();

@@ -300,6 +300,31 @@ fn a_hard_constraint_holds_the_skew() {
 }
 
 #[test]
+fn pods_that_were_told_to_go_are_not_counted() {
+    let mut cluster = Cluster::new(7);
+    [node("a", "zone=z1"), node("b", "zone=z2")].iter().for_each(|node| cluster.set_node(node));
+    let hard = constraint("zone", WhenUnsatisfiable::DoNotSchedule);
+    let pod = Arc::new(spreading(vec![hard], "cpu=100"));
+    for name in ["x", "y"] {
+        cluster.add_pod(&PodId::new(name), &pod, "a");
+    }
+    let place = |cluster: &mut Cluster| {
+        let pending = Pending { id: PodId::new("p"), pod: Arc::clone(&pod) };
+        let placed = line(&cluster.place(&[pending])[0]);
+        cluster.remove_pod(&PodId::new("p"));
+        placed
+    };
+    cluster.add_pod(&PodId::new("z"), &pod, "b");
+    assert_eq!(place(&mut cluster), "b");
+    cluster.set_leaving(&PodId::new("x"), true);
+    cluster.set_leaving(&PodId::new("y"), true);
+    assert_eq!(place(&mut cluster), "a");
+    cluster.set_leaving(&PodId::new("x"), false);
+    cluster.set_leaving(&PodId::new("y"), false);
+    assert_eq!(place(&mut cluster), "b");
+}
+
+#[test]
 fn a_soft_constraint_only_leans() {
     let nodes = [node("a", "zone=z1"), node("b", "zone=z1"), node("c", "zone=z2")];
     let soft = constraint("zone", WhenUnsatisfiable::ScheduleAnyway);

@@ -141,7 +141,8 @@ impl Ledger {
         };
         let mut domains: BTreeMap<&String, u64> = BTreeMap::new();
         for node in self.nodes.values().filter(|node| counts_node(node)) {
-            let count = self.on(&node.name).filter(|(_, other)| counts_pod(other)).count() as u64;
+            let stay = self.on(&node.name).filter(|(id, _)| !self.leaving.contains(id));
+            let count = stay.filter(|(_, other)| counts_pod(other)).count() as u64;
             *domains.entry(&node.labels[&constraint.topology_key]).or_default() += count;
         }
         let is_few = constraint.min_domains.is_some_and(|least| domains.len() < least as usize);
