@@ -23,8 +23,9 @@ use crate::interference::Interferences;
 use crate::label::Labels;
 use crate::node::{Node, Taint};
 use crate::pod::{HostPort, Namespaces, Pod, PodId};
+use crate::reservation::Reservations;
 use crate::resources::{CPU, MEMORY, PODS};
-use crate::view::{ClassId, ClassKey, View, Views};
+use crate::view::{ClassId, ClassKey, Ties, View, Views};
 
 use changes::Changes;
 
@@ -67,6 +68,7 @@ pub struct Cluster {
     is_ordered: bool,
     pub(crate) budgets: Budgets,
     pub(crate) interferences: Interferences,
+    pub(crate) reservations: Reservations,
     pods: HashMap<PodId, Placed>,
     n_arrivals: u64,
     n_present: usize,
@@ -125,6 +127,7 @@ impl Cluster {
             is_ordered: true,
             budgets: Budgets::default(),
             interferences: Interferences::default(),
+            reservations: Reservations::default(),
             pods: HashMap::new(),
             n_arrivals: 0,
             n_present: 0,
@@ -223,13 +226,6 @@ impl Cluster {
         self.structure += 1;
     }
 
-    /// Which pods are placed alike is found out anew.
-    pub(crate) fn reclassify(&mut self) {
-        self.templates.forget_classes();
-        let held = self.views.clear();
-        held.into_iter().for_each(|template| self.drop_template(template));
-    }
-
     /// A pod is bound to a node, or assumed to be soon. What was known of it before is replaced.
     pub fn add_pod(&mut self, id: &PodId, pod: &Arc<Pod>, node: &str) {
         // Interned before the old entry goes, so that an unchanged template is not dropped and built again.
@@ -257,6 +253,7 @@ impl Cluster {
     /// Takes a pod off its row; its template stays held.
     pub(crate) fn lift(&mut self, id: &PodId) -> Option<Placed> {
         let placed = self.pods.remove(id)?;
+        self.unsettle(placed.row);
         let template = self.templates.get(placed.template);
         self.resources.release(placed.row, &template.demand);
         if template.pod.gpu.is_some() {
@@ -282,6 +279,8 @@ impl Cluster {
             }
         }
         self.changes.touch(placed.row, self.hosts.len());
+        self.reservations.note_lifted(id, placed.row);
+        self.settle(placed.row);
         Some(placed)
     }
 
@@ -294,6 +293,8 @@ impl Cluster {
 
     /// Undoes [`Cluster::lift`].
     pub(crate) fn put(&mut self, id: PodId, placed: Placed) {
+        let row = placed.row;
+        self.unsettle(row);
         let template = self.templates.get(placed.template);
         if template.pod.gpu.is_some() {
             let beside = self.resources.beside(placed.row);
@@ -313,7 +314,9 @@ impl Cluster {
         host.pods.push(id.clone());
         host.ports.extend(template.pod.host_ports.iter().cloned());
         self.changes.touch(placed.row, self.hosts.len());
+        self.reservations.note_put(&id, row);
         self.pods.insert(id, placed);
+        self.settle(row);
     }
 
     /// The template of `pod`, with one more reference.
@@ -376,8 +379,11 @@ impl Cluster {
         }
         let sort_of_volumes = self.volumes.sort_of(&template.pod.volumes);
         let images = self.images.wanted(&template.pod.images);
-        let sides = self.interferences.binding(&template.pod, &self.namespaces);
-        let key = ClassKey::of(template, &self.namespaces, (sort_of_volumes, images, sides));
+        let ties = Ties {
+            sides: self.interferences.binding(&template.pod, &self.namespaces),
+            owned: self.reservations.owned_by(&template.pod, &self.namespaces),
+        };
+        let key = ClassKey::of(template, &self.namespaces, (sort_of_volumes, images, ties));
         let class = match self.views.find(&key) {
             Some(class) => class,
             None => {

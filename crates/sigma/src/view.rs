@@ -26,7 +26,7 @@ use crate::policy::{Policy, Weights};
 use crate::preempt::Costs;
 use crate::reason::{NoFit, Reason};
 
-pub(crate) use class::{ClassId, ClassKey, Views};
+pub(crate) use class::{ClassId, ClassKey, Ties, Views};
 
 use forest::Forest;
 use local::Wishes;
@@ -200,7 +200,8 @@ impl View {
         if local::has_port_conflict(&cluster.hosts[row], &template.pod) {
             return Err(vec![Reason::HostPorts]);
         }
-        let short = cluster.resources.short(row, &template.demand);
+        let beyond = cluster.beyond_reserved(row, template);
+        let short = cluster.resources.short(row, beyond.as_ref().unwrap_or(&template.demand.amounts));
         if !short.is_empty() {
             return Err(short);
         }

@@ -117,9 +117,9 @@ impl ResourceColumns {
         }
     }
 
-    /// Whether `demand` finds room on the row.
-    pub(crate) fn fits(&self, row: Row, demand: &Demand) -> bool {
-        demand.amounts.iter().all(|&(column, amount)| self.has_room(row, column, amount))
+    /// Whether `amounts` by column find room on the row.
+    pub(crate) fn fits(&self, row: Row, amounts: &[(usize, u64)]) -> bool {
+        amounts.iter().all(|&(column, amount)| self.has_room(row, column, amount))
     }
 
     fn has_room(&self, row: Row, column: usize, amount: u64) -> bool {
@@ -127,15 +127,15 @@ impl ResourceColumns {
         column.used[row] + u128::from(amount) <= u128::from(column.allocatable[row])
     }
 
-    /// The resources that a row lacks for `demand`. A resource that was not asked for is never short, even where
+    /// The resources that a row lacks for `amounts`. A resource that was not asked for is never short, even where
     /// more is in use than there is.
-    pub(crate) fn short(&self, row: Row, demand: &Demand) -> Vec<Reason> {
+    pub(crate) fn short(&self, row: Row, amounts: &[(usize, u64)]) -> Vec<Reason> {
         let lacks = |&&(column, amount): &&(usize, u64)| !self.has_room(row, column, amount);
         let name = |&(column, _): &(usize, u64)| match column {
             PODS_COLUMN => Reason::TooManyPods,
             _ => Reason::Insufficient(self.columns[column].name.clone()),
         };
-        demand.amounts.iter().filter(lacks).map(name).collect()
+        amounts.iter().filter(lacks).map(name).collect()
     }
 
     /// CPU and memory that are free on a row.

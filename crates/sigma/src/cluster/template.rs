@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::pod::{Namespaces, Pod};
 use crate::view::ClassId;
 
+use super::Cluster;
 use super::columns::Demand;
 use super::count::{CountId, CountKey};
 
@@ -120,5 +121,14 @@ impl Templates {
 
     fn get_mut(&mut self, id: TemplateId) -> &mut Template {
         self.slots[id.0].as_mut().expect("a template lives while its id is held")
+    }
+}
+
+impl Cluster {
+    /// Which pods are placed alike is found out anew.
+    pub(crate) fn reclassify(&mut self) {
+        self.templates.forget_classes();
+        let held = self.views.clear();
+        held.into_iter().for_each(|template| self.drop_template(template));
     }
 }

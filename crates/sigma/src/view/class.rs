@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::cluster::{CountId, CountKey, SortOfVolumes, Template, TemplateId, Wanted};
 use crate::interference::Side;
 use crate::label::Labels;
-use crate::pod::{Namespaces, Pod};
+use crate::pod::{Namespaces, Pod, PodId};
 use crate::volume::Volumes;
 
 use super::View;
@@ -29,15 +29,23 @@ pub(crate) struct ClassKey {
     heard: Vec<CountId>,
     volumes: SortOfVolumes,
     images: Wanted,
+    ties: Ties,
+}
+
+/// What ties a class to others that is not written on its pods.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Ties {
     /// How the pod stands to the rules that bind it.
-    sides: Vec<(String, Side)>,
+    pub(crate) sides: Vec<(String, Side)>,
+    /// Reservations whose room it may use.
+    pub(crate) owned: Vec<PodId>,
 }
 
 impl ClassKey {
     pub(crate) fn of(
         template: &Template,
         namespaces: &Namespaces,
-        (volumes, images, sides): (SortOfVolumes, Wanted, Vec<(String, Side)>),
+        (volumes, images, ties): (SortOfVolumes, Wanted, Ties),
     ) -> Self {
         let pod = &*template.pod;
         let selects = |selector: &crate::label::Selector| selector.matches(&pod.labels);
@@ -49,7 +57,7 @@ impl ClassKey {
         let shape = Pod { labels: Labels::new(), priority: 0, images: Vec::new(), ..pod.clone() };
         // Volumes are looked at by what sort they are of; a claim in use is seen before any node is looked at.
         let own = Volumes { attached: BTreeSet::new(), exclusive: BTreeSet::new(), ..shape.volumes };
-        Self { shape: Pod { volumes: own, ..shape }, counts_itself, heard, volumes, images, sides }
+        Self { shape: Pod { volumes: own, ..shape }, counts_itself, heard, volumes, images, ties }
     }
 }
 

@@ -9,11 +9,15 @@ use super::levels::Levels;
 use super::rules::Level;
 use super::{FULL, View};
 
+/// Who has room reserved goes there before all else.
+const RESERVED_WEIGHT: u64 = 64;
+
 impl View {
     /// The score of a seat without its cell's part; `None` when it has no room, or a rule of its row forbids it.
     pub(super) fn local(&self, cluster: &Cluster, template: &Template, seat: usize) -> Option<u64> {
         let row = self.seats[seat].row;
-        if !cluster.resources.fits(row, &template.demand)
+        let beyond = cluster.beyond_reserved(row, template);
+        if !cluster.resources.fits(row, beyond.as_ref().unwrap_or(&template.demand.amounts))
             || has_port_conflict(&cluster.hosts[row], &template.pod)
             || cluster.gpus.check(row, template.pod.gpu.as_ref()).is_err()
             || cluster.check_load(row, &template.pod).is_err()
@@ -38,6 +42,7 @@ impl View {
                 + u64::from(weights.apart) * crowding.map_or(0, room)
                 + u64::from(weights.company) * self.wishes.score(seat)
                 + u64::from(weights.images) * cluster.images.score(row, &self.images, FULL)
+                + u64::from(beyond.is_some()) * RESERVED_WEIGHT * FULL
                 + cluster.coolness(row, &template.pod, FULL)
                 + cluster.usability(row, &template.pod, evenness, FULL / 100),
         )
