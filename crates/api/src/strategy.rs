@@ -242,6 +242,7 @@ const COUNTED: &[&str] = &[
     "PriorityLevelConfiguration",
     "ReplicaSet",
     "ReplicationController",
+    "Reservation",
     "ResourceSlice",
     "SchedulingPolicy",
     "StatefulSet",

@@ -11,6 +11,7 @@ mod groups;
 pub mod listed;
 mod load;
 mod policies;
+mod reservations;
 mod storage;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use model::reservation::Reservation;
 use model::scheduling_policy::SchedulingPolicy;
 use sigma::gpu::GpuSet;
 use sigma::{Interference, PodId, Usage};
@@ -66,6 +68,8 @@ enum News {
     Usage(Vec<(String, Usage, Duration)>),
     Policy(String, Option<Arc<SchedulingPolicy>>),
     Interference(String, Option<Interference>),
+    /// With how long it is to be held yet, if not for ever.
+    Reservation(ObjectKey, Option<Arc<Reservation>>, Option<Duration>),
 }
 
 /// Which Pods are Sigma's, and how it decides between nodes of equal score.
@@ -99,6 +103,7 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
     });
     groups::follow(world, &news);
     policies::follow(world, &news);
+    reservations::follow(world, &news);
     storage::follow(world, &news);
     let (of_pods, of_usage) = (world.clone(), news.clone());
     world.pods.on_change(move |change| {
@@ -125,6 +130,7 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
                 world.workload_groups.synced(),
                 world.scheduling_policies.synced(),
                 world.interference_rules.synced(),
+                world.reservations.synced(),
                 world.claims.synced(),
                 world.volumes.synced(),
                 world.storage_classes.synced(),
@@ -205,6 +211,10 @@ impl Edge {
                 (self.bind(&pod, &node, &gpus).await, Acted::NotBound(id))
             }
             Decision::Preempt { pod, node, victims } => return self.preempt(&pod, &node, victims).await,
+            Decision::Reserve { key, status } => {
+                let told = reservations::tell(self.act.client(), &self.recorder, &key, &status).await;
+                (told, Acted::Done)
+            }
             Decision::Tell { key, origin, standing } => {
                 self.groups.tell((key, origin), standing);
                 return Acted::Done;
@@ -367,6 +377,9 @@ fn take_all(scheduler: &mut Scheduler, first: News, more: &mut mpsc::UnboundedRe
             News::Usage(figures) => scheduler.usage_changed(&figures, now),
             News::Group(key, origin, group) => scheduler.group_changed(&key, origin, group),
             News::Policy(name, policy) => scheduler.policy_changed(&name, policy.as_deref(), now),
+            News::Reservation(key, reservation, left) => {
+                scheduler.reservation_changed(&key, reservation.as_ref(), left, now);
+            }
             News::Interference(name, rule) => scheduler.interference_changed(&name, rule, now),
             News::Namespace(name, namespace) => {
                 let labels = namespace.map(|namespace| namespace.metadata.labels.clone().unwrap_or_default());

@@ -22,6 +22,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use model::interference_rule::InterferenceRule;
 use model::pod_group::PodGroup;
+use model::reservation::Reservation;
 use model::scheduling_policy::SchedulingPolicy;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,7 @@ pub struct World {
     pub workload_groups: Arc<Informer<WorkloadGroup>>,
     pub scheduling_policies: Arc<Informer<SchedulingPolicy>>,
     pub interference_rules: Arc<Informer<InterferenceRule>>,
+    pub reservations: Arc<Informer<Reservation>>,
     pub services: Arc<Informer<Service>>,
     pub endpoint_slices: Arc<Informer<EndpointSlice>>,
     pub endpoints: Arc<Informer<Endpoints>>,
@@ -100,6 +102,7 @@ impl World {
             workload_groups: Arc::default(),
             scheduling_policies: Arc::default(),
             interference_rules: Arc::default(),
+            reservations: Arc::default(),
             services: Arc::default(),
             endpoint_slices: Arc::default(),
             endpoints: Arc::default(),
@@ -156,6 +159,7 @@ impl World {
         watch.all(&self.workload_groups);
         watch.all(&self.scheduling_policies);
         watch.all(&self.interference_rules);
+        watch.all(&self.reservations);
         watch.all(&self.claims);
         watch.all(&self.volumes);
         watch.all(&self.storage_classes);

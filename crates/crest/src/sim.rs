@@ -115,6 +115,7 @@ fn add(listed: &mut Listed, object: dump::Object) -> Result<(), dump::DumpError>
         "Pod" => listed.add_pod(&object.typed()?),
         "Namespace" => listed.add_namespace(&object.typed()?),
         "InterferenceRule" => listed.add_interference_rule(&object.typed()?),
+        "Reservation" => listed.add_reservation(&object.typed()?),
         "SchedulingPolicy" => listed.add_policy(&object.typed()?),
         _ => {}
     }
@@ -123,8 +124,8 @@ fn add(listed: &mut Listed, object: dump::Object) -> Result<(), dump::DumpError>
 
 /// A listed cluster as the engine's runs know it.
 pub(crate) fn scene_of(listed: Listed) -> Scene {
-    let Listed { nodes, namespaces, interferences, bound, pending, .. } = listed;
-    Scene { nodes, bound, pending, namespaces, interferences }
+    let Listed { nodes, namespaces, interferences, reservations, bound, pending, .. } = listed;
+    Scene { nodes, bound, pending, namespaces, interferences, reservations }
 }
 
 pub(crate) fn text(report: &Report) -> String {

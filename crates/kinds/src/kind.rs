@@ -372,6 +372,9 @@ const OWN_KINDS: &[Entry] = &[
     OWN.namespaced(["PodGroup", "podgroup", "podgroups", "dev.crest.v1alpha1.PodGroup"])
         .short(&["pg"])
         .with(&[own_status("PodGroup")]),
+    OWN.namespaced(["Reservation", "reservation", "reservations", "dev.crest.v1alpha1.Reservation"])
+        .short(&["resv"])
+        .with(&[own_status("Reservation")]),
     OWN.cluster([
         "SchedulingPolicy",
         "schedulingpolicy",

@@ -8,6 +8,7 @@ pub mod names;
 pub mod pod_group;
 pub mod qos;
 pub mod quantity;
+pub mod reservation;
 pub mod scheduling_policy;
 
 pub use qos::QosClass;

@@ -83,6 +83,9 @@ impl Cluster {
 
     /// Before a row's sums change: they become plain sums again.
     pub(crate) fn unsettle(&mut self, row: Row) {
+        if self.reservations.rebates.is_empty() {
+            return;
+        }
         for (column, amount) in self.reservations.rebates.remove(&row).into_iter().flatten() {
             self.resources.columns[column].used[row] += u128::from(amount);
         }
@@ -129,7 +132,12 @@ impl Cluster {
                 take(&mut left.clone(), &mut asked);
             }
         }
-        (asked != template.demand.amounts).then_some(asked)
+        if asked == template.demand.amounts {
+            return None;
+        }
+        // What is held in full is there, however full the row is else.
+        asked.retain(|(_, amount)| *amount > 0);
+        Some(asked)
     }
 }
 

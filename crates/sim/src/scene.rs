@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use sigma::label::Labels;
 use sigma::node::Node;
-use sigma::{Bound, Cluster, Interference, Pending};
+use sigma::pod::PodTerm;
+use sigma::{Bound, Cluster, Interference, Pending, PodId};
 
 /// All that a placement starts from.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Scene {
     pub namespaces: BTreeMap<String, Labels>,
     /// Rules against interference, by name.
     pub interferences: BTreeMap<String, Interference>,
+    /// Of the pods that hold their place, those that only reserve it, and for whom.
+    pub reservations: BTreeMap<PodId, PodTerm>,
 }
 
 impl Scene {
@@ -27,6 +30,7 @@ impl Scene {
         self.namespaces.iter().for_each(|(name, labels)| cluster.set_namespace(name, labels));
         self.nodes.iter().for_each(|node| cluster.set_node(node));
         self.interferences.iter().for_each(|(name, rule)| cluster.set_interference(name, rule.clone()));
+        self.reservations.iter().for_each(|(id, owners)| cluster.set_reservation(id, owners.clone()));
         for bound in &self.bound {
             cluster.add_pod(&bound.id, &bound.pod, &bound.node);
             if let Some(gpus) = &bound.gpus {

@@ -15,6 +15,7 @@
 mod gangs;
 mod needs;
 mod profiles;
+mod reservations;
 mod room;
 mod usage;
 
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1 as k8s;
+use model::reservation::ReservationStatus;
 use sigma::gpu::GpuSet;
 use sigma::label::Labels;
 use sigma::{Cluster, Outcome, Pending, PodId, Unplaced};
@@ -59,6 +61,11 @@ pub(crate) enum Decision {
         key: ObjectKey,
         origin: Origin,
         standing: Standing,
+    },
+    /// A reservation must tell how it stands.
+    Reserve {
+        key: ObjectKey,
+        status: ReservationStatus,
     },
     /// The pod waits, and its condition must say why.
     Report {
@@ -97,6 +104,7 @@ pub(crate) struct Scheduler {
     gangs: gangs::Gangs,
     measured: usage::Measured,
     profiles: profiles::Profiles,
+    reserved: reservations::Reserved,
     n_arrivals: u64,
 }
 
@@ -148,6 +156,7 @@ impl Scheduler {
             gangs: gangs::Gangs::default(),
             measured: usage::Measured::default(),
             profiles: profiles::Profiles::default(),
+            reserved: reservations::Reserved::default(),
             n_arrivals: 0,
         }
     }
@@ -268,7 +277,12 @@ impl Scheduler {
     /// When [`Scheduler::decide`] has something to do again although nothing changes.
     pub(crate) fn next_pause_end(&self) -> Option<Instant> {
         let pause_end = self.paused.first().map(|(until, _)| *until);
-        pause_end.into_iter().chain(self.gangs.next_deadline()).chain(self.measured.next_end()).min()
+        pause_end
+            .into_iter()
+            .chain(self.gangs.next_deadline())
+            .chain(self.reserved.next_deadline())
+            .chain(self.measured.next_end())
+            .min()
     }
 
     /// Places every pod that is due.
@@ -280,6 +294,7 @@ impl Scheduler {
             self.activate(&id);
         }
         self.end_waits(now);
+        self.review_reservations(now);
         self.end_usage(now);
         let mut due: Vec<PodId> = std::mem::take(&mut self.active).into_iter().map(|(_, id)| id).collect();
         let held_back = self.hold_back(&mut due, now);
@@ -313,10 +328,14 @@ impl Scheduler {
             self.wake(now, Waiting::looks_at_others);
         }
         decisions.extend(self.tell_groups());
+        decisions.extend(self.tell_reservations());
         decisions
     }
 
     fn decided(&mut self, id: PodId, outcome: Outcome, now: Instant) -> Option<Decision> {
+        if self.reservation_decided(&id, &outcome, now) {
+            return None;
+        }
         let waiting = self.waiting.get_mut(&id)?;
         let pod = Arc::clone(&waiting.pod);
         match outcome {

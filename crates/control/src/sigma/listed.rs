@@ -9,16 +9,18 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1 as k8s;
 use model::interference_rule::InterferenceRule;
 use model::names::SIGMA_SCHEDULER;
+use model::reservation::{Reservation, ReservationPhase};
 use model::scheduling_policy::SchedulingPolicy;
 use sigma::label::Labels;
 use sigma::node::Node;
+use sigma::pod::PodTerm;
 use sigma::{Bound, Interference, Pending, PodId};
 
 use crate::key::ObjectKey;
 use crate::pods;
 
 use super::policies::{self, Policies};
-use super::{convert, decide, gpus};
+use super::{convert, decide, gpus, reservations};
 
 /// What the engine needs to know of a cluster.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +29,8 @@ pub struct Listed {
     pub namespaces: BTreeMap<String, Labels>,
     /// Rules against interference, by name.
     pub interferences: BTreeMap<String, Interference>,
+    /// Of the bound, those that only reserve their room, and for whom.
+    pub reservations: BTreeMap<PodId, PodTerm>,
     pub bound: Vec<Bound>,
     /// Pods without a node that are neither gated nor going, whichever scheduler they name.
     pub pending: Vec<Pending>,
@@ -46,6 +50,16 @@ impl Listed {
     pub fn add_interference_rule(&mut self, rule: &InterferenceRule) {
         let name = rule.metadata.name.clone().unwrap_or_default();
         self.interferences.insert(name, policies::interference(rule));
+    }
+
+    /// One that is not held yet, or no more, holds nothing.
+    pub fn add_reservation(&mut self, reservation: &Reservation) {
+        let status = reservation.status.as_ref().filter(|status| status.phase == ReservationPhase::Held);
+        let Some(node) = status.and_then(|status| status.node_name.clone()) else { return };
+        let Some(id) = reservations::id(reservation) else { return };
+        let pod = Arc::new(convert::pod(&reservations::stand_in(reservation, SIGMA_SCHEDULER)));
+        self.reservations.insert(id.clone(), reservations::owners(reservation));
+        self.bound.push(Bound { id, pod, node, gpus: None });
     }
 
     /// Counts for the pods that are added after it.

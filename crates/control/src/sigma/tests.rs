@@ -2,6 +2,7 @@
 
 mod gangs;
 mod profiles;
+mod reservations;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,7 +95,9 @@ fn step(scheduler: &mut Scheduler, words: &[&str], now: &mut Instant) {
         ["gone", name] => scheduler.pod_gone(&PodId::new(name), *now),
         ["failed", name] => scheduler.bind_failed(&PodId::new(name), *now),
         ["wait", seconds] => *now += Duration::from_secs(seconds.parse().unwrap()),
-        _ if gangs::step(scheduler, words, *now) || profiles::step(scheduler, words, *now) => {}
+        _ if gangs::step(scheduler, words, *now)
+            || profiles::step(scheduler, words, *now)
+            || reservations::step(scheduler, words, *now) => {}
         _ => step_around(scheduler, words, *now),
     }
 }
@@ -141,6 +144,10 @@ fn show(decision: &Decision) -> String {
         Decision::Tell { key, standing, .. } => {
             let Standing { phase, members, scheduled, reason, .. } = standing;
             format!("{} {phase:?} {members}/{scheduled} {reason}", key.name)
+        }
+        Decision::Reserve { key, status } => {
+            let place = status.node_name.as_ref().or(status.message.as_ref());
+            format!("{} {:?} {}", key.name, status.phase, place.map_or("", String::as_str))
         }
         Decision::Report { pod, reason, message } => {
             format!("{} {reason}: {message}", pod.metadata.name.as_deref().unwrap())

@@ -9,6 +9,7 @@ use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::discovery::ApiResource;
 use model::interference_rule::InterferenceRule;
 use model::pod_group::{PodGroup, PodGroupPhase};
+use model::reservation::{Reservation, ReservationPhase};
 use model::scheduling_policy::SchedulingPolicy;
 use serde_json::{Value, json};
 
@@ -277,4 +278,29 @@ async fn rules_keep_pods_from_each_other() {
     assert_eq!(message, "0/1 nodes are available: 1 node(s) didn't keep the interference rule quiet.");
     cluster.all::<InterferenceRule>().delete("quiet", &DeleteParams::default()).await.unwrap();
     cluster.until("louder", is_bound).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_is_held_for_pods_to_come() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("a", "2").await;
+    let is_in = |phase: ReservationPhase| {
+        move |reservation: Option<&Reservation>| {
+            let status = reservation.and_then(|reservation| reservation.status.as_ref());
+            status.is_some_and(|status| status.phase == phase)
+        }
+    };
+    let spec =
+        json!({ "resources": { "cpu": "2" }, "owners": { "matchLabels": { "app": "db" } }, "ttlSeconds": 5 });
+    cluster.create::<Reservation>(json!({ "metadata": { "name": "r" }, "spec": spec })).await;
+    let held = cluster.until("r", is_in(ReservationPhase::Held)).await.unwrap();
+    assert_eq!(held.status.unwrap().node_name.as_deref(), Some("a"));
+    cluster.create::<Pod>(pod("stranger", "1")).await;
+    cluster.until("stranger", is_unschedulable).await;
+    let mut owner = pod("owner", "1");
+    owner["metadata"]["labels"] = json!({ "app": "db" });
+    cluster.create::<Pod>(owner).await;
+    cluster.until("owner", is_bound).await;
+    cluster.until("r", is_in(ReservationPhase::Expired)).await;
+    cluster.until("stranger", is_bound).await;
 }

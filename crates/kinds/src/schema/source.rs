@@ -11,6 +11,7 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use model::dagjob::{DagJobSpec, DagJobStatus};
 use model::interference_rule::InterferenceRuleSpec;
 use model::pod_group::{PodGroupSpec, PodGroupStatus};
+use model::reservation::{ReservationSpec, ReservationStatus};
 use model::scheduling_policy::SchedulingPolicySpec;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -136,6 +137,8 @@ fn add_ours(generator: &mut SchemaGenerator) {
         SchemaGenerator::subschema_for::<DagJobStatus>,
         SchemaGenerator::subschema_for::<InterferenceRuleSpec>,
         SchemaGenerator::subschema_for::<SchedulingPolicySpec>,
+        SchemaGenerator::subschema_for::<ReservationSpec>,
+        SchemaGenerator::subschema_for::<ReservationStatus>,
         SchemaGenerator::subschema_for::<PodGroupSpec>,
         SchemaGenerator::subschema_for::<PodGroupStatus>,
     ];
@@ -162,6 +165,11 @@ const OWN_KINDS: &[OwnKind] = &[
         "InterferenceRule",
         "InterferenceRule says how many pods of one kind may be beside each pod of another.",
         &[("spec", "Which pods, and how many.")],
+    ),
+    (
+        "Reservation",
+        "Reservation is room on a node that is held for pods to come.",
+        &[("spec", "How much, for whom, and how long."), ("status", "How it stands.")],
     ),
     (
         "SchedulingPolicy",

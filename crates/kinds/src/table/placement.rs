@@ -15,6 +15,17 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             selector(&spec["beside"]["selector"]),
             text_or(&spec["topologyKey"], NONE),
         ],
+        "Reservation" => {
+            let amounts = spec["resources"].as_object().into_iter().flatten();
+            let amounts: Vec<String> =
+                amounts.map(|(name, amount)| format!("{name}: {}", amount.as_str().unwrap_or("?"))).collect();
+            vec![
+                text_or(&status["phase"], "Pending"),
+                text_or(&status["nodeName"], NONE),
+                amounts.join(", ").into(),
+                selector(&spec["owners"]),
+            ]
+        }
         "SchedulingPolicy" => {
             let bound = |field: &str| spec["priorities"][field].as_i64().map(|bound| bound.to_string());
             let bound = |field: &str| Value::from(bound(field).unwrap_or_else(|| NONE.to_owned()));

@@ -93,6 +93,11 @@ fn other_kinds() {
         expect![[r#"["x",2,"app=b","<none>","host","5m"]"#]],
     );
     check(
+        "Reservation",
+        json!({"metadata": {}, "spec": {"resources": {"cpu": "2", "memory": "1Gi"}, "owners": {"matchLabels": {"app": "db"}}}, "status": {"phase": "Held", "nodeName": "n"}}),
+        expect![[r#"["x","Held","n","cpu: 2, memory: 1Gi","app=db","5m"]"#]],
+    );
+    check(
         "SchedulingPolicy",
         json!({"metadata": {}, "spec": {"schedulerName": "packer", "placement": "Pack", "priorities": {"min": -5}}}),
         expect![[r#"["x","packer","Pack","-5","<none>","5m"]"#]],

@@ -162,6 +162,21 @@ pub(super) fn lease(spec: &Value, faults: &mut Faults) {
     one_of("spec", spec, "strategy", &["OldestEmulationVersion"], faults);
 }
 
+/// Amounts that can be held, by name.
+pub(super) fn reservation(object: &Value, faults: &mut Faults) {
+    for (name, amount) in object["spec"]["resources"].as_object().into_iter().flatten() {
+        let path = format!("spec.resources[{name}]");
+        let quantity = amount.as_str().map(model::Quantity::parse);
+        if name == "nvidia.com/gpu" || name.starts_with("koordinator.sh/gpu") {
+            faults.push(FieldError::forbidden(path, "GPUs cannot be reserved"));
+        } else if !quantity.is_some_and(|quantity| quantity.is_ok_and(|quantity| quantity.to_milli() >= 0)) {
+            let message = "must be a quantity that is not negative, such as 500m or 2Gi";
+            faults.push(FieldError::invalid(path, amount.clone(), message));
+        }
+    }
+    placement::tolerations("spec", &object["spec"], faults);
+}
+
 /// A band has its least and its most in this order.
 pub(super) fn scheduling_policy(object: &Value, faults: &mut Faults) {
     let band = &object["spec"]["priorities"];

@@ -113,6 +113,12 @@ fn ours(kind: &Kind) -> Rules {
             ("spec.topologyKey", Required),
             ("spec.topologyKey", LabelKey),
         ],
+        "Reservation" => &[
+            ("spec.resources", Required),
+            ("spec.owners", Required),
+            ("spec.owners", LabelSelector),
+            ("spec.ttlSeconds", Range(1..=i32::MAX as i64)),
+        ],
         "SchedulingPolicy" => &[
             ("spec.schedulerName", Subdomain),
             ("spec.placement", OneOf(&["Pack", "Spread"])),

@@ -164,6 +164,28 @@ fn placement_has_rules_of_its_own() {
 }
 
 #[test]
+fn reservations_hold_amounts_for_somebody() {
+    let owners = json!({"matchLabels": {"a": "b"}});
+    check("Reservation", json!({"spec": {"resources": {"cpu": "500m"}, "owners": owners}}), expect![[""]]);
+    check(
+        "Reservation",
+        json!({"spec": {"resources": {}, "owners": {}, "ttlSeconds": 0}}),
+        expect![[r#"
+        spec.ttlSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive
+    "#]],
+    );
+    check(
+        "Reservation",
+        json!({"spec": {"resources": {"cpu": "-1", "memory": "much", "nvidia.com/gpu": "1"}, "owners": owners}}),
+        expect![[r#"
+            spec.resources[cpu]: Invalid value: "-1": must be a quantity that is not negative, such as 500m or 2Gi
+            spec.resources[memory]: Invalid value: "much": must be a quantity that is not negative, such as 500m or 2Gi
+            spec.resources[nvidia.com/gpu]: Forbidden: GPUs cannot be reserved
+        "#]],
+    );
+}
+
+#[test]
 fn what_may_not_change() {
     let check = |kind_name: &str, old: Value, new: Value, expected: Expect| {
         let with_name = |mut object: Value| {

@@ -51,6 +51,7 @@ const FIXED: &[(&str, &str, &[&str])] = &[
     ("apps", "DaemonSet", &["spec.selector"]),
     ("apps", "Deployment", &["spec.selector"]),
     ("apps", "ReplicaSet", &["spec.selector"]),
+    ("crest.dev", "Reservation", &["spec.resources", "spec.owners", "spec.nodeSelector", "spec.tolerations"]),
     ("discovery.k8s.io", "EndpointSlice", &["addressType"]),
     ("networking.k8s.io", "IPAddress", &["spec.parentRef"]),
     ("networking.k8s.io", "IngressClass", &["spec.controller"]),

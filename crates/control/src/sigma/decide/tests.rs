@@ -282,7 +282,7 @@ impl Bench {
                     }
                 }
             }
-            Decision::Report { .. } | Decision::Tell { .. } => {}
+            Decision::Report { .. } | Decision::Tell { .. } | Decision::Reserve { .. } => {}
         }
     }
 

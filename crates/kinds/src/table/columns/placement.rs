@@ -7,6 +7,7 @@ pub(super) fn columns(kind: &Kind) -> Option<&'static [Column]> {
     Some(match kind.kind {
         "InterferenceRule" => INTERFERENCE_RULES,
         "PodGroup" => POD_GROUPS,
+        "Reservation" => RESERVATIONS,
         "SchedulingPolicy" => SCHEDULING_POLICIES,
         _ => return None,
     })
@@ -26,6 +27,14 @@ const INTERFERENCE_RULES: &[Column] = &[
     own("Of", "The pods that are limited."),
     own("Beside", "The pods beside which they are."),
     own("On", "The label whose values say what is beside each other."),
+    AGE,
+];
+const RESERVATIONS: &[Column] = &[
+    NAME,
+    own("Phase", "How the reservation stands."),
+    own("Node", "Where the room is held."),
+    own("Resources", "What is held."),
+    own("Owners", "The pods that may use it."),
     AGE,
 ];
 const SCHEDULING_POLICIES: &[Column] = &[
