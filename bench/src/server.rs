@@ -48,11 +48,9 @@ impl Server {
         self
     }
 
-    /// Starts it with these controllers; otherwise with none.
-    #[must_use]
-    pub fn with_controllers(mut self, controllers: &'static str) -> Self {
+    /// From the next start on it runs these controllers; otherwise none.
+    pub fn control_by(&mut self, controllers: &'static str) {
         self.controllers = controllers;
-        self
     }
 
     /// Starts it and waits until it answers; tells how long that took.

@@ -46,9 +46,9 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn run(workload: &Workload) -> anyhow::Result<()> {
+    let mut server = Server::prepare(&parent_folder())?.context("build crest first")?;
     // Nobody renews the leases of these nodes.
-    let server = Server::prepare(&parent_folder())?.context("build crest first")?;
-    let mut server = server.with_controllers("all,-node-lifecycle");
+    server.control_by("all,-node-lifecycle");
     server.start().await?;
     let client = server.client().await?;
     prepare_namespace(&client).await?;
