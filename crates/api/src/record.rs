@@ -92,14 +92,25 @@ pub(crate) fn decode(kind: &Kind, entry: &Entry) -> Result<Value, Failure> {
     decode_at(kind, &entry.value, entry.modified)
 }
 
+/// What selectors see of the object that `entry` holds.
+pub(crate) fn outline(kind: &Kind, entry: &Entry) -> Result<Value, Failure> {
+    if !kinds::convert::is_stored_as_served(kind) {
+        return Ok(kinds::selector::outline(kind, &decode(kind, entry)?));
+    }
+    kinds::selector::outline_of_text(kind, &entry.value).map_err(|error| no_json(kind, &error))
+}
+
 /// What is stored, in the version in which it is.
 pub(crate) fn parse(kind: &Kind, value: &[u8]) -> Result<Value, Failure> {
-    let mut object: Value = serde_json::from_slice(value)
-        .map_err(|error| Failure::internal(format!("a stored {} is no JSON: {error}", kind.kind)))?;
+    let mut object: Value = serde_json::from_slice(value).map_err(|error| no_json(kind, &error))?;
     if kind.custom().is_some() {
         drop_seal(&mut object);
     }
     Ok(object)
+}
+
+fn no_json(kind: &Kind, error: &serde_json::Error) -> Failure {
+    Failure::internal(format!("a stored {} is no JSON: {error}", kind.kind))
 }
 
 fn drop_seal(object: &mut Value) {

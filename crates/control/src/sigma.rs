@@ -36,7 +36,7 @@ use model::reservation::Reservation;
 use model::scheduling_policy::SchedulingPolicy;
 use sigma::gpu::GpuSet;
 use sigma::{Interference, PodId, Usage};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{Act, ActError, failed, only};
@@ -181,7 +181,7 @@ impl Edge {
             while bindings.len() < MAX_IN_FLIGHT
                 && let Some(decision) = owed.pop_front()
             {
-                bindings.push(self.clone().act(decision));
+                bindings.push(self.begin(decision, &token));
             }
             let pause_end = scheduler.next_pause_end();
             tokio::select! {
@@ -202,6 +202,27 @@ impl Edge {
             }
             owed.extend(scheduler.decide(kit::clock::monotonic()));
         }
+    }
+
+    /// Begins to do what was decided, on whichever core is free; yields what became of it.
+    fn begin(&self, decision: Decision, token: &CancellationToken) -> impl Future<Output = Acted> + use<> {
+        // Whatever keeps a task from its end, the pod is not lost.
+        let unheard = match &decision {
+            Decision::Bind { id, .. } => Acted::NotBound(id.clone()),
+            Decision::Preempt { victims, .. } => {
+                Acted::Stays(victims.iter().map(|victim| victim.id.clone()).collect())
+            }
+            Decision::Tell { .. } | Decision::Report { .. } => Acted::Done,
+        };
+        let (teller, told) = oneshot::channel();
+        let (edge, token) = (self.clone(), token.clone());
+        kit::task::spawn("binding", async move {
+            if let Some(acted) = token.run_until_cancelled(edge.act(decision)).await {
+                // Nobody listens any more: the process is going down.
+                let _stopped = teller.send(acted);
+            }
+        });
+        async move { told.await.unwrap_or(unheard) }
     }
 
     /// Does what was decided.

@@ -2,8 +2,9 @@
 
 mod fields;
 mod labels;
+mod sparse;
 
-pub use fields::{Fields, outline};
+pub use fields::{Fields, outline, outline_of_text};
 pub use labels::Labels;
 
 #[cfg(test)]

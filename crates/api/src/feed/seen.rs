@@ -75,10 +75,7 @@ impl Deref for Seen {
 
 impl Outlines {
     fn read(kind: &Kind, entries: [Option<&Entry>; 2]) -> Result<Self, Failure> {
-        let outline = |entry: Option<&Entry>| {
-            let object = entry.map(|entry| record::decode(kind, entry)).transpose()?;
-            Ok::<_, Failure>(object.map(|object| kinds::selector::outline(kind, &object)))
-        };
+        let outline = |entry: Option<&Entry>| entry.map(|entry| record::outline(kind, entry)).transpose();
         let [before, after] = entries;
         let version = ((*kind.group).to_owned(), (*kind.version).to_owned());
         Ok(Self { version, before_and_after: [outline(before)?, outline(after)?] })

@@ -95,6 +95,8 @@ pub(crate) struct Scheduler {
     /// In the order of arrival.
     active: BTreeSet<(u64, PodId)>,
     paused: BTreeSet<(Instant, PodId)>,
+    /// Those who are parked or nominated, and some who were: whom a change may wake.
+    asleep: BTreeSet<PodId>,
     /// Assumed on a node; the API does not say so yet.
     binding: BTreeSet<PodId>,
     /// The names of bound pods, to tell them to go.
@@ -150,6 +152,7 @@ impl Scheduler {
             needs: HashMap::new(),
             active: BTreeSet::new(),
             paused: BTreeSet::new(),
+            asleep: BTreeSet::new(),
             binding: BTreeSet::new(),
             names: HashMap::new(),
             awaited: HashMap::new(),
@@ -349,6 +352,7 @@ impl Scheduler {
             Outcome::Unplaced(unplaced) => {
                 waiting.place = Place::Parked { not_before: now + pause(waiting.n_failures) };
                 waiting.n_failures += 1;
+                self.asleep.insert(id);
                 waiting.report(reason(&unplaced), unplaced.to_string())
             }
         }
@@ -390,8 +394,10 @@ impl Scheduler {
     fn wake(&mut self, now: Instant, meant: impl Fn(&Waiting) -> bool) {
         let sleeps =
             |waiting: &Waiting| matches!(waiting.place, Place::Parked { .. } | Place::Nominated { .. });
-        let woken = self.waiting.iter().filter(|(_, waiting)| sleeps(waiting) && meant(waiting));
-        for id in woken.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+        let waiting = &self.waiting;
+        self.asleep.retain(|id| waiting.get(id).is_some_and(sleeps));
+        let woken = self.asleep.iter().filter(|id| meant(&waiting[*id]));
+        for id in woken.cloned().collect::<Vec<_>>() {
             self.wake_one(&id, now);
         }
     }

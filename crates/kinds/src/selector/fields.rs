@@ -147,19 +147,29 @@ impl Fields {
     }
 }
 
-/// As little of `object` as any selector looks at: every selector finds the same in it.
-pub fn outline(kind: &Kind, object: &Value) -> Value {
+/// Where selectors look at objects of a kind.
+fn looked_at(kind: &Kind) -> Vec<&str> {
     let behind: &[&str] = match kind.table_name() {
         "Job" => &["status.succeeded"],
         "Event" => &["source.component", "reportingComponent"],
         _ => &[],
     };
     let always = ["metadata.name", "metadata.namespace", "metadata.labels"];
+    always.into_iter().chain(selectable(kind)).chain(behind.iter().copied()).collect()
+}
+
+/// As [`outline`] of an object that is given as JSON, of which no more is read than that.
+pub fn outline_of_text(kind: &Kind, text: &[u8]) -> Result<Value, serde_json::Error> {
+    Ok(outline(kind, &super::sparse::read(text, &looked_at(kind))?))
+}
+
+/// As little of `object` as any selector looks at: every selector finds the same in it.
+pub fn outline(kind: &Kind, object: &Value) -> Value {
     let mut outline = json!({});
-    for path in always.iter().chain(&selectable(kind)).chain(behind) {
+    for path in looked_at(kind) {
         let value = path.split('.').fold(object, |value, name| &value[name]);
         // A field that is an object is not selected by as a whole.
-        if value.is_null() || (value.is_object() && *path != "metadata.labels") {
+        if value.is_null() || (value.is_object() && path != "metadata.labels") {
             continue;
         }
         let mut place = &mut outline;

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::{ProptestConfig, proptest};
 use serde_json::{Value, json};
 
-use super::{Fields, Labels, outline};
+use super::{Fields, Labels, outline, outline_of_text};
 use crate::{Kind, all, find};
 
 fn kind(plural: &str) -> &'static Kind {
@@ -103,6 +103,7 @@ fn field_selectors() {
 fn an_outline_is_all_that_selectors_see() {
     let check = |plural: &str, selectors: &[&str], object: &Value| {
         let outline = outline(kind(plural), object);
+        assert_eq!(outline_of_text(kind(plural), object.to_string().as_bytes()).unwrap(), outline);
         for text in selectors {
             let fields = Fields::parse(text).unwrap();
             let (whole, short) =
@@ -128,6 +129,9 @@ fn an_outline_is_all_that_selectors_see() {
     check("jobs", &["status.successful=3", "status.successful=0", "metadata.name=j"], &job);
     let event = json!({"metadata": {"name": "e"}, "source": {"component": "kubelet"}, "reason": "Pulled"});
     check("events", &["source=kubelet", "reason=Pulled", "type="], &event);
+    let odd = json!({"metadata": {"name": 5, "labels": {"a": "b"}, "namespace": null}, "spec": [1.5, {}, true, -1, 1u64 << 63],
+        "status": {"phase": {"a": 1}, "podIP": ["x"], "phase.a": "b"}});
+    check("pods", &["spec.nodeName=", "status.phase=Running", "metadata.name=5"], &odd);
 }
 
 proptest! {

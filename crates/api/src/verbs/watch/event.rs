@@ -153,7 +153,7 @@ impl EventWriter {
         if self.selection.is_all() {
             return Ok(true);
         }
-        Ok(self.selection.matches(&self.kind, &record::decode(&self.kind, entry)?))
+        Ok(self.selection.matches(&self.kind, &record::outline(&self.kind, entry)?))
     }
 
     fn event(

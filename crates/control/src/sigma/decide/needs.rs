@@ -57,6 +57,7 @@ impl Scheduler {
             self.cluster.remove_pod(id);
             if let Some(waiting) = self.waiting.get_mut(id) {
                 waiting.place = Place::Parked { not_before: now };
+                self.asleep.insert(id.clone());
                 let message = format!("0/{} nodes are available: {obstacle}.", self.nodes.len());
                 decisions.extend(waiting.report("Unschedulable", message));
             }

@@ -118,6 +118,7 @@ impl Scheduler {
         let waiting = self.waiting.get_mut(id)?;
         let pod = Arc::clone(&waiting.pod);
         waiting.place = Place::Nominated { n_awaited: leaving.len() };
+        self.asleep.insert(id.clone());
         for gone in leaving {
             self.awaited.entry(gone.clone()).or_default().insert(id.clone());
         }
@@ -173,6 +174,7 @@ impl Scheduler {
         let Some(waiting) = self.waiting.get_mut(id) else { return };
         if matches!(waiting.place, Place::Nominated { .. }) {
             waiting.place = Place::Parked { not_before: now + pause(waiting.n_failures) };
+            self.asleep.insert(id.clone());
             self.cluster.remove_pod(id);
         }
     }
