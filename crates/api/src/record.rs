@@ -109,6 +109,16 @@ pub(crate) fn parse(kind: &Kind, value: &[u8]) -> Result<Value, Failure> {
     Ok(object)
 }
 
+/// As [`decode_at`], of which the metadata and the names of its kind are enough.
+pub(crate) fn head_at(kind: &Kind, value: &[u8], revision: Revision) -> Result<Value, Failure> {
+    if !kinds::convert::is_stored_as_served(kind) {
+        return decode_at(kind, value, revision);
+    }
+    let mut object = kinds::sparse::read(value, &HEAD).map_err(|error| no_json(kind, &error))?;
+    object::set_metadata(&mut object, "resourceVersion", revision.0.to_string());
+    Ok(object)
+}
+
 fn no_json(kind: &Kind, error: &serde_json::Error) -> Failure {
     Failure::internal(format!("a stored {} is no JSON: {error}", kind.kind))
 }

@@ -26,6 +26,7 @@ pub mod quota;
 pub mod resources;
 pub mod security;
 pub mod selector;
+pub mod sparse;
 pub mod status;
 pub mod table;
 pub mod validate;

@@ -2,7 +2,6 @@
 
 mod fields;
 mod labels;
-mod sparse;
 
 pub use fields::{Fields, outline, outline_of_text};
 pub use labels::Labels;

@@ -160,7 +160,7 @@ fn looked_at(kind: &Kind) -> Vec<&str> {
 
 /// As [`outline`] of an object that is given as JSON, of which no more is read than that.
 pub fn outline_of_text(kind: &Kind, text: &[u8]) -> Result<Value, serde_json::Error> {
-    Ok(outline(kind, &super::sparse::read(text, &looked_at(kind))?))
+    Ok(outline(kind, &crate::sparse::read(text, &looked_at(kind))?))
 }
 
 /// As little of `object` as any selector looks at: every selector finds the same in it.

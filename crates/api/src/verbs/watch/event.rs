@@ -169,11 +169,12 @@ impl EventWriter {
             out.extend_from_slice(b"}\n");
             return Ok(());
         }
-        let object = record::decode_at(&self.kind, value, revision)?;
         let shaped = match self.accept.shape {
-            Shape::Object => object,
-            Shape::Metadata | Shape::MetadataList => kinds::table::partial_metadata(&object),
-            Shape::Table => self.table(&object, revision),
+            Shape::Object => record::decode_at(&self.kind, value, revision)?,
+            Shape::Metadata | Shape::MetadataList => {
+                kinds::table::partial_metadata(&record::head_at(&self.kind, value, revision)?)
+            }
+            Shape::Table => self.table(&record::decode_at(&self.kind, value, revision)?, revision),
         };
         self.framed(event_type, &shaped, out)
     }

@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::{Map, Value};
 
 /// The parts of `text` that stand at `paths`, in their places; paths lead through objects by names with dots between.
-pub(super) fn read(text: &[u8], paths: &[&str]) -> Result<Value, serde_json::Error> {
+pub fn read(text: &[u8], paths: &[&str]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let read = Below(paths).deserialize(&mut deserializer)?;
     deserializer.end()?;
