@@ -121,11 +121,22 @@ impl World {
         }
     }
 
-    /// Starts the watches. Call once every controller has subscribed.
+    /// Starts the watches. Call once every controller has subscribed. After a start, Pods that wait for a node come
+    /// first: what placement needs is read before everything else.
     pub fn watch(&self, token: &CancellationToken) {
+        self.watch_what_placement_needs(token);
+        let (world, token) = (self.clone(), token.clone());
+        kit::task::spawn("informers", async move {
+            let known = async { tokio::join!(world.pods.synced(), world.nodes.synced()) };
+            if token.run_until_cancelled(known).await.is_some() {
+                world.watch_the_rest(&token);
+            }
+        });
+    }
+
+    fn watch_the_rest(&self, token: &CancellationToken) {
         let client = self.act.client();
         let watch = Watch { client, token };
-        self.watch_what_placement_needs(token);
         watch.all(&self.deployments);
         watch.all(&self.replica_sets);
         watch.all(&self.jobs);

@@ -12,7 +12,7 @@ const MAX_CHANGES: usize = 4096;
 /// The values that changes keep alive, at most.
 const MAX_BYTES: usize = 8 << 20;
 /// How many changes a watcher takes at a time.
-const BATCH: usize = 256;
+const BATCH: usize = 32;
 
 /// Changes in revision order: all after `from`, up to `upto`.
 #[derive(Debug)]

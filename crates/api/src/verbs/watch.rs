@@ -118,6 +118,18 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
     })
 }
 
+/// About what the events take, so that they are not copied from one room to the next.
+fn room(wake: &Wake) -> usize {
+    /// What stands around an object, and its revision.
+    const FRAME: usize = 128;
+    let Wake::Changes(Ok(changes)) = wake else { return 0 };
+    let length = |change: &Arc<Seen>| {
+        let [before, after] = change.before_and_after();
+        after.or(before).map_or(0, |entry| entry.value.len() + FRAME)
+    };
+    changes.iter().map(length).sum()
+}
+
 fn timeout(query: &Query) -> Result<Duration, Failure> {
     let seconds = query.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
     Ok(match seconds.filter(|seconds| *seconds > 0) {
@@ -174,7 +186,7 @@ impl Watcher {
                 State::Over(why) => return why.take().and_then(|why| self.last_words(why)),
                 State::Live(source) => wake(&self.context, source, &mut self.bookmarks, self.deadline).await,
             };
-            let mut out = Vec::new();
+            let mut out = Vec::with_capacity(room(&wake));
             let written = match self.served(wake).await {
                 Ok(wake) => self.write(wake, &mut out),
                 Err(failure) => Err(failure),
