@@ -166,8 +166,9 @@ async fn follow(client: &Client) -> anyhow::Result<(Seen, watch::Receiver<usize>
     let mut lines = client.request_stream(http::Request::get(path).body(Vec::new())?).await?.lines();
     let (seen, (count, bound)) = (Seen::default(), watch::channel(0));
     let noted = Arc::clone(&seen);
-    tokio::spawn(async move {
-        while let Some(line) = lines.try_next().await? {
+    kit::task::spawn("bindings", async move {
+        // A watch that breaks off shows: not all are seen.
+        while let Ok(Some(line)) = lines.try_next().await {
             let now = kit::clock::monotonic();
             let name = line.split_once("\"name\":\"").and_then(|(_, rest)| rest.split('"').next());
             if let Some(name) = name.filter(|_| line.starts_with("{\"type\":\"ADDED\"")) {
@@ -175,7 +176,6 @@ async fn follow(client: &Client) -> anyhow::Result<(Seen, watch::Receiver<usize>
                 count.send_modify(|count| *count += 1);
             }
         }
-        anyhow::Ok(())
     });
     Ok((seen, bound))
 }
