@@ -212,7 +212,7 @@ impl Edge {
             Decision::Preempt { victims, .. } => {
                 Acted::Stays(victims.iter().map(|victim| victim.id.clone()).collect())
             }
-            Decision::Tell { .. } | Decision::Report { .. } => Acted::Done,
+            Decision::Tell { .. } | Decision::Reserve { .. } | Decision::Report { .. } => Acted::Done,
         };
         let (teller, told) = oneshot::channel();
         let (edge, token) = (self.clone(), token.clone());
