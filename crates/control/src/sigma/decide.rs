@@ -350,10 +350,8 @@ impl Scheduler {
                 Some(Decision::Bind { id, pod, node, gpus })
             }
             Outcome::Unplaced(unplaced) => {
-                waiting.place = Place::Parked { not_before: now + pause(waiting.n_failures) };
-                waiting.n_failures += 1;
-                self.asleep.insert(id);
-                waiting.report(reason(&unplaced), unplaced.to_string())
+                self.park(&id, now);
+                self.waiting.get_mut(&id)?.report(reason(&unplaced), unplaced.to_string())
             }
         }
     }
@@ -388,6 +386,21 @@ impl Scheduler {
         let Some(waiting) = self.waiting.get_mut(id) else { return };
         waiting.place = Place::Active;
         self.active.insert((waiting.arrival, id.clone()));
+    }
+
+    /// The pod did not fit. A change may help, but is not looked at at once.
+    fn park(&mut self, id: &PodId, now: Instant) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        let not_before = now + pause(waiting.n_failures);
+        waiting.n_failures += 1;
+        self.sleep(id, Place::Parked { not_before });
+    }
+
+    /// Puts the pod to a place from which a change wakes it.
+    fn sleep(&mut self, id: &PodId, place: Place) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        waiting.place = place;
+        self.asleep.insert(id.clone());
     }
 
     /// Something changed that may help those of the parked pods that are `meant`.

@@ -55,10 +55,9 @@ impl Scheduler {
             };
             // It may have held room on a node.
             self.cluster.remove_pod(id);
+            let message = format!("0/{} nodes are available: {obstacle}.", self.nodes.len());
+            self.sleep(id, Place::Parked { not_before: now });
             if let Some(waiting) = self.waiting.get_mut(id) {
-                waiting.place = Place::Parked { not_before: now };
-                self.asleep.insert(id.clone());
-                let message = format!("0/{} nodes are available: {obstacle}.", self.nodes.len());
                 decisions.extend(waiting.report("Unschedulable", message));
             }
             false

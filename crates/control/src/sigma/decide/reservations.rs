@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use model::reservation::{Reservation, ReservationPhase, ReservationStatus};
 use sigma::{Outcome, PodId};
 
-use super::{Decision, Place, Scheduler, pause};
+use super::{Decision, Scheduler};
 use crate::key::ObjectKey;
 use crate::sigma::reservations;
 
@@ -132,10 +132,7 @@ impl Scheduler {
                 ReservationStatus { phase: ReservationPhase::Held, node_name, message: None }
             }
             Outcome::Unplaced(unplaced) => {
-                if let Some(waiting) = self.waiting.get_mut(id) {
-                    waiting.place = Place::Parked { not_before: now + pause(waiting.n_failures) };
-                    waiting.n_failures += 1;
-                }
+                self.park(id, now);
                 let message = Some(unplaced.to_string());
                 ReservationStatus { phase: ReservationPhase::Pending, node_name: None, message }
             }

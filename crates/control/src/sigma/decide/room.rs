@@ -115,10 +115,9 @@ impl Scheduler {
         victims: Vec<PodId>,
         leaving: &[PodId],
     ) -> Option<Decision> {
+        self.sleep(id, Place::Nominated { n_awaited: leaving.len() });
         let waiting = self.waiting.get_mut(id)?;
         let pod = Arc::clone(&waiting.pod);
-        waiting.place = Place::Nominated { n_awaited: leaving.len() };
-        self.asleep.insert(id.clone());
         for gone in leaving {
             self.awaited.entry(gone.clone()).or_default().insert(id.clone());
         }
@@ -171,10 +170,10 @@ impl Scheduler {
 
     /// Takes back the room that is held for a pod, which waits for a change.
     pub(super) fn give_back(&mut self, id: &PodId, now: Instant) {
-        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        let Some(waiting) = self.waiting.get(id) else { return };
         if matches!(waiting.place, Place::Nominated { .. }) {
-            waiting.place = Place::Parked { not_before: now + pause(waiting.n_failures) };
-            self.asleep.insert(id.clone());
+            let not_before = now + pause(waiting.n_failures);
+            self.sleep(id, Place::Parked { not_before });
             self.cluster.remove_pod(id);
         }
     }
