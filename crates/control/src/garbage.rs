@@ -61,8 +61,6 @@ pub async fn run(world: World, token: CancellationToken) {
     let (graph, watched, definitions) = (Arc::default(), Arc::default(), Arc::default());
     let garbage = Garbage { world, graph, watched, keys, definitions };
     let ready = async {
-        // Nothing is as urgent as Pods that wait for a node, and this reads every object that there is.
-        garbage.world.pods.synced().await;
         garbage.follow_kinds(&token).await;
         for informer in garbage.watched.informers() {
             informer.synced().await;

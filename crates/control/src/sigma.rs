@@ -120,23 +120,7 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
     let world = world.clone();
     async move {
         // A half-known cluster would look emptier than it is.
-        let ready = async {
-            tokio::join!(
-                world.pods.synced(),
-                world.nodes.synced(),
-                world.namespaces.synced(),
-                world.budgets.synced(),
-                world.pod_groups.synced(),
-                world.workload_groups.synced(),
-                world.scheduling_policies.synced(),
-                world.interference_rules.synced(),
-                world.reservations.synced(),
-                world.claims.synced(),
-                world.volumes.synced(),
-                world.storage_classes.synced(),
-                world.csi_nodes.synced()
-            )
-        };
+        let ready = world.knows_what_placement_needs();
         if token.run_until_cancelled(ready).await.is_some() {
             if config.load.is_some() {
                 let client = world.act.client().clone();

@@ -121,20 +121,9 @@ impl World {
         }
     }
 
-    /// Starts the watches. Call once every controller has subscribed. After a start, Pods that wait for a node come
-    /// first: what placement needs is read before everything else.
+    /// Starts the watches. Call once every controller has subscribed.
     pub fn watch(&self, token: &CancellationToken) {
         self.watch_what_placement_needs(token);
-        let (world, token) = (self.clone(), token.clone());
-        kit::task::spawn("informers", async move {
-            let known = async { tokio::join!(world.pods.synced(), world.nodes.synced()) };
-            if token.run_until_cancelled(known).await.is_some() {
-                world.watch_the_rest(&token);
-            }
-        });
-    }
-
-    fn watch_the_rest(&self, token: &CancellationToken) {
         let client = self.act.client();
         let watch = Watch { client, token };
         watch.all(&self.deployments);
@@ -157,6 +146,25 @@ impl World {
         watch.some(&self.node_leases, leases, watcher::Config::default());
         let certificates = watcher::Config::default().fields(&format!("metadata.name={ROOT_CERTIFICATE}"));
         watch.some(&self.root_certificates, Api::all(client.clone()), certificates);
+    }
+
+    /// Resolves once all is here that [`World::watch_what_placement_needs`] asks for.
+    pub(crate) async fn knows_what_placement_needs(&self) {
+        tokio::join!(
+            self.pods.synced(),
+            self.nodes.synced(),
+            self.namespaces.synced(),
+            self.budgets.synced(),
+            self.pod_groups.synced(),
+            self.workload_groups.synced(),
+            self.scheduling_policies.synced(),
+            self.interference_rules.synced(),
+            self.reservations.synced(),
+            self.claims.synced(),
+            self.volumes.synced(),
+            self.storage_classes.synced(),
+            self.csi_nodes.synced()
+        );
     }
 
     /// Starts only the watches that Sigma asks for.
