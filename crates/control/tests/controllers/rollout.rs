@@ -79,6 +79,11 @@ async fn a_replica_set_adopts_an_orphan_and_leaves_it_behind_when_asked() {
     let mut orphan = pod("orphan", "100m");
     orphan["metadata"]["labels"] = json!({ "app": "r" });
     cluster.create::<Pod>(orphan).await;
+    // A set that comes before the orphan is seen makes a pod of its own, and then has one too many.
+    let is_seen = |pod: Option<&Pod>| {
+        pod.and_then(|pod| pod.status.as_ref()).is_some_and(|status| status.conditions.is_some())
+    };
+    cluster.until("orphan", is_seen).await;
     cluster.create::<ReplicaSet>(workload("r", 1)).await;
     let is_owned =
         |pod: Option<&Pod>| pod.is_some_and(|pod| control::owner::controller(&pod.metadata).is_some());
