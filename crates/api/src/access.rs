@@ -71,9 +71,9 @@ pub(crate) fn refused(user: &User, action: Action<'_>, why: &str) -> Failure {
     }
 }
 
-/// 403 if the user may not do `verb` to the call's object too: a patch that creates is a creation.
-pub(crate) fn may_also(call: &Call, verb: &str) -> Result<(), Failure> {
-    let action = Action::Object(action(&call.path, verb));
+/// 403 if the user may not do `verb` at `path` too: a patch that creates is a creation.
+pub(crate) fn may_also(call: &Call, path: &ObjectPath, verb: &str) -> Result<(), Failure> {
+    let action = Action::Object(action(path, verb));
     match call.context.authorizer.decide(&call.user, action) {
         authorization::Decision::Allowed(_) => Ok(()),
         authorization::Decision::NoOpinion(why) => Err(refused(&call.user, action, &why)),

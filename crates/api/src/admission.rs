@@ -104,6 +104,12 @@ impl<'a> Review<'a> {
         Self { object, ..Self::new(call, Operation::Create, dry_run) }
     }
 
+    /// A new object elsewhere than the request says.
+    pub(crate) fn of_create_at(call: &'a Call, path: &'a ObjectPath, object: Value, dry_run: bool) -> Self {
+        let (kind, subresource) = (&path.kind, path.subresource.as_deref());
+        Self { kind, subresource, path_name: path.name(), ..Self::of_create(call, object, dry_run) }
+    }
+
     /// The next state of `old`.
     pub(crate) fn of_update(call: &'a Call, object: Value, old: Value, dry_run: bool) -> Self {
         Self { object, old, ..Self::new(call, Operation::Update, dry_run) }

@@ -54,6 +54,9 @@ async fn act(call: Call) -> Result<Response<Body>, Failure> {
         Verb::Create if call.path.kind.kind == "Binding" => {
             Box::pin(subresources::binding::handle_unaddressed(call)).await
         }
+        Verb::Create if call.path.kind.kind == "BindingBatch" => {
+            Box::pin(subresources::binding::handle_batch(call)).await
+        }
         Verb::Create if !call.path.kind.is_stored() => Err(Failure::method_not_allowed()),
         Verb::Create => Box::pin(create::handle(call)).await,
         Verb::Update => Box::pin(update::handle(call)).await,

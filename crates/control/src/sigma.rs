@@ -3,6 +3,7 @@
 //! One task owns all state, so nothing is locked; bindings run beside it and report back to it.
 
 pub mod app;
+mod bind;
 mod convert;
 mod decide;
 mod gpus;
@@ -20,21 +21,18 @@ mod tests;
 pub use ::sigma::LoadPolicy;
 pub(crate) use convert::{node, node_term, pod, taint, toleration};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use k8s_openapi::api::core::v1::{
-    Binding, Namespace, Node, ObjectReference, PersistentVolumeClaim, Pod, PodCondition,
-};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodCondition};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use model::reservation::Reservation;
 use model::scheduling_policy::SchedulingPolicy;
-use sigma::gpu::GpuSet;
 use sigma::{Interference, PodId, Usage};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -46,12 +44,15 @@ use crate::record::{Note, Recorder};
 use crate::volumes::{self, Needs};
 use crate::world::World;
 
+use bind::{Bind, Binder, Groups};
 use decide::{Decision, Scheduler, Victim};
 use group::{Group, Origin};
 use groups::Teller;
 
-/// Bindings under way at once. More wait: the server is the bottleneck then.
+/// What is under way at once, batches of bindings aside. More waits: the server is the bottleneck then.
 const MAX_IN_FLIGHT: usize = 64;
+/// Batches of bindings under way at once: while these are stored, the next one fills.
+const MAX_BATCHES: usize = 2;
 
 /// News for the scheduler's task.
 #[derive(Debug)]
@@ -112,9 +113,9 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
     let recorder = world.recorder.named(&config.scheduler_name);
     let (teller, told) = mpsc::unbounded_channel();
     let edge = Edge {
-        world: world.clone(),
         act: world.act.clone(),
         recorder: recorder.clone(),
+        binder: Binder::new(world.clone(), recorder.clone()),
         groups: Teller(teller),
     };
     let world = world.clone();
@@ -146,10 +147,41 @@ fn pod_as_it_is(world: &World, pod: &Arc<Pod>) -> News {
 
 #[derive(Clone, Debug)]
 struct Edge {
-    world: World,
     act: Act,
     recorder: Recorder,
+    binder: Binder,
     groups: Teller,
+}
+
+/// What was decided and is still to be done.
+#[derive(Debug, Default)]
+struct Owed {
+    binds: Groups,
+    others: VecDeque<Task>,
+}
+
+/// One thing to do.
+#[derive(Debug)]
+enum Task {
+    BindAll(String, Vec<Bind>),
+    One(Decision),
+}
+
+impl Task {
+    /// What is to be taken for its end if that is never heard of: whatever keeps a task from it, no pod is lost.
+    fn unheard(&self) -> Acted {
+        let ids = match self {
+            Self::BindAll(_, binds) => binds.iter().map(|bind| bind.id.clone()).collect(),
+            Self::One(Decision::Bind(bind)) => vec![bind.id.clone()],
+            Self::One(Decision::Preempt { victims, .. }) => {
+                return Acted::Stays(victims.iter().map(|victim| victim.id.clone()).collect());
+            }
+            Self::One(Decision::Tell { .. } | Decision::Reserve { .. } | Decision::Report { .. }) => {
+                Vec::new()
+            }
+        };
+        Acted::NotBound(ids)
+    }
 }
 
 impl Edge {
@@ -159,49 +191,46 @@ impl Edge {
         mut news: mpsc::UnboundedReceiver<News>,
         token: CancellationToken,
     ) {
-        let mut bindings = FuturesUnordered::new();
-        let mut owed = std::collections::VecDeque::new();
+        let (mut batches, mut acts) = (FuturesUnordered::new(), FuturesUnordered::new());
+        let mut owed = Owed::default();
         loop {
-            while bindings.len() < MAX_IN_FLIGHT
-                && let Some(decision) = owed.pop_front()
+            while batches.len() < MAX_BATCHES
+                && let Some((namespace, binds)) = owed.binds.next_batch()
             {
-                bindings.push(self.begin(decision, &token));
+                batches.push(self.begin(Task::BindAll(namespace, binds), &token));
+            }
+            while acts.len() < MAX_IN_FLIGHT
+                && let Some(task) = owed.others.pop_front()
+            {
+                acts.push(self.begin(task, &token));
             }
             let pause_end = scheduler.next_pause_end();
             tokio::select! {
                 () = token.cancelled() => return,
-                Some(failed) = bindings.next() => {
-                    let now = kit::clock::monotonic();
-                    match failed {
-                        Acted::Done => {}
-                        Acted::NotBound(id) => scheduler.bind_failed(&id, now),
-                        Acted::Stays(victims) => victims.iter().for_each(|id| scheduler.stays(id, now)),
-                    }
-                }
+                Some(acted) = batches.next() => acted.tell(&mut scheduler),
+                Some(acted) = acts.next() => acted.tell(&mut scheduler),
                 received = news.recv() => match received {
                     Some(first) => take_all(&mut scheduler, first, &mut news),
                     None => return,
                 },
                 () = sleep_until(pause_end) => {}
             }
-            owed.extend(scheduler.decide(kit::clock::monotonic()));
+            for decision in scheduler.decide(kit::clock::monotonic()) {
+                match decision {
+                    Decision::Bind(bind) if self.binder.goes_in_batch(&bind) => owed.binds.add(bind),
+                    decision => owed.others.push_back(Task::One(decision)),
+                }
+            }
         }
     }
 
     /// Begins to do what was decided, on whichever core is free; yields what became of it.
-    fn begin(&self, decision: Decision, token: &CancellationToken) -> impl Future<Output = Acted> + use<> {
-        // Whatever keeps a task from its end, the pod is not lost.
-        let unheard = match &decision {
-            Decision::Bind { id, .. } => Acted::NotBound(id.clone()),
-            Decision::Preempt { victims, .. } => {
-                Acted::Stays(victims.iter().map(|victim| victim.id.clone()).collect())
-            }
-            Decision::Tell { .. } | Decision::Reserve { .. } | Decision::Report { .. } => Acted::Done,
-        };
+    fn begin(&self, task: Task, token: &CancellationToken) -> impl Future<Output = Acted> + use<> {
+        let unheard = task.unheard();
         let (teller, told) = oneshot::channel();
         let (edge, token) = (self.clone(), token.clone());
         kit::task::spawn("binding", async move {
-            if let Some(acted) = token.run_until_cancelled(edge.act(decision)).await {
+            if let Some(acted) = token.run_until_cancelled(edge.act(task)).await {
                 // Nobody listens any more: the process is going down.
                 let _stopped = teller.send(acted);
             }
@@ -210,33 +239,35 @@ impl Edge {
     }
 
     /// Does what was decided.
-    async fn act(self, decision: Decision) -> Acted {
-        let (result, acted) = match decision {
-            Decision::Bind { id, pod, node, gpus } => {
-                (self.bind(&pod, &node, &gpus).await, Acted::NotBound(id))
+    async fn act(self, task: Task) -> Acted {
+        let decision = match task {
+            Task::BindAll(namespace, binds) => {
+                return Acted::NotBound(self.binder.bind_all(&namespace, binds).await);
+            }
+            Task::One(decision) => decision,
+        };
+        let result = match decision {
+            Decision::Bind(bind) => {
+                return Acted::NotBound(self.binder.bind_or_tell(bind).await.into_iter().collect());
             }
             Decision::Preempt { pod, node, victims } => return self.preempt(&pod, &node, victims).await,
             Decision::Reserve { key, status } => {
-                let told = reservations::tell(self.act.client(), &self.recorder, &key, &status).await;
-                (told, Acted::Done)
+                reservations::tell(self.act.client(), &self.recorder, &key, &status).await
             }
             Decision::Tell { key, origin, standing } => {
                 self.groups.tell((key, origin), standing);
-                return Acted::Done;
+                Ok(())
             }
             Decision::Report { pod, reason, message } => {
                 let result = self.report(&pod, reason, &message).await;
                 self.recorder.note(&*pod, Note::warning("FailedScheduling", message));
-                (result, Acted::Done)
+                result
             }
         };
-        match result {
-            Ok(()) => Acted::Done,
-            Err(error) => {
-                tracing::warn!(error = %kit::Chain(&error), "Scheduling was not written");
-                acted
-            }
+        if let Err(error) = result {
+            tracing::warn!(error = %kit::Chain(&error), "Scheduling was not written");
         }
+        Acted::Stays(Vec::new())
     }
 
     /// Names the node in the status of `pod`, and has the victims go.
@@ -254,7 +285,7 @@ impl Edge {
             })
         });
         let stay: Vec<PodId> = futures::future::join_all(evictions).await.into_iter().flatten().collect();
-        if stay.is_empty() { Acted::Done } else { Acted::Stays(stay) }
+        Acted::Stays(stay)
     }
 
     async fn evict(&self, pod: &Pod, victim: &Victim) -> Result<(), ActError> {
@@ -278,29 +309,6 @@ impl Edge {
         gone.metadata.namespace = Some(victim.key.namespace.clone());
         gone.metadata.uid = Some(victim.id.as_str().to_owned());
         self.recorder.note(&gone, Note::normal("Preempted", format!("Preempted by pod {by}")));
-        Ok(())
-    }
-
-    async fn bind(&self, pod: &Pod, node: &str, gpus: &GpuSet) -> Result<(), ActError> {
-        let key = decide::key_of(pod);
-        for claim in volumes::claims_to_tell(&self.world, pod, node) {
-            self.act.patch::<PersistentVolumeClaim>(&claim, &volumes::selected(node)).await?;
-        }
-        let (kind, name) = (Some("Node".to_owned()), Some(node.to_owned()));
-        let binding = Binding {
-            metadata: ObjectMeta {
-                name: Some(key.name.clone()),
-                namespace: Some(key.namespace.clone()),
-                uid: pod.metadata.uid.clone(),
-                annotations: gpus::annotation_of(gpus, pod).map(|annotation| [annotation].into()),
-                ..ObjectMeta::default()
-            },
-            target: ObjectReference { api_version: Some("v1".to_owned()), kind, name, ..Default::default() },
-        };
-        post_binding(self.act.client(), &key, &binding).await.map_err(failed::<Pod>("bind", &key))?;
-        let message = format!("Successfully assigned {key} to {node}");
-        tracing::debug!(pod = %key, node, "Bound");
-        self.recorder.note(pod, Note::normal("Scheduled", message));
         Ok(())
     }
 
@@ -332,33 +340,28 @@ impl Edge {
     }
 }
 
-/// What became of a decision.
+/// What did not come about of a decision.
 #[derive(Debug)]
 enum Acted {
-    Done,
-    NotBound(PodId),
+    /// These pods could not be bound.
+    NotBound(Vec<PodId>),
     /// These pods could not be made to go.
     Stays(Vec<PodId>),
+}
+
+impl Acted {
+    fn tell(&self, scheduler: &mut Scheduler) {
+        let now = kit::clock::monotonic();
+        match self {
+            Self::NotBound(pods) => pods.iter().for_each(|id| scheduler.bind_failed(id, now)),
+            Self::Stays(victims) => victims.iter().for_each(|id| scheduler.stays(id, now)),
+        }
+    }
 }
 
 /// In whose name the scheduler owns fields: the name of Kubernetes' own.
 fn manager() -> Option<String> {
     Some("kube-scheduler".to_owned())
-}
-
-async fn post_binding(client: &Client, key: &ObjectKey, binding: &Binding) -> kube::Result<()> {
-    let body = serde_json::to_vec(binding).map_err(kube::Error::SerdeError)?;
-    let path = format!("/api/v1/namespaces/{}/pods", key.namespace);
-    let request = kube::core::Request::new(path);
-    let request = request
-        .create_subresource(
-            "binding",
-            &key.name,
-            &PostParams { field_manager: manager(), ..PostParams::default() },
-            body,
-        )
-        .map_err(kube::Error::BuildRequest)?;
-    client.request::<serde_json::Value>(request).await.map(drop)
 }
 
 /// All news at hand, so that pods that come together are placed together.

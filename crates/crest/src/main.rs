@@ -1,6 +1,7 @@
 //! The one binary: every role of Crest, and every command that `kubectl` has no word for.
 #![expect(clippy::print_stdout, reason = "the answer of a command goes to standard output")]
 
+mod allocator;
 mod cli;
 mod daemon;
 mod demo;
@@ -29,10 +30,6 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
-/// Objects are trees of small pieces: making and dropping them is much of what an API server does.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // These two must stay single-threaded and small, so they leave before anything else starts.
@@ -41,6 +38,7 @@ fn main() -> ExitCode {
         Some("worker") => return agent::worker::main(arguments.into_iter().skip(2)),
         _ => {}
     }
+    allocator::be_patient();
     match execute(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {

@@ -359,6 +359,8 @@ const fn own_status(kind: &'static str) -> Subresource {
 }
 
 const OWN_KINDS: &[Entry] = &[
+    OWN.namespaced(["BindingBatch", "bindingbatch", "bindingbatches", "dev.crest.v1alpha1.BindingBatch"])
+        .verbs(&["create"]),
     OWN.namespaced(["DagJob", "dagjob", "dagjobs", "dev.crest.v1alpha1.DagJob"])
         .short(&["dj"])
         .within(&["all"])

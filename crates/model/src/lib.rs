@@ -2,6 +2,7 @@
 //!
 //! Nothing here does IO, waits or reads a clock.
 
+pub mod binding_batch;
 pub mod dagjob;
 pub mod interference_rule;
 pub mod names;

@@ -1,57 +1,130 @@
-//! `pods/binding`: a scheduler gives a Pod to a node, once.
+//! `pods/binding`: a scheduler gives a Pod to a node, once; and many Pods at a time by a `BindingBatch`.
 
 use axum::body::Body;
 use http::{Response, StatusCode};
+use kinds::Kind;
 use kinds::status::Failure;
+use model::binding_batch::{BindingBatchStatus, MAX_BINDINGS, RefusedBinding};
 use serde_json::{Value, json};
 
 use crate::admission::Review;
 use crate::call::Call;
 use crate::query::WriteOptions;
 use crate::registry::Next;
-use crate::{admission, object, respond};
+use crate::request::ObjectPath;
+use crate::{access, admission, object, respond};
 
 pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let body = call.take_body().await?;
     let binding = kinds::decode::raw(call.media_type(), &body)?;
-    bind(call, binding).await
+    answer(&call, &call.path, binding).await
 }
 
 /// The old spelling: a Binding that is created, and names its Pod itself.
 pub(crate) async fn handle_unaddressed(mut call: Call) -> Result<Response<Body>, Failure> {
     let body = call.take_body().await?;
     let binding = kinds::decode::raw(call.media_type(), &body)?;
-    let name = object::name(&binding).to_owned();
+    let path = path_of(&call, &binding)?;
+    answer(&call, &path, binding).await
+}
+
+/// Many bindings at once. Each is judged and stored for itself, beside the others.
+pub(crate) async fn handle_batch(mut call: Call) -> Result<Response<Body>, Failure> {
+    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
+    let body = call.take_body().await?;
+    let bindings = bindings_of(kinds::decode::raw(call.media_type(), &body)?)?;
+    let pods = kinds::find("", "v1", "pods").ok_or_else(Failure::no_such_path)?;
+    // The right to send batches gives no right to bind.
+    access::may_also(&call, &path_to(pods, call.namespace(), None), "create")?;
+    let each = bindings.into_iter().map(|binding| async {
+        let path = path_of(&call, &binding)?;
+        bind(&call, &path, binding, options.dry_run).await
+    });
+    let outcomes = futures::future::join_all(each).await;
+    let status = status_of(&call, outcomes);
+    let mut batch = json!({"metadata": {"namespace": call.namespace()}, "spec": {}});
+    batch["status"] = serde_json::to_value(status).map_err(Failure::internal)?;
+    let batch = object::typed(batch, &call.path.kind.api_version(), call.path.kind.kind);
+    respond::object(StatusCode::CREATED, call.accept, &call.path.kind, batch)
+}
+
+fn bindings_of(mut batch: Value) -> Result<Vec<Value>, Failure> {
+    match batch["spec"]["bindings"].take() {
+        Value::Array(bindings) if bindings.len() > MAX_BINDINGS => Err(Failure::unreasonable(format!(
+            "spec.bindings: Too many: {}: must have at most {MAX_BINDINGS} items",
+            bindings.len()
+        ))),
+        Value::Array(bindings) => Ok(bindings),
+        _ => Err(Failure::unreasonable(
+            "spec.bindings: Required value: the Bindings, each with its Pod's name",
+        )),
+    }
+}
+
+fn status_of(call: &Call, outcomes: Vec<Result<Vec<String>, Failure>>) -> BindingBatchStatus {
+    let mut status = BindingBatchStatus::default();
+    for (index, outcome) in (0..).zip(outcomes) {
+        match outcome {
+            Ok(warnings) => {
+                status.bound += 1;
+                call.warnings.add(warnings);
+            }
+            Err(failure) => status.refused.push(RefusedBinding {
+                index,
+                code: failure.code(),
+                reason: failure.reason().to_owned(),
+                message: failure.message().to_owned(),
+            }),
+        }
+    }
+    status
+}
+
+/// The path of the Pod that a binding names.
+fn path_of(call: &Call, binding: &Value) -> Result<ObjectPath, Failure> {
+    let name = object::name(binding);
     if name.is_empty() {
         return Err(Failure::bad_request("metadata.name: a binding names its Pod"));
     }
-    call.path.kind = kinds::find("", "v1", "pods").cloned().ok_or_else(Failure::no_such_path)?;
-    call.path.name = Some(name);
-    call.path.subresource = Some("binding".to_owned());
-    bind(call, binding).await
+    let pods = kinds::find("", "v1", "pods").ok_or_else(Failure::no_such_path)?;
+    Ok(path_to(pods, call.namespace(), Some(name)))
 }
 
-async fn bind(call: Call, binding: Value) -> Result<Response<Body>, Failure> {
+fn path_to(pods: &Kind, namespace: &str, name: Option<&str>) -> ObjectPath {
+    ObjectPath {
+        kind: pods.clone(),
+        namespace: Some(namespace.to_owned()),
+        name: name.map(str::to_owned),
+        subresource: Some("binding".to_owned()),
+        legacy_watch: false,
+    }
+}
+
+async fn answer(call: &Call, path: &ObjectPath, binding: Value) -> Result<Response<Body>, Failure> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
-    target(&call, &binding)?;
-    let binding = object::typed(binding, "v1", "Binding");
-    let review = admission::admit(Review::of_create(&call, binding, options.dry_run)).await?;
-    let (binding, warnings) = (&review.object, &review.warnings);
-    let node = target(&call, binding)?.to_owned();
-    let now = object::time(call.context.now());
-    let registry = &call.context.registry;
-    registry
-        .modify(&call.path, options.dry_run, |pod| bound(&call, pod, binding, &node, &now).map(Next::Replace))
-        .await?;
+    let warnings = bind(call, path, binding, options.dry_run).await?;
     let success =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     let response = respond::encoded(StatusCode::CREATED, call.accept.encoding, &success)?;
-    Ok(respond::with_warnings(response, warnings))
+    Ok(respond::with_warnings(response, &warnings))
 }
 
-fn target<'a>(call: &Call, binding: &'a Value) -> Result<&'a str, Failure> {
+/// Binds one Pod; the result is what the client is warned of.
+async fn bind(call: &Call, path: &ObjectPath, binding: Value, dry_run: bool) -> Result<Vec<String>, Failure> {
+    target(path, &binding)?;
+    let binding = object::typed(binding, "v1", "Binding");
+    let review = admission::admit(Review::of_create_at(call, path, binding, dry_run)).await?;
+    let binding = &review.object;
+    let node = target(path, binding)?;
+    let now = object::time(call.context.now());
+    let registry = &call.context.registry;
+    registry.modify(path, dry_run, |pod| bound(path, pod, binding, node, &now).map(Next::Replace)).await?;
+    Ok(review.warnings)
+}
+
+fn target<'a>(path: &ObjectPath, binding: &'a Value) -> Result<&'a str, Failure> {
     let name = object::name(binding);
-    if !name.is_empty() && name != call.path.name() {
+    if !name.is_empty() && name != path.name() {
         return Err(Failure::bad_request("name in URL does not match name in Binding object"));
     }
     let target = &binding["target"];
@@ -69,11 +142,10 @@ fn target<'a>(call: &Call, binding: &'a Value) -> Result<&'a str, Failure> {
 }
 
 /// The Pod on its node.
-fn bound(call: &Call, pod: &Value, binding: &Value, node: &str, now: &str) -> Result<Value, Failure> {
+fn bound(path: &ObjectPath, pod: &Value, binding: &Value, node: &str, now: &str) -> Result<Value, Failure> {
     let refuse = |why: String| {
-        let message =
-            format!("Operation cannot be fulfilled on pods/binding \"{}\": {why}", call.path.name());
-        Err(Failure::conflict(&call.path.kind, call.path.name(), "")
+        let message = format!("Operation cannot be fulfilled on pods/binding \"{}\": {why}", path.name());
+        Err(Failure::conflict(&path.kind, path.name(), "")
             .with_message(message)
             .about_resource("pods/binding"))
     };
@@ -82,7 +154,7 @@ fn bound(call: &Call, pod: &Value, binding: &Value, node: &str, now: &str) -> Re
     let current = object::metadata(pod, "uid");
     if !uid.is_empty() && uid != current {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current}");
-        return Err(Failure::conflict(&call.path.kind, name, &why));
+        return Err(Failure::conflict(&path.kind, name, &why));
     }
     if object::is_being_deleted(pod) {
         return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));

@@ -38,7 +38,7 @@ pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Res
         return Err(Failure::method_not_allowed().with_message(message));
     }
     if call.verb != Verb::Create {
-        access::may_also(call, "create")?;
+        access::may_also(call, &call.path, "create")?;
     }
     let mut review = Review::of_create(call, new, options.dry_run);
     admission::mutate(&mut review).await?;

@@ -321,7 +321,15 @@ async fn every_operation_shows_what_it_is_about() {
         let (status, said) = cluster.request(method, &path, &body).await;
         assert_eq!(status, 403, "{method} {path}: {said}");
     }
-    let asked = hook.asked("deny");
+    let batches = "/apis/crest.dev/v1alpha1/namespaces/default/bindingbatches";
+    let batch = json!({"spec": {"bindings": [{"metadata": {"name": "p"}, "target": {"name": "n"}}]}});
+    let (status, said) = cluster.request("POST", batches, &batch).await;
+    assert_eq!((status, &said["status"]["refused"][0]["code"]), (201, &json!(403)), "{said}");
+
+    let mut asked = hook.asked("deny");
+    let batched = asked.pop().unwrap();
+    let of = |asked: &Value| json!([asked["kind"], asked["resource"], asked["subResource"], asked["name"]]);
+    assert_eq!(of(&batched), of(&asked[3]), "a binding of a batch is a binding");
     let [update, delete, exec, binding, eviction, scale] = asked.as_slice() else { panic!("{asked:#?}") };
     assert_eq!((&update["object"]["data"]["k"], &update["oldObject"]["data"]), (&json!("v"), &Value::Null));
     assert_eq!(update["options"]["kind"], "PatchOptions");

@@ -28,10 +28,10 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1 as k8s;
 use model::reservation::ReservationStatus;
-use sigma::gpu::GpuSet;
 use sigma::label::Labels;
 use sigma::{Cluster, Outcome, Pending, PodId, Unplaced};
 
+use super::bind::Bind;
 use super::group::{Origin, Standing};
 use super::{Config, convert, gpus};
 use crate::key::ObjectKey;
@@ -44,12 +44,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// What is owed to the API.
 #[derive(Clone, Debug)]
 pub(crate) enum Decision {
-    Bind {
-        id: PodId,
-        pod: Arc<k8s::Pod>,
-        node: String,
-        gpus: GpuSet,
-    },
+    Bind(Bind),
     /// These pods must go, so that `pod` finds room on the node.
     Preempt {
         pod: Arc<k8s::Pod>,
@@ -327,7 +322,7 @@ impl Scheduler {
             decisions.extend(made);
         }
         // Whoever was placed may be the company that others wait for.
-        if decisions.iter().any(|decision| matches!(decision, Decision::Bind { .. })) {
+        if decisions.iter().any(|decision| matches!(decision, Decision::Bind(_))) {
             self.wake(now, Waiting::looks_at_others);
         }
         decisions.extend(self.tell_groups());
@@ -347,7 +342,7 @@ impl Scheduler {
                 self.binding.insert(id.clone());
                 self.names.insert(id.clone(), key_of(&pod));
                 self.gangs.note_change(&id);
-                Some(Decision::Bind { id, pod, node, gpus })
+                Some(Decision::Bind(Bind { id, pod, node, gpus }))
             }
             Outcome::Unplaced(unplaced) => {
                 self.park(&id, now);

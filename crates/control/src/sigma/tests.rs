@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1 as k8s;
 use serde_json::json;
 use sigma::PodId;
 
+use super::bind::Bind;
 use super::decide::{Decision, Scheduler};
 use super::group::Standing;
 
@@ -136,7 +137,7 @@ fn changed(scheduler: &mut Scheduler, pod: &serde_json::Value, now: Instant) {
 
 fn show(decision: &Decision) -> String {
     match decision {
-        Decision::Bind { id, node, .. } => format!("bind {} to {node}", id.as_str()),
+        Decision::Bind(Bind { id, node, .. }) => format!("bind {} to {node}", id.as_str()),
         Decision::Preempt { pod, node, victims } => {
             let victims: Vec<&str> = victims.iter().map(|victim| victim.key.name.as_str()).collect();
             format!("{} takes {node} from {}", pod.metadata.name.as_deref().unwrap(), victims.join(" "))

@@ -8,6 +8,7 @@ use k8s_openapi::api::{
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
+use model::binding_batch::{BindingBatchSpec, BindingBatchStatus};
 use model::dagjob::{DagJobSpec, DagJobStatus};
 use model::interference_rule::InterferenceRuleSpec;
 use model::pod_group::{PodGroupSpec, PodGroupStatus};
@@ -133,6 +134,8 @@ fn add_all(generator: &mut SchemaGenerator) {
 /// The parts of our own kinds.
 fn add_ours(generator: &mut SchemaGenerator) {
     let add = [
+        SchemaGenerator::subschema_for::<BindingBatchSpec>,
+        SchemaGenerator::subschema_for::<BindingBatchStatus>,
         SchemaGenerator::subschema_for::<DagJobSpec>,
         SchemaGenerator::subschema_for::<DagJobStatus>,
         SchemaGenerator::subschema_for::<InterferenceRuleSpec>,
@@ -156,6 +159,11 @@ fn qualified(name: &str) -> String {
 type OwnKind = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 const OWN_KINDS: &[OwnKind] = &[
+    (
+        "BindingBatch",
+        "BindingBatch gives many Pods of a namespace to their nodes by one request. It is answered and never stored.",
+        &[("spec", "Which Pods go where."), ("status", "What became of them. Written by the server.")],
+    ),
     (
         "DagJob",
         "DagJob is batch work as tasks of many short instances, with dependencies between tasks.",

@@ -9,6 +9,7 @@ use sigma::{Gang, Pending, PodId};
 
 use super::gangs::is_half;
 use super::{Decision, Place, Scheduler, Victim, pause};
+use crate::sigma::bind::Bind;
 
 impl Scheduler {
     /// Looks for lesser pods in whose place the pod could run, and has it wait for them to go.
@@ -141,7 +142,8 @@ impl Scheduler {
         let mates = self.gangs.mates(id).into_iter().filter(|mate| mate != id);
         let giving: BTreeSet<PodId> =
             mates.filter(|mate| self.may_give_way(mate, decisions)).chain([id.clone()]).collect();
-        decisions.retain(|decision| !matches!(decision, Decision::Bind { id, .. } if giving.contains(id)));
+        decisions
+            .retain(|decision| !matches!(decision, Decision::Bind(Bind { id, .. }) if giving.contains(id)));
         for each in giving {
             self.binding.remove(&each);
             self.gangs.note_change(&each);
@@ -163,7 +165,7 @@ impl Scheduler {
 
     fn may_give_way(&self, id: &PodId, decisions: &[Decision]) -> bool {
         let is_decided =
-            |decision: &Decision| matches!(decision, Decision::Bind { id: bound, .. } if bound == id);
+            |decision: &Decision| matches!(decision, Decision::Bind(Bind { id: bound, .. }) if bound == id);
         let Some(waiting) = self.waiting.get(id) else { return false };
         matches!(waiting.place, Place::Nominated { .. }) || decisions.iter().any(is_decided)
     }

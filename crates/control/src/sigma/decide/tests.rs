@@ -13,6 +13,7 @@ use sigma::PodId;
 use super::{Decision, Scheduler};
 use crate::key::ObjectKey;
 use crate::sigma::Config;
+use crate::sigma::bind::Bind;
 use crate::sigma::group::{Group, Origin};
 use crate::volumes::Needs;
 
@@ -260,7 +261,7 @@ impl Bench {
 
     fn answer(&mut self, decision: Decision, how: Answer) {
         match decision {
-            Decision::Bind { id, node, .. } => {
+            Decision::Bind(Bind { id, node, .. }) => {
                 let is_done = how != Answer::Refused && self.world.bind(id.as_str(), &node);
                 if !is_done || how == Answer::Lost {
                     // A word on the pod that came meanwhile has the last say.
@@ -346,9 +347,9 @@ impl Bench {
     fn decide(&mut self) {
         let decisions = self.scheduler.decide(self.now);
         for decision in &decisions {
-            let Decision::Bind { id, node, .. } = decision else { continue };
+            let Decision::Bind(Bind { id, node, .. }) = decision else { continue };
             let is_bound_twice =
-                |each: &Decision| matches!(each, Decision::Bind { id: other, .. } if other == id);
+                |each: &Decision| matches!(each, Decision::Bind(Bind { id: other, .. }) if other == id);
             assert!(!self.in_flight.iter().any(is_bound_twice), "{id:?} is being bound already");
             let pod = self.known_pods.values().find(|pod| pod.uid == id.as_str());
             let pod = pod.unwrap_or_else(|| panic!("{id:?} is not known"));
@@ -360,7 +361,7 @@ impl Bench {
         }
         let is_bound = |pod: &Stored| {
             let is_there =
-                |each: &Decision| matches!(each, Decision::Bind { id, .. } if id.as_str() == pod.uid);
+                |each: &Decision| matches!(each, Decision::Bind(Bind { id, .. }) if id.as_str() == pod.uid);
             decisions.iter().any(is_there)
         };
         let gang = self.known_pods.range(FIRST_OF_GANG..).map(|(_, pod)| pod);

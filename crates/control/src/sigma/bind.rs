@@ -1,0 +1,186 @@
+//! Pods to their nodes: many by one request where the API server takes batches, as Crest's does, and one by one elsewhere.
+//!
+//! ```text
+//!   decided ──► groups, by namespace ──► a batch, while few are under way ──► bound, or to be decided again
+//!          └──► alone: where claims must be told first, and where nobody takes batches
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use k8s_openapi::api::core::v1::{Binding, ObjectReference, PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use model::binding_batch::{BindingBatch, BindingBatchSpec, BindingBatchStatus};
+use sigma::PodId;
+use sigma::gpu::GpuSet;
+
+use super::{decide, gpus, manager};
+use crate::act::{Act, ActError, failed};
+use crate::key::ObjectKey;
+use crate::record::{Note, Recorder};
+use crate::volumes;
+use crate::world::World;
+
+/// Large enough that a request's own cost is little beside that of its bindings, small enough that the first of them does
+/// not wait for long.
+const BATCH: usize = 128;
+
+/// A pod that has a node.
+#[derive(Clone, Debug)]
+pub(super) struct Bind {
+    pub(super) id: PodId,
+    pub(super) pod: Arc<Pod>,
+    pub(super) node: String,
+    pub(super) gpus: GpuSet,
+}
+
+/// What waits to be bound, in batches of one namespace, each namespace in turn.
+#[derive(Debug, Default)]
+pub(super) struct Groups(VecDeque<(String, Vec<Bind>)>);
+
+impl Groups {
+    pub(super) fn add(&mut self, bind: Bind) {
+        let namespace = bind.pod.metadata.namespace.as_deref().unwrap_or_default();
+        match self.0.iter_mut().find(|(known, _)| known == namespace) {
+            Some((_, group)) => group.push(bind),
+            None => self.0.push_back((namespace.to_owned(), vec![bind])),
+        }
+    }
+
+    pub(super) fn next_batch(&mut self) -> Option<(String, Vec<Bind>)> {
+        let (namespace, mut batch) = self.0.pop_front()?;
+        if batch.len() > BATCH {
+            let rest = batch.split_off(BATCH);
+            self.0.push_back((namespace.clone(), rest));
+        }
+        Some((namespace, batch))
+    }
+}
+
+/// Who binds.
+#[derive(Clone, Debug)]
+pub(super) struct Binder {
+    pub(super) world: World,
+    pub(super) act: Act,
+    pub(super) recorder: Recorder,
+    /// The API server was never found to take no batches.
+    takes_batches: Arc<AtomicBool>,
+}
+
+impl Binder {
+    pub(super) fn new(world: World, recorder: Recorder) -> Self {
+        Self { act: world.act.clone(), world, recorder, takes_batches: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// Whether the binding may go with others.
+    pub(super) fn goes_in_batch(&self, bind: &Bind) -> bool {
+        self.takes_batches.load(Ordering::Relaxed)
+            && volumes::claims_to_tell(&self.world, &bind.pod, &bind.node).is_empty()
+    }
+
+    /// Binds pods of one namespace; answers those that were not.
+    pub(super) async fn bind_all(&self, namespace: &str, batch: Vec<Bind>) -> Vec<PodId> {
+        match self.post(namespace, &batch).await {
+            Ok(status) => self.settle(batch, &status),
+            Err(error) if takes_no_batches(&error) => {
+                tracing::info!(error = %kit::Chain(&error), "Binding one by one: the server takes no batches");
+                self.takes_batches.store(false, Ordering::Relaxed);
+                let each = batch.into_iter().map(|bind| self.bind_or_tell(bind));
+                futures::future::join_all(each).await.into_iter().flatten().collect()
+            }
+            Err(error) => {
+                tracing::warn!(error = %kit::Chain(&error), namespace, count = batch.len(), "Not bound");
+                batch.into_iter().map(|bind| bind.id).collect()
+            }
+        }
+    }
+
+    async fn post(&self, namespace: &str, batch: &[Bind]) -> kube::Result<BindingBatchStatus> {
+        let api: Api<BindingBatch> = Api::namespaced(self.act.client().clone(), namespace);
+        let bindings = batch.iter().map(binding).collect();
+        let batch = BindingBatch {
+            metadata: ObjectMeta::default(),
+            spec: BindingBatchSpec { bindings },
+            status: None,
+        };
+        let answer = api.create(&as_scheduler(), &batch).await?;
+        Ok(answer.status.unwrap_or_default())
+    }
+
+    fn settle(&self, batch: Vec<Bind>, status: &BindingBatchStatus) -> Vec<PodId> {
+        let mut refused = status.refused.iter().peekable();
+        let mut left = Vec::new();
+        for (index, bind) in (0..).zip(batch) {
+            match refused.next_if(|refusal| refusal.index == index) {
+                None => self.note(&bind),
+                Some(refusal) => {
+                    let pod = decide::key_of(&bind.pod);
+                    tracing::warn!(%pod, code = refusal.code, reason = refusal.message, "Not bound");
+                    left.push(bind.id);
+                }
+            }
+        }
+        left
+    }
+
+    /// Binds a pod alone; answers it if it was not bound.
+    pub(super) async fn bind_or_tell(&self, bind: Bind) -> Option<PodId> {
+        let error = self.bind(&bind).await.err()?;
+        tracing::warn!(error = %kit::Chain(&error), "Not bound");
+        Some(bind.id)
+    }
+
+    async fn bind(&self, bind: &Bind) -> Result<(), ActError> {
+        let key = decide::key_of(&bind.pod);
+        for claim in volumes::claims_to_tell(&self.world, &bind.pod, &bind.node) {
+            self.act.patch::<PersistentVolumeClaim>(&claim, &volumes::selected(&bind.node)).await?;
+        }
+        let posted = post_alone(self.act.client(), &key, &binding(bind)).await;
+        posted.map_err(failed::<Pod>("bind", &key))?;
+        self.note(bind);
+        Ok(())
+    }
+
+    fn note(&self, bind: &Bind) {
+        let (key, node) = (decide::key_of(&bind.pod), &bind.node);
+        tracing::debug!(pod = %key, node, "Bound");
+        let message = format!("Successfully assigned {key} to {node}");
+        self.recorder.note(&*bind.pod, Note::normal("Scheduled", message));
+    }
+}
+
+/// The server does not know batches, or does not take them from this client.
+fn takes_no_batches(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 403..=405))
+}
+
+fn as_scheduler() -> PostParams {
+    PostParams { field_manager: manager(), ..PostParams::default() }
+}
+
+fn binding(bind: &Bind) -> Binding {
+    let (kind, name) = (Some("Node".to_owned()), Some(bind.node.clone()));
+    let pod = &bind.pod.metadata;
+    Binding {
+        metadata: ObjectMeta {
+            name: pod.name.clone(),
+            namespace: pod.namespace.clone(),
+            uid: pod.uid.clone(),
+            annotations: gpus::annotation_of(&bind.gpus, &bind.pod).map(|annotation| [annotation].into()),
+            ..ObjectMeta::default()
+        },
+        target: ObjectReference { api_version: Some("v1".to_owned()), kind, name, ..Default::default() },
+    }
+}
+
+async fn post_alone(client: &Client, key: &ObjectKey, binding: &Binding) -> kube::Result<()> {
+    let body = serde_json::to_vec(binding).map_err(kube::Error::SerdeError)?;
+    let request = kube::core::Request::new(format!("/api/v1/namespaces/{}/pods", key.namespace));
+    let request = request
+        .create_subresource("binding", &key.name, &as_scheduler(), body)
+        .map_err(kube::Error::BuildRequest)?;
+    client.request::<serde_json::Value>(request).await.map(drop)
+}
