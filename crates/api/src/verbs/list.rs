@@ -120,7 +120,7 @@ async fn filtered(call: &Call, mut range: Range, selection: &Selection) -> Resul
         let last = page.entries.len();
         selected.seen += last;
         for (index, entry) in page.entries.into_iter().enumerate() {
-            if !selection.matches(kind, &record::decode(kind, &entry)?) {
+            if !selection.matches(kind, &record::outline(kind, &entry)?) {
                 continue;
             }
             let key = entry.key.clone();
@@ -173,8 +173,10 @@ fn render(call: &Call, selected: &Selected) -> Result<Response<Body>, Failure> {
             table
         }
         Shape::MetadataList => {
-            let items: Vec<Value> =
-                objects(call, selected)?.iter().map(kinds::table::partial_metadata).collect();
+            let heads =
+                selected.entries.iter().map(|entry| record::head_at(kind, &entry.value, entry.modified));
+            let heads = heads.map(|head| Ok(kinds::table::partial_metadata(&head?)));
+            let items: Vec<Value> = heads.collect::<Result<_, Failure>>()?;
             json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
                 "metadata": metadata, "items": items})
         }

@@ -184,3 +184,29 @@ async fn post_alone(client: &Client, key: &ObjectKey, binding: &Binding) -> kube
         .map_err(kube::Error::BuildRequest)?;
     client.request::<serde_json::Value>(request).await.map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bind(namespace: &str, number: usize) -> Bind {
+        let mut pod = Pod::default();
+        pod.metadata.namespace = Some(namespace.to_owned());
+        let id = PodId::new(&format!("{namespace}-{number}"));
+        Bind { id, pod: Arc::new(pod), node: "n".to_owned(), gpus: GpuSet::default() }
+    }
+
+    #[test]
+    fn namespaces_take_turns_and_nobody_is_lost() {
+        let mut groups = Groups::default();
+        (0..BATCH + 2).for_each(|number| groups.add(bind("many", number)));
+        groups.add(bind("few", 0));
+        let mut batches = Vec::new();
+        while let Some((namespace, batch)) = groups.next_batch() {
+            assert!(batch.iter().all(|bind| bind.pod.metadata.namespace.as_ref() == Some(&namespace)));
+            batches.push((namespace, batch.len()));
+        }
+        let expected = [("many", BATCH), ("few", 1), ("many", 2)];
+        assert_eq!(batches, expected.map(|(namespace, count)| (namespace.to_owned(), count)));
+    }
+}
