@@ -1,9 +1,12 @@
-//! Why a pod has no node, and the smallest changes that would give it one.
+//! Why a pod has no node, and the smallest changes that would give it one; or why it has the one that it has.
 //!
 //! ```text
 //!   verdict of every node ──► counts by reason
 //!                        └──► remedies that the reasons suggest ──► each tried alone, then in pairs ──► Changes
 //! ```
+//!
+//! Of a pod that has a node, the scores of all nodes are told, part by part, as they would decide today if the pod were
+//! not there: of the moment when it was placed nothing is kept.
 //!
 //! A remedy is tried on the engine itself: it is named only if the changed pod, or the new node, would really fit.
 
@@ -21,6 +24,7 @@ use crate::node::Node;
 use crate::place::{Outcome, Pending};
 use crate::pod::{Pod, PodId};
 use crate::reason::Reason;
+use crate::score::NodeScore;
 
 pub use remedy::Remedy;
 
@@ -61,15 +65,47 @@ pub struct Change {
     pub node: String,
 }
 
+/// How the node that a pod has compares to the others.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Comparison {
+    /// The one that the pod has.
+    pub node: String,
+    pub n_nodes: usize,
+    /// Nodes that would take the pod, if it had none.
+    pub n_feasible: usize,
+    /// The place of its node among those; `None` when that would not take it any more.
+    pub rank: Option<usize>,
+    /// Why its node would not take it.
+    pub refusals: Vec<String>,
+    /// The best nodes, and its own.
+    pub scores: Vec<NodeScore>,
+    /// How many nodes each reason rules out, the most frequent first.
+    pub reasons: Vec<Count>,
+}
+
+/// Compares the node of a pod to the best `n_shown` as if the pod were not there; `None` when it has no node.
+pub fn placed(cluster: &mut Cluster, id: &PodId, n_shown: usize) -> Option<Comparison> {
+    let (pod, gpus) = (cluster.pod(id)?.clone(), cluster.gpus_of(id));
+    let lifted = cluster.lift(id)?;
+    let node = cluster.hosts[lifted.row].name.clone();
+    let (mut scores, verdicts) = (cluster.ranking(&pod), cluster.verdicts(&pod));
+    cluster.put(id.clone(), lifted);
+    if !gpus.is_empty() {
+        cluster.hold_gpus(id, &gpus);
+    }
+    let rank = scores.iter().find(|score| score.node == node).map(|score| score.rank);
+    let n_feasible = scores.len();
+    scores.retain(|score| score.rank <= n_shown || score.node == node);
+    let refusals = verdicts.get(&node).into_iter().flatten().map(ToString::to_string).collect();
+    let (n_nodes, reasons) = (verdicts.len(), counted(&verdicts));
+    Some(Comparison { node, n_nodes, n_feasible, rank, refusals, scores, reasons })
+}
+
 /// Explains why `pod` waits in `cluster`, which was told of `nodes`.
 pub fn pending(cluster: &mut Cluster, nodes: &[Node], pod: &Pod) -> Explanation {
     let verdicts = cluster.verdicts(pod);
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for reason in verdicts.values().flatten() {
-        *counts.entry(reason.to_string()).or_default() += 1;
-    }
-    let mut reasons: Vec<Count> = counts.into_iter().map(|(reason, nodes)| Count { reason, nodes }).collect();
-    reasons.sort_by_key(|count| std::cmp::Reverse(count.nodes));
+    let reasons = counted(&verdicts);
     let n_feasible = n_feasible(&verdicts);
     let mut changes = Vec::new();
     if n_feasible == 0 {
@@ -77,6 +113,16 @@ pub fn pending(cluster: &mut Cluster, nodes: &[Node], pod: &Pod) -> Explanation 
         changes.extend(new_node(nodes, pod));
     }
     Explanation { n_nodes: verdicts.len(), n_feasible, reasons, changes }
+}
+
+fn counted(verdicts: &Verdicts) -> Vec<Count> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for reason in verdicts.values().flatten() {
+        *counts.entry(reason.to_string()).or_default() += 1;
+    }
+    let mut reasons: Vec<Count> = counts.into_iter().map(|(reason, nodes)| Count { reason, nodes }).collect();
+    reasons.sort_by_key(|count| std::cmp::Reverse(count.nodes));
+    reasons
 }
 
 /// Every node's reasons against a pod; none where it fits.

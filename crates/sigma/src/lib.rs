@@ -24,6 +24,7 @@ pub mod preempt;
 pub mod reason;
 pub mod reservation;
 pub mod resources;
+pub mod score;
 mod view;
 pub mod volume;
 

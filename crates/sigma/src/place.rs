@@ -16,6 +16,9 @@ use crate::gang::{self, Gang, Unit};
 use crate::gpu::GpuSet;
 use crate::pod::{Pod, PodId};
 use crate::reason::{NoFit, Reason, Unplaced};
+use crate::score::NodeScore;
+
+use gpus::GPU_BASE;
 
 /// A pod that waits for a node.
 #[derive(Clone, Debug)]
@@ -56,10 +59,7 @@ impl Cluster {
 
     /// As [`Cluster::place`]; of the pods of each gang, enough are placed or none.
     pub fn place_together(&mut self, batch: &[Pending], gangs: &[Gang]) -> Vec<Outcome> {
-        if self.gpus.learn() {
-            // Another workload: other scores on every row.
-            self.structure += 1;
-        }
+        self.learn();
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
         for unit in gang::units(batch, gangs) {
             match unit {
@@ -72,6 +72,33 @@ impl Cluster {
             }
         }
         outcomes.into_iter().flatten().collect()
+    }
+
+    /// What pods ask of GPUs is looked at anew from time to time.
+    fn learn(&mut self) {
+        if self.gpus.learn() {
+            // Another workload: other scores on every row.
+            self.structure += 1;
+        }
+    }
+
+    /// The nodes that would take `pod` now, best first: it would go to the first of them.
+    pub fn ranking(&mut self, pod: &Arc<Pod>) -> Vec<NodeScore> {
+        if batch_resource(pod).is_some() || self.volumes.is_claimed(&pod.volumes) {
+            return Vec::new();
+        }
+        self.learn();
+        let id = self.intern(pod);
+        let ranking = self.with_view(id, |cluster, view| {
+            let base = if cluster.gpus.is_present() { GPU_BASE } else { 0 };
+            let ranking = view.ranking(cluster, cluster.templates.get(id));
+            let told = ranking.iter().zip(1..).map(|((row, score), rank)| {
+                NodeScore::new(&cluster.hosts[*row].name, rank, base, (score, view.weights()))
+            });
+            told.collect()
+        });
+        self.drop_template(id);
+        ranking
     }
 
     /// Why each node that is there would not take `pod` now; no reason where it would.

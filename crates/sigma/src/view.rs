@@ -22,12 +22,14 @@ mod tally;
 use std::collections::BTreeMap;
 
 use crate::cluster::{Cluster, Row, Template, Wanted};
-use crate::policy::{Policy, Weights};
+use crate::policy::Policy;
 use crate::preempt::Costs;
 use crate::reason::{NoFit, Reason};
+use crate::score::{Part, PartWeights, Score};
 
 pub(crate) use class::{ClassId, ClassKey, Ties, Views};
 
+use build::Most;
 use forest::Forest;
 use local::Wishes;
 use rules::{Level, Rules};
@@ -45,6 +47,8 @@ pub(crate) struct View {
     /// What the view was built from, see [`Cluster::structure`].
     structure: u64,
     policy: Policy,
+    weights: PartWeights,
+    most: Most,
     /// Up to where in the cluster's changes it is up to date.
     seen: u64,
     topologies: Vec<Topology>,
@@ -144,7 +148,7 @@ impl View {
         let range = Range::of(candidates());
         let mut best: Option<(u64, Seat)> = None;
         for candidate in candidates() {
-            let total = candidate.local + range.score(&candidate, &self.rules, self.policy.weights);
+            let total = candidate.local + range.score(&candidate, &self.rules).total(&self.weights);
             if best.is_some_and(|(most, _)| total < most) {
                 continue;
             }
@@ -155,6 +159,26 @@ impl View {
             }
         }
         best.map(|(total, seat)| (seat.row, total))
+    }
+
+    /// Every row that can take a pod now, in the order in which [`View::choose`] would have them, and what speaks for it.
+    pub(crate) fn ranking(&self, cluster: &Cluster, template: &Template) -> Vec<(Row, Score)> {
+        let candidates: Vec<Option<Candidate>> =
+            (0..self.cells.len()).map(|cell| self.candidate(cell)).collect();
+        let range = Range::of(candidates.iter().flatten().copied());
+        let rated = self.seats.iter().enumerate().filter_map(|(place, seat)| {
+            let of_domains = range.score(&candidates[seat.cell]?, &self.rules);
+            let of_labels = build::judge(cluster, &template.pod, seat.row).score(&self.most);
+            let score = of_labels + self.local_score(cluster, template, place)? + of_domains;
+            Some((std::cmp::Reverse(score.total(&self.weights)), seat.rank, (seat.row, score)))
+        });
+        let mut rated: Vec<_> = rated.collect();
+        rated.sort_unstable_by_key(|&(total, rank, _)| (total, rank));
+        rated.into_iter().map(|(_, _, seat)| seat).collect()
+    }
+
+    pub(crate) fn weights(&self) -> &PartWeights {
+        &self.weights
     }
 
     fn candidate(&self, cell: usize) -> Option<Candidate> {
@@ -237,7 +261,7 @@ impl Range {
     }
 
     /// What the domains of a candidate add to its score: 0 to 100 % each for room among its like, and for company.
-    fn score(&self, candidate: &Candidate, rules: &Rules, weights: Weights) -> u64 {
+    fn score(&self, candidate: &Candidate, rules: &Rules) -> Score {
         let spread = match candidate.crowding {
             None => 0,
             Some(_) if self.most_crowded == 0 => FULL,
@@ -245,7 +269,7 @@ impl Range {
         };
         let spread = if rules.leaning(Level::Domain) > 0 { spread } else { 0 };
         let wish = share(candidate.wish.abs_diff(self.least_wish), self.most_wish.abs_diff(self.least_wish));
-        u64::from(weights.apart) * spread + u64::from(weights.company) * wish
+        Score::of([(Part::ApartInDomains, spread), (Part::CompanyInDomains, wish)])
     }
 }
 

@@ -120,3 +120,61 @@ fn nothing_idle_is_asked_for() {
             -> add a node like b: 1 nodes, b"#]],
     );
 }
+
+fn scored(cluster: &mut Cluster, id: &str) -> String {
+    let before = cluster.used("a");
+    let comparison = placed(cluster, &PodId::new(id), 2).unwrap();
+    assert_eq!(cluster.used("a"), before, "explaining changes nothing");
+    let Comparison { node, n_feasible, rank, refusals, scores, .. } = &comparison;
+    let mut lines = vec![format!("on {node}, {rank:?} of {n_feasible} {refusals:?}")];
+    for score in scores {
+        let parts = score.parts.iter().filter(|part| part.points != 0.0);
+        let parts = parts.map(|part| format!("{}:{}x{}", part.part.name(), part.score, part.weight));
+        lines.push(format!(
+            "{} {} = {} | {}",
+            score.rank,
+            score.node,
+            score.total,
+            parts.collect::<Vec<_>>().join(" ")
+        ));
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn the_scores_of_a_placed_pod_and_of_others() {
+    let mut cluster = Cluster::new(1);
+    let mut disliked = tainted(node("b", 1000, "x"));
+    disliked.taints[0].effect = Effect::PreferNoSchedule;
+    [node("a", 1000, "x"), disliked, node("c", 100, "x")].iter().for_each(|node| cluster.set_node(node));
+    cluster.add_pod(&PodId::new("other"), &pod(500).into(), "a");
+    cluster.add_pod(&PodId::new("mine"), &pod(250).into(), "b");
+    expect![[r#"
+        on b, Some(2) of 2 []
+        1 a = 375 | fill:12.5x1 balance:62.5x1 taints:100x3
+        2 b = 125 | fill:37.5x1 balance:87.5x1"#]]
+    .assert_eq(&scored(&mut cluster, "mine"));
+    // It asks for more by now than there is.
+    cluster.add_pod(&PodId::new("mine"), &pod(2000).into(), "b");
+    expect![[r#"on b, None of 0 ["Insufficient cpu"]"#]].assert_eq(&scored(&mut cluster, "mine"));
+    assert_eq!(placed(&mut cluster, &PodId::new("nobody"), 2), None);
+}
+
+#[test]
+fn gpus_are_told_by_what_is_lost() {
+    use crate::gpu::{GpuAsk, GpuRequest, NodeGpus};
+    let mut cluster = Cluster::new(1);
+    for name in ["a", "b"] {
+        let gpus = NodeGpus { count: 2, model: String::new() };
+        cluster.set_node(&Node { gpus, ..node(name, 1000, "x") });
+    }
+    let ask = |ask| Pod { gpu: Some(GpuRequest { ask, models: Default::default() }), ..pod(10) };
+    cluster.add_pod(&PodId::new("half"), &ask(GpuAsk::Share(500)).into(), "a");
+    cluster.add_pod(&PodId::new("mine"), &ask(GpuAsk::Share(500)).into(), "a");
+    let held = cluster.gpus_of(&PodId::new("mine"));
+    expect![[r#"
+        on a, Some(2) of 2 []
+        1 b = 291.393 | taints:100x3 gpus:-8.607x1
+        2 a = 281.795 | taints:100x3 gpus:-18.205x1"#]].assert_eq(&scored(&mut cluster, "mine"));
+    assert_eq!(cluster.gpus_of(&PodId::new("mine")), held);
+}

@@ -6,27 +6,41 @@
 use crate::cluster::{Ask, Class, Cluster, Row};
 use crate::gpu::{GpuSet, MOST_GPUS, WHOLE_MILLI};
 use crate::pod::{Pod, PodId};
+use crate::view::FULL;
 
 /// More than any pod can cost on a node, in millionths of a GPU.
 const MOST_COST: i64 = 1_000_000_000;
 /// A point, the hundredth of a score's range, in millionths of a GPU.
 const POINT_MILLIONTHS: u64 = 1_000;
 
+/// What a row's score has for GPUs that lose nothing.
+pub(crate) const GPU_BASE: u64 = MOST_COST.cast_unsigned() * (FULL / 100) / POINT_MILLIONTHS;
+
+/// What GPUs mean to the score of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usability {
+    /// How usable they stay; nothing where there are none in the cluster.
+    pub(crate) gpus: u64,
+    /// Whether it counts how evenly CPU and memory are used: not where there are GPUs.
+    pub(crate) is_even_better: bool,
+}
+
 impl Cluster {
-    /// The part of a row's score that is for how evenly it is used and, where there are GPUs, for how usable they stay.
-    /// `point` is a hundredth of the range of one score.
-    pub(crate) fn usability(&self, row: Row, pod: &Pod, evenness: u64, point: u64) -> u64 {
+    /// What becomes of the GPUs of a row with the pod.
+    pub(crate) fn usability(&self, row: Row, pod: &Pod) -> Usability {
         if !self.gpus.is_present() {
-            return evenness;
+            return Usability { gpus: 0, is_even_better: true };
         }
-        let spared = |cost: i64| MOST_COST.saturating_sub(cost).clamp(0, 2 * MOST_COST).cast_unsigned();
         let free = self.gpus.free(row);
         if free.is_empty() {
-            return spared(0) * point / POINT_MILLIONTHS + evenness;
+            return Usability { gpus: GPU_BASE, is_even_better: true };
         }
+        let point = FULL / 100;
+        let spared = |cost: i64| MOST_COST.saturating_sub(cost).clamp(0, 2 * MOST_COST).cast_unsigned();
         let (ask, beside) = (Ask::of(pod), self.resources.beside(row));
         let cost = self.gpus.growth(row, ask, beside) + self.gpus.imbalance(row, ask, beside);
-        spared(cost) * point / POINT_MILLIONTHS + fullness(&free) * point / POINT_MILLIONTHS
+        let gpus = spared(cost) * point / POINT_MILLIONTHS + fullness(&free) * point / POINT_MILLIONTHS;
+        Usability { gpus, is_even_better: false }
     }
 
     /// The pod is known to hold exactly these GPUs of its node: its annotation says so.

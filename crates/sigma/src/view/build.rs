@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, CountId, CountKey, Row, Template};
 use crate::node::{Effect, Taint};
 use crate::pod::{InclusionPolicy, Pod, PodTerm, SpreadConstraint, WhenUnsatisfiable};
 use crate::reason::Reason;
+use crate::score::{Part, PartWeights, Score};
 use crate::volume::Place;
 
 use super::forest::Forest;
@@ -25,6 +26,23 @@ pub(super) struct Fixed {
     preference: u64,
     /// How many `PreferNoSchedule` taints the pod does not tolerate.
     n_disliked_taints: u64,
+}
+
+/// The most that any seat has of what is the same for all pods of a class.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Most {
+    disliked: u64,
+    preferred: u64,
+}
+
+impl Fixed {
+    /// What taints and preferred labels say for the row.
+    pub(super) fn score(&self, most: &Most) -> Score {
+        Score::of([
+            (Part::Taints, FULL - share(self.n_disliked_taints, most.disliked)),
+            (Part::NodeAffinity, share(self.preference, most.preferred)),
+        ])
+    }
 }
 
 /// Judges a row by labels, taints and cordon.
@@ -82,6 +100,8 @@ impl View {
         let mut view = Self {
             structure: cluster.structure,
             policy: template.pod.policy,
+            weights: PartWeights::of(template.pod.policy.weights),
+            most: Most::default(),
             seen: cluster.changes.end(),
             topologies,
             tallies,
@@ -110,13 +130,14 @@ impl View {
 
     /// Gives seats to the rows that are not refused, those of a cell beside each other.
     fn seat(&mut self, rows: &[Row], fixed: &[Fixed]) {
-        let weights = self.policy.weights;
         let admitted =
             || rows.iter().zip(fixed).enumerate().filter(|(_, (_, fixed))| fixed.refused.is_none());
         let most =
             |value: fn(&Fixed) -> u64| admitted().map(|(_, (_, fixed))| value(fixed)).max().unwrap_or(0);
-        let most_disliked = most(|fixed| fixed.n_disliked_taints);
-        let most_preferred = most(|fixed| fixed.preference);
+        self.most = Most {
+            disliked: most(|fixed| fixed.n_disliked_taints),
+            preferred: most(|fixed| fixed.preference),
+        };
         let mut seats: Vec<Seat> = Vec::new();
         let mut cells = std::collections::HashMap::new();
         for (rank, (&row, fixed)) in admitted() {
@@ -127,8 +148,7 @@ impl View {
             if cell == self.cells.len() {
                 self.cells.push(Cell { sample: row });
             }
-            let base = u64::from(weights.taints) * (FULL - share(fixed.n_disliked_taints, most_disliked))
-                + u64::from(weights.node_affinity) * share(fixed.preference, most_preferred);
+            let base = fixed.score(&self.most).total(&self.weights);
             seats.push(Seat { row, cell, rank, base });
         }
         seats.sort_by_key(|seat| seat.cell);

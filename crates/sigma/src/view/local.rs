@@ -1,20 +1,23 @@
-//! What one row alone means to a class: whether a pod more finds room there, and how good that would be. Each score
+//! What one row alone means to a class: whether a pod more finds room there, and how good that would be. Each part
 //! runs from 0 to [`FULL`]; the weights are kube-scheduler's. Whole numbers only, so that every machine decides alike.
 
 use crate::cluster::{CPU_COLUMN, Cluster, Host, MEMORY_COLUMN, Row, Template};
 use crate::pod::Pod;
 use crate::policy::Fill;
+use crate::score::{Part, Score};
 
 use super::levels::Levels;
 use super::rules::Level;
 use super::{FULL, View};
 
-/// Who has room reserved goes there before all else.
-const RESERVED_WEIGHT: u64 = 64;
-
 impl View {
     /// The score of a seat without its cell's part; `None` when it has no room, or a rule of its row forbids it.
     pub(super) fn local(&self, cluster: &Cluster, template: &Template, seat: usize) -> Option<u64> {
+        Some(self.seats[seat].base + self.local_score(cluster, template, seat)?.total(&self.weights))
+    }
+
+    /// What of a seat's score depends on more than labels and taints, and not on its cell.
+    pub(super) fn local_score(&self, cluster: &Cluster, template: &Template, seat: usize) -> Option<Score> {
         let row = self.seats[seat].row;
         let beyond = cluster.beyond_reserved(row, template);
         if !cluster.resources.fits(row, beyond.as_ref().unwrap_or(&template.demand.amounts))
@@ -30,22 +33,22 @@ impl View {
         // Falls with the crowd and never ends: one beside none differs more than ten beside nine.
         let room = |crowding: u64| FULL * leaning / (leaning + crowding).max(1);
         let crowding = self.rules.crowding(&self.topologies, &self.tallies, Level::Row, row);
-        let weights = self.policy.weights;
         let fill = match self.policy.fill {
             Fill::Spread => least_allocated(cluster, template, row),
             Fill::Pack => FULL - least_allocated(cluster, template, row).min(FULL),
         };
-        let evenness =
-            u64::from(weights.fill) * fill + u64::from(weights.balance) * balanced(cluster, template, row);
-        Some(
-            self.seats[seat].base
-                + u64::from(weights.apart) * crowding.map_or(0, room)
-                + u64::from(weights.company) * self.wishes.score(seat)
-                + u64::from(weights.images) * cluster.images.score(row, &self.images, FULL)
-                + u64::from(beyond.is_some()) * RESERVED_WEIGHT * FULL
-                + cluster.coolness(row, &template.pod, FULL)
-                + cluster.usability(row, &template.pod, evenness, FULL / 100),
-        )
+        let usability = cluster.usability(row, &template.pod);
+        let if_even = |value: u64| if usability.is_even_better { value } else { 0 };
+        Some(Score::of([
+            (Part::Fill, if_even(fill)),
+            (Part::Balance, if_even(balanced(cluster, template, row))),
+            (Part::Apart, crowding.map_or(0, room)),
+            (Part::Company, self.wishes.score(seat)),
+            (Part::Images, cluster.images.score(row, &self.images, FULL)),
+            (Part::Reserved, if beyond.is_some() { FULL } else { 0 }),
+            (Part::Coolness, cluster.coolness(row, &template.pod, FULL)),
+            (Part::Gpus, usability.gpus),
+        ]))
     }
 }
 

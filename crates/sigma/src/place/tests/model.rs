@@ -4,6 +4,8 @@
 mod inputs;
 mod ledger;
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use crate::Cluster;
@@ -30,6 +32,21 @@ fn settle(ledger: &mut Ledger, batch: &[Pending], outcomes: &[Outcome]) {
             }
         }
     }
+}
+
+/// The scores that are told of decide as the engine does, and name every node that the pod fits.
+fn check_scores(cluster: &mut Cluster, ledger: &Ledger, Pending { id, pod }: &Pending) -> Option<String> {
+    cluster.remove_pod(id);
+    let ranking = cluster.ranking(pod);
+    let fitting = ledger.nodes.keys().filter(|node| ledger.fits(pod, node));
+    let told: BTreeSet<&String> = ranking.iter().map(|score| &score.node).collect();
+    assert_eq!(told, fitting.collect(), "for {id:?}");
+    assert!(ranking.is_sorted_by(|better, worse| better.total >= worse.total), "{ranking:?}");
+    for score in &ranking {
+        let sum: f64 = score.parts.iter().map(|part| part.points).sum();
+        assert!((sum - score.total).abs() < 0.1, "{score:?}");
+    }
+    ranking.into_iter().next().map(|best| best.node)
 }
 
 /// Makes room for a pod that fits nowhere; the victims must be lesser pods, and enough.
@@ -87,7 +104,14 @@ fn apply(cluster: &mut Cluster, ledger: &mut Ledger, event: Event) {
         }
         Event::Preempt(pending) => {
             let batch = [pending];
+            ledger.remove(&batch[0].id);
+            let best = check_scores(cluster, ledger, &batch[0]);
             let outcomes = cluster.place(&batch);
+            let taken = match &outcomes[0] {
+                Outcome::Placed { node, .. } => Some(node.clone()),
+                Outcome::Unplaced(_) => None,
+            };
+            assert_eq!(best, taken, "the best score is where the pod goes");
             settle(ledger, &batch, &outcomes);
             if matches!(outcomes[..], [Outcome::Unplaced(_)]) {
                 make_room(cluster, ledger, &batch[0]);
