@@ -9,10 +9,11 @@ mod decide;
 mod gpus;
 mod group;
 mod groups;
-pub mod listed;
 mod load;
 mod policies;
+pub mod rehearsal;
 mod reservations;
+pub mod snapshot;
 mod storage;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 
 pub use ::sigma::LoadPolicy;
 pub(crate) use convert::{node, node_term, pod, taint, toleration};
+pub use decide::{PodExplanation, PodState};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -258,7 +260,7 @@ impl Edge {
                 self.groups.tell((key, origin), standing);
                 Ok(())
             }
-            Decision::Report { pod, reason, message } => {
+            Decision::Report { pod, reason, message, .. } => {
                 let result = self.report(&pod, reason, &message).await;
                 self.recorder.note(&*pod, Note::warning("FailedScheduling", message));
                 result

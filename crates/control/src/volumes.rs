@@ -29,7 +29,7 @@ use crate::world::World;
 use decide::{Step, Verdict, View};
 
 pub(crate) use decide::{claim_of, class_name, is_waiting};
-pub(crate) use place::{Needs, claims_of, claims_to_tell, limits, needs_of, selected};
+pub(crate) use place::{Needs, Storage, claims_of, claims_to_tell, limits, needs_of, selected};
 
 #[derive(Clone, Debug)]
 struct Volumes {

@@ -6,12 +6,16 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use control::sigma::listed::Listed;
+use control::sigma::Config;
+use control::sigma::rehearsal::Rehearsal;
+use control::sigma::snapshot::Snapshot;
 use indicatif::{ProgressBar, ProgressStyle};
+use model::names::SIGMA_SCHEDULER;
 use serde::Serialize;
+use sigma::report::Report;
 use sim::Scene;
 use sim::import::{dump, openb};
-use sim::placement::{self, Report};
+use sim::placement;
 
 use crate::cli::Output;
 
@@ -61,16 +65,11 @@ struct Source {
 
 pub(crate) fn execute(verb: SimVerb) -> anyhow::Result<ExitCode> {
     let SimVerb::Place(options) = verb;
-    let scene = match &options.source.openb {
-        Some(folder) => openb::scene(folder, &options.variant)?,
-        None => of_dumps(&options.source.dumps)?,
+    let report = match &options.source.openb {
+        Some(folder) => placed(&openb::scene(folder, &options.variant)?, options.seed)?,
+        None => of_dumps(&options.source.dumps, options.seed)?,
     };
-    anyhow::ensure!(
-        !scene.nodes.is_empty(),
-        "there are no nodes to place pods on: dump them as well (kubectl get nodes,pods,namespaces -A -o json)"
-    );
-    let report = placed(&scene, options.seed)?;
-    answer(options.output, &report, text)?;
+    answer(options.output, &report, report_text)?;
     Ok(if report.unplaced.is_empty() { ExitCode::SUCCESS } else { SOME_UNPLACED.into() })
 }
 
@@ -95,40 +94,24 @@ fn placed(scene: &Scene, seed: u64) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// What a live cluster was dumped to.
-fn of_dumps(files: &[PathBuf]) -> anyhow::Result<Scene> {
-    let mut listed = Listed::default();
-    let mut objects = Vec::new();
+/// What a live cluster was dumped to, placed by its scheduler.
+fn of_dumps(files: &[PathBuf], seed: u64) -> anyhow::Result<Report> {
+    let mut snapshot = Snapshot::default();
     for file in files {
-        objects.extend(dump::objects(file)?);
+        for object in dump::objects(file)? {
+            object.read(|group, kind, object| snapshot.add_to("default", group, kind, object))?;
+        }
     }
-    // What counts for pods is known before them, in whatever order the files have it.
-    objects.sort_by_key(|object| object.kind != "SchedulingPolicy");
-    objects.into_iter().try_for_each(|object| add(&mut listed, object))?;
-    Ok(scene_of(listed))
+    anyhow::ensure!(
+        !snapshot.nodes.is_empty(),
+        "there are no nodes to place pods on: dump them as well (kubectl get nodes,pods,namespaces -A -o json)"
+    );
+    snapshot.adopt_waiting(SIGMA_SCHEDULER);
+    let config = Config { scheduler_name: SIGMA_SCHEDULER.to_owned(), seed, load: None };
+    Ok(Rehearsal::new(snapshot, &config, kit::clock::monotonic()).run())
 }
 
-/// Kinds that placement does not depend on are passed over.
-fn add(listed: &mut Listed, object: dump::Object) -> Result<(), dump::DumpError> {
-    match object.kind.as_str() {
-        "Node" => listed.add_node(&object.typed()?),
-        "Pod" => listed.add_pod(&object.typed()?),
-        "Namespace" => listed.add_namespace(&object.typed()?),
-        "InterferenceRule" => listed.add_interference_rule(&object.typed()?),
-        "Reservation" => listed.add_reservation(&object.typed()?),
-        "SchedulingPolicy" => listed.add_policy(&object.typed()?),
-        _ => {}
-    }
-    Ok(())
-}
-
-/// A listed cluster as the engine's runs know it.
-pub(crate) fn scene_of(listed: Listed) -> Scene {
-    let Listed { nodes, namespaces, interferences, reservations, bound, pending, .. } = listed;
-    Scene { nodes, bound, pending, namespaces, interferences, reservations }
-}
-
-pub(crate) fn text(report: &Report) -> String {
+pub(crate) fn report_text(report: &Report) -> String {
     let (n_placed, n_unplaced) = (report.placed.len(), report.unplaced.len());
     let mut lines = vec![format!(
         "{} nodes, {} pods there before; {n_placed} of {} waiting pods placed (seed {})",
@@ -151,5 +134,9 @@ pub(crate) fn text(report: &Report) -> String {
     if n_unplaced > MOST_NAMED {
         lines.push(format!("... and {} more: --output json names all", n_unplaced - MOST_NAMED));
     }
+    let preempting = report.preempting.iter().take(MOST_NAMED);
+    lines.extend(preempting.map(|each| {
+        format!("{}: node {} once these have gone: {}", each.pod, each.node, each.victims.join(", "))
+    }));
     lines.join("\n") + "\n"
 }

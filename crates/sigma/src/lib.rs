@@ -22,6 +22,7 @@ pub mod pod;
 pub mod policy;
 pub mod preempt;
 pub mod reason;
+pub mod report;
 pub mod reservation;
 pub mod resources;
 pub mod score;

@@ -54,6 +54,16 @@ pub(crate) struct Costs {
 }
 
 impl Cluster {
+    /// In whose place a pod that fits nowhere could run. Nothing is changed.
+    pub fn foretell_preemption(&mut self, pending: &Pending) -> Option<Preemption> {
+        let budgets = self.budgets.clone();
+        let found = self.preempt(pending)?;
+        self.remove_pod(&pending.id);
+        found.victims.iter().for_each(|victim| self.set_leaving(victim, false));
+        self.budgets.restore(budgets);
+        Some(found)
+    }
+
     /// Makes room for a pod that fits nowhere: the pod is assumed on the node, its victims are leaving. Place it again
     /// when they have gone. `None` when no pods of lower priority could make room.
     pub fn preempt(&mut self, pending: &Pending) -> Option<Preemption> {

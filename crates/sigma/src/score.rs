@@ -152,12 +152,7 @@ pub struct PartScore {
 
 impl NodeScore {
     /// `base` is what all nodes have for their GPUs: it says nothing.
-    pub(crate) fn new(
-        node: &str,
-        rank: usize,
-        base: u64,
-        (score, weights): (&Score, &PartWeights),
-    ) -> Self {
+    pub(crate) fn new(node: &str, rank: usize, base: u64, (score, weights): (&Score, &PartWeights)) -> Self {
         let rated = Part::ALL.into_iter().zip(score.0).zip(weights.0).map(|((part, value), weight)| {
             let base = if part == Part::Gpus { base } else { 0 };
             (part, i128::from(value) - i128::from(base), weight)
@@ -170,7 +165,12 @@ impl NodeScore {
             weight,
             points: points(value * i128::from(weight)),
         };
-        Self { node: node.to_owned(), rank, total: points(total), parts: parts.into_iter().map(told).collect() }
+        Self {
+            node: node.to_owned(),
+            rank,
+            total: points(total),
+            parts: parts.into_iter().map(told).collect(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 //!
 //! Pods of a gang pass through all this together, see [`gangs`]; those of one that is not complete are Gathering.
 
+mod explain;
 mod gangs;
 mod needs;
 mod profiles;
@@ -30,6 +31,8 @@ use k8s_openapi::api::core::v1 as k8s;
 use model::reservation::ReservationStatus;
 use sigma::label::Labels;
 use sigma::{Cluster, Outcome, Pending, PodId, Unplaced};
+
+pub use explain::{PodExplanation, PodState};
 
 use super::bind::Bind;
 use super::group::{Origin, Standing};
@@ -67,6 +70,8 @@ pub(crate) enum Decision {
         pod: Arc<k8s::Pod>,
         reason: &'static str,
         message: String,
+        /// What the engine said.
+        cause: Option<Unplaced>,
     },
 }
 
@@ -346,7 +351,8 @@ impl Scheduler {
             }
             Outcome::Unplaced(unplaced) => {
                 self.park(&id, now);
-                self.waiting.get_mut(&id)?.report(reason(&unplaced), unplaced.to_string())
+                let waiting = self.waiting.get_mut(&id)?;
+                waiting.report(reason(&unplaced), unplaced.to_string(), Some(unplaced))
             }
         }
     }
@@ -447,12 +453,12 @@ impl Waiting {
     }
 
     /// Says so once per message: nobody gains from reading it again.
-    fn report(&mut self, reason: &'static str, message: String) -> Option<Decision> {
+    fn report(&mut self, reason: &'static str, message: String, cause: Option<Unplaced>) -> Option<Decision> {
         if self.last_report.as_ref() == Some(&message) {
             return None;
         }
         self.last_report = Some(message.clone());
-        Some(Decision::Report { pod: Arc::clone(&self.pod), reason, message })
+        Some(Decision::Report { pod: Arc::clone(&self.pod), reason, message, cause })
     }
 }
 

@@ -36,10 +36,8 @@ pub(super) async fn follow(client: Client, news: mpsc::UnboundedSender<News>, to
     let mut turns = tokio::time::interval(PERIOD);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while token.run_until_cancelled(turns.tick()).await.is_some() {
-        match ask(&client).await {
-            Ok(list) => {
-                let now = kit::clock::wall();
-                let figures = list.items.iter().filter_map(|each| figure(each, now)).collect();
+        match figures(&client, kit::clock::wall()).await {
+            Ok(figures) => {
                 // Nobody listens any more: the process is going down.
                 let _stopped = news.send(News::Usage(figures));
             }
@@ -48,9 +46,12 @@ pub(super) async fn follow(client: Client, news: mpsc::UnboundedSender<News>, to
     }
 }
 
-async fn ask(client: &Client) -> kube::Result<NodeMetricsList> {
+/// What nodes use, and how long ago that was.
+pub(super) async fn figures(client: &Client, now: Timestamp) -> kube::Result<Vec<(String, Usage, Duration)>> {
     let request = kube::core::Request::new(PATH);
-    client.request(request.list(&ListParams::default()).map_err(kube::Error::BuildRequest)?).await
+    let request = request.list(&ListParams::default()).map_err(kube::Error::BuildRequest)?;
+    let list: NodeMetricsList = client.request(request).await?;
+    Ok(list.items.iter().filter_map(|each| figure(each, now)).collect())
 }
 
 /// The use of a node, and how long ago it was measured: never in the future, whatever its clock says.

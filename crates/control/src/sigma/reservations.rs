@@ -28,7 +28,7 @@ pub(super) fn follow(world: &World, news: &mpsc::UnboundedSender<News>) {
 }
 
 /// How long it is to be held from `now` on; `None` where there is no end.
-fn time_left(reservation: &Reservation, now: jiff::Timestamp) -> Option<Duration> {
+pub(super) fn time_left(reservation: &Reservation, now: jiff::Timestamp) -> Option<Duration> {
     let ttl = i64::from(reservation.spec.ttl_seconds?);
     let made = reservation.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     let left = made.as_second().saturating_add(ttl).saturating_sub(now.as_second());

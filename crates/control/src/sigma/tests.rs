@@ -150,7 +150,7 @@ fn show(decision: &Decision) -> String {
             let place = status.node_name.as_ref().or(status.message.as_ref());
             format!("{} {:?} {}", key.name, status.phase, place.map_or("", String::as_str))
         }
-        Decision::Report { pod, reason, message } => {
+        Decision::Report { pod, reason, message, .. } => {
             format!("{} {reason}: {message}", pod.metadata.name.as_deref().unwrap())
         }
     }

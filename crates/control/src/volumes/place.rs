@@ -64,18 +64,44 @@ fn claims(pod: &Pod) -> impl Iterator<Item = (String, bool)> {
     })
 }
 
+/// Where claims are looked up, and what there is for them.
+pub(crate) trait Storage {
+    fn claim(&self, key: &ObjectKey) -> Option<Arc<PersistentVolumeClaim>>;
+    fn class(&self, name: &str) -> Option<Arc<StorageClass>>;
+    fn volume(&self, name: &str) -> Option<Arc<PersistentVolume>>;
+    fn volumes(&self) -> Vec<Arc<PersistentVolume>>;
+}
+
+impl Storage for World {
+    fn claim(&self, key: &ObjectKey) -> Option<Arc<PersistentVolumeClaim>> {
+        self.claims.get(key)
+    }
+
+    fn class(&self, name: &str) -> Option<Arc<StorageClass>> {
+        self.storage_classes.get(&ObjectKey::cluster(name))
+    }
+
+    fn volume(&self, name: &str) -> Option<Arc<PersistentVolume>> {
+        self.volumes.get(&ObjectKey::cluster(name))
+    }
+
+    fn volumes(&self) -> Vec<Arc<PersistentVolume>> {
+        self.volumes.all()
+    }
+}
+
 /// What the pod's volumes ask for, as things stand.
-pub(crate) fn needs_of(world: &World, pod: &Pod) -> Needs {
+pub(crate) fn needs_of(storage: &impl Storage, pod: &Pod) -> Needs {
     let namespace = pod.namespace().unwrap_or_default();
     let find = |(name, is_ephemeral): (String, bool)| {
-        let claim = world.claims.get(&ObjectKey::new(&namespace, &name));
-        let volume = claim.as_deref().and_then(volume_name).map(ObjectKey::cluster);
-        let class = claim.as_deref().and_then(class_name).map(ObjectKey::cluster);
+        let claim = storage.claim(&ObjectKey::new(&namespace, &name));
+        let volume = claim.as_deref().and_then(volume_name);
+        let class = claim.as_deref().and_then(class_name);
         let is_unbound = claim.is_some() && volume.is_none();
-        let mut free = if is_unbound { world.volumes.all() } else { Vec::new() };
+        let mut free = if is_unbound { storage.volumes() } else { Vec::new() };
         free.retain(|volume| claim.as_deref().is_some_and(|claim| decide::is_free_for(claim, volume)));
-        let volume = volume.and_then(|key| world.volumes.get(&key));
-        let class = class.and_then(|key| world.storage_classes.get(&key));
+        let volume = volume.and_then(|name| storage.volume(name));
+        let class = class.and_then(|name| storage.class(name));
         Found { name, is_ephemeral, claim, volume, class, free }
     };
     needs(pod, &claims(pod).map(find).collect::<Vec<_>>())

@@ -175,6 +175,7 @@ fn gpus_are_told_by_what_is_lost() {
     expect![[r#"
         on a, Some(2) of 2 []
         1 b = 291.393 | taints:100x3 gpus:-8.607x1
-        2 a = 281.795 | taints:100x3 gpus:-18.205x1"#]].assert_eq(&scored(&mut cluster, "mine"));
+        2 a = 281.795 | taints:100x3 gpus:-18.205x1"#]]
+    .assert_eq(&scored(&mut cluster, "mine"));
     assert_eq!(cluster.gpus_of(&PodId::new("mine")), held);
 }

@@ -28,6 +28,8 @@ pub enum DumpError {
 /// One object of a dump.
 #[derive(Clone, Debug)]
 pub struct Object {
+    /// Of its API; empty for the first kinds of all, such as Pods.
+    pub group: String,
     pub kind: String,
     path: PathBuf,
     what: String,
@@ -37,8 +39,22 @@ pub struct Object {
 impl Object {
     /// The object as what its kind says it is.
     pub fn typed<T: DeserializeOwned>(self) -> Result<T, DumpError> {
-        let Self { kind, path, what, value } = self;
-        serde_json::from_value(value).map_err(|source| DumpError::Malformed { path, what, kind, source })
+        self.read(|_, _, value| serde_json::from_value(value))
+    }
+
+    /// What `understand` makes of group, kind and object.
+    pub fn read<T>(
+        self,
+        understand: impl FnOnce(&str, &str, Value) -> serde_json::Result<T>,
+    ) -> Result<T, DumpError> {
+        let Self { group, kind, path, what, value } = self;
+        let understood = understand(&group, &kind, value);
+        understood.map_err(|source| DumpError::Malformed { path, what, kind, source })
+    }
+
+    /// The object as it stands in the file.
+    pub fn value(&self) -> &Value {
+        &self.value
     }
 }
 
@@ -75,14 +91,20 @@ fn open(path: &Path, mut value: Value, place: &str, found: &mut Vec<Object>) -> 
     let Some(Value::Array(items)) =
         value.get_mut("items").filter(|_| kind.ends_with("List")).map(Value::take)
     else {
-        found.push(Object { kind, path: path.to_owned(), what, value });
+        let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        let group = version.split_once('/').map(|(group, _)| group.to_owned()).unwrap_or_default();
+        found.push(Object { group, kind, path: path.to_owned(), what, value });
         return Ok(());
     };
     let kind_of_items = kind.trim_end_matches("List");
+    let version = value.get("apiVersion").cloned();
     for (position, mut item) in items.into_iter().enumerate() {
         // In a PodList, items do not repeat that they are Pods.
         if let Some(item) = item.as_object_mut().filter(|_| !kind_of_items.is_empty()) {
             item.entry("kind").or_insert_with(|| kind_of_items.into());
+            if let Some(version) = &version {
+                item.entry("apiVersion").or_insert_with(|| version.clone());
+            }
         }
         open(path, item, &format!("item {}", position + 1), found)?;
     }

@@ -9,6 +9,7 @@
 //! Whatever wakes one pod of a gang wakes all, so that they are always tried together.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1 as k8s;
@@ -44,6 +45,13 @@ struct Crew {
     /// Why it waits: in a word, and in many.
     why: Option<(&'static str, String)>,
     told: Option<Standing>,
+}
+
+/// What is to be said of a gang.
+pub(super) enum GangAccount {
+    /// Why it waits.
+    Waits(String),
+    Fits(String),
 }
 
 /// Whether a gang can be tried.
@@ -328,6 +336,34 @@ impl Scheduler {
         idle.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// What is to be said of the gang of a pod that waits: what it lacks, or whether it fits as a whole. Nothing is
+    /// changed.
+    pub(super) fn foretell_gang(&mut self, id: &PodId) -> Option<GangAccount> {
+        let key = self.gangs.of.get(id).cloned()?;
+        let gang = match self.readiness(&key) {
+            Readiness::Loose => return None,
+            Readiness::Lacking(message) => return Some(GangAccount::Waits(message)),
+            Readiness::Whole(gang) => gang,
+        };
+        let mut mates = self.idle_mates(&key);
+        mates.retain(|mate| !self.is_hindered(mate));
+        let pending = |id: &PodId| {
+            let waiting = self.waiting.get(id)?;
+            Some(Pending { id: id.clone(), pod: Arc::new(self.converted(id, &waiting.pod)) })
+        };
+        let batch: Vec<Pending> = mates.iter().filter_map(pending).collect();
+        let gang = Gang { members: (0..batch.len()).collect(), ..gang };
+        let outcomes = self.cluster.place_together(&batch, std::slice::from_ref(&gang));
+        batch.iter().for_each(|pending| self.cluster.remove_pod(&pending.id));
+        let n_placed = outcomes.iter().filter(|each| matches!(each, Outcome::Placed { .. })).count();
+        Some(match outcomes.iter().find_map(half) {
+            Some(half) => GangAccount::Waits(half.to_string()),
+            None => {
+                GangAccount::Fits(format!("gang {}: {n_placed} pods of it find room together", gang.name))
+            }
+        })
+    }
+
     /// Takes a pod that waits out of the queues, to be tried at once.
     fn take_out(&mut self, id: &PodId) {
         let Some(waiting) = self.waiting.get_mut(id) else { return };
@@ -348,7 +384,7 @@ impl Scheduler {
             self.take_out(&id);
             let Some(waiting) = self.waiting.get_mut(&id) else { continue };
             waiting.place = Place::Gathering;
-            decisions.extend(waiting.report("Unschedulable", message.to_owned()));
+            decisions.extend(waiting.report("Unschedulable", message.to_owned(), None));
         }
         decisions
     }

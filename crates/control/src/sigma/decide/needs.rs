@@ -43,7 +43,12 @@ impl Scheduler {
 
     /// Whether no node would do for the pod at the moment.
     pub(super) fn is_hindered(&self, id: &PodId) -> bool {
-        self.needs.get(id).is_some_and(|needs| needs.obstacle.is_some())
+        self.obstacle(id).is_some()
+    }
+
+    /// Why no node would do for the pod at the moment.
+    pub(super) fn obstacle(&self, id: &PodId) -> Option<&str> {
+        self.needs.get(id)?.obstacle.as_deref()
     }
 
     /// Takes those out of `due` for whom no node would do at the moment, and tells why.
@@ -55,13 +60,18 @@ impl Scheduler {
             };
             // It may have held room on a node.
             self.cluster.remove_pod(id);
-            let message = format!("0/{} nodes are available: {obstacle}.", self.nodes.len());
+            let message = hindrance(self.nodes.len(), obstacle);
             self.sleep(id, Place::Parked { not_before: now });
             if let Some(waiting) = self.waiting.get_mut(id) {
-                decisions.extend(waiting.report("Unschedulable", message));
+                decisions.extend(waiting.report("Unschedulable", message, None));
             }
             false
         });
         decisions
     }
+}
+
+/// How it is told that no node would do.
+pub(super) fn hindrance(n_nodes: usize, obstacle: &str) -> String {
+    format!("0/{n_nodes} nodes are available: {obstacle}.")
 }

@@ -56,11 +56,15 @@ impl Scheduler {
         self.profiles.strangers.remove(id);
     }
 
-    pub(super) fn is_ours(&self, pod: &k8s::Pod) -> bool {
+    pub(crate) fn is_ours(&self, pod: &k8s::Pod) -> bool {
         let Some(spec) = &pod.spec else { return false };
         let named = spec.scheduler_name.as_deref().unwrap_or(SIGMA_SCHEDULER);
-        let is_meant = named == self.name || self.profiles.policies.name(named);
-        is_meant && !is_gated(spec) && pod.metadata.deletion_timestamp.is_none()
+        self.goes_by(named) && !is_gated(spec) && pod.metadata.deletion_timestamp.is_none()
+    }
+
+    /// Whether pods call this scheduler so.
+    pub(super) fn goes_by(&self, name: &str) -> bool {
+        name == self.name || self.profiles.policies.name(name)
     }
 
     /// What counts for the pod.

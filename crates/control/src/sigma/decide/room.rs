@@ -182,7 +182,7 @@ impl Scheduler {
 }
 
 /// Whether lesser pods may be made to go for it.
-fn may_preempt(pod: &k8s::Pod) -> bool {
+pub(super) fn may_preempt(pod: &k8s::Pod) -> bool {
     let policy = pod.spec.as_ref().and_then(|spec| spec.preemption_policy.as_deref());
     policy != Some("Never")
 }
