@@ -46,7 +46,7 @@ fn list(call: &Call, items: Vec<Value>) -> Result<Response<Body>, Failure> {
         }
         Shape::Metadata | Shape::MetadataList => json!({
             "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {},
-            "items": items.iter().map(kinds::table::partial_metadata).collect::<Vec<_>>(),
+            "items": items.into_iter().map(kinds::table::partial_metadata).collect::<Vec<_>>(),
         }),
     };
     respond::encoded(StatusCode::OK, call.accept.encoding, &answer)

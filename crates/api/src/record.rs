@@ -100,6 +100,14 @@ pub(crate) fn outline(kind: &Kind, entry: &Entry) -> Result<Value, Failure> {
     kinds::selector::outline_of_text(kind, &entry.value).map_err(|error| no_json(kind, &error))
 }
 
+/// Of the object that `entry` holds what stands at `paths`; where that saves nothing, all of it.
+pub(crate) fn parts(kind: &Kind, entry: &Entry, paths: &[&str]) -> Result<Value, Failure> {
+    if !kinds::convert::is_stored_as_served(kind) {
+        return decode(kind, entry);
+    }
+    kinds::sparse::read(&entry.value, paths).map_err(|error| no_json(kind, &error))
+}
+
 /// What is stored, in the version in which it is.
 pub(crate) fn parse(kind: &Kind, value: &[u8]) -> Result<Value, Failure> {
     let mut object: Value = serde_json::from_slice(value).map_err(|error| no_json(kind, &error))?;

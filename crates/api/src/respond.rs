@@ -25,7 +25,7 @@ pub(crate) fn object(
         _ if value["kind"] == "Status" => value,
         Shape::Object => value,
         Shape::Table => table(kind, &[value], IncludeObject::Metadata),
-        Shape::Metadata => kinds::table::partial_metadata(&value),
+        Shape::Metadata => kinds::table::partial_metadata(value),
         Shape::MetadataList => {
             let message = format!("you requested PartialObjectMetadataList, but {} is not a list", kind.kind);
             return Err(Failure::new(406, "NotAcceptable", message));

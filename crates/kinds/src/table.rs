@@ -51,7 +51,7 @@ pub fn render(kind: &Kind, objects: &[Value], now: Timestamp, include: IncludeOb
         .map(|object| {
             let carried = match include {
                 IncludeObject::None => Value::Null,
-                IncludeObject::Metadata => partial_metadata(object),
+                IncludeObject::Metadata => partial_metadata(object.clone()),
                 IncludeObject::Object => object.clone(),
             };
             json!({"cells": cells(kind, object, now), "object": carried})
@@ -67,8 +67,8 @@ pub fn render(kind: &Kind, objects: &[Value], now: Timestamp, include: IncludeOb
 }
 
 /// The object reduced to its metadata, as metadata-only clients ask for it.
-pub fn partial_metadata(object: &Value) -> Value {
-    let mut metadata = object["metadata"].clone();
+pub fn partial_metadata(mut object: Value) -> Value {
+    let mut metadata = object["metadata"].take();
     if let Some(fields) = metadata.as_object_mut()
         && let Some(Value::Object(annotations)) = fields.get_mut("annotations")
         && object["kind"] == "DaemonSet"

@@ -11,6 +11,7 @@
 mod check;
 mod compaction;
 mod file;
+mod past;
 mod record;
 mod restore;
 mod state;
@@ -183,12 +184,15 @@ impl Shared {
         self.file.read().as_ref().ok_or(FileError::Closed)?.view()
     }
 
-    /// The page as it was: the present, with every change since undone.
+    /// The page as it was: the present, with every change since undone. Of the present, no more is copied than the page
+    /// can need: the changes since take away at most as many objects as they are.
     fn page_at(&self, range: &Range, at: Revision) -> Result<Page, ReadError> {
-        let (mut objects, current) = {
+        let (window, current) = {
             let state = self.state.read();
             state.check_readable(at)?;
-            (state.snapshot(&range.prefix), state.revision)
+            let undone = usize::try_from(state.revision.0 - at.0).unwrap_or(usize::MAX);
+            let limit = range.limit.map(|limit| limit.saturating_add(undone));
+            (state.window(range, limit), state.revision)
         };
         let unavailable = |error: FileError| ReadError::Unavailable { source: error.into() };
         let view = self.view().map_err(unavailable)?;
@@ -196,16 +200,8 @@ impl Shared {
         if at < view.compacted {
             return Err(ReadError::Compacted { asked: at, oldest: view.compacted });
         }
-        for change in view.changes(&range.prefix, at, current).map_err(unavailable)?.into_iter().rev() {
-            match change {
-                Change::Put { previous: Some(entry), .. } | Change::Delete { previous: entry, .. } => {
-                    objects.insert(entry.key.clone(), entry);
-                }
-                Change::Put { entry, previous: None } => _ = objects.remove(&entry.key),
-            }
-        }
-        let is_after = |entry: &Entry| range.after.as_deref().is_none_or(|after| *entry.key > *after);
-        Ok(state::page_of(objects.into_values().filter(is_after), range.limit, at))
+        let changes = view.changes(&range.prefix, at, current).map_err(unavailable)?;
+        Ok(past::page(range, at, window, changes))
     }
 
     /// Called by the writer only.

@@ -17,6 +17,14 @@ use crate::record;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
+/// As much of an object as is looked at.
+fn looked_at(kind: &Kind, entry: &Entry) -> Result<Value, Failure> {
+    match kind.kind {
+        "Pod" => record::parts(kind, entry, &["metadata.name", "metadata.namespace", "spec"]),
+        _ => record::decode(kind, entry),
+    }
+}
+
 fn mirrored() -> impl Iterator<Item = &'static Kind> {
     let roles = ["roles", "clusterroles", "rolebindings", "clusterrolebindings"];
     let roles = roles.into_iter().filter_map(|plural| kinds::find(RBAC, "v1", plural));
@@ -74,7 +82,7 @@ impl Authorizer {
         if kind.kind == "Pod" {
             let mut graph = Graph::default();
             for entry in entries.iter().filter(|entry| may_be_on_node(entry)) {
-                graph.put(&record::decode(kind, entry)?);
+                graph.put(&looked_at(kind, entry)?);
             }
             *self.graph.write() = graph;
         } else {
@@ -95,7 +103,7 @@ impl Authorizer {
                 self.graph.write().remove(namespace, name);
             }
             Change::Put { entry, .. } => {
-                let Ok(object) = record::decode(kind, entry) else { return };
+                let Ok(object) = looked_at(kind, entry) else { return };
                 if kind.kind == "Pod" {
                     self.graph.write().put(&object);
                 } else {
@@ -131,7 +139,7 @@ impl Authorizer {
         let mut graph = Graph::default();
         page.entries
             .iter()
-            .filter_map(|entry| record::decode(pods, entry).ok())
+            .filter_map(|entry| looked_at(pods, entry).ok())
             .for_each(|pod| graph.put(&pod));
         self.decide_with(&graph, user, action)
     }

@@ -175,7 +175,7 @@ fn render(call: &Call, selected: &Selected) -> Result<Response<Body>, Failure> {
         Shape::MetadataList => {
             let heads =
                 selected.entries.iter().map(|entry| record::head_at(kind, &entry.value, entry.modified));
-            let heads = heads.map(|head| Ok(kinds::table::partial_metadata(&head?)));
+            let heads = heads.map(|head| Ok(kinds::table::partial_metadata(head?)));
             let items: Vec<Value> = heads.collect::<Result<_, Failure>>()?;
             json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
                 "metadata": metadata, "items": items})

@@ -25,6 +25,14 @@ impl Stored {
     }
 }
 
+/// The first objects of a range.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) entries: Vec<Entry>,
+    /// How many objects the range has, those beyond the window included.
+    pub(super) present: usize,
+}
+
 /// Only what is durable is ever in here.
 #[derive(Debug)]
 pub(super) struct State {
@@ -58,21 +66,29 @@ impl State {
     }
 
     pub(super) fn page(&self, range: &Range) -> Page {
-        let entries = self.objects(range).map(|(key, stored)| stored.entry(key));
-        page_of(entries, range.limit, self.revision)
+        let window = self.window(range, range.limit);
+        let remaining = window.present - window.entries.len();
+        Page { entries: window.entries, revision: self.revision, remaining }
     }
 
-    /// All current objects under `prefix`.
-    pub(super) fn snapshot(&self, prefix: &str) -> BTreeMap<Arc<str>, Entry> {
-        let range = Range { prefix: prefix.to_owned(), ..Range::default() };
-        self.objects(&range).map(|(key, stored)| (key.clone(), stored.entry(key))).collect()
+    /// The first `limit` current objects of `range`, and how many there are in all.
+    pub(super) fn window(&self, range: &Range, limit: Option<usize>) -> Window {
+        let mut objects = self.objects(range);
+        let first = objects.by_ref().take(limit.unwrap_or(usize::MAX));
+        let entries: Vec<Entry> = first.map(|(key, stored)| stored.entry(key)).collect();
+        let present = entries.len() + objects.count();
+        Window { entries, present }
     }
 
-    fn objects<'a>(&'a self, range: &'a Range) -> impl Iterator<Item = (&'a Arc<str>, &'a Stored)> {
-        let start = start_of(range);
-        self.index
-            .range::<str, _>((start, Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(range.prefix.as_str()))
+    fn objects<'a>(&'a self, range: &Range) -> impl Iterator<Item = (&'a Arc<str>, &'a Stored)> + use<'a> {
+        let (start, end) = (start_of(range), end_of(&range.prefix));
+        let is_beyond = match (&start, &end) {
+            (Bound::Excluded(after), Bound::Excluded(end)) => *after >= end.as_str(),
+            _ => false,
+        };
+        let end = end.as_ref().map(String::as_str);
+        let objects = (!is_beyond).then(|| self.index.range::<str, _>((start, end)));
+        objects.into_iter().flatten()
     }
 
     /// Takes in durable changes and tells them to the watchers.
@@ -107,12 +123,14 @@ fn start_of(range: &Range) -> Bound<&str> {
     }
 }
 
-/// The first `limit` of `entries`, and how many more there are.
-pub(super) fn page_of(
-    mut entries: impl Iterator<Item = Entry>,
-    limit: Option<usize>,
-    revision: Revision,
-) -> Page {
-    let entries_in_page = entries.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
-    Page { entries: entries_in_page, revision, remaining: entries.count() }
+/// Before which text all end that begin with `prefix`.
+fn end_of(prefix: &str) -> Bound<String> {
+    let mut end = prefix.to_owned();
+    while let Some(last) = end.pop() {
+        if let Some(next) = (u32::from(last) + 1..=u32::from(char::MAX)).find_map(char::from_u32) {
+            end.push(next);
+            return Bound::Excluded(end);
+        }
+    }
+    Bound::Unbounded
 }

@@ -172,7 +172,7 @@ impl EventWriter {
         let shaped = match self.accept.shape {
             Shape::Object => record::decode_at(&self.kind, value, revision)?,
             Shape::Metadata | Shape::MetadataList => {
-                kinds::table::partial_metadata(&record::head_at(&self.kind, value, revision)?)
+                kinds::table::partial_metadata(record::head_at(&self.kind, value, revision)?)
             }
             Shape::Table => self.table(&record::decode_at(&self.kind, value, revision)?, revision),
         };
