@@ -61,6 +61,8 @@ pub async fn run(world: World, token: CancellationToken) {
     let (graph, watched, definitions) = (Arc::default(), Arc::default(), Arc::default());
     let garbage = Garbage { world, graph, watched, keys, definitions };
     let ready = async {
+        // Nothing is as urgent after a start as Pods that wait for a node, and this reads every object that there is.
+        garbage.world.knows_what_placement_needs().await;
         garbage.follow_kinds(&token).await;
         for informer in garbage.watched.informers() {
             informer.synced().await;
