@@ -137,10 +137,7 @@ impl Authorizer {
         let range = Range { prefix: format!("{}{namespace}/", pods.storage_prefix()), ..Range::default() };
         let Ok(page) = context.registry.range(range).await else { return decision };
         let mut graph = Graph::default();
-        page.entries
-            .iter()
-            .filter_map(|entry| looked_at(pods, entry).ok())
-            .for_each(|pod| graph.put(&pod));
+        page.entries.iter().filter_map(|entry| looked_at(pods, entry).ok()).for_each(|pod| graph.put(&pod));
         self.decide_with(&graph, user, action)
     }
 }
