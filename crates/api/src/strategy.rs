@@ -240,6 +240,7 @@ const COUNTED: &[&str] = &[
     "PodTemplate",
     "PriorityClass",
     "PriorityLevelConfiguration",
+    "RebalancePolicy",
     "ReplicaSet",
     "ReplicationController",
     "Reservation",

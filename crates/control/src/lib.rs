@@ -35,6 +35,7 @@ pub mod policy_status;
 pub mod queue;
 pub mod quota;
 pub mod rebalance;
+pub mod rebalancer;
 pub mod record;
 pub mod replica_set;
 mod revisions;

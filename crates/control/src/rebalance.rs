@@ -7,6 +7,7 @@
 
 mod convert;
 mod hold;
+mod measured;
 
 #[cfg(test)]
 mod tests;
@@ -15,10 +16,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use model::reservation::Reservation;
 use serde::Serialize;
 use sigma::optimise::{Evaluation, Limits, Objective, ProblemError, rebalance};
 
 pub use hold::Hold;
+pub use measured::{Measured, Usage};
 
 /// A cluster as it was listed.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +30,23 @@ pub struct Listed {
     pub pods: Vec<Pod>,
     pub namespaces: Vec<Namespace>,
     pub budgets: Vec<PodDisruptionBudget>,
+}
+
+/// A cluster as the optimiser looks at it.
+#[derive(Debug, Default)]
+pub(crate) struct View<'a> {
+    pub(crate) nodes: Vec<&'a Node>,
+    pub(crate) pods: Vec<&'a Pod>,
+    pub(crate) namespaces: Vec<&'a Namespace>,
+    pub(crate) budgets: Vec<&'a PodDisruptionBudget>,
+    /// Nothing is moved into the room that they hold.
+    pub(crate) reservations: Vec<&'a Reservation>,
+    /// Pods that stay for reasons that they do not know of themselves, by uid.
+    pub(crate) holds: BTreeMap<&'a str, Hold>,
+    /// By what nodes are judged, if not by what pods ask for.
+    pub(crate) measured: Option<&'a Measured>,
+    /// Whether Pods of ReplicaSets go only when another is up.
+    pub(crate) replaces: bool,
 }
 
 /// What to aim at, and how far to go for it.
@@ -53,6 +73,12 @@ pub struct Report {
     pub after: Standing,
     /// How many Pods stay whatever it would gain, and why.
     pub held_pods: BTreeMap<Hold, usize>,
+    /// Nodes with Pods that do not belong to the node itself, as it is.
+    #[serde(skip)]
+    pub in_use: Vec<String>,
+    /// Nodes above a threshold, as it is.
+    #[serde(skip)]
+    pub hot: Vec<String>,
 }
 
 /// One Pod goes from node to node.
@@ -62,6 +88,8 @@ pub struct PodMove {
     pub pod: String,
     pub from: String,
     pub to: String,
+    #[serde(skip)]
+    pub uid: String,
 }
 
 /// How the cluster fares by the objective.
@@ -77,7 +105,23 @@ pub struct Standing {
 
 /// Plans moves for the cluster. `should_stop` ends the search; what was found until then counts.
 pub fn plan(listed: &Listed, aim: &Aim, should_stop: impl FnMut() -> bool) -> Result<Report, ProblemError> {
-    let converted = convert::convert(listed)?;
+    let view = View {
+        nodes: listed.nodes.iter().collect(),
+        pods: listed.pods.iter().collect(),
+        namespaces: listed.namespaces.iter().collect(),
+        budgets: listed.budgets.iter().collect(),
+        ..View::default()
+    };
+    plan_of(&view, aim, should_stop)
+}
+
+/// As [`plan`].
+pub(crate) fn plan_of(
+    view: &View<'_>,
+    aim: &Aim,
+    should_stop: impl FnMut() -> bool,
+) -> Result<Report, ProblemError> {
+    let converted = convert::convert(view)?;
     let limits = Limits {
         at_once: aim.at_once,
         in_all: aim.in_all,
@@ -89,11 +133,13 @@ pub fn plan(listed: &Listed, aim: &Aim, should_stop: impl FnMut() -> bool) -> Re
     let nodes = |machines: Vec<_>| machines.iter().map(node).collect();
     let named = |each: &sigma::optimise::Move| {
         let meta = &converted.pods[each.item.at()].metadata;
+        let uid = meta.uid.clone().unwrap_or_default();
         PodMove {
             namespace: meta.namespace.clone().unwrap_or_default(),
             pod: meta.name.clone().unwrap_or_default(),
             from: node(&each.from),
             to: node(&each.to),
+            uid,
         }
     };
     Ok(Report {
@@ -104,6 +150,8 @@ pub fn plan(listed: &Listed, aim: &Aim, should_stop: impl FnMut() -> bool) -> Re
         before: Standing::of(&plan.before),
         after: Standing::of(&plan.after),
         held_pods: converted.held,
+        in_use: plan.before.used.iter().map(node).collect(),
+        hot: plan.before.hot.iter().map(node).collect(),
     })
 }
 

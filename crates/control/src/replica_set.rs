@@ -11,6 +11,7 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStat
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use model::rebalance_policy::SUCCESSOR_OF;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::ActError;
@@ -40,7 +41,11 @@ async fn reconcile(
     let Plan { step, status, check_after } = decide(&replica_set, &owned, kit::clock::wall());
     let is_settled = keeper.is_settled(&key);
     let done = match step.filter(|_| is_settled) {
-        Some(Step::Create { count }) => keeper.create(&replica_set, &vec![pod(&replica_set); count]).await,
+        Some(Step::Create { count, in_place_of }) => {
+            let others = in_place_of.into_iter().map(Some).chain(std::iter::repeat(None));
+            let pods: Vec<Pod> = others.take(count).map(|other| pod(&replica_set, other)).collect();
+            keeper.create(&replica_set, &pods).await
+        }
         Some(Step::Delete { pods }) => keeper.delete(&replica_set, &pods).await,
         None => Ok(()),
     };
@@ -49,10 +54,15 @@ async fn reconcile(
     Ok(check_after.map_or(Next::Rest, Next::Again))
 }
 
-fn pod(replica_set: &ReplicaSet) -> Pod {
+/// A pod of the set, in the place of the one with this uid.
+fn pod(replica_set: &ReplicaSet, in_place_of: Option<String>) -> Pod {
     let template = replica_set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
     let (namespace, name) = (replica_set.namespace().unwrap_or_default(), replica_set.name_any());
-    pods::from_template(&template, &namespace, &name, owner::controller_reference(replica_set))
+    let mut pod = pods::from_template(&template, &namespace, &name, owner::controller_reference(replica_set));
+    if let Some(uid) = in_place_of {
+        pod.metadata.labels.get_or_insert_default().insert(SUCCESSOR_OF.to_owned(), uid);
+    }
+    pod
 }
 
 async fn update_status(

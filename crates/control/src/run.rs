@@ -11,8 +11,8 @@ use crate::certificate::SigningAuthority;
 use crate::world::World;
 use crate::{
     autoscaler, certificate, cluster_role, cron_job, daemon_set, deployment, disruption, endpoints,
-    event_ttl, garbage, job, namespace, node_lifecycle, node_ttl, pod_gc, policy_status, quota, replica_set,
-    service_account, sigma, stateful_set, token_cleaner, volumes,
+    event_ttl, garbage, job, namespace, node_lifecycle, node_ttl, pod_gc, policy_status, quota, rebalancer,
+    replica_set, service_account, sigma, stateful_set, token_cleaner, volumes,
 };
 
 /// What the controllers need to know.
@@ -89,6 +89,7 @@ fn controllers(
         ("autoscaler", autoscaler::start(world, token()).boxed()),
         ("disruption", disruption::start(world, token()).boxed()),
         ("endpoints", endpoints::start(world, token()).boxed()),
+        ("rebalancer", rebalancer::start(world, !config.is_without("replicaset"), token()).boxed()),
         ("quota", quota::start(world, token()).boxed()),
         ("volumes", volumes::start(world, token()).boxed()),
         ("certificate", certificate::start(world, config.signing.clone(), token()).boxed()),

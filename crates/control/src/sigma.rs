@@ -20,7 +20,7 @@ mod storage;
 mod tests;
 
 pub use ::sigma::LoadPolicy;
-pub(crate) use convert::{node, node_term, pod, taint, toleration};
+pub(crate) use convert::{amount, node, node_term, pod, taint, toleration};
 pub use decide::{PodExplanation, PodState};
 
 use std::collections::{BTreeMap, VecDeque};
@@ -55,6 +55,11 @@ use groups::Teller;
 const MAX_IN_FLIGHT: usize = 64;
 /// Batches of bindings under way at once: while these are stored, the next one fills.
 const MAX_BATCHES: usize = 2;
+
+/// The pod that stands for a reservation.
+pub(crate) fn stand_in(reservation: &Reservation) -> Pod {
+    reservations::stand_in(reservation, model::names::SIGMA_SCHEDULER)
+}
 
 /// News for the scheduler's task.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use model::interference_rule::InterferenceRule;
 use model::pod_group::PodGroup;
+use model::rebalance_policy::RebalancePolicy;
 use model::reservation::Reservation;
 use model::scheduling_policy::SchedulingPolicy;
 use serde::de::DeserializeOwned;
@@ -57,6 +58,7 @@ pub struct World {
     pub scheduling_policies: Arc<Informer<SchedulingPolicy>>,
     pub interference_rules: Arc<Informer<InterferenceRule>>,
     pub reservations: Arc<Informer<Reservation>>,
+    pub rebalance_policies: Arc<Informer<RebalancePolicy>>,
     pub services: Arc<Informer<Service>>,
     pub endpoint_slices: Arc<Informer<EndpointSlice>>,
     pub endpoints: Arc<Informer<Endpoints>>,
@@ -103,6 +105,7 @@ impl World {
             scheduling_policies: Arc::default(),
             interference_rules: Arc::default(),
             reservations: Arc::default(),
+            rebalance_policies: Arc::default(),
             services: Arc::default(),
             endpoint_slices: Arc::default(),
             endpoints: Arc::default(),
@@ -139,6 +142,7 @@ impl World {
         watch.all(&self.endpoint_slices);
         watch.all(&self.endpoints);
         watch.all(&self.quotas);
+        watch.all(&self.rebalance_policies);
         watch.all(&self.cluster_roles);
         watch.all(&self.policies);
         watch.all(&self.signing_requests);

@@ -167,6 +167,7 @@ mod tests {
             pod: pod.to_owned(),
             from: from.to_owned(),
             to: "node-3".to_owned(),
+            uid: String::new(),
         };
         let report = Report {
             moves: 2,
@@ -176,6 +177,8 @@ mod tests {
             before: standing(3, 0),
             after: standing(1, 0),
             held_pods: BTreeMap::from([(Hold::OfTheNode, 3), (Hold::LocalVolume, 1)]),
+            in_use: Vec::new(),
+            hot: Vec::new(),
         };
         expect![[r#"
             ROUND  POD                                              FROM                     TO
@@ -199,6 +202,8 @@ mod tests {
             before: standing(1, 0),
             after: standing(1, 0),
             held_pods: BTreeMap::new(),
+            in_use: Vec::new(),
+            hot: Vec::new(),
         };
         expect![[r#"
             nothing to move: no move within the limits gains enough

@@ -374,6 +374,14 @@ const OWN_KINDS: &[Entry] = &[
     OWN.namespaced(["PodGroup", "podgroup", "podgroups", "dev.crest.v1alpha1.PodGroup"])
         .short(&["pg"])
         .with(&[own_status("PodGroup")]),
+    OWN.cluster([
+        "RebalancePolicy",
+        "rebalancepolicy",
+        "rebalancepolicies",
+        "dev.crest.v1alpha1.RebalancePolicy",
+    ])
+    .short(&["rbp"])
+    .with(&[own_status("RebalancePolicy")]),
     OWN.namespaced(["Reservation", "reservation", "reservations", "dev.crest.v1alpha1.Reservation"])
         .short(&["resv"])
         .with(&[own_status("Reservation")]),

@@ -9,6 +9,7 @@ pub mod names;
 pub mod pod_group;
 pub mod qos;
 pub mod quantity;
+pub mod rebalance_policy;
 pub mod reservation;
 pub mod scheduling_policy;
 

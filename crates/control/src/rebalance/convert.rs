@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use model::reservation::{Reservation, ReservationPhase};
 use sigma::node::Effect;
 use sigma::optimise::{
     App, AppId, Budget, Item, ItemId, Machine, MachineId, Parts, Placement, Problem, ProblemError, Rule, Tie,
@@ -11,8 +12,9 @@ use sigma::optimise::{
 use sigma::pod::Namespaces;
 use sigma::resources::{CPU, MEMORY, PODS};
 
-use super::{Hold, Listed};
+use super::{Hold, Usage, View};
 use crate::disruption;
+use crate::owner;
 use crate::pods;
 
 pub(super) const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -28,46 +30,62 @@ pub(super) struct Converted<'a> {
     pub held: BTreeMap<Hold, usize>,
 }
 
-pub(super) fn convert(listed: &Listed) -> Result<Converted<'_>, ProblemError> {
-    let nodes: Vec<sigma::node::Node> = listed.nodes.iter().map(crate::sigma::node).collect();
+pub(super) fn convert<'a>(view: &View<'a>) -> Result<Converted<'a>, ProblemError> {
+    let nodes: Vec<sigma::node::Node> = view.nodes.iter().map(|node| crate::sigma::node(node)).collect();
     let places: HashMap<&str, u32> = nodes.iter().map(|node| node.name.as_str()).zip(0..).collect();
     let place = |pod: &Pod| {
-        let name = pod.spec.as_ref()?.node_name.as_deref()?;
-        places.get(name).copied().map(MachineId)
+        let promised = || pod.status.as_ref()?.nominated_node_name.as_deref();
+        places.get(pods::node_name(pod).or_else(promised)?).copied().map(MachineId)
     };
-    let running = listed.pods.iter().filter(|pod| !pods::has_ended(pod));
-    let (pods, placement): (Vec<&Pod>, Vec<_>) =
+    let running = view.pods.iter().copied().filter(|pod| !pods::has_ended(pod));
+    let (pods, mut placement): (Vec<&Pod>, Vec<_>) =
         running.filter_map(|pod| Some((pod, Some(place(pod)?)))).unzip();
     let mut apps = Apps::default();
-    let of_pods: Vec<AppId> = pods.iter().map(|pod| apps.intern(crate::sigma::pod(pod))).collect();
-    let namespaces: Namespaces = listed
-        .namespaces
+    let used = |pod: &Pod, seen: &sigma::Pod| {
+        let asked = Usage::asked_by(seen);
+        view.measured.map_or(asked, |measured| measured.of(pod, asked))
+    };
+    let of_pods: Vec<AppId> = pods
         .iter()
-        .map(|each| {
-            let meta = &each.metadata;
-            (meta.name.clone().unwrap_or_default(), meta.labels.clone().unwrap_or_default())
+        .map(|pod| {
+            let seen = crate::sigma::pod(pod);
+            let used = used(pod, &seen);
+            apps.intern(seen, used)
         })
         .collect();
+    let namespaces = namespaces(view);
     let bound = apps.bound_by_others(&namespaces);
-    let budgets = budgets(listed, &pods);
+    let budgets = budgets(view, &pods);
     let several = covered_twice(&budgets, pods.len());
     let mut held = BTreeMap::new();
     let mut items = Vec::new();
     for ((pod, app), several) in pods.iter().zip(&of_pods).zip(several) {
         let by_others = bound.contains(app).then_some(Hold::Neighbours);
-        let hold =
-            Hold::of(pod, &apps.seen[app.at()]).or(by_others).or(several.then_some(Hold::SeveralBudgets));
+        let told = pod.metadata.uid.as_deref().and_then(|uid| view.holds.get(uid)).copied();
+        let waits = pods::node_name(pod).is_none().then_some(Hold::NotReady);
+        let hold = Hold::of(pod, &apps.seen[app.at()])
+            .or(waits)
+            .or(told)
+            .or(by_others)
+            .or(several.then_some(Hold::SeveralBudgets));
         if let Some(hold) = hold {
             *held.entry(hold).or_default() += 1;
         }
         items.push(Item { app: *app, tie: hold.map_or(Tie::Free, Hold::tie) });
     }
-    let counted = counted(&apps, &nodes);
-    let ready: Vec<bool> = listed.nodes.iter().map(is_ready).collect();
+    for (node, seen, used) in of_the_nodes(view, &nodes, (&items, &apps, &placement)) {
+        placement.push(Some(node));
+        items.push(Item { app: apps.intern(seen, used), tie: Tie::Resident });
+    }
+    let counted = Counted::of(&apps, &nodes, view.measured.is_some());
+    let ready: Vec<bool> = view.nodes.iter().map(|node| is_ready(node)).collect();
     let parts = Parts {
         points: 1,
         machines: nodes.iter().map(|node| machine(node, &counted)).collect(),
-        apps: apps.seen.iter().map(|seen| app(seen, &counted, (&nodes, &ready))).collect(),
+        apps: apps
+            .all()
+            .map(|(id, seen)| app((seen, apps.used[id.at()]), &counted, (&nodes, &ready)))
+            .collect(),
         items,
         rules: apps.rules(&namespaces),
     };
@@ -75,18 +93,63 @@ pub(super) fn convert(listed: &Listed) -> Result<Converted<'_>, ProblemError> {
     Ok(Converted { problem: Problem::try_new(parts)?, placement, budgets, nodes: names, pods, held })
 }
 
+fn namespaces(view: &View<'_>) -> Namespaces {
+    let labelled = view.namespaces.iter().map(|each| {
+        let meta = &each.metadata;
+        (meta.name.clone().unwrap_or_default(), meta.labels.clone().unwrap_or_default())
+    });
+    labelled.collect()
+}
+
+/// What is taken of nodes without a pod: room that is held, and what was measured to be in use beside the pods.
+fn of_the_nodes(
+    view: &View<'_>,
+    nodes: &[sigma::node::Node],
+    (items, apps, placement): (&[Item], &Apps, &Placement),
+) -> Vec<(MachineId, sigma::Pod, Usage)> {
+    let mut found = Vec::new();
+    for (node, id) in nodes.iter().zip((0..).map(MachineId)) {
+        let is_here = |reservation: &&&Reservation| {
+            let status = reservation.status.as_ref();
+            status.is_some_and(|status| {
+                status.phase == ReservationPhase::Held && status.node_name.as_ref() == Some(&node.name)
+            })
+        };
+        for reservation in view.reservations.iter().filter(is_here) {
+            let seen = crate::sigma::pod(&crate::sigma::stand_in(reservation));
+            let asked = Usage::asked_by(&seen);
+            found.push((id, seen, asked));
+        }
+        if let Some(measured) = view.measured {
+            let here = items.iter().zip(placement).filter(|(_, machine)| **machine == Some(id));
+            let of_pods = here.map(|(item, _)| apps.used[item.app.at()]);
+            let beside = measured.beside_pods(&node.name, of_pods);
+            found.extend((beside != Usage::default()).then(|| (id, nobody(), beside)));
+        }
+    }
+    found
+}
+
+/// A pod that asks for nothing, for what runs beside pods.
+fn nobody() -> sigma::Pod {
+    crate::sigma::pod(&Pod::default())
+}
+
 /// Kinds of Pods, each once.
 #[derive(Default)]
 struct Apps {
     seen: Vec<sigma::Pod>,
-    known: HashMap<sigma::Pod, AppId>,
+    /// What a pod of each uses.
+    used: Vec<Usage>,
+    known: HashMap<(sigma::Pod, Usage), AppId>,
 }
 
 impl Apps {
-    fn intern(&mut self, pod: sigma::Pod) -> AppId {
+    fn intern(&mut self, pod: sigma::Pod, used: Usage) -> AppId {
         let next = AppId(u32::try_from(self.seen.len()).unwrap_or(u32::MAX));
-        *self.known.entry(pod).or_insert_with_key(|pod| {
+        *self.known.entry((pod, used)).or_insert_with_key(|(pod, used)| {
             self.seen.push(pod.clone());
+            self.used.push(*used);
             next
         })
     }
@@ -130,28 +193,40 @@ impl Apps {
     }
 }
 
-/// Everything but CPU and memory that is asked for or offered.
-fn counted(apps: &Apps, nodes: &[sigma::node::Node]) -> Vec<String> {
-    let asked = apps.seen.iter().flat_map(|pod| pod.requests.keys());
-    let offered = nodes.iter().flat_map(|node| node.allocatable.keys());
-    let names: BTreeSet<&String> = asked.chain(offered).collect();
-    let others = names.into_iter().filter(|name| ![CPU, MEMORY, PODS].contains(&name.as_str()));
-    others.cloned().chain([PODS.to_owned()]).collect()
+/// Whatever must fit in whole numbers. Where use is measured, what is asked for of CPU and memory is among it.
+struct Counted(Vec<String>);
+
+impl Counted {
+    fn of(apps: &Apps, nodes: &[sigma::node::Node], is_measured: bool) -> Self {
+        let asked = apps.seen.iter().flat_map(|pod| pod.requests.keys());
+        let offered = nodes.iter().flat_map(|node| node.allocatable.keys());
+        let names: BTreeSet<&String> = asked.chain(offered).collect();
+        let is_count = |name: &&&String| {
+            let is_curve = !is_measured && [CPU, MEMORY].contains(&name.as_str());
+            !is_curve && name.as_str() != PODS
+        };
+        let others: Vec<String> = names.iter().filter(is_count).map(|name| (*name).clone()).collect();
+        Self(others.into_iter().chain([PODS.to_owned()]).collect())
+    }
 }
 
 fn amount(amounts: &sigma::resources::Amounts, name: &str) -> u64 {
     amounts.get(name).copied().unwrap_or(0)
 }
 
-fn machine(node: &sigma::node::Node, counted: &[String]) -> Machine {
+fn machine(node: &sigma::node::Node, counted: &Counted) -> Machine {
     Machine {
         cpu: amount(&node.allocatable, CPU) as f64,
         memory: amount(&node.allocatable, MEMORY) as f64,
-        counts: counted.iter().map(|name| amount(&node.allocatable, name)).collect(),
+        counts: counted.0.iter().map(|name| amount(&node.allocatable, name)).collect(),
     }
 }
 
-fn app(pod: &sigma::Pod, counted: &[String], (nodes, ready): (&[sigma::node::Node], &[bool])) -> App {
+fn app(
+    (pod, used): (&sigma::Pod, Usage),
+    counted: &Counted,
+    (nodes, ready): (&[sigma::node::Node], &[bool]),
+) -> App {
     let open = |(node, ready): (&sigma::node::Node, &bool)| {
         *ready
             && !node.unschedulable
@@ -162,26 +237,36 @@ fn app(pod: &sigma::Pod, counted: &[String], (nodes, ready): (&[sigma::node::Nod
     let machines: Vec<MachineId> = all.filter(|(node, _)| open(*node)).map(|(_, id)| MachineId(id)).collect();
     let count = |name: &String| if name == PODS { 1 } else { amount(&pod.requests, name) };
     App {
-        cpu: vec![amount(&pod.requests, CPU) as f64],
-        memory: vec![amount(&pod.requests, MEMORY) as f64],
-        counts: counted.iter().map(count).collect(),
+        cpu: vec![used.cpu as f64],
+        memory: vec![used.memory as f64],
+        counts: counted.0.iter().map(count).collect(),
         machines: (machines.len() < nodes.len()).then_some(machines),
     }
 }
 
-fn budgets(listed: &Listed, pods: &[&Pod]) -> Vec<Budget> {
+fn budgets(view: &View<'_>, pods: &[&Pod]) -> Vec<Budget> {
     let budget = |budget: &PodDisruptionBudget| {
         let covers = |pod: &Pod| {
             pod.metadata.namespace == budget.metadata.namespace && disruption::selects(budget, pod)
         };
         let covered = pods.iter().zip(0..).filter(|(pod, _)| covers(pod));
-        let allowed = budget.status.as_ref().and_then(|status| status.disruptions_allowed).unwrap_or(0);
+        let status = budget.status.as_ref();
+        let allowed = status.and_then(|status| status.disruptions_allowed).unwrap_or(0);
+        // With one more that is up, one may go.
+        let has_enough = status.is_some_and(|status| {
+            status.current_healthy.is_some() && status.current_healthy >= status.desired_healthy
+        });
+        let is_replaced =
+            |pod: &&Pod| owner::controller(&pod.metadata).is_some_and(|owner| owner.kind == "ReplicaSet");
+        let are_replaced =
+            view.replaces && has_enough && pods.iter().filter(|pod| covers(pod)).all(is_replaced);
+        let allowed = if are_replaced { allowed.max(1) } else { allowed };
         Budget {
             items: covered.map(|(_, id)| ItemId(id)).collect(),
             at_once: usize::try_from(allowed).unwrap_or(0),
         }
     };
-    listed.budgets.iter().map(budget).collect()
+    view.budgets.iter().map(|each| budget(each)).collect()
 }
 
 fn covered_twice(budgets: &[Budget], n_items: usize) -> Vec<bool> {

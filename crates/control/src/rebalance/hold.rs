@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Pod, Volume};
 use model::names::{BATCH_CPU, BATCH_MEMORY};
+use model::rebalance_policy::DO_NOT_MOVE;
 use serde::Serialize;
 use sigma::optimise::Tie;
 use sigma::pod::WhenUnsatisfiable;
@@ -28,6 +29,8 @@ pub enum Hold {
     SystemCritical,
     /// Its owner says so.
     SafeToEvictFalse,
+    /// Its owner says so of moves alone.
+    DoNotMove,
     /// It keeps data on its node.
     LocalVolume,
     /// Its claims may bind it to its node.
@@ -40,6 +43,14 @@ pub enum Hold {
     Neighbours,
     /// Several budgets cover it: an eviction would be refused.
     SeveralBudgets,
+    /// It is being moved.
+    OnTheMove,
+    /// It is of nobody that the policy is about.
+    NotSelected,
+    /// It is not ready, and so shows nothing of how it would fare elsewhere.
+    NotReady,
+    /// It has come too lately.
+    Young,
 }
 
 impl Hold {
@@ -49,6 +60,7 @@ impl Hold {
         let safe = annotations.and_then(|all| all.get(SAFE_TO_EVICT)).map(String::as_str);
         let is_mirror = annotations.is_some_and(|all| all.contains_key("kubernetes.io/config.mirror"));
         let controller = owner::controller(&pod.metadata);
+        let of_job = controller.is_some_and(|owner| matches!(owner.kind.as_str(), "Job" | "DagJob"));
         let spec = pod.spec.as_ref();
         let volumes = || spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         let is_held = [
@@ -61,7 +73,11 @@ impl Hold {
             (Self::NoController, controller.is_none()),
             (Self::SystemCritical, seen.priority >= SYSTEM_PRIORITY),
             (Self::SafeToEvictFalse, safe == Some("false")),
-            (Self::Batch, seen.requests.keys().any(|name| name == BATCH_CPU || name == BATCH_MEMORY)),
+            (Self::DoNotMove, is_to_stay(annotations.and_then(|all| all.get(DO_NOT_MOVE)))),
+            (
+                Self::Batch,
+                of_job || seen.requests.keys().any(|name| name == BATCH_CPU || name == BATCH_MEMORY),
+            ),
             (Self::Gpu, seen.gpu.is_some()),
             (Self::VolumeClaim, volumes().any(is_claim)),
             (Self::LocalVolume, safe != Some("true") && volumes().any(is_local)),
@@ -78,6 +94,11 @@ impl Hold {
             Self::Terminating => "that end already",
             Self::SystemCritical => "essential to the cluster",
             Self::SafeToEvictFalse => "that say they are not safe to evict",
+            Self::DoNotMove => "that are annotated not to be moved",
+            Self::OnTheMove => "that are being moved",
+            Self::NotSelected => "that the policy is not about",
+            Self::NotReady => "that are not ready",
+            Self::Young => "that have come too lately",
             Self::LocalVolume => "with data on their node",
             Self::VolumeClaim => "with volume claims",
             Self::Batch => "of batch",
@@ -90,6 +111,10 @@ impl Hold {
     pub(super) fn tie(self) -> Tie {
         if self == Self::OfTheNode { Tie::Resident } else { Tie::Pinned }
     }
+}
+
+fn is_to_stay(annotation: Option<&String>) -> bool {
+    annotation.is_some_and(|text| text != "false")
 }
 
 fn is_claim(volume: &Volume) -> bool {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sigma::optimise::Objective;
 
 use super::*;
+use crate::key::ObjectKey;
 
 fn node(name: &str) -> Value {
     json!({
@@ -300,4 +301,85 @@ fn a_report_is_json_with_names_as_kubernetes_has_them() {
     assert_eq!(document["rounds"][0][0], json!({"namespace": "shop", "pod": "d", "from": "n2", "to": "n1"}));
     assert_eq!(document["freedNodes"], json!(["n2"]));
     assert_eq!(document["before"]["usedNodes"], 2);
+}
+
+/// A cluster by what it uses: of each node so many milli-cores, of each Pod so many.
+fn check_measured(listed: &Listed, nodes: &[(&str, u64)], pods: &[(&str, u64)], expected: Expect) {
+    let usage = |cpu: u64| Usage { cpu, memory: 0 };
+    let measured = Measured {
+        nodes: nodes.iter().map(|(name, cpu)| ((*name).to_owned(), usage(*cpu))).collect(),
+        pods: pods.iter().map(|(name, cpu)| (ObjectKey::new("shop", name), usage(*cpu))).collect(),
+    };
+    let view = View {
+        nodes: listed.nodes.iter().collect(),
+        pods: listed.pods.iter().collect(),
+        measured: Some(&measured),
+        ..View::default()
+    };
+    let aim = Aim { objective: Objective::hot_spots(0.6, 0.9), least_gain: 0.01, ..AIM };
+    let report = plan_of(&view, &aim, || false).unwrap();
+    let moves = report.rounds.iter().flatten().map(|each| format!("{} {}>{}", each.pod, each.from, each.to));
+    let moves: Vec<String> = moves.collect();
+    expected.assert_eq(&format!(
+        "{} hot {:?} cooled {:?}",
+        moves.join(", "),
+        report.hot,
+        report.cooled_nodes
+    ));
+}
+
+#[test]
+fn by_measured_use_a_node_is_hot_that_promises_little() {
+    let pods = || vec![pod("a", "n1", "100m"), pod("b", "n1", "100m"), pod("c", "n2", "3500m")];
+    let cluster = |pods: Vec<Value>| listed(vec![node("n1"), node("n2"), node("n3")], pods, Vec::new());
+    let used = [("a", 1500), ("b", 1400), ("c", 100)];
+    let of_nodes = [("n1", 2900), ("n2", 100), ("n3", 0)];
+    check_measured(&cluster(pods()), &of_nodes, &used, expect![[r#"a n1>n3 hot ["n1"] cooled ["n1"]"#]]);
+    // What runs beside the pods counts for its node, and stays there.
+    check_measured(
+        &cluster(pods()),
+        &[("n1", 2900), ("n2", 100), ("n3", 2300)],
+        &used,
+        expect![[r#"a n1>n2 hot ["n1"] cooled ["n1"]"#]],
+    );
+    // What is asked for must fit all the same.
+    let greedy = vec![pod("a", "n1", "1"), pod("b", "n1", "1"), pod("c", "n2", "3500m")];
+    check_measured(
+        &cluster(greedy),
+        &[("n1", 2900), ("n2", 100), ("n3", 2300)],
+        &used,
+        expect![[r#" hot ["n1"] cooled []"#]],
+    );
+}
+
+#[test]
+fn nothing_is_moved_into_room_that_is_held() {
+    let cluster = two_nodes(json!({}));
+    let held = json!({ "apiVersion": "crest.dev/v1alpha1", "kind": "Reservation", "metadata": { "name": "r" },
+        "spec": { "resources": { "cpu": "1500m" }, "owners": {} }, "status": { "phase": "Held", "nodeName": "n1" } });
+    let held: model::reservation::Reservation = serde_json::from_value(held).unwrap();
+    let moves = |reservations: Vec<&model::reservation::Reservation>| {
+        let (nodes, pods) = (cluster.nodes.iter().collect(), cluster.pods.iter().collect());
+        let view = View { nodes, pods, reservations, ..View::default() };
+        plan_of(&view, &Aim { in_all: 1, ..AIM }, || false).unwrap().moves
+    };
+    assert_eq!((moves(Vec::new()), moves(vec![&held])), (1, 0));
+}
+
+#[test]
+fn a_budget_of_replicas_that_are_replaced_first_lets_one_go() {
+    let budget = json!({
+        "metadata": {"namespace": "shop", "name": "all"},
+        "spec": {"selector": {}},
+        "status": {"disruptionsAllowed": 0, "currentHealthy": 4, "desiredHealthy": 4, "expectedPods": 4}
+    });
+    let mut cluster = two_nodes(json!({}));
+    cluster.budgets = vec![serde_json::from_value(budget).unwrap()];
+    let moves = |replaces: bool| {
+        let (nodes, pods) = (cluster.nodes.iter().collect(), cluster.pods.iter().collect());
+        let view =
+            View { nodes, pods, budgets: cluster.budgets.iter().collect(), replaces, ..View::default() };
+        plan_of(&view, &AIM, || false).unwrap().moves
+    };
+    assert_eq!((moves(false), moves(true)), (0, 1));
 }

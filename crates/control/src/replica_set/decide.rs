@@ -1,4 +1,7 @@
 //! How many pods a ReplicaSet lacks or has too many, which of them go first, and its status.
+//!
+//! A pod that is marked as being replaced does not count: another is made in its place, and bears its uid as a label.
+//! Whoever set the mark has the pod go once the other is up, or takes the mark away, and then one is too many.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
+use model::rebalance_policy::{BEING_REPLACED, SUCCESSOR_OF};
 
 use crate::pods;
 
@@ -17,8 +21,14 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// What is owed to the world.
 #[derive(Debug)]
 pub(crate) enum Step {
-    Create { count: usize },
-    Delete { pods: Vec<Arc<Pod>> },
+    /// So many, of which the first take the place of the pods with these uids.
+    Create {
+        count: usize,
+        in_place_of: Vec<String>,
+    },
+    Delete {
+        pods: Vec<Arc<Pod>>,
+    },
 }
 
 /// The decision on one ReplicaSet.
@@ -49,14 +59,31 @@ fn step(replica_set: &ReplicaSet, mut active: Vec<Arc<Pod>>) -> Option<Step> {
         return None;
     }
     let wanted = wanted(replica_set);
+    // Of a set that shrinks to nothing, what is being replaced goes as well.
+    let wanted = wanted + being_replaced(&active).count().min(wanted);
     if active.len() < wanted {
-        return Some(Step::Create { count: (wanted - active.len()).min(BURST) });
+        let is_alone = |uid: &&str| !active.iter().any(|pod| succeeds(pod, uid));
+        let in_place_of = being_replaced(&active).filter(is_alone).map(str::to_owned).collect();
+        return Some(Step::Create { count: (wanted - active.len()).min(BURST), in_place_of });
     }
     let excess = (active.len() - wanted).min(BURST);
     let crowds = crowds(&active);
     active.sort_by_cached_key(|pod| retirement_rank(pod, &crowds));
     active.truncate(excess);
     (excess > 0).then_some(Step::Delete { pods: active })
+}
+
+/// The uids of pods in whose place others are to be made.
+fn being_replaced(active: &[Arc<Pod>]) -> impl Iterator<Item = &str> {
+    let is_marked = |pod: &&Arc<Pod>| {
+        pod.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(BEING_REPLACED))
+    };
+    active.iter().filter(is_marked).filter_map(|pod| pod.metadata.uid.as_deref())
+}
+
+fn succeeds(pod: &Pod, uid: &str) -> bool {
+    let labels = pod.metadata.labels.as_ref();
+    labels.and_then(|all| all.get(SUCCESSOR_OF)).is_some_and(|of| of == uid)
 }
 
 /// How many of the pods are on each node.
@@ -107,10 +134,15 @@ fn status(replica_set: &ReplicaSet, owned: &[Arc<Pod>], now: Timestamp) -> Repli
         let labels = pod.metadata.labels.as_ref();
         template.iter().flatten().all(|(key, value)| labels.and_then(|all| all.get(key)) == Some(value))
     };
-    let some = |count: i32| (count > 0).then_some(count);
+    let active: Vec<Arc<Pod>> = owned.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
+    // A pod and the one in its place are one replica to whoever counts them.
+    let is_double = |uid: &&str| active.iter().any(|pod| succeeds(pod, uid));
+    let doubles = being_replaced(&active).filter(is_double).count();
+    let replicas = i32::try_from(active.len() - doubles).unwrap_or(i32::MAX);
+    let some = |count: i32| (count > 0).then_some(count.min(replicas));
     let ready = |pod: &Pod| pods::is_active(pod) && pods::ready_since(pod).is_some();
     ReplicaSetStatus {
-        replicas: count(&pods::is_active),
+        replicas,
         fully_labeled_replicas: some(count(&|pod| pods::is_active(pod) && labelled(pod))),
         ready_replicas: some(count(&ready)),
         available_replicas: some(count(&|pod| ready(pod) && pods::is_available(pod, min_ready, now))),

@@ -53,6 +53,11 @@ fn pod(text: &str) -> Arc<Pod> {
                 let time = jiff::Timestamp::from_second(second.parse().unwrap()).unwrap().to_string();
                 pod["metadata"]["creationTimestamp"] = json!(time);
             }
+            Some(("for", uid)) => pod["metadata"]["labels"]["crest.dev/successor-of"] = json!(uid),
+            Some(("replaced", uid)) => {
+                pod["metadata"]["uid"] = json!(uid);
+                pod["metadata"]["annotations"] = json!({ "crest.dev/being-replaced": "policy" });
+            }
             _ if word == "going" => pod["metadata"]["deletionTimestamp"] = json!("1970-01-01T00:00:02Z"),
             _ => pod["status"]["phase"] = json!(word),
         }
@@ -66,7 +71,10 @@ fn check(replicas: i32, pods: &str, expect: Expect) {
     let plan = decide(&replica_set(replicas), &pods, jiff::Timestamp::from_second(100).unwrap());
     let step = match plan.step {
         None => "rest".to_owned(),
-        Some(Step::Create { count }) => format!("create {count}"),
+        Some(Step::Create { count, in_place_of }) => {
+            let of = in_place_of.iter().map(|uid| format!(" for {uid}")).collect::<String>();
+            format!("create {count}{of}")
+        }
         Some(Step::Delete { pods }) => {
             let names: Vec<&str> = pods.iter().map(|pod| pod.metadata.name.as_deref().unwrap()).collect();
             format!("delete {}", names.join(" "))
@@ -126,5 +134,60 @@ fn what_serves_least_goes_first() {
             delete unassigned pending unready cheap crowded-2 crowded-1 ready-young restarted ready-old dear
             {"availableReplicas":7,"fullyLabeledReplicas":10,"observedGeneration":3,"readyReplicas":7,"replicas":10,"terminatingReplicas":0}
             None"#]],
+    );
+}
+
+#[test]
+fn a_pod_that_is_replaced_is_one_with_the_pod_in_its_place() {
+    let check = |replicas: i32, pods: &str, expect: Expect| check(replicas, pods, expect);
+    check(
+        2,
+        "a on=n ready=50 replaced=u\nb on=n ready=50",
+        expect![[r#"
+        create 1 for u
+        {"availableReplicas":2,"fullyLabeledReplicas":2,"observedGeneration":3,"readyReplicas":2,"replicas":2,"terminatingReplicas":0}
+        None"#]],
+    );
+    check(
+        2,
+        "a on=n ready=50 replaced=u\nb on=n ready=50\nc Pending for=u",
+        expect![[r#"
+        rest
+        {"availableReplicas":2,"fullyLabeledReplicas":2,"observedGeneration":3,"readyReplicas":2,"replicas":2,"terminatingReplicas":0}
+        None"#]],
+    );
+    check(
+        2,
+        "a on=n ready=50 replaced=u\nb on=n ready=50\nc on=m ready=60 for=u",
+        expect![[r#"
+        rest
+        {"availableReplicas":2,"fullyLabeledReplicas":2,"observedGeneration":3,"readyReplicas":2,"replicas":2,"terminatingReplicas":0}
+        None"#]],
+    );
+    // The one that was to go has gone, or is to stay after all.
+    check(
+        2,
+        "b on=n ready=50\nc on=m ready=60 for=u",
+        expect![[r#"
+        rest
+        {"availableReplicas":2,"fullyLabeledReplicas":2,"observedGeneration":3,"readyReplicas":2,"replicas":2,"terminatingReplicas":0}
+        None"#]],
+    );
+    check(
+        2,
+        "a on=n ready=50\nb on=n ready=50\nc Pending for=u",
+        expect![[r#"
+        delete c
+        {"availableReplicas":2,"fullyLabeledReplicas":3,"observedGeneration":3,"readyReplicas":2,"replicas":3,"terminatingReplicas":0}
+        None"#]],
+    );
+    // Nobody is wanted any more.
+    check(
+        0,
+        "a on=n ready=50 replaced=u\nc Pending for=u",
+        expect![[r#"
+        delete c a
+        {"availableReplicas":1,"fullyLabeledReplicas":1,"observedGeneration":3,"readyReplicas":1,"replicas":1,"terminatingReplicas":0}
+        None"#]],
     );
 }

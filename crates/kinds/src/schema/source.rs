@@ -12,6 +12,7 @@ use model::binding_batch::{BindingBatchSpec, BindingBatchStatus};
 use model::dagjob::{DagJobSpec, DagJobStatus};
 use model::interference_rule::InterferenceRuleSpec;
 use model::pod_group::{PodGroupSpec, PodGroupStatus};
+use model::rebalance_policy::{RebalancePolicySpec, RebalancePolicyStatus};
 use model::reservation::{ReservationSpec, ReservationStatus};
 use model::scheduling_policy::SchedulingPolicySpec;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
@@ -139,6 +140,8 @@ fn add_ours(generator: &mut SchemaGenerator) {
         SchemaGenerator::subschema_for::<DagJobSpec>,
         SchemaGenerator::subschema_for::<DagJobStatus>,
         SchemaGenerator::subschema_for::<InterferenceRuleSpec>,
+        SchemaGenerator::subschema_for::<RebalancePolicySpec>,
+        SchemaGenerator::subschema_for::<RebalancePolicyStatus>,
         SchemaGenerator::subschema_for::<SchedulingPolicySpec>,
         SchemaGenerator::subschema_for::<ReservationSpec>,
         SchemaGenerator::subschema_for::<ReservationStatus>,
@@ -173,6 +176,11 @@ const OWN_KINDS: &[OwnKind] = &[
         "InterferenceRule",
         "InterferenceRule says how many pods of one kind may be beside each pod of another.",
         &[("spec", "Which pods, and how many.")],
+    ),
+    (
+        "RebalancePolicy",
+        "RebalancePolicy says what the optimiser may move on its own, to what end, and how much of it.",
+        &[("spec", "What may be moved, and what for."), ("status", "What was planned, moved and refused.")],
     ),
     (
         "Reservation",

@@ -15,17 +15,19 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             selector(&spec["beside"]["selector"]),
             text_or(&spec["topologyKey"], NONE),
         ],
-        "Reservation" => {
-            let amounts = spec["resources"].as_object().into_iter().flatten();
-            let amounts: Vec<String> =
-                amounts.map(|(name, amount)| format!("{name}: {}", amount.as_str().unwrap_or("?"))).collect();
-            vec![
-                text_or(&status["phase"], "Pending"),
-                text_or(&status["nodeName"], NONE),
-                amounts.join(", ").into(),
-                selector(&spec["owners"]),
-            ]
-        }
+        "RebalancePolicy" => vec![
+            text_or(&spec["goal"], NONE),
+            text_or(&status["phase"], "Idle"),
+            status["round"].as_array().map_or(0, Vec::len).into(),
+            count(&status["moved"]).into(),
+            count(&status["failed"]).into(),
+        ],
+        "Reservation" => vec![
+            text_or(&status["phase"], "Pending"),
+            text_or(&status["nodeName"], NONE),
+            amounts(&spec["resources"]),
+            selector(&spec["owners"]),
+        ],
         "SchedulingPolicy" => {
             let bound = |field: &str| spec["priorities"][field].as_i64().map(|bound| bound.to_string());
             let bound = |field: &str| Value::from(bound(field).unwrap_or_else(|| NONE.to_owned()));
@@ -45,4 +47,12 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         _ => Vec::new(),
     };
     std::iter::once(name(object)).chain(own).chain([created(object, now)]).collect()
+}
+
+/// Amounts by name, on one line.
+fn amounts(amounts: &Value) -> Value {
+    let amounts = amounts.as_object().into_iter().flatten();
+    let amounts: Vec<String> =
+        amounts.map(|(name, amount)| format!("{name}: {}", amount.as_str().unwrap_or("?"))).collect();
+    amounts.join(", ").into()
 }

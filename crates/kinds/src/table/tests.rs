@@ -93,6 +93,11 @@ fn other_kinds() {
         expect![[r#"["x",2,"app=b","<none>","host","5m"]"#]],
     );
     check(
+        "RebalancePolicy",
+        json!({"metadata": {}, "spec": {"goal": "FreeMachines"}, "status": {"phase": "Moving", "round": [{}, {}], "moved": 3, "failed": 1}}),
+        expect![[r#"["x","FreeMachines","Moving",2,3,1,"5m"]"#]],
+    );
+    check(
         "Reservation",
         json!({"metadata": {}, "spec": {"resources": {"cpu": "2", "memory": "1Gi"}, "owners": {"matchLabels": {"app": "db"}}}, "status": {"phase": "Held", "nodeName": "n"}}),
         expect![[r#"["x","Held","n","cpu: 2, memory: 1Gi","app=db","5m"]"#]],

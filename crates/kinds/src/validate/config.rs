@@ -3,6 +3,7 @@
 use base64::engine::{Engine, general_purpose::STANDARD};
 use model::dagjob::DagJobSpec;
 use model::dagjob::check::FaultKind;
+use model::rebalance_policy::RebalanceWindow;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -175,6 +176,24 @@ pub(super) fn reservation(object: &Value, faults: &mut Faults) {
         }
     }
     placement::tolerations("spec", &object["spec"], faults);
+}
+
+/// A window has two times of the day.
+pub(super) fn rebalance_policy(object: &Value, faults: &mut Faults) {
+    let window = &object["spec"]["window"];
+    let minutes = |field: &str| window[field].as_str().map(RebalanceWindow::minutes);
+    for field in ["start", "end"] {
+        if minutes(field) == Some(None) {
+            let message = "must be a time of the day in UTC, such as 22:00";
+            faults.push(FieldError::invalid(format!("spec.window.{field}"), window[field].clone(), message));
+        }
+    }
+    if let (Some(Some(start)), Some(Some(end))) = (minutes("start"), minutes("end"))
+        && start == end
+    {
+        let message = "must not be spec.window.start: leave the window out to move at any time";
+        faults.push(FieldError::invalid("spec.window.end", window["end"].clone(), message));
+    }
 }
 
 /// A band has its least and its most in this order.

@@ -164,6 +164,37 @@ fn placement_has_rules_of_its_own() {
 }
 
 #[test]
+fn policies_of_the_optimiser_know_the_time_of_the_day() {
+    let spec = |more: Value| {
+        let mut spec = json!({"spec": {"goal": "FreeMachines"}});
+        more.as_object().unwrap().iter().for_each(|(name, value)| spec["spec"][name] = value.clone());
+        spec
+    };
+    check(
+        "RebalancePolicy",
+        spec(json!({"window": {"start": "22:00", "end": "06:30"}, "leaveAloneSeconds": 0})),
+        expect![[""]],
+    );
+    check(
+        "RebalancePolicy",
+        spec(json!({"window": {"start": "24:00", "end": "6:30"}, "maxMovesAtOnce": 0})),
+        expect![[r#"
+            spec.maxMovesAtOnce: Invalid value: 0: must be between 1 and 100, inclusive
+            spec.window.start: Invalid value: "24:00": must be a time of the day in UTC, such as 22:00
+            spec.window.end: Invalid value: "6:30": must be a time of the day in UTC, such as 22:00
+        "#]],
+    );
+    check(
+        "RebalancePolicy",
+        spec(json!({"goal": "Tidy", "window": {"start": "22:00", "end": "22:00"}})),
+        expect![[r#"
+            spec.goal: Unsupported value: "Tidy": supported values: "FreeMachines", "RemoveHotSpots"
+            spec.window.end: Invalid value: "22:00": must not be spec.window.start: leave the window out to move at any time
+        "#]],
+    );
+}
+
+#[test]
 fn reservations_hold_amounts_for_somebody() {
     let owners = json!({"matchLabels": {"a": "b"}});
     check("Reservation", json!({"spec": {"resources": {"cpu": "500m"}, "owners": owners}}), expect![[""]]);

@@ -7,6 +7,7 @@ pub(super) fn columns(kind: &Kind) -> Option<&'static [Column]> {
     Some(match kind.kind {
         "InterferenceRule" => INTERFERENCE_RULES,
         "PodGroup" => POD_GROUPS,
+        "RebalancePolicy" => REBALANCE_POLICIES,
         "Reservation" => RESERVATIONS,
         "SchedulingPolicy" => SCHEDULING_POLICIES,
         _ => return None,
@@ -27,6 +28,15 @@ const INTERFERENCE_RULES: &[Column] = &[
     own("Of", "The pods that are limited."),
     own("Beside", "The pods beside which they are."),
     own("On", "The label whose values say what is beside each other."),
+    AGE,
+];
+const REBALANCE_POLICIES: &[Column] = &[
+    NAME,
+    own("Goal", "What pods are moved for."),
+    own("Phase", "What the policy is at."),
+    own("Moving", "How many pods are being moved.").integer(),
+    own("Moved", "How many pods were moved.").integer(),
+    own("Failed", "How many moves have failed.").integer(),
     AGE,
 ];
 const RESERVATIONS: &[Column] = &[
