@@ -15,6 +15,7 @@ use crate::admission::quota::Turns;
 use crate::authentication::Authenticator;
 use crate::catalog::{Catalog, Served};
 use crate::components::Residents;
+use crate::explanations::Explanations;
 use crate::feed::Feeds;
 use crate::flow::Gate;
 use crate::metrics::Figures;
@@ -35,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) limits: Limits,
     /// What the agents measure, where there are agents.
     pub(crate) figures: Option<Figures>,
+    /// Who knows why Pods are where they are.
+    pub(crate) explanations: Explanations,
     /// What is served.
     pub(crate) catalog: Catalog,
     /// Who works in this process.
@@ -87,6 +90,7 @@ impl Context {
             gate: Gate::new(limits.max_in_flight),
             limits,
             figures: has_agents.then(Figures::default),
+            explanations: Explanations::default(),
             catalog: Catalog::new(has_agents),
             residents: Residents::default(),
             addresses,

@@ -32,6 +32,7 @@ mod deletion;
 mod documents;
 mod encryption;
 mod endpoints;
+mod explanations;
 mod feed;
 mod flow;
 mod guard;
@@ -56,5 +57,6 @@ mod yaml;
 
 pub use admission::addresses::{Ipv4Range, RangeError};
 pub use authentication::User;
+pub use explanations::{Explain, ExplainError};
 pub use security::{DEFAULT_ISSUER, SecurityConfig, SecurityError};
 pub use server::{BuildError, Config, Limits, Server};

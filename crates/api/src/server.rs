@@ -17,6 +17,7 @@ use crate::admission::addresses::{Addresses, Ipv4Range, RangeError};
 use crate::authentication::{Authenticator, User};
 use crate::context::{Context, Parts};
 use crate::encryption::{Encrypted, EncryptionError};
+use crate::explanations::Explain;
 use crate::registry::Registry;
 use crate::security::{Security, SecurityConfig, SecurityError};
 use crate::{audit, authorization, bootstrap, client, definitions, flow, router};
@@ -134,6 +135,11 @@ impl Server {
     /// A client in this process that is `user`: no socket, no TLS, the very same router.
     pub fn client(&self, user: &User) -> kube::Client {
         client::in_process(router::build(&self.context), user, self.context.residents.admit(user))
+    }
+
+    /// Who is asked why Pods are where they are.
+    pub fn explain_by(&self, explainer: Arc<dyn Explain>) {
+        self.context.explanations.hand_in(explainer);
     }
 
     /// Serves until `token` is cancelled. Watches end at once then; other requests may finish.

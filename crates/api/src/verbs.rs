@@ -23,7 +23,7 @@ use crate::call::Call;
 use crate::context::Context;
 use crate::query::FieldValidation;
 use crate::request::Verb;
-use crate::{components, definitions, metrics, respond, reviews, subresources};
+use crate::{components, definitions, explanations, metrics, respond, reviews, subresources};
 
 /// Does what the request asks; the warnings come with every answer, refusals among them.
 pub(crate) async fn handle(call: Call) -> Response<Body> {
@@ -43,6 +43,9 @@ async fn act(call: Call) -> Result<Response<Body>, Failure> {
     }
     if call.path.kind.group == metrics::GROUP {
         return Box::pin(metrics::handle(&call)).await;
+    }
+    if explanations::is_explanation(call.path.kind.group, call.path.kind.plural) {
+        return Box::pin(explanations::handle(&call)).await;
     }
     if components::is_status(call.path.kind.group, call.path.kind.plural) {
         return Box::pin(components::handle(&call)).await;

@@ -6,6 +6,7 @@ pub mod app;
 mod bind;
 mod convert;
 mod decide;
+pub mod explainer;
 mod gpus;
 mod group;
 mod groups;

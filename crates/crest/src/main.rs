@@ -7,6 +7,7 @@ mod daemon;
 mod demo;
 mod down;
 mod explain;
+mod explainer;
 mod image;
 mod node;
 mod plan;

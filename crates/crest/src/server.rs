@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::LogOptions;
 use crate::daemon::InstanceLock;
+use crate::explainer::Explainer;
 use crate::run::certificates;
 use crate::run::roles::{Cluster, api_config, control_config, node_name, start, start_fallible};
 use crate::run::until_signalled;
@@ -167,6 +168,7 @@ async fn serve(settings: &Settings, options: &ServerOptions) -> anyhow::Result<(
     config.has_agents = options.agents;
     config.limits.max_in_flight = options.max_requests_inflight;
     let server = api::Server::build(config, store).await?;
+    server.explain_by(Arc::new(Explainer { load: options.load_aware }));
     let mut roles = Vec::new();
     if let Controllers::All { without } = &options.controllers {
         let mut control =

@@ -1,5 +1,7 @@
 //! `crest sim`: recorded clusters, read from files and placed by the very engine that the live system runs.
 
+mod tianchi;
+
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,7 +34,8 @@ pub(crate) enum SimVerb {
     #[command(after_help = "Examples:\n  \
         kubectl get nodes,pods,namespaces -A -o json > cluster.json\n  \
         crest sim place --dump cluster.json --dump app.yaml\n  \
-        crest sim place --openb ../data/openb --variant gpushare40 --output json")]
+        crest sim place --openb ../data/openb --variant gpushare40 --output json\n  \
+        crest sim place --tianchi ../data/tianchi2018-prelim-b --seconds 600")]
     Place(PlaceOptions),
 }
 
@@ -41,13 +44,34 @@ pub(crate) struct PlaceOptions {
     #[command(flatten)]
     source: Source,
     /// Which list of pods of the openb data set
-    #[arg(long, default_value = openb::VARIANTS[0], value_parser = openb::VARIANTS, conflicts_with = "dumps")]
+    #[arg(long, default_value = openb::VARIANTS[0], value_parser = openb::VARIANTS, conflicts_with_all = ["dumps", "tianchi"])]
     variant: String,
+    #[command(flatten)]
+    search: Search,
     /// Decides between nodes that are equally good; the same seed gives the same plan
     #[arg(long, default_value_t = 1)]
     seed: u64,
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
+}
+
+/// How long to look for better places, where the optimiser does.
+#[derive(Debug, Args)]
+struct Search {
+    /// Search so long, for --tianchi
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..), requires = "tianchi")]
+    seconds: u64,
+    /// Search so many rounds instead: then the seed alone decides what comes out
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "seconds", requires = "tianchi")]
+    rounds: Option<u64>,
+    /// Threads that search
+    #[arg(long, default_value_t = 2, value_parser = parse_threads, requires = "tianchi")]
+    threads: usize,
+}
+
+fn parse_threads(text: &str) -> Result<usize, String> {
+    let threads = text.parse().ok().filter(|threads| (1..=256).contains(threads));
+    threads.ok_or_else(|| format!("`{text}` is no number of threads from 1 to 256"))
 }
 
 /// Where the cluster comes from.
@@ -57,6 +81,9 @@ struct Source {
     /// Folder of Alibaba's GPU cluster data set of 2023 (openb_node_list_gpu_node.csv and openb_pod_list_*.csv)
     #[arg(long, value_name = "DIR")]
     openb: Option<PathBuf>,
+    /// Folder of the input of the 2018 Tianchi scheduling contest (app_resources.csv and three more, or packed as .csv.xz)
+    #[arg(long, value_name = "DIR")]
+    tianchi: Option<PathBuf>,
     /// File with nodes, pods and namespaces in JSON or YAML, as `kubectl get ... -A -o json` prints them; repeat for
     /// more
     #[arg(long = "dump", value_name = "FILE", num_args = 1..)]
@@ -65,6 +92,12 @@ struct Source {
 
 pub(crate) fn execute(verb: SimVerb) -> anyhow::Result<ExitCode> {
     let SimVerb::Place(options) = verb;
+    if let Some(folder) = &options.source.tianchi {
+        let report = tianchi::placed(folder, options.seed, &options.search)?;
+        answer(options.output, &report, tianchi::text)?;
+        let is_sound = report.after.violations.is_empty();
+        return Ok(if is_sound { ExitCode::SUCCESS } else { SOME_UNPLACED.into() });
+    }
     let report = match &options.source.openb {
         Some(folder) => placed(&openb::scene(folder, &options.variant)?, options.seed)?,
         None => of_dumps(&options.source.dumps, options.seed)?,

@@ -1,5 +1,5 @@
-//! `crest server`, `crest scheduler` and `crest store` as commands: several servers on one etcd, one leader, backups, exit
-//! codes.
+//! `crest server`, `crest scheduler`, `crest store` and the verbs that ask about placement, as commands: several servers on
+//! one etcd, one leader, backups, exit codes.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -8,6 +8,8 @@
 
 #[path = "server/scheduler.rs"]
 mod scheduler;
+#[path = "server/verbs.rs"]
+mod verbs;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

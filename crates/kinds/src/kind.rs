@@ -371,6 +371,14 @@ const OWN_KINDS: &[Entry] = &[
         "interferencerules",
         "dev.crest.v1alpha1.InterferenceRule",
     ]),
+    OWN.namespaced([
+        "PodExplanation",
+        "podexplanation",
+        "podexplanations",
+        "dev.crest.v1alpha1.PodExplanation",
+    ])
+    .short(&["podex"])
+    .verbs(&["get"]),
     OWN.namespaced(["PodGroup", "podgroup", "podgroups", "dev.crest.v1alpha1.PodGroup"])
         .short(&["pg"])
         .with(&[own_status("PodGroup")]),

@@ -6,6 +6,7 @@ pub mod binding_batch;
 pub mod dagjob;
 pub mod interference_rule;
 pub mod names;
+pub mod pod_explanation;
 pub mod pod_group;
 pub mod qos;
 pub mod quantity;

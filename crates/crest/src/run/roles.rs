@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::certificates::{self, Certificates};
+use crate::explainer::Explainer;
 use crate::settings::Settings;
 
 /// Everything that runs, by role.
@@ -32,6 +33,7 @@ impl Cluster {
         let certificates = certificates::prepare(settings, &node)?;
         let config = api::Config { has_agents: true, ..api_config(settings, &certificates) };
         let server = api::Server::build(config, store).await?;
+        server.explain_by(Arc::new(Explainer { load: None }));
         let clients = Clients {
             agent: server.client(&User::node(&node)),
             controllers: server.client(&User::component("controllers")),

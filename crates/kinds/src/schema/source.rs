@@ -11,6 +11,7 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use model::binding_batch::{BindingBatchSpec, BindingBatchStatus};
 use model::dagjob::{DagJobSpec, DagJobStatus};
 use model::interference_rule::InterferenceRuleSpec;
+use model::pod_explanation::PodExplanationStatus;
 use model::pod_group::{PodGroupSpec, PodGroupStatus};
 use model::rebalance_policy::{RebalancePolicySpec, RebalancePolicyStatus};
 use model::reservation::{ReservationSpec, ReservationStatus};
@@ -145,6 +146,7 @@ fn add_ours(generator: &mut SchemaGenerator) {
         SchemaGenerator::subschema_for::<SchedulingPolicySpec>,
         SchemaGenerator::subschema_for::<ReservationSpec>,
         SchemaGenerator::subschema_for::<ReservationStatus>,
+        SchemaGenerator::subschema_for::<PodExplanationStatus>,
         SchemaGenerator::subschema_for::<PodGroupSpec>,
         SchemaGenerator::subschema_for::<PodGroupStatus>,
     ];
@@ -193,6 +195,11 @@ const OWN_KINDS: &[OwnKind] = &[
         &[("spec", "For which pods, and what counts.")],
     ),
     (
+        "PodExplanation",
+        "PodExplanation says why the Pod of its name is where it is, or why it waits. It is worked out when it is asked for.",
+        &[("status", "What is to be said.")],
+    ),
+    (
         "PodGroup",
         "PodGroup is a gang: pods that are of use only together, and so are placed together or not at all.",
         &[("spec", "How many must be placed together."), ("status", "How the group stands.")],
@@ -215,7 +222,11 @@ fn own_kind(
         let part = json!({"allOf": [{"$ref": schema}], "description": description});
         properties.insert((*field).to_owned(), part);
     }
-    json!({"description": description, "type": "object", "properties": properties, "required": ["spec"]})
+    let mut definition = json!({"description": description, "type": "object", "properties": properties});
+    if parts.iter().any(|(field, _)| *field == "spec") {
+        definition["required"] = json!(["spec"]);
+    }
+    definition
 }
 
 fn capitalised(word: &str) -> String {

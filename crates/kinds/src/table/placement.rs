@@ -38,6 +38,15 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
                 bound("max"),
             ]
         }
+        "PodExplanation" => {
+            let number = |field: &str| status[field].as_u64().map(|number| number.to_string());
+            let of_all = number("nFeasible").zip(number("nNodes")).map(|(some, all)| format!("{some}/{all}"));
+            let own = [text_or(&status["state"], NONE), text_or(&status["node"], NONE)];
+            let counted =
+                [number("rank"), of_all].map(|text| Value::from(text.unwrap_or_else(|| NONE.to_owned())));
+            let cells = own.into_iter().chain(counted).chain([text_or(&status["message"], NONE)]);
+            return std::iter::once(name(object)).chain(cells).collect();
+        }
         "PodGroup" => vec![
             text_or(&status["phase"], "Pending"),
             count(&spec["minMember"]).into(),

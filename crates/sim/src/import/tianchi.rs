@@ -15,7 +15,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use sigma::optimise::{App, AppId, Item, Machine, MachineId, Parts, Placement, Problem, Rule, Tie};
+use sigma::optimise::{App, AppId, Item, ItemId, Machine, MachineId, Parts, Placement, Problem, Rule, Tie};
 
 use super::ImportError;
 use super::table::{Row, Table};
@@ -25,7 +25,7 @@ const AMOUNT: &str = "a number, 0 or more,";
 const WHOLE: &str = "a whole number, 0 or more,";
 
 /// Everything but CPU and memory.
-const COUNTS: [&str; 4] = ["disk", "P", "M", "PM"];
+pub const COUNTS: [&str; 4] = ["disk", "P", "M", "PM"];
 
 /// The contest's input in the optimiser's words.
 #[derive(Clone, Debug)]
@@ -37,6 +37,25 @@ pub struct Tianchi {
     pub machines: Vec<String>,
     /// Names of the problem's items.
     pub instances: Vec<String>,
+    /// Names of the problem's apps.
+    pub apps: Vec<String>,
+}
+
+impl Tianchi {
+    /// The name of a machine.
+    pub fn machine(&self, machine: &MachineId) -> &str {
+        &self.machines[machine.at()]
+    }
+
+    /// The name of an app.
+    pub fn app(&self, app: AppId) -> &str {
+        &self.apps[app.at()]
+    }
+
+    /// The name of an instance.
+    pub fn instance(&self, item: ItemId) -> &str {
+        &self.instances[item.at()]
+    }
 }
 
 /// Reads the four files of `folder`.
@@ -59,7 +78,13 @@ pub fn read(folder: &Path) -> Result<Tianchi, ImportError> {
     }
     let parts = Parts { points, machines: machine_offers, apps: app_needs, items, rules };
     let problem = Problem::try_new(parts).expect("every row was checked as it was read");
-    Ok(Tianchi { problem, placement, machines: machines.in_order, instances: instances.in_order })
+    Ok(Tianchi {
+        problem,
+        placement,
+        machines: machines.in_order,
+        instances: instances.in_order,
+        apps: apps.in_order,
+    })
 }
 
 fn machines(folder: &Path) -> Result<(Names, Vec<Machine>), ImportError> {

@@ -1,5 +1,6 @@
 use expect_test::{Expect, expect};
 use model::names::SIGMA_SCHEDULER;
+use model::pod_explanation::PodExplanationStatus;
 use serde_json::{Value, json};
 use sigma::LoadPolicy;
 
@@ -66,6 +67,9 @@ fn check_snapshot(snapshot: Snapshot, expected: Expect) {
     let mut rehearsal = rehearsal(snapshot);
     let first = rehearsal.explain("d", "asked").unwrap();
     expected.assert_eq(&told(&first));
+    let published: Result<PodExplanationStatus, _> =
+        serde_json::from_value(serde_json::to_value(&first).unwrap());
+    assert_eq!(published.unwrap().message, first.message);
     assert_eq!(rehearsal.explain("d", "asked"), Some(first));
 }
 

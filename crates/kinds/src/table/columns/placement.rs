@@ -6,6 +6,7 @@ use crate::Kind;
 pub(super) fn columns(kind: &Kind) -> Option<&'static [Column]> {
     Some(match kind.kind {
         "InterferenceRule" => INTERFERENCE_RULES,
+        "PodExplanation" => POD_EXPLANATIONS,
         "PodGroup" => POD_GROUPS,
         "RebalancePolicy" => REBALANCE_POLICIES,
         "Reservation" => RESERVATIONS,
@@ -14,6 +15,14 @@ pub(super) fn columns(kind: &Kind) -> Option<&'static [Column]> {
     })
 }
 
+const POD_EXPLANATIONS: &[Column] = &[
+    NAME,
+    own("State", "How the pod stands."),
+    own("Node", "The node that the pod has."),
+    own("Rank", "The place of its node among those that would take it today."),
+    own("Feasible", "How many of all nodes would take it."),
+    own("Message", "Why, in one sentence."),
+];
 const POD_GROUPS: &[Column] = &[
     NAME,
     own("Phase", "How the group stands."),
