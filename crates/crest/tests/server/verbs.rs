@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{Server, crest, text, until};
 
-/// A server with Sigma and without anybody who would take nodes for lost, which have no agents here.
+/// A server with Sigma, and without anybody who would take nodes for lost, which have no agents here, or pods for orphans.
 struct Cluster {
     directory: TempDir,
     _server: Server,
@@ -23,7 +23,7 @@ struct Cluster {
 impl Cluster {
     async fn start() -> Self {
         let directory = TempDir::new().unwrap();
-        let arguments = ["--controllers", "*,-node-lifecycle", "--log", "warn"];
+        let arguments = ["--controllers", "*,-node-lifecycle,-garbage", "--log", "warn"];
         let mut server = Server::new(directory.path().join("state"), &arguments);
         let client = server.start().await;
         let kubeconfig = server.folder.join("kubeconfig");
@@ -84,7 +84,8 @@ fn said(output: &Output) -> (Option<i32>, String, String) {
 }
 
 fn read(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    assert!(!output.stdout.is_empty(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
