@@ -176,6 +176,13 @@ enum Task {
 }
 
 impl Task {
+    fn is_still_meant(&self, scheduler: &Scheduler) -> bool {
+        match self {
+            Self::BindAll(..) => true,
+            Self::One(decision) => scheduler.still_means(decision),
+        }
+    }
+
     /// What is to be taken for its end if that is never heard of: whatever keeps a task from it, no pod is lost.
     fn unheard(&self) -> Acted {
         let ids = match self {
@@ -210,7 +217,11 @@ impl Edge {
             while acts.len() < MAX_IN_FLIGHT
                 && let Some(task) = owed.others.pop_front()
             {
-                acts.push(self.begin(task, &token));
+                if task.is_still_meant(&scheduler) {
+                    acts.push(self.begin(task, &token));
+                } else {
+                    task.unheard().tell(&mut scheduler);
+                }
             }
             let pause_end = scheduler.next_pause_end();
             tokio::select! {

@@ -116,6 +116,18 @@ impl Cluster {
         verdicts
     }
 
+    /// Places a pod that is held on a node if some node would take it at once; `None` leaves all as it is. What is held for
+    /// it counts meanwhile, as if it were another's.
+    pub fn place_elsewhere(&mut self, pending: &Pending) -> Option<Outcome> {
+        if batch_resource(&pending.pod).is_some() || self.volumes.is_claimed(&pending.pod.volumes) {
+            return None;
+        }
+        let template = self.intern(&pending.pod);
+        let is_taken = self.with_view(template, |_, view| view.choose().is_some());
+        self.drop_template(template);
+        is_taken.then(|| self.place_one(pending))
+    }
+
     pub(crate) fn place_one(&mut self, pending: &Pending) -> Outcome {
         if let Some(name) = batch_resource(&pending.pod) {
             return Outcome::Unplaced(Unplaced::BatchResource(name));

@@ -97,6 +97,8 @@ pub(crate) struct Scheduler {
     paused: BTreeSet<(Instant, PodId)>,
     /// Those who are parked or nominated, and some who were: whom a change may wake.
     asleep: BTreeSet<PodId>,
+    /// Nominated pods that something happened to since: when they look whether there is room elsewhere.
+    looking: BTreeSet<(Instant, PodId)>,
     /// Assumed on a node; the API does not say so yet.
     binding: BTreeSet<PodId>,
     /// The names of bound pods, to tell them to go.
@@ -119,6 +121,8 @@ struct Waiting {
     /// The node that its status names, where others go for it.
     nominated: Option<String>,
     last_report: Option<String>,
+    /// When it last looked for room elsewhere than where it is nominated.
+    looked: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +157,7 @@ impl Scheduler {
             active: BTreeSet::new(),
             paused: BTreeSet::new(),
             asleep: BTreeSet::new(),
+            looking: BTreeSet::new(),
             binding: BTreeSet::new(),
             names: HashMap::new(),
             awaited: HashMap::new(),
@@ -285,6 +290,7 @@ impl Scheduler {
             .chain(self.gangs.next_deadline())
             .chain(self.reserved.next_deadline())
             .chain(self.measured.next_end())
+            .chain(self.looking.first().map(|(due, _)| *due))
             .min()
     }
 
@@ -299,15 +305,13 @@ impl Scheduler {
         self.end_waits(now);
         self.review_reservations(now);
         self.end_usage(now);
+        let elsewhere = self.look_elsewhere(now);
         let mut due: Vec<PodId> = std::mem::take(&mut self.active).into_iter().map(|(_, id)| id).collect();
         let held_back = self.hold_back(&mut due, now);
         let (due, gangs, mut decisions) = self.gather(due, now);
         decisions.extend(held_back);
-        let pending = |id: &PodId| {
-            let waiting = self.waiting.get(id)?;
-            Some(Pending { id: id.clone(), pod: Arc::new(self.converted(id, &waiting.pod)) })
-        };
-        let batch: Vec<Pending> = due.iter().filter_map(pending).collect();
+        decisions.extend(elsewhere);
+        let batch: Vec<Pending> = due.iter().filter_map(|id| self.pending(id)).collect();
         let outcomes = self.cluster.place_together(&batch, &gangs);
         let mut short: Vec<&Pending> = Vec::new();
         for (pending, outcome) in batch.iter().zip(&outcomes) {
@@ -333,6 +337,11 @@ impl Scheduler {
         decisions.extend(self.tell_groups());
         decisions.extend(self.tell_reservations());
         decisions
+    }
+
+    fn pending(&self, id: &PodId) -> Option<Pending> {
+        let waiting = self.waiting.get(id)?;
+        Some(Pending { id: id.clone(), pod: Arc::new(self.converted(id, &waiting.pod)) })
     }
 
     fn decided(&mut self, id: PodId, outcome: Outcome, now: Instant) -> Option<Decision> {
@@ -378,6 +387,7 @@ impl Scheduler {
             place,
             nominated: None,
             last_report: None,
+            looked: None,
         };
         self.waiting.insert(id.clone(), waiting);
         self.active.insert((arrival, id));
@@ -425,7 +435,11 @@ impl Scheduler {
                 self.paused.insert((not_before, id.clone()));
             }
             // There may be room elsewhere, sooner than those go that it waits for.
-            Place::Nominated { .. } => self.activate(id),
+            Place::Nominated { .. } if self.gangs.has(id) => self.activate(id),
+            Place::Nominated { .. } => {
+                let due = waiting.looked.map_or(now, |looked| (looked + room::LOOK_PAUSE).max(now));
+                self.looking.insert((due, id.clone()));
+            }
             Place::Active | Place::Paused { .. } | Place::Binding | Place::Gathering => {}
         }
     }

@@ -103,6 +103,11 @@ impl Gangs {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
+    /// Whether the pod is of a gang.
+    pub(super) fn has(&self, id: &PodId) -> bool {
+        self.of.contains_key(id)
+    }
+
     /// The pods of the gang that `id` is of, itself among them.
     pub(super) fn mates(&self, id: &PodId) -> Vec<PodId> {
         let crew = self.of.get(id).and_then(|key| self.crews.get(key));

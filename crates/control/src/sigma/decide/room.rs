@@ -2,16 +2,48 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1 as k8s;
 use sigma::{Gang, Pending, PodId};
 
 use super::gangs::is_half;
-use super::{Decision, Place, Scheduler, Victim, pause};
+use super::{Decision, Place, Scheduler, Victim, Waiting, pause};
 use crate::sigma::bind::Bind;
 
+/// How long a nominated pod waits before it looks again whether there is room elsewhere: whenever one of many victims goes,
+/// all who are nominated would look.
+pub(super) const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
 impl Scheduler {
+    /// Binds those who wait for others to go, and need not any more: there is room for them somewhere now.
+    pub(super) fn look_elsewhere(&mut self, now: Instant) -> Vec<Decision> {
+        let mut looking = BTreeSet::new();
+        while let Some((_, id)) = pop_due(&mut self.looking, now) {
+            let waiting = self.waiting.get(&id).filter(|waiting| is_nominated(waiting));
+            looking.extend(waiting.map(|waiting| (waiting.arrival, id)));
+        }
+        let mut pending: Vec<Pending> = looking.into_iter().filter_map(|(_, id)| self.pending(&id)).collect();
+        pending.sort_by_key(|pending| std::cmp::Reverse(pending.pod.priority));
+        let mut decisions = Vec::new();
+        for pending in pending {
+            if let Some(waiting) = self.waiting.get_mut(&pending.id) {
+                waiting.looked = Some(now);
+            }
+            if let Some(outcome) = self.cluster.place_elsewhere(&pending) {
+                decisions.extend(self.decided(pending.id, outcome, now));
+            }
+        }
+        decisions
+    }
+
+    /// Whether what was decided is still to be done: who was to take the place of others may have found another.
+    pub(crate) fn still_means(&self, decision: &Decision) -> bool {
+        let Decision::Preempt { pod, node, .. } = decision else { return true };
+        let waiting = super::id_of(pod).and_then(|id| self.waiting.get(&id));
+        waiting.is_some_and(|waiting| is_nominated(waiting) && waiting.nominated.as_ref() == Some(node))
+    }
+
     /// Looks for lesser pods in whose place the pod could run, and has it wait for them to go.
     pub(super) fn make_room(
         &mut self,
@@ -99,7 +131,6 @@ impl Scheduler {
     pub(crate) fn stays(&mut self, victim: &PodId, now: Instant) {
         self.cluster.set_leaving(victim, false);
         for id in self.awaited.remove(victim).into_iter().flatten() {
-            let is_nominated = |waiting: &super::Waiting| matches!(waiting.place, Place::Nominated { .. });
             if self.waiting.get(&id).is_some_and(is_nominated) {
                 self.pause(&id, now);
             }
@@ -167,18 +198,26 @@ impl Scheduler {
         let is_decided =
             |decision: &Decision| matches!(decision, Decision::Bind(Bind { id: bound, .. }) if bound == id);
         let Some(waiting) = self.waiting.get(id) else { return false };
-        matches!(waiting.place, Place::Nominated { .. }) || decisions.iter().any(is_decided)
+        is_nominated(waiting) || decisions.iter().any(is_decided)
     }
 
     /// Takes back the room that is held for a pod, which waits for a change.
     pub(super) fn give_back(&mut self, id: &PodId, now: Instant) {
         let Some(waiting) = self.waiting.get(id) else { return };
-        if matches!(waiting.place, Place::Nominated { .. }) {
+        if is_nominated(waiting) {
             let not_before = now + pause(waiting.n_failures);
             self.sleep(id, Place::Parked { not_before });
             self.cluster.remove_pod(id);
         }
     }
+}
+
+fn pop_due(queue: &mut BTreeSet<(Instant, PodId)>, now: Instant) -> Option<(Instant, PodId)> {
+    queue.first().is_some_and(|(due, _)| *due <= now).then(|| queue.pop_first()).flatten()
+}
+
+fn is_nominated(waiting: &Waiting) -> bool {
+    matches!(waiting.place, Place::Nominated { .. })
 }
 
 /// Whether lesser pods may be made to go for it.
