@@ -427,3 +427,43 @@ fn pods_show_in_what_is_measured_only_after_a_while() {
             uses a 200 0: bind q to a"#]],
     );
 }
+
+#[test]
+fn a_nominated_pod_looks_elsewhere_now_and_then() {
+    check(
+        "node a 2
+        bound low-1 1 a
+        bound low-2 1 a
+        important top 2 9
+        node b 1
+        node c 2
+        wait 1",
+        expect![[r#"
+            node a 2:
+            bound low-1 1 a:
+            bound low-2 1 a:
+            important top 2 9: top Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.; top takes a from low-1 low-2
+            node b 1:
+            node c 2:
+            wait 1: bind top to c"#]],
+    );
+}
+
+#[test]
+fn who_found_a_node_needs_nobody_to_go() {
+    let mut scheduler = Scheduler::new(&super::Config {
+        scheduler_name: model::names::SIGMA_SCHEDULER.to_owned(),
+        seed: 1,
+        load: None,
+    });
+    let mut now = kit::clock::monotonic();
+    for event in ["node a 1", "bound low 1 a", "important top 1 9"] {
+        step(&mut scheduler, &event.split(' ').collect::<Vec<_>>(), &mut now);
+    }
+    let decisions = scheduler.decide(now);
+    let preemption = decisions.iter().find(|each| matches!(each, Decision::Preempt { .. })).unwrap();
+    assert!(scheduler.still_means(preemption));
+    step(&mut scheduler, &["node", "b", "1"], &mut now);
+    assert!(matches!(scheduler.decide(now).as_slice(), [Decision::Bind(_)]));
+    assert!(!scheduler.still_means(preemption));
+}
