@@ -135,6 +135,12 @@ impl Cluster {
             "capacity": resources, "allocatable": resources, "conditions": [ready],
         }});
         nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        // Every node comes with the taint of one that is not ready, which is taken off it once it is.
+        let is_untainted = |node: Option<&Node>| {
+            let spec = node.and_then(|node| node.spec.as_ref());
+            spec.is_some_and(|spec| spec.taints.as_ref().is_none_or(Vec::is_empty))
+        };
+        until(nodes, name, is_untainted).await;
         let (client, node, token) = (self.client.clone(), name.to_owned(), self.token.clone());
         kit::task::spawn("kubelet", async move {
             let _stopped = token.run_until_cancelled(play_kubelet(client, node)).await;

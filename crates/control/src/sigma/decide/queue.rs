@@ -1,0 +1,73 @@
+//! Who is tried next, who sleeps, and what wakes whom.
+
+use std::time::Instant;
+
+use sigma::PodId;
+
+use super::{Place, Scheduler, Waiting, pause, room};
+
+impl Scheduler {
+    pub(super) fn activate(&mut self, id: &PodId) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        waiting.place = Place::Active;
+        self.active.insert((waiting.arrival, id.clone()));
+    }
+
+    /// The pod did not fit. A change may help, but is not looked at at once.
+    pub(super) fn park(&mut self, id: &PodId, now: Instant) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        let not_before = now + pause(waiting.n_failures);
+        waiting.n_failures += 1;
+        self.sleep(id, Place::Parked { not_before });
+    }
+
+    /// Puts the pod to a place from which a change wakes it.
+    pub(super) fn sleep(&mut self, id: &PodId, place: Place) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        waiting.place = place;
+        self.asleep.insert(id.clone());
+    }
+
+    /// Something changed that may help those of the parked pods that are `meant`.
+    pub(super) fn wake(&mut self, now: Instant, meant: impl Fn(&Waiting) -> bool) {
+        let sleeps =
+            |waiting: &Waiting| matches!(waiting.place, Place::Parked { .. } | Place::Nominated { .. });
+        let waiting = &self.waiting;
+        self.asleep.retain(|id| waiting.get(id).is_some_and(sleeps));
+        let woken = self.asleep.iter().filter(|id| meant(&waiting[*id]));
+        for id in woken.cloned().collect::<Vec<_>>() {
+            self.wake_one(&id, now);
+        }
+    }
+
+    pub(super) fn wake_one(&mut self, id: &PodId, now: Instant) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        match waiting.place {
+            Place::Parked { not_before } if not_before <= now => self.activate(id),
+            Place::Parked { not_before } => {
+                waiting.place = Place::Paused { until: not_before };
+                self.paused.insert((not_before, id.clone()));
+            }
+            // There may be room elsewhere, sooner than those go that it waits for.
+            Place::Nominated { .. } if self.gangs.has(id) => self.activate(id),
+            Place::Nominated { .. } => {
+                let due = waiting.looked.map_or(now, |looked| (looked + room::LOOK_PAUSE).max(now));
+                self.looking.insert((due, id.clone()));
+            }
+            Place::Active | Place::Paused { .. } | Place::Binding | Place::Gathering => {}
+        }
+    }
+
+    /// The pod waits no more.
+    pub(super) fn forget(&mut self, id: &PodId) {
+        self.binding.remove(id);
+        let Some(waiting) = self.waiting.remove(id) else { return };
+        match waiting.place {
+            Place::Active => drop(self.active.remove(&(waiting.arrival, id.clone()))),
+            Place::Paused { until } => drop(self.paused.remove(&(until, id.clone()))),
+            // The room that is held for it is given back, unless it is bound by now.
+            Place::Nominated { .. } => self.cluster.remove_pod(id),
+            Place::Parked { .. } | Place::Binding | Place::Gathering => {}
+        }
+    }
+}
