@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use crate::authentication::User;
 use crate::call::Call;
 use crate::request::Verb;
-use crate::{client, computed, router};
+use crate::{client, computed, object, router};
 
 /// It costs a look at the whole cluster: so many are worked out at a time.
 const AT_ONCE: usize = 1;
@@ -82,13 +82,13 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
     let (namespace, name) = (call.namespace().to_owned(), call.path.name().to_owned());
     let told = explainer.explain(client, namespace, name).await;
     let told = told.map_err(|error| Failure::internal(kit::Chain(&error)))?;
-    let objects = told.map(|status| object(call, &status)).into_iter().collect();
+    let objects = told.map(|status| explanation(call, &status)).into_iter().collect();
     computed::answer(call, objects)
 }
 
-fn object(call: &Call, status: &Value) -> Value {
+fn explanation(call: &Call, status: &Value) -> Value {
     let kind = &call.path.kind;
     json!({ "kind": kind.kind, "apiVersion": kind.api_version(), "status": status,
         "metadata": { "name": call.path.name(), "namespace": call.namespace(),
-            "creationTimestamp": call.context.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string() } })
+            "creationTimestamp": object::time(call.context.now()) } })
 }

@@ -5,7 +5,7 @@ mod decide;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use kube::api::{ListParams, Patch};
 use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
 use parking_lot::Mutex;
-use serde::Deserialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{self, ActError, failed};
 use crate::catalog;
 use crate::key::ObjectKey;
+use crate::metrics::{self, Amounts, ContainerMetrics, PodMetrics};
 use crate::pods;
 use crate::queue::{Next, queue};
 use crate::record::{Note, Recorder};
@@ -40,24 +40,6 @@ struct Autoscalers {
     world: World,
     recorder: Recorder,
     memories: Arc<Mutex<HashMap<ObjectKey, Memory>>>,
-}
-
-/// `metrics.k8s.io`: what pods use.
-#[derive(Debug, Deserialize)]
-struct PodMetricsList {
-    items: Vec<PodMetrics>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PodMetrics {
-    metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    containers: Vec<ContainerMetrics>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ContainerMetrics {
-    name: String,
-    usage: BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>,
 }
 
 /// Subscribes to `world` and returns the controller's work.
@@ -169,14 +151,10 @@ impl Autoscalers {
         let which = ListParams::default().labels(&selector);
         let client = self.world.act.client();
         let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&which).await?;
-        let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods");
-        let request = kube::core::Request::new(path).list(&which).map_err(kube::Error::BuildRequest)?;
-        let metrics: PodMetricsList = client.request(request).await?;
-        let mut used: HashMap<String, Vec<ContainerMetrics>> = metrics
-            .items
-            .into_iter()
-            .map(|pod| (pod.metadata.name.unwrap_or_default(), pod.containers))
-            .collect();
+        let path = format!("namespaces/{namespace}/pods");
+        let measured: Vec<PodMetrics> = metrics::list(client, &path, &which).await?;
+        let named = measured.into_iter().map(|pod| (pod.metadata.name.unwrap_or_default(), pod.containers));
+        let mut used: HashMap<String, Vec<ContainerMetrics>> = named.collect();
         let counted = pods.items.iter().filter(|pod| pods::is_active(pod));
         let uses = counted.map(|pod| pod_use(pod, used.remove(&pod.name_any()).unwrap_or_default()));
         Ok(Usage { pods: uses.collect() })
@@ -184,7 +162,7 @@ impl Autoscalers {
 }
 
 fn pod_use(pod: &Pod, measured: Vec<ContainerMetrics>) -> PodUse {
-    let amounts = |quantities: BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>| {
+    let amounts = |quantities: Amounts| {
         quantities.into_iter().filter_map(|(name, quantity)| Some((name, milli(&quantity)?))).collect()
     };
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);

@@ -25,6 +25,7 @@ pub mod job;
 mod keeper;
 pub mod key;
 pub mod leader;
+mod metrics;
 pub mod namespace;
 pub mod node_lifecycle;
 pub mod node_ttl;

@@ -21,7 +21,7 @@ use serde::Serialize;
 use sigma::optimise::{Evaluation, Limits, Objective, ProblemError, rebalance};
 
 pub use hold::Hold;
-pub use measured::{Measured, Usage};
+pub use measured::Measured;
 
 /// A cluster as it was listed.
 #[derive(Clone, Debug, Default)]

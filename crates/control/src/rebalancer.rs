@@ -279,7 +279,7 @@ fn aim(spec: &RebalancePolicySpec, terms: &Terms, in_all: usize) -> Aim {
         },
         at_once: terms.at_once,
         in_all,
-        least_gain: percent(spec.least_gain_percent, 5),
+        least_gain: terms.least_gain,
     }
 }
 

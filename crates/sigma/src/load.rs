@@ -18,9 +18,22 @@ impl Default for LoadPolicy {
     }
 }
 
-/// What a node uses: milli-cores and bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What is in use of a node, or by a pod: milli-cores and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Usage {
     pub cpu: u64,
     pub memory: u64,
+}
+
+impl Usage {
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { cpu: self.cpu.saturating_add(other.cpu), memory: self.memory.saturating_add(other.memory) }
+    }
+
+    /// Never below nothing.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self { cpu: self.cpu.saturating_sub(other.cpu), memory: self.memory.saturating_sub(other.memory) }
+    }
 }

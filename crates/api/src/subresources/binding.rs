@@ -24,7 +24,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
 pub(crate) async fn handle_unaddressed(mut call: Call) -> Result<Response<Body>, Failure> {
     let body = call.take_body().await?;
     let binding = kinds::decode::raw(call.media_type(), &body)?;
-    let path = path_of(&call, &binding)?;
+    let path = path_of(pods()?, &call, &binding)?;
     answer(&call, &path, binding).await
 }
 
@@ -33,11 +33,11 @@ pub(crate) async fn handle_batch(mut call: Call) -> Result<Response<Body>, Failu
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let body = call.take_body().await?;
     let bindings = bindings_of(kinds::decode::raw(call.media_type(), &body)?)?;
-    let pods = kinds::find("", "v1", "pods").ok_or_else(Failure::no_such_path)?;
+    let pods = pods()?;
     // The right to send batches gives no right to bind.
     access::may_also(&call, &path_to(pods, call.namespace(), None), "create")?;
     let each = bindings.into_iter().map(|binding| async {
-        let path = path_of(&call, &binding)?;
+        let path = path_of(pods, &call, &binding)?;
         bind(&call, &path, binding, options.dry_run).await
     });
     let outcomes = futures::future::join_all(each).await;
@@ -80,13 +80,16 @@ fn status_of(call: &Call, outcomes: Vec<Result<Vec<String>, Failure>>) -> Bindin
     status
 }
 
+fn pods() -> Result<&'static Kind, Failure> {
+    kinds::find("", "v1", "pods").ok_or_else(Failure::no_such_path)
+}
+
 /// The path of the Pod that a binding names.
-fn path_of(call: &Call, binding: &Value) -> Result<ObjectPath, Failure> {
+fn path_of(pods: &Kind, call: &Call, binding: &Value) -> Result<ObjectPath, Failure> {
     let name = object::name(binding);
     if name.is_empty() {
         return Err(Failure::bad_request("metadata.name: a binding names its Pod"));
     }
-    let pods = kinds::find("", "v1", "pods").ok_or_else(Failure::no_such_path)?;
     Ok(path_to(pods, call.namespace(), Some(name)))
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use model::reservation::{Reservation, ReservationPhase};
+use sigma::Usage;
 use sigma::node::Effect;
 use sigma::optimise::{
     App, AppId, Budget, Item, ItemId, Machine, MachineId, Parts, Placement, Problem, ProblemError, Rule, Tie,
@@ -12,7 +13,7 @@ use sigma::optimise::{
 use sigma::pod::Namespaces;
 use sigma::resources::{CPU, MEMORY, PODS};
 
-use super::{Hold, Usage, View};
+use super::{Hold, View, measured};
 use crate::disruption;
 use crate::owner;
 use crate::pods;
@@ -42,7 +43,7 @@ pub(super) fn convert<'a>(view: &View<'a>) -> Result<Converted<'a>, ProblemError
         running.filter_map(|pod| Some((pod, Some(place(pod)?)))).unzip();
     let mut apps = Apps::default();
     let used = |pod: &Pod, seen: &sigma::Pod| {
-        let asked = Usage::asked_by(seen);
+        let asked = measured::asked_by(seen);
         view.measured.map_or(asked, |measured| measured.of(pod, asked))
     };
     let of_pods: Vec<AppId> = pods
@@ -117,7 +118,7 @@ fn of_the_nodes(
         };
         for reservation in view.reservations.iter().filter(is_here) {
             let seen = crate::sigma::pod(&crate::sigma::stand_in(reservation));
-            let asked = Usage::asked_by(&seen);
+            let asked = measured::asked_by(&seen);
             found.push((id, seen, asked));
         }
         if let Some(measured) = view.measured {

@@ -3,18 +3,10 @@
 use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::Pod;
+use sigma::Usage;
 use sigma::resources::{CPU, MEMORY};
 
 use crate::key::ObjectKey;
-
-/// What is in use of a node, or by a pod.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Usage {
-    /// In milli-cores.
-    pub cpu: u64,
-    /// In bytes.
-    pub memory: u64,
-}
 
 /// What was measured.
 #[derive(Clone, Debug, Default)]
@@ -24,20 +16,10 @@ pub struct Measured {
     pub pods: HashMap<ObjectKey, Usage>,
 }
 
-impl Usage {
-    /// What a pod asks for.
-    pub(super) fn asked_by(pod: &sigma::Pod) -> Self {
-        let amount = |name: &str| pod.requests.get(name).copied().unwrap_or(0);
-        Self { cpu: amount(CPU), memory: amount(MEMORY) }
-    }
-
-    pub(crate) fn plus(self, other: Self) -> Self {
-        Self { cpu: self.cpu.saturating_add(other.cpu), memory: self.memory.saturating_add(other.memory) }
-    }
-
-    fn minus(self, other: Self) -> Self {
-        Self { cpu: self.cpu.saturating_sub(other.cpu), memory: self.memory.saturating_sub(other.memory) }
-    }
+/// What a pod asks for.
+pub(super) fn asked_by(pod: &sigma::Pod) -> Usage {
+    let amount = |name: &str| pod.requests.get(name).copied().unwrap_or(0);
+    Usage { cpu: amount(CPU), memory: amount(MEMORY) }
 }
 
 impl Measured {

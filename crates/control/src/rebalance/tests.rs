@@ -305,7 +305,7 @@ fn a_report_is_json_with_names_as_kubernetes_has_them() {
 
 /// A cluster by what it uses: of each node so many milli-cores, of each Pod so many.
 fn check_measured(listed: &Listed, nodes: &[(&str, u64)], pods: &[(&str, u64)], expected: Expect) {
-    let usage = |cpu: u64| Usage { cpu, memory: 0 };
+    let usage = |cpu: u64| sigma::Usage { cpu, memory: 0 };
     let measured = Measured {
         nodes: nodes.iter().map(|(name, cpu)| ((*name).to_owned(), usage(*cpu))).collect(),
         pods: pods.iter().map(|(name, cpu)| (ObjectKey::new("shop", name), usage(*cpu))).collect(),

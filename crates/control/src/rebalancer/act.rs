@@ -15,6 +15,7 @@ use serde_json::json;
 use sigma::resources::CPU;
 
 use super::Rebalancer;
+use super::decide::timeout_seconds;
 use super::step::Act;
 use crate::act::{ActError, failed, only, post, unless_gone};
 use crate::key::ObjectKey;
@@ -131,7 +132,7 @@ pub(super) fn reservation(
     let spec = ReservationSpec {
         resources: requests.into_iter().map(quantity).collect(),
         owners: LabelSelector { match_labels: Some(match_labels), match_expressions: None },
-        ttl_seconds: Some(policy.spec.move_timeout_seconds.unwrap_or(600).saturating_mul(2)),
+        ttl_seconds: Some(timeout_seconds(&policy.spec).saturating_mul(2)),
         node_selector: of_one(HOSTNAME_LABEL, &hostname),
         tolerations: pod.spec.as_ref().and_then(|spec| spec.tolerations.clone()).unwrap_or_default(),
     };

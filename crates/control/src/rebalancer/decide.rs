@@ -35,6 +35,8 @@ pub(crate) struct Terms {
     interval: SignedDuration,
     pub(crate) leave_alone: SignedDuration,
     timeout: Duration,
+    /// What a move must gain at least, as a part of a machine.
+    pub(crate) least_gain: f64,
 }
 
 impl Terms {
@@ -45,9 +47,15 @@ impl Terms {
             per_hour: spec.max_moves_per_hour.unwrap_or(20) as usize,
             interval: seconds(spec.interval_seconds, 300),
             leave_alone: seconds(spec.leave_alone_seconds, 3600),
-            timeout: Duration::from_secs(spec.move_timeout_seconds.unwrap_or(600).into()),
+            timeout: Duration::from_secs(timeout_seconds(spec).into()),
+            least_gain: f64::from(spec.least_gain_percent.unwrap_or(5)) / 100.0,
         }
     }
+}
+
+/// What a move may take.
+pub(crate) fn timeout_seconds(spec: &RebalancePolicySpec) -> u32 {
+    spec.move_timeout_seconds.unwrap_or(600)
 }
 
 /// What comes of looking at a policy.
@@ -96,14 +104,17 @@ pub(crate) fn advance<'a>(
 impl Turn {
     fn step_all<'a>(&mut self, terms: &Terms, now: Timestamp, seen: &impl Fn(&RebalanceMove) -> Seen<'a>) {
         let had_round = !self.status.round.is_empty();
-        for each in &mut self.status.round {
-            let seen = seen(each);
-            let acts = step::step(each, &seen, now, terms.timeout);
-            self.acts.extend(acts.into_iter().map(|act| (each.clone(), act)));
-        }
+        self.step_round(terms, now, seen);
         // All of a round are seen through before any of the next begins.
         if had_round && self.status.round.iter().all(step::is_over) {
             self.end_round(terms, now);
+        }
+    }
+
+    fn step_round<'a>(&mut self, terms: &Terms, now: Timestamp, seen: &impl Fn(&RebalanceMove) -> Seen<'a>) {
+        for each in &mut self.status.round {
+            let acts = step::step(each, &seen(each), now, terms.timeout);
+            self.acts.extend(acts.into_iter().map(|act| (each.clone(), act)));
         }
     }
 
@@ -224,13 +235,7 @@ impl Turn {
         self.begun.clone_from(&round);
         self.status.round = round;
         self.next = Due::Wait(LOOK_AGAIN);
-        let mut acts = Vec::new();
-        for each in &mut self.status.round {
-            let seen = seen(each);
-            let owed = step::step(each, &seen, now, terms.timeout);
-            acts.extend(owed.into_iter().map(|act| (each.clone(), act)));
-        }
-        self.acts.extend(acts);
+        self.step_round(terms, now, seen);
     }
 
     /// A plan was made on the present state. The one before is judged by it first.
@@ -242,7 +247,7 @@ impl Turn {
         (seen, how): (impl Fn(&RebalanceMove) -> Seen<'a>, impl Fn(&PodMove) -> (MoveKind, String)),
     ) {
         let terms = Terms::of(&policy.spec);
-        let verdict = self.status.plan.as_ref().and_then(|plan| disappointment(&policy.spec, plan, report));
+        let verdict = self.status.plan.as_ref().and_then(|plan| disappointment(&terms, plan, report));
         let move_of = |each: &PodMove| {
             let (how, owner) = how(each);
             RebalanceMove {
@@ -299,13 +304,13 @@ impl Turn {
 
 /// Why the moves of the last plan were not worth it, if they were not: what it promised must be, at least as much of it
 /// as its moves cost by the policy's own margin.
-fn disappointment(spec: &RebalancePolicySpec, plan: &RebalancePlan, now: &Report) -> Option<String> {
+fn disappointment(terms: &Terms, plan: &RebalancePlan, now: &Report) -> Option<String> {
     let kept =
         |promised: &[String], still: &[String]| promised.iter().filter(|node| !still.contains(node)).count();
     let gained = kept(&plan.freed_nodes, &now.in_use) + kept(&plan.cooled_nodes, &now.hot);
     let promised = plan.freed_nodes.len() + plan.cooled_nodes.len();
-    let cost = f64::from(spec.least_gain_percent.unwrap_or(5)) / 100.0 * f64::from(plan.made);
-    let is_enough = if promised == 0 { true } else { gained > 0 && gained as f64 >= cost };
+    let cost = terms.least_gain * f64::from(plan.made);
+    let is_enough = promised == 0 || gained > 0 && gained as f64 >= cost;
     (plan.made > 0 && !is_enough)
         .then(|| format!("{} pods were moved, and {gained} of {promised} nodes are as planned", plan.made))
 }

@@ -1,27 +1,15 @@
 //! What nodes and pods use, asked of `metrics.k8s.io` when a plan is made.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::ListParams;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use sigma::Usage;
 use sigma::resources::{CPU, MEMORY};
 
 use crate::key::ObjectKey;
-use crate::rebalance::{Measured, Usage};
-
-const NODES: &str = "/apis/metrics.k8s.io/v1beta1/nodes";
-const PODS: &str = "/apis/metrics.k8s.io/v1beta1/pods";
-
-type Amounts = BTreeMap<String, Quantity>;
-
-#[derive(Debug, Deserialize)]
-struct List<T> {
-    items: Vec<T>,
-}
+use crate::metrics::{self, Amounts, PodMetrics};
+use crate::rebalance::Measured;
 
 #[derive(Debug, Deserialize)]
 struct NodeMetrics {
@@ -29,27 +17,12 @@ struct NodeMetrics {
     usage: Amounts,
 }
 
-#[derive(Debug, Deserialize)]
-struct PodMetrics {
-    metadata: ObjectMeta,
-    containers: Vec<ContainerMetrics>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ContainerMetrics {
-    usage: Amounts,
-}
-
 /// What is in use now, as far as it is measured.
 pub(super) async fn measure(client: &Client) -> kube::Result<Measured> {
-    let (nodes, pods) = tokio::try_join!(ask::<NodeMetrics>(client, NODES), ask::<PodMetrics>(client, PODS))?;
+    let all = ListParams::default();
+    let (nodes, pods) =
+        tokio::try_join!(metrics::list(client, "nodes", &all), metrics::list(client, "pods", &all))?;
     Ok(measured(nodes, pods))
-}
-
-async fn ask<T: DeserializeOwned>(client: &Client, path: &str) -> kube::Result<Vec<T>> {
-    let request = kube::core::Request::new(path);
-    let request = request.list(&ListParams::default()).map_err(kube::Error::BuildRequest)?;
-    client.request::<List<T>>(request).await.map(|list| list.items)
 }
 
 fn measured(nodes: Vec<NodeMetrics>, pods: Vec<PodMetrics>) -> Measured {
@@ -77,8 +50,8 @@ mod tests {
 
     use super::*;
 
-    fn read<T: DeserializeOwned>(list: Value) -> Vec<T> {
-        serde_json::from_value::<List<T>>(list).unwrap().items
+    fn read<T: serde::de::DeserializeOwned>(mut list: Value) -> Vec<T> {
+        serde_json::from_value(list["items"].take()).unwrap()
     }
 
     #[test]

@@ -63,9 +63,9 @@ impl Groups {
 /// Who binds.
 #[derive(Clone, Debug)]
 pub(super) struct Binder {
-    pub(super) world: World,
-    pub(super) act: Act,
-    pub(super) recorder: Recorder,
+    world: World,
+    act: Act,
+    recorder: Recorder,
     /// The API server was never found to take no batches.
     takes_batches: Arc<AtomicBool>,
 }

@@ -297,10 +297,7 @@ impl Scheduler {
 
     /// Places every pod that is due.
     pub(crate) fn decide(&mut self, now: Instant) -> Vec<Decision> {
-        while let Some((until, id)) = self.paused.first().cloned()
-            && until <= now
-        {
-            self.paused.remove(&(until, id.clone()));
+        while let Some(id) = queue::pop_due(&mut self.paused, now) {
             self.activate(&id);
         }
         self.end_waits(now);

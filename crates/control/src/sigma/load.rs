@@ -1,10 +1,8 @@
 //! What nodes use, asked of `metrics.k8s.io` again and again: there is nothing to watch.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::ListParams;
@@ -15,20 +13,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{News, convert};
+use crate::metrics::{self, Amounts};
 
 const PERIOD: Duration = Duration::from_secs(30);
-const PATH: &str = "/apis/metrics.k8s.io/v1beta1/nodes";
-
-#[derive(Debug, Deserialize)]
-struct NodeMetricsList {
-    items: Vec<NodeMetrics>,
-}
 
 #[derive(Debug, Deserialize)]
 struct NodeMetrics {
     metadata: ObjectMeta,
     timestamp: Timestamp,
-    usage: BTreeMap<String, Quantity>,
+    usage: Amounts,
 }
 
 /// Sends what nodes use until `token` is cancelled. Who does not answer leaves the figures to grow old.
@@ -48,10 +41,8 @@ pub(super) async fn follow(client: Client, news: mpsc::UnboundedSender<News>, to
 
 /// What nodes use, and how long ago that was.
 pub(super) async fn figures(client: &Client, now: Timestamp) -> kube::Result<Vec<(String, Usage, Duration)>> {
-    let request = kube::core::Request::new(PATH);
-    let request = request.list(&ListParams::default()).map_err(kube::Error::BuildRequest)?;
-    let list: NodeMetricsList = client.request(request).await?;
-    Ok(list.items.iter().filter_map(|each| figure(each, now)).collect())
+    let nodes: Vec<NodeMetrics> = metrics::list(client, "nodes", &ListParams::default()).await?;
+    Ok(nodes.iter().filter_map(|each| figure(each, now)).collect())
 }
 
 /// The use of a node, and how long ago it was measured: never in the future, whatever its clock says.

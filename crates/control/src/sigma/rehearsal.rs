@@ -62,8 +62,8 @@ impl Rehearsal {
         Some(self.scheduler.explain(&decide::id_of(pod)?, pod))
     }
 
-    /// Places all that waits, as the scheduler would at once; pods that are held back are not told of. Those in whose favour others would go are not placed, since
-    /// that takes its time.
+    /// Places all that waits, as the scheduler would at once; pods that are held back are not told of. Those in whose favour
+    /// others would go are not placed, since that takes its time.
     pub fn run(&mut self) -> Report {
         let (nodes, bound_before) = (self.scheduler.nodes().count(), self.scheduler.n_placed());
         let mut report = Report { seed: self.seed, nodes, bound_before, ..Report::default() };

@@ -9,7 +9,6 @@
 //! Whatever wakes one pod of a gang wakes all, so that they are always tried together.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1 as k8s;
@@ -352,11 +351,7 @@ impl Scheduler {
         };
         let mut mates = self.idle_mates(&key);
         mates.retain(|mate| !self.is_hindered(mate));
-        let pending = |id: &PodId| {
-            let waiting = self.waiting.get(id)?;
-            Some(Pending { id: id.clone(), pod: Arc::new(self.converted(id, &waiting.pod)) })
-        };
-        let batch: Vec<Pending> = mates.iter().filter_map(pending).collect();
+        let batch: Vec<Pending> = mates.iter().filter_map(|id| self.pending(id)).collect();
         let gang = Gang { members: (0..batch.len()).collect(), ..gang };
         let outcomes = self.cluster.place_together(&batch, std::slice::from_ref(&gang));
         batch.iter().for_each(|pending| self.cluster.remove_pod(&pending.id));

@@ -1,5 +1,6 @@
 //! Who is tried next, who sleeps, and what wakes whom.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use sigma::PodId;
@@ -70,4 +71,10 @@ impl Scheduler {
             Place::Parked { .. } | Place::Binding | Place::Gathering => {}
         }
     }
+}
+
+/// Takes the first that is due by `now` out of a queue.
+pub(super) fn pop_due(queue: &mut BTreeSet<(Instant, PodId)>, now: Instant) -> Option<PodId> {
+    let is_due = queue.first().is_some_and(|(due, _)| *due <= now);
+    is_due.then(|| queue.pop_first()).flatten().map(|(_, id)| id)
 }

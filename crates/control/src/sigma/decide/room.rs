@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1 as k8s;
 use sigma::{Gang, Pending, PodId};
 
 use super::gangs::is_half;
+use super::queue::pop_due;
 use super::{Decision, Place, Scheduler, Victim, Waiting, pause};
 use crate::sigma::bind::Bind;
 
@@ -19,7 +20,7 @@ impl Scheduler {
     /// Binds those who wait for others to go, and need not any more: there is room for them somewhere now.
     pub(super) fn look_elsewhere(&mut self, now: Instant) -> Vec<Decision> {
         let mut looking = BTreeSet::new();
-        while let Some((_, id)) = pop_due(&mut self.looking, now) {
+        while let Some(id) = pop_due(&mut self.looking, now) {
             let waiting = self.waiting.get(&id).filter(|waiting| is_nominated(waiting));
             looking.extend(waiting.map(|waiting| (waiting.arrival, id)));
         }
@@ -210,10 +211,6 @@ impl Scheduler {
             self.cluster.remove_pod(id);
         }
     }
-}
-
-fn pop_due(queue: &mut BTreeSet<(Instant, PodId)>, now: Instant) -> Option<(Instant, PodId)> {
-    queue.first().is_some_and(|(due, _)| *due <= now).then(|| queue.pop_first()).flatten()
 }
 
 fn is_nominated(waiting: &Waiting) -> bool {
