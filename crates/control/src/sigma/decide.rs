@@ -247,6 +247,8 @@ impl Scheduler {
     pub(crate) fn pod_gone(&mut self, id: &PodId, now: Instant) {
         let held_room = self.cluster.node_of(id).is_some();
         self.forget(id);
+        // A gang is as important as the least of its pods: without this one the others may take the place of more.
+        self.call_mates(id, now);
         self.gangs.leave(id);
         self.forget_stranger(id);
         self.names.remove(id);

@@ -467,3 +467,24 @@ fn who_found_a_node_needs_nobody_to_go() {
     assert!(matches!(scheduler.decide(now).as_slice(), [Decision::Bind(_)]));
     assert!(!scheduler.still_means(preemption));
 }
+
+#[test]
+fn who_waits_for_others_to_go_and_loses_its_claim_is_not_bound_elsewhere() {
+    check(
+        "node a 2
+        bound lesser 2 a
+        important great 2 1
+        hindered great no-claim
+        node b 2
+        wait 2
+        unhindered great",
+        expect![[r#"
+            node a 2:
+            bound lesser 2 a:
+            important great 2 1: great Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.; great takes a from lesser
+            hindered great no-claim: great Unschedulable: 0/1 nodes are available: no-claim.
+            node b 2: great Unschedulable: 0/2 nodes are available: no-claim.
+            wait 2:
+            unhindered great: bind great to b"#]],
+    );
+}

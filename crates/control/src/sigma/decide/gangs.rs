@@ -175,7 +175,7 @@ impl Scheduler {
         }
     }
 
-    /// A pod of the gang has its node, by whomever: fewer others are needed.
+    /// A pod of the gang has its node, by whomever, and fewer others are needed; or it went.
     pub(super) fn call_mates(&mut self, id: &PodId, now: Instant) {
         let Some(key) = self.gangs.of.get(id).cloned() else { return };
         self.gangs.changed.insert(key.clone());

@@ -20,8 +20,10 @@ impl Scheduler {
             self.needs.insert(id.clone(), needs)
         };
         let is_news = before.as_ref() != self.needs.get(id);
-        let rests =
-            |waiting: &super::Waiting| matches!(waiting.place, Place::Parked { .. } | Place::Gathering);
+        // One that is nominated might be bound elsewhere, and must not be while no node would do.
+        let rests = |waiting: &super::Waiting| {
+            matches!(waiting.place, Place::Parked { .. } | Place::Gathering | Place::Nominated { .. })
+        };
         if is_news && self.waiting.get(id).is_some_and(rests) {
             self.activate(id);
         }

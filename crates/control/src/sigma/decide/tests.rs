@@ -86,7 +86,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Repeat),
         1 => Just(Step::Relist),
         6 => (0..4_usize, answer).prop_map(|(which, how)| Step::Answer { which, how }),
-        1 => (0..8_u8, any::<bool>()).prop_map(|(slot, is_hindered)| Step::Hinder { slot, is_hindered }),
+        2 => (0..8_u8, any::<bool>()).prop_map(|(slot, is_hindered)| Step::Hinder { slot, is_hindered }),
         1 => (0..3_u8, 0..6_000_u64, 0..200_u64).prop_map(|(node, cpu, seconds)| {
             Step::Usage { node, cpu, age: Duration::from_secs(seconds) }
         }),
@@ -433,7 +433,7 @@ impl Bench {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
     #[test]
     fn nothing_is_lost_or_given_out_twice_in_bad_weather(steps in proptest::collection::vec(step(), 1..80)) {
         let mut bench = Bench::new();

@@ -263,3 +263,26 @@ fn a_pod_names_its_gang_in_several_ways() {
     check(koordinator, json!({}), Some(("g", Some(3))));
     check(labelled("app"), json!({}), None);
 }
+
+#[test]
+fn without_the_least_of_its_pods_a_gang_may_take_the_place_of_more() {
+    check(
+        "node a 3
+        member done g 0 on a
+        bound lesser 1 a
+        group g 2
+        member least g 3 0
+        member great g 3 1
+        gone least
+        wait 2",
+        expect![[r#"
+            node a 3:
+            member done g 0 on a:
+            bound lesser 1 a:
+            group g 2: g Pending 1/1 Incomplete
+            member least g 3 0: least Unschedulable: gang g: 1 of 2 fit, 1 of them bound already: 0/1 nodes are available: 1 Insufficient cpu.; g Waiting 2/1 Unschedulable
+            member great g 3 1: great Unschedulable: gang g: 1 of 2 fit, 1 of them bound already: 0/1 nodes are available: 1 Insufficient cpu.; g Waiting 3/1 Unschedulable
+            gone least: g Waiting 2/1 Unschedulable
+            wait 2: great takes a from lesser"#]],
+    );
+}
