@@ -35,6 +35,8 @@ use sigma::{Cluster, Outcome, Pending, PodId, Unplaced};
 
 pub use explain::{PodExplanation, PodState};
 
+use queue::Whom;
+
 use super::bind::Bind;
 use super::group::{Origin, Standing};
 use super::{Config, convert, gpus};
@@ -98,6 +100,8 @@ pub(crate) struct Scheduler {
     paused: BTreeSet<(Instant, PodId)>,
     /// Those who are parked or nominated, and some who were: whom a change may wake.
     asleep: BTreeSet<PodId>,
+    /// Whom of these a change may help that no decision was made on yet, and since when.
+    roused: Option<(Instant, Whom)>,
     /// Nominated pods that something happened to since: when they look whether there is room elsewhere.
     looking: BTreeSet<(Instant, PodId)>,
     /// Assumed on a node; the API does not say so yet.
@@ -158,6 +162,7 @@ impl Scheduler {
             active: BTreeSet::new(),
             paused: BTreeSet::new(),
             asleep: BTreeSet::new(),
+            roused: None,
             looking: BTreeSet::new(),
             binding: BTreeSet::new(),
             names: HashMap::new(),
@@ -176,7 +181,7 @@ impl Scheduler {
             self.nodes.remove(name);
             self.cluster.remove_node(name);
             // With a domain less, others may be even enough.
-            return self.wake(now, Waiting::looks_at_others);
+            return self.wake(now, Whom::LookingAtOthers);
         };
         self.cluster.set_node(&node);
         // Heartbeats change nothing that placement depends on, and must not wake the parked. Nor does another image let
@@ -184,7 +189,7 @@ impl Scheduler {
         let node = sigma::node::Node { images: BTreeMap::new(), ..node };
         if self.nodes.get(name) != Some(&node) {
             self.nodes.insert(name.to_owned(), node);
-            self.wake(now, |_| true);
+            self.wake(now, Whom::All);
         }
     }
 
@@ -194,7 +199,7 @@ impl Scheduler {
             Some(labels) => self.cluster.set_namespace(name, labels),
             None => self.cluster.remove_namespace(name),
         }
-        self.wake(now, Waiting::looks_at_others);
+        self.wake(now, Whom::LookingAtOthers);
     }
 
     /// A pod came or changed.
@@ -228,11 +233,11 @@ impl Scheduler {
                 match before {
                     // It was counted elsewhere, or asks for less now: there is room that others may wait for.
                     Some((on, before)) if on != node || yields(&before, &converted) => {
-                        self.wake(now, |_| true)
+                        self.wake(now, Whom::All)
                     }
                     Some(_) if was_leaving == self.cluster.is_leaving(&id) => {}
                     // It spreads with nobody any more; or it is new.
-                    Some(_) | None => self.wake(now, Waiting::looks_at_others),
+                    Some(_) | None => self.wake(now, Whom::LookingAtOthers),
                 }
             }
             None if !self.is_ours(pod) => {
@@ -255,7 +260,7 @@ impl Scheduler {
         self.needs.remove(id);
         if held_room {
             self.cluster.remove_pod(id);
-            self.wake(now, |_| true);
+            self.wake(now, Whom::All);
         }
         for waiting in self.awaited.remove(id).into_iter().flatten() {
             self.awaited_one_less(&waiting);
@@ -282,7 +287,7 @@ impl Scheduler {
         waiting.n_failures += 1;
         waiting.place = Place::Paused { until };
         self.paused.insert((until, id.clone()));
-        self.wake(now, |_| true);
+        self.wake(now, Whom::All);
     }
 
     /// When [`Scheduler::decide`] has something to do again although nothing changes.
@@ -294,6 +299,7 @@ impl Scheduler {
             .chain(self.reserved.next_deadline())
             .chain(self.measured.next_end())
             .chain(self.looking.first().map(|(due, _)| *due))
+            .chain(self.roused.map(|(since, _)| since))
             .min()
     }
 
@@ -305,6 +311,7 @@ impl Scheduler {
         self.end_waits(now);
         self.review_reservations(now);
         self.end_usage(now);
+        self.rouse(now);
         let elsewhere = self.look_elsewhere(now);
         let mut due: Vec<PodId> = std::mem::take(&mut self.active).into_iter().map(|(_, id)| id).collect();
         let held_back = self.hold_back(&mut due, now);
@@ -332,8 +339,9 @@ impl Scheduler {
         }
         // Whoever was placed may be the company that others wait for.
         if decisions.iter().any(|decision| matches!(decision, Decision::Bind(_))) {
-            self.wake(now, Waiting::looks_at_others);
+            self.wake(now, Whom::LookingAtOthers);
         }
+        self.rouse(now);
         decisions.extend(self.tell_groups());
         decisions.extend(self.tell_reservations());
         decisions

@@ -9,6 +9,7 @@ use sigma::PodId;
 
 use crate::volumes::Needs;
 
+use super::queue::Whom;
 use super::{Decision, Place, Scheduler, convert};
 
 impl Scheduler {
@@ -32,7 +33,7 @@ impl Scheduler {
     /// How many volumes of each driver a node can attach.
     pub(crate) fn volume_limits_changed(&mut self, node: &str, limits: BTreeMap<String, u64>, now: Instant) {
         if self.cluster.set_volume_limits(node, limits) {
-            self.wake(now, |_| true);
+            self.wake(now, Whom::All);
         }
     }
 

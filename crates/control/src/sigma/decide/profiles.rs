@@ -9,6 +9,7 @@ use model::names::SIGMA_SCHEDULER;
 use model::scheduling_policy::SchedulingPolicy;
 use sigma::{Interference, PodId, Policy};
 
+use super::queue::Whom;
 use super::{Scheduler, is_gated};
 use crate::sigma::policies::Policies;
 
@@ -38,7 +39,7 @@ impl Scheduler {
             Some(rule) => self.cluster.set_interference(name, rule),
             None => self.cluster.remove_interference(name),
         }
-        self.wake(now, |_| true);
+        self.wake(now, Whom::All);
     }
 
     /// A pod without a node that is not Sigma's at present.

@@ -29,13 +29,21 @@ impl Scheduler {
         self.asleep.insert(id.clone());
     }
 
-    /// Something changed that may help those of the parked pods that are `meant`.
-    pub(super) fn wake(&mut self, now: Instant, meant: impl Fn(&Waiting) -> bool) {
+    /// Something changed that may help those who sleep. They are woken once for all that comes before the next decision:
+    /// where thousands of pods go, each of them would wake thousands.
+    pub(super) fn wake(&mut self, now: Instant, whom: Whom) {
+        let (since, before) = self.roused.unwrap_or((now, whom));
+        self.roused = Some((since, before.max(whom)));
+    }
+
+    /// Wakes those whom what changed since the last time may help.
+    pub(super) fn rouse(&mut self, now: Instant) {
+        let Some((_, whom)) = self.roused.take() else { return };
         let sleeps =
             |waiting: &Waiting| matches!(waiting.place, Place::Parked { .. } | Place::Nominated { .. });
         let waiting = &self.waiting;
         self.asleep.retain(|id| waiting.get(id).is_some_and(sleeps));
-        let woken = self.asleep.iter().filter(|id| meant(&waiting[*id]));
+        let woken = self.asleep.iter().filter(|id| whom.is_meant(&waiting[*id]));
         for id in woken.cloned().collect::<Vec<_>>() {
             self.wake_one(&id, now);
         }
@@ -69,6 +77,23 @@ impl Scheduler {
             // The room that is held for it is given back, unless it is bound by now.
             Place::Nominated { .. } => self.cluster.remove_pod(id),
             Place::Parked { .. } | Place::Binding | Place::Gathering => {}
+        }
+    }
+}
+
+/// Whom of those who sleep a change may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Whom {
+    /// Those who wait for others to come, not only for room.
+    LookingAtOthers,
+    All,
+}
+
+impl Whom {
+    fn is_meant(self, waiting: &Waiting) -> bool {
+        match self {
+            Self::LookingAtOthers => waiting.looks_at_others(),
+            Self::All => true,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use model::reservation::{Reservation, ReservationPhase, ReservationStatus};
 use sigma::{Outcome, PodId};
 
+use super::queue::Whom;
 use super::{Decision, Scheduler};
 use crate::key::ObjectKey;
 use crate::sigma::reservations;
@@ -97,7 +98,7 @@ impl Scheduler {
         self.reserved.ids.remove(&held.key);
         self.forget(id);
         self.cluster.remove_reservation(id);
-        self.wake(now, |_| true);
+        self.wake(now, Whom::All);
     }
 
     /// Those whose time is over give their room back, and those whose node is gone look for another.

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1 as k8s;
 use sigma::{Gang, Pending, PodId};
 
 use super::gangs::is_half;
-use super::queue::pop_due;
+use super::queue::{Whom, pop_due};
 use super::{Decision, Place, Scheduler, Victim, Waiting, pause};
 use crate::sigma::bind::Bind;
 
@@ -137,7 +137,7 @@ impl Scheduler {
             }
         }
         // The room that was held for them is free.
-        self.wake(now, |_| true);
+        self.wake(now, Whom::All);
     }
 
     /// The pod waits for all who are leaving, in the room that it is given then.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sigma::Usage;
 
 use super::Scheduler;
+use super::queue::Whom;
 
 /// Older figures are none.
 pub(crate) const FRESH: Duration = Duration::from_secs(180);
@@ -64,7 +65,7 @@ impl Scheduler {
             self.measured.keep(node, Some(now + (FRESH - *age)));
         }
         if has_cooled {
-            self.wake(now, |_| true);
+            self.wake(now, Whom::All);
         }
     }
 
@@ -78,7 +79,7 @@ impl Scheduler {
             has_cooled |= self.cluster.set_usage(&node, None, 0);
         }
         if has_cooled {
-            self.wake(now, |_| true);
+            self.wake(now, Whom::All);
         }
     }
 }
