@@ -8,7 +8,7 @@ use model::names::SIGMA_SCHEDULER;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificate::SigningAuthority;
-use crate::world::World;
+use crate::world::{FirstState, World};
 use crate::{
     autoscaler, certificate, cluster_role, cron_job, daemon_set, deployment, disruption, endpoints,
     event_ttl, garbage, job, namespace, node_lifecycle, node_ttl, pod_gc, policy_status, quota, rebalancer,
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Config {
 
 /// Runs all controllers and Sigma until `token` is cancelled.
 pub async fn run(config: Config, token: CancellationToken) {
-    let world = World::new(config.client.clone(), &token);
+    let world = World::new(config.client.clone(), FirstState::Streamed, &token);
     let wanted =
         controllers(&world, &config, &token).into_iter().filter(|(name, _)| !config.is_without(name));
     let tasks: Vec<_> = wanted.map(|(name, work)| kit::task::spawn(name, work)).collect();
@@ -55,7 +55,7 @@ pub async fn run(config: Config, token: CancellationToken) {
 
 /// Runs Sigma alone until `token` is cancelled, where others control the cluster.
 pub async fn schedule(client: Client, config: sigma::Config, token: CancellationToken) {
-    let world = World::new(client, &token);
+    let world = World::new(client, FirstState::Paged, &token);
     let work = sigma::start(&world, config, token.clone());
     world.watch_what_placement_needs(&token);
     work.await;

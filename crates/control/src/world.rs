@@ -38,6 +38,7 @@ use crate::record::Recorder;
 pub struct World {
     pub act: Act,
     pub recorder: Recorder,
+    first: FirstState,
     /// Objects of any kind that are gone, as the garbage collector sees them go.
     pub departures: Departures,
     pub pods: Arc<Informer<Pod>>,
@@ -83,11 +84,22 @@ pub const NODE_LEASE_NAMESPACE: &str = "kube-node-lease";
 /// The ConfigMap with the cluster's CA certificate.
 pub const ROOT_CERTIFICATE: &str = "kube-root-ca.crt";
 
+/// How the state that a watch begins with is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstState {
+    /// Page by page, as every server answers.
+    Paged,
+    /// As the first events of the watch: the one side writes while the other reads. Crest's servers do so, and of others
+    /// not all.
+    Streamed,
+}
+
 impl World {
-    pub fn new(client: Client, token: &CancellationToken) -> Self {
+    pub fn new(client: Client, first: FirstState, token: &CancellationToken) -> Self {
         Self {
             recorder: Recorder::start(client.clone(), "crest-controllers", token.clone()),
             act: Act::new(client),
+            first,
             departures: Departures::default(),
             pods: Arc::default(),
             nodes: Arc::default(),
@@ -128,7 +140,7 @@ impl World {
     pub fn watch(&self, token: &CancellationToken) {
         self.watch_what_placement_needs(token);
         let client = self.act.client();
-        let watch = Watch { client, token };
+        let watch = Watch { client, first: self.first, token };
         watch.all(&self.deployments);
         watch.all(&self.replica_sets);
         watch.all(&self.jobs);
@@ -173,7 +185,7 @@ impl World {
 
     /// Starts only the watches that Sigma asks for.
     pub fn watch_what_placement_needs(&self, token: &CancellationToken) {
-        let watch = Watch { client: self.act.client(), token };
+        let watch = Watch { client: self.act.client(), first: self.first, token };
         watch.all(&self.pods);
         watch.all(&self.nodes);
         watch.all(&self.namespaces);
@@ -193,6 +205,7 @@ impl World {
 /// Starts watches.
 struct Watch<'a> {
     client: &'a Client,
+    first: FirstState,
     token: &'a CancellationToken,
 }
 
@@ -209,6 +222,10 @@ impl Watch<'_> {
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
+        let config = match self.first {
+            FirstState::Paged => config,
+            FirstState::Streamed => config.streaming_lists(),
+        };
         kit::task::spawn("informer", Arc::clone(informer).run(api, config, self.token.clone()));
     }
 }

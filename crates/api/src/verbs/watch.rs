@@ -18,7 +18,7 @@ use http::{Response, StatusCode};
 use kinds::kind::Entry;
 use kinds::status::Failure;
 use rand::Rng;
-use store::{Range, Revision, WatchError};
+use store::{Entry as Stored, Range, Revision, WatchError};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::accept::Shape;
@@ -35,6 +35,8 @@ use socket::Wish;
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// A watch without a timeout ends after this time at least, and at most twice that: so watchers spread out.
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// How many bytes of the initial events are sent at once.
+const OPENING_PART: usize = 64 * 1024;
 /// The marker on the bookmark that ends the initial events.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
@@ -75,8 +77,8 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
     let start = Start::parse(&call.query)?;
     let timeout = timeout(&call.query)?;
     let socket = Wish::find(call.headers(), call.upgrade())?;
-    let mut writer = EventWriter::new(call, selection)?;
-    let mut opening = Vec::new();
+    let writer = EventWriter::new(call, selection)?;
+    let mut opening = Opening::default();
     let after = match start {
         Start::After(revision) => revision,
         Start::Now => call.context.registry.revision().await?,
@@ -84,12 +86,8 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
             let page =
                 call.context.registry.range(Range { prefix: call.path.prefix(), ..Range::default() }).await?;
             call.context.gate.sizes.note(call.path.place(), page.entries.len());
-            for entry in &call.context.registry.served(&call.path.kind, page.entries).await? {
-                writer.added(entry, &mut opening)?;
-            }
-            if start == Start::MarkedState {
-                writer.bookmark(page.revision, Some(INITIAL_EVENTS_END), &mut opening)?;
-            }
+            opening.entries = call.context.registry.served(&call.path.kind, page.entries).await?.into_iter();
+            opening.mark = (start == Start::MarkedState).then_some(page.revision);
             page.revision
         }
     };
@@ -104,7 +102,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Response<Body>, Failure> {
     let watcher = Watcher {
         context: Arc::clone(&call.context),
         writer,
-        opening: Some(opening).filter(|opening| !opening.is_empty()),
+        opening,
         state,
         deadline: Instant::now() + timeout,
         bookmarks,
@@ -154,11 +152,39 @@ enum State {
 struct Watcher {
     context: Arc<Context>,
     writer: EventWriter,
-    /// The initial events, until they are sent.
-    opening: Option<Vec<u8>>,
+    opening: Opening,
     state: State,
     deadline: Instant,
     bookmarks: Option<Interval>,
+}
+
+/// The initial events that are not sent yet.
+#[derive(Default)]
+struct Opening {
+    entries: std::vec::IntoIter<Stored>,
+    /// The revision of the bookmark that ends them, if they end with one.
+    mark: Option<Revision>,
+}
+
+impl Opening {
+    /// Writes some of what is left, so that no more than that is held twice, and the watcher reads while more is written.
+    fn write(&mut self, writer: &mut EventWriter, out: &mut Vec<u8>) -> Result<(), Failure> {
+        while out.len() < OPENING_PART
+            && let Some(entry) = self.entries.next()
+        {
+            writer.added(&entry, out)?;
+        }
+        if self.entries.len() == 0
+            && let Some(revision) = self.mark.take()
+        {
+            writer.bookmark(revision, Some(INITIAL_EVENTS_END), out)?;
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.entries.len() == 0 && self.mark.is_none()
+    }
 }
 
 /// What a watcher woke up for.
@@ -178,8 +204,13 @@ impl Watcher {
 
     /// The next events as bytes, or the end.
     async fn next_bytes(&mut self) -> Option<Bytes> {
-        if let Some(opening) = self.opening.take() {
-            return Some(opening.into());
+        while !self.opening.is_over() {
+            let mut out = Vec::with_capacity(OPENING_PART);
+            let written = self.opening.write(&mut self.writer, &mut out);
+            self.end_if_failed(written, &mut out);
+            if !out.is_empty() {
+                return Some(out.into());
+            }
         }
         loop {
             let wake = match &mut self.state {
@@ -191,14 +222,19 @@ impl Watcher {
                 Ok(wake) => self.write(wake, &mut out),
                 Err(failure) => Err(failure),
             };
-            if let Err(failure) = written {
-                tracing::error!(%failure, "Cannot write a watch event");
-                self.writer.error(&failure, &mut out);
-                self.state = State::Over(None);
-            }
+            self.end_if_failed(written, &mut out);
             if !out.is_empty() {
                 return Some(out.into());
             }
+        }
+    }
+
+    fn end_if_failed(&mut self, written: Result<(), Failure>, out: &mut Vec<u8>) {
+        if let Err(failure) = written {
+            tracing::error!(%failure, "Cannot write a watch event");
+            self.writer.error(&failure, out);
+            self.opening = Opening::default();
+            self.state = State::Over(None);
         }
     }
 

@@ -98,12 +98,11 @@ pub(crate) struct Scheduler {
     /// In the order of arrival.
     active: BTreeSet<(u64, PodId)>,
     paused: BTreeSet<(Instant, PodId)>,
-    /// Those who are parked or nominated, and some who were: whom a change may wake.
+    /// Those who are parked, or nominated with their gang, and some who were: whom a change wakes.
     asleep: BTreeSet<PodId>,
     /// Whom of these a change may help that no decision was made on yet, and since when.
     roused: Option<(Instant, Whom)>,
-    /// Nominated pods that something happened to since: when they look whether there is room elsewhere.
-    looking: BTreeSet<(Instant, PodId)>,
+    looking: room::Looking,
     /// Assumed on a node; the API does not say so yet.
     binding: BTreeSet<PodId>,
     /// The names of bound pods, to tell them to go.
@@ -126,8 +125,6 @@ struct Waiting {
     /// The node that its status names, where others go for it.
     nominated: Option<String>,
     last_report: Option<String>,
-    /// When it last looked for room elsewhere than where it is nominated.
-    looked: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +160,7 @@ impl Scheduler {
             paused: BTreeSet::new(),
             asleep: BTreeSet::new(),
             roused: None,
-            looking: BTreeSet::new(),
+            looking: room::Looking::default(),
             binding: BTreeSet::new(),
             names: HashMap::new(),
             awaited: HashMap::new(),
@@ -298,7 +295,7 @@ impl Scheduler {
             .chain(self.gangs.next_deadline())
             .chain(self.reserved.next_deadline())
             .chain(self.measured.next_end())
-            .chain(self.looking.first().map(|(due, _)| *due))
+            .chain(self.looking.due())
             .chain(self.roused.map(|(since, _)| since))
             .min()
     }
@@ -395,7 +392,6 @@ impl Scheduler {
             place,
             nominated: None,
             last_report: None,
-            looked: None,
         };
         self.waiting.insert(id.clone(), waiting);
         self.active.insert((arrival, id));

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use sigma::PodId;
 
-use super::{Place, Scheduler, Waiting, pause, room};
+use super::{Place, Scheduler, Waiting, pause};
 
 impl Scheduler {
     pub(super) fn activate(&mut self, id: &PodId) {
@@ -26,7 +26,13 @@ impl Scheduler {
     pub(super) fn sleep(&mut self, id: &PodId, place: Place) {
         let Some(waiting) = self.waiting.get_mut(id) else { return };
         waiting.place = place;
-        self.asleep.insert(id.clone());
+        match place {
+            Place::Nominated { .. } if !self.gangs.has(id) => {
+                self.asleep.remove(id);
+                self.looking.add(id, waiting);
+            }
+            _ => drop(self.asleep.insert(id.clone())),
+        }
     }
 
     /// Something changed that may help those who sleep. They are woken once for all that comes before the next decision:
@@ -39,6 +45,8 @@ impl Scheduler {
     /// Wakes those whom what changed since the last time may help.
     pub(super) fn rouse(&mut self, now: Instant) {
         let Some((_, whom)) = self.roused.take() else { return };
+        // There may be room elsewhere, sooner than those go that they wait for.
+        self.looking.rouse(whom, now);
         let sleeps =
             |waiting: &Waiting| matches!(waiting.place, Place::Parked { .. } | Place::Nominated { .. });
         let waiting = &self.waiting;
@@ -57,12 +65,7 @@ impl Scheduler {
                 waiting.place = Place::Paused { until: not_before };
                 self.paused.insert((not_before, id.clone()));
             }
-            // There may be room elsewhere, sooner than those go that it waits for.
-            Place::Nominated { .. } if self.gangs.has(id) => self.activate(id),
-            Place::Nominated { .. } => {
-                let due = waiting.looked.map_or(now, |looked| (looked + room::LOOK_PAUSE).max(now));
-                self.looking.insert((due, id.clone()));
-            }
+            Place::Nominated { .. } => self.activate(id),
             Place::Active | Place::Paused { .. } | Place::Binding | Place::Gathering => {}
         }
     }
@@ -90,7 +93,7 @@ pub(super) enum Whom {
 }
 
 impl Whom {
-    fn is_meant(self, waiting: &Waiting) -> bool {
+    pub(super) fn is_meant(self, waiting: &Waiting) -> bool {
         match self {
             Self::LookingAtOthers => waiting.looks_at_others(),
             Self::All => true,

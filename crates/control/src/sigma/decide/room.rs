@@ -8,29 +8,75 @@ use k8s_openapi::api::core::v1 as k8s;
 use sigma::{Gang, Pending, PodId};
 
 use super::gangs::is_half;
-use super::queue::{Whom, pop_due};
+use super::queue::Whom;
 use super::{Decision, Place, Scheduler, Victim, Waiting, pause};
 use crate::sigma::bind::Bind;
 
-/// How long a nominated pod waits before it looks again whether there is room elsewhere: whenever one of many victims goes,
+/// How long nominated pods wait before they look again whether there is room elsewhere: whenever one of many victims goes,
 /// all who are nominated would look.
-pub(super) const LOOK_PAUSE: Duration = Duration::from_secs(1);
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// The nominated pods, which look for room elsewhere now and then.
+#[derive(Debug, Default)]
+pub(super) struct Looking {
+    /// Who is nominated without a gang, and some who were.
+    pods: BTreeSet<PodId>,
+    /// Whether any of them looks at others too.
+    has_sociable: bool,
+    looked_at: Option<Instant>,
+    /// When the next look is due, and for whom.
+    next: Option<(Instant, Whom)>,
+}
+
+impl Looking {
+    pub(super) fn add(&mut self, id: &PodId, waiting: &Waiting) {
+        self.pods.insert(id.clone());
+        self.has_sociable |= waiting.looks_at_others();
+    }
+
+    /// Something changed that may help these.
+    pub(super) fn rouse(&mut self, whom: Whom, now: Instant) {
+        let is_meant = match whom {
+            Whom::All => !self.pods.is_empty(),
+            Whom::LookingAtOthers => self.has_sociable,
+        };
+        if !is_meant {
+            return;
+        }
+        let soonest = self.looked_at.map_or(now, |looked_at| now.max(looked_at + LOOK_PAUSE));
+        let (due, before) = self.next.unwrap_or((soonest, whom));
+        self.next = Some((due, before.max(whom)));
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.next.map(|(due, _)| due)
+    }
+
+    fn take(&mut self, now: Instant) -> Option<Whom> {
+        let (_, whom) = self.next.take_if(|(due, _)| *due <= now)?;
+        self.looked_at = Some(now);
+        Some(whom)
+    }
+}
 
 impl Scheduler {
     /// Binds those who wait for others to go, and need not any more: there is room for them somewhere now.
     pub(super) fn look_elsewhere(&mut self, now: Instant) -> Vec<Decision> {
-        let mut looking = BTreeSet::new();
-        while let Some(id) = pop_due(&mut self.looking, now) {
-            let waiting = self.waiting.get(&id).filter(|waiting| is_nominated(waiting));
+        let Some(whom) = self.looking.take(now) else { return Vec::new() };
+        let waiting = &self.waiting;
+        let still_waits = |id: &PodId| waiting.get(id).filter(|waiting| is_nominated(waiting));
+        self.looking.pods.retain(|id| still_waits(id).is_some());
+        self.looking.has_sociable = self.looking.pods.iter().any(|id| waiting[id].looks_at_others());
+        let mut looking: Vec<(u64, &PodId)> = Vec::new();
+        for id in &self.looking.pods {
+            let waiting = waiting.get(id).filter(|waiting| whom.is_meant(waiting));
             looking.extend(waiting.map(|waiting| (waiting.arrival, id)));
         }
-        let mut pending: Vec<Pending> = looking.into_iter().filter_map(|(_, id)| self.pending(&id)).collect();
+        looking.sort_unstable();
+        let mut pending: Vec<Pending> = looking.into_iter().filter_map(|(_, id)| self.pending(id)).collect();
         pending.sort_by_key(|pending| std::cmp::Reverse(pending.pod.priority));
         let mut decisions = Vec::new();
         for pending in pending {
-            if let Some(waiting) = self.waiting.get_mut(&pending.id) {
-                waiting.looked = Some(now);
-            }
             if let Some(outcome) = self.cluster.place_elsewhere(&pending) {
                 decisions.extend(self.decided(pending.id, outcome, now));
             }
