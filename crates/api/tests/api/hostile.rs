@@ -24,7 +24,8 @@ async fn exchange(cluster: &Cluster, request: &str) -> String {
 
 #[tokio::test]
 async fn a_body_that_never_comes_is_not_waited_for() {
-    let limits = Limits { request_timeout: Duration::from_millis(100), ..Limits::default() };
+    // Long enough for the requests that make the cluster.
+    let limits = Limits { request_timeout: Duration::from_secs(2), ..Limits::default() };
     let cluster = Cluster::start_within(limits).await;
     let head = format!(
         "POST {MAPS} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{{"

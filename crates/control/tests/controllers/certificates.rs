@@ -7,7 +7,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, until};
+use crate::harness::{Cluster, PATIENCE, until};
 
 fn request(name: &str, signer: &str, usages: &[&str], [user, group]: [&str; 2]) -> CertificateSigningRequest {
     let mut params = rcgen::CertificateParams::default();
@@ -86,7 +86,14 @@ async fn a_new_node_is_approved_once_a_role_says_so() {
     let role = "system:certificates.k8s.io:certificatesigningrequests:nodeclient";
     bindings.create(&PostParams::default(), &bind("approves", role)).await.unwrap();
     let node = request("node", signer, &usages, ["system:node:a", "system:nodes"]);
-    requests.create(&PostParams::default(), &node).await.unwrap();
+    // The right is there once the server has heard of the binding.
+    let asked = async {
+        while let Err(error) = requests.create(&PostParams::default(), &node).await {
+            assert!(matches!(&error, kube::Error::Api(status) if status.code == 403), "{error}");
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap();
     let issued = until(requests.clone(), "node", is_issued).await.unwrap();
     let conditions = issued.status.unwrap().conditions.unwrap();
     assert_eq!(conditions[0].reason.as_deref(), Some("AutoApproved"));

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Long enough for a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const ROOT_CA: &str = "-----BEGIN CERTIFICATE-----";
 
 /// A running control plane. It stops when this is dropped.
