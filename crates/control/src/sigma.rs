@@ -5,6 +5,7 @@
 pub mod app;
 mod bind;
 mod convert;
+mod cpus;
 mod decide;
 pub mod explainer;
 mod gpus;

@@ -14,6 +14,7 @@ mod metadata;
 pub mod names;
 mod network;
 mod os;
+mod pinning;
 mod placement;
 mod pod;
 mod quota;

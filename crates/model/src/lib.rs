@@ -3,9 +3,12 @@
 //! Nothing here does IO, waits or reads a clock.
 
 pub mod binding_batch;
+pub mod cpu_set;
+pub mod cpu_topology;
 pub mod dagjob;
 pub mod interference_rule;
 pub mod names;
+pub mod pinning;
 pub mod pod_explanation;
 pub mod pod_group;
 pub mod qos;
@@ -14,5 +17,7 @@ pub mod rebalance_policy;
 pub mod reservation;
 pub mod scheduling_policy;
 
+pub use cpu_set::CpuSet;
+pub use cpu_topology::CpuTopology;
 pub use qos::QosClass;
 pub use quantity::{Bytes, MilliCpu, Quantity};

@@ -23,6 +23,14 @@ pub const JOB_LABEL: &str = "crest.dev/dagjob";
 pub const TASK_LABEL: &str = "crest.dev/task";
 /// Label of a Pod that belongs to a PodGroup: the group's name.
 pub const POD_GROUP_LABEL: &str = "crest.dev/pod-group";
+/// Annotation of a Pod that wants CPUs of its own: see [`crate::pinning::CoreShape`].
+pub const CPU_POLICY: &str = "crest.dev/cpu-policy";
+/// Annotation of such a Pod: how near to each other its CPUs must be, see [`crate::pinning::NumaPolicy`].
+pub const NUMA_POLICY: &str = "crest.dev/numa-policy";
+/// Annotation of a bound Pod: the CPUs that are its own, as a list.
+pub const CPU_SET: &str = "crest.dev/cpu-set";
+/// Annotation of a Node: how its CPUs lie, see [`crate::CpuTopology`].
+pub const CPU_TOPOLOGY: &str = "crest.dev/cpu-topology";
 /// Label of every Node: its name.
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 

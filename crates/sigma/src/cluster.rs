@@ -8,10 +8,12 @@ mod budget;
 mod changes;
 mod columns;
 mod count;
+mod cpus;
 mod gpus;
 mod images;
 mod leaving;
 mod loads;
+mod namespaces;
 mod template;
 mod volumes;
 
@@ -33,6 +35,7 @@ pub use budget::Budget;
 pub(crate) use budget::Budgets;
 pub(crate) use columns::{CPU_COLUMN, LabelColumns, MEMORY_COLUMN, NO_VALUE, ResourceColumns};
 pub(crate) use count::{CountId, CountKey, Counts};
+pub(crate) use cpus::Cpus;
 pub(crate) use gpus::{Ask, Beside, Class, Gpus};
 pub(crate) use images::{Images, Wanted};
 pub(crate) use loads::Loads;
@@ -55,6 +58,7 @@ pub struct Cluster {
     pub(crate) templates: Templates,
     pub(crate) namespaces: Namespaces,
     pub(crate) gpus: Gpus,
+    pub(crate) cpus: Cpus,
     pub(crate) volumes: AttachedVolumes,
     pub(crate) images: Images,
     pub(crate) loads: Loads,
@@ -116,6 +120,7 @@ impl Cluster {
             templates: Templates::default(),
             namespaces: Namespaces::new(),
             gpus: Gpus::default(),
+            cpus: Cpus::default(),
             volumes: AttachedVolumes::default(),
             images: Images::default(),
             loads: Loads::default(),
@@ -155,7 +160,8 @@ impl Cluster {
     /// A node came or changed.
     pub fn set_node(&mut self, node: &Node) {
         let row = self.row_of(&node.name);
-        if self.resources.set_allocatable(row, &node.allocatable) {
+        let has_other_cpus = self.cpus.set(row, node.cpu_topology.as_ref());
+        if self.resources.set_allocatable(row, &node.allocatable) || has_other_cpus {
             self.changes.touch(row, self.hosts.len());
         }
         let cpu_milli = node.allocatable.get(CPU).copied().unwrap_or(0);
@@ -190,40 +196,13 @@ impl Cluster {
         self.n_present -= usize::from(host.is_present);
         host.is_present = false;
         self.gpus.set(row, &NodeGpus::default(), 0);
+        self.cpus.set(row, None);
         self.set_images(row, &BTreeMap::new());
         self.forget_usage(row);
         // Its pods are in no domain until it comes back.
         self.labels.set(row, &Labels::new());
         self.structure += 1;
         self.free_if_empty(row);
-    }
-
-    /// A namespace came or changed: terms may name its pods now, or no longer.
-    pub fn set_namespace(&mut self, name: &str, labels: &Labels) {
-        if self.namespaces.get(name) != Some(labels) {
-            self.namespaces.insert(name.to_owned(), labels.clone());
-            self.recount();
-        }
-    }
-
-    pub fn remove_namespace(&mut self, name: &str) {
-        if self.namespaces.remove(name).is_some() {
-            self.recount();
-        }
-    }
-
-    fn recount(&mut self) {
-        let counts = self.counts.iter().filter(|(key, _)| key.depends_on_namespaces());
-        let counts: Vec<(CountKey, CountId)> = counts.map(|(key, id)| (key.clone(), id)).collect();
-        for (key, id) in counts {
-            self.templates.forget_count(id);
-            self.counts.clear(id);
-            self.fill_count(&key);
-        }
-        if !self.interferences.is_empty() {
-            self.reclassify();
-        }
-        self.structure += 1;
     }
 
     /// A pod is bound to a node, or assumed to be soon. What was known of it before is replaced.
@@ -258,6 +237,9 @@ impl Cluster {
         self.resources.release(placed.row, &template.demand);
         if template.pod.gpu.is_some() {
             self.gpus.release(id);
+        }
+        if template.pod.pinning.is_some() {
+            self.cpus.release(id);
         }
         if placed.is_estimated {
             self.loads.subtract(placed.row, &template.pod);
@@ -299,6 +281,9 @@ impl Cluster {
         if template.pod.gpu.is_some() {
             let beside = self.resources.beside(placed.row);
             self.gpus.attach(&id, placed.row, Ask::of(&template.pod), beside);
+        }
+        if template.pod.pinning.is_some() {
+            self.cpus.attach(&id, row, &template.pod);
         }
         self.resources.take(placed.row, &template.demand);
         if placed.is_estimated {
@@ -448,6 +433,7 @@ impl Cluster {
         self.is_ordered = false;
         self.resources.reset(row);
         self.gpus.reset(row);
+        self.cpus.reset(row);
         self.loads.reset(row);
         self.labels.set(row, &Labels::new());
         self.rows.insert(name.to_owned(), row);

@@ -86,7 +86,7 @@ pub struct Comparison {
 
 /// Compares the node of a pod to the best `n_shown` as if the pod were not there; `None` when it has no node.
 pub fn placed(cluster: &mut Cluster, id: &PodId, n_shown: usize) -> Option<Comparison> {
-    let (pod, gpus) = (cluster.pod(id)?.clone(), cluster.gpus_of(id));
+    let (pod, gpus, cpus) = (cluster.pod(id)?.clone(), cluster.gpus_of(id), cluster.cpus_of(id));
     let lifted = cluster.lift(id)?;
     let node = cluster.hosts[lifted.row].name.clone();
     let (mut scores, verdicts) = (cluster.ranking(&pod), cluster.verdicts(&pod));
@@ -94,6 +94,7 @@ pub fn placed(cluster: &mut Cluster, id: &PodId, n_shown: usize) -> Option<Compa
     if !gpus.is_empty() {
         cluster.hold_gpus(id, &gpus);
     }
+    cluster.hold_cpus(id, &cpus);
     let rank = scores.iter().find(|score| score.node == node).map(|score| score.rank);
     let n_feasible = scores.len();
     scores.retain(|score| score.rank <= n_shown || score.node == node);
@@ -217,5 +218,6 @@ fn is_alike(one: &Node, other: &Node) -> bool {
     one.allocatable == other.allocatable
         && one.taints == other.taints
         && one.gpus == other.gpus
+        && one.cpu_topology == other.cpu_topology
         && labels(one) == labels(other)
 }

@@ -9,6 +9,7 @@
 //! The same events and the same seed give the same plan on every run, in whatever order nodes became known.
 
 pub mod cluster;
+pub mod cpu;
 pub mod explain;
 pub mod gang;
 pub mod gpu;

@@ -1,6 +1,9 @@
 //! A node as the engine sees it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::CpuTopology;
 
 use crate::gpu::NodeGpus;
 use crate::label::Labels;
@@ -16,6 +19,8 @@ pub struct Node {
     pub taints: Vec<Taint>,
     pub unschedulable: bool,
     pub gpus: NodeGpus,
+    /// How its CPUs lie, where it has told: what pinned pods need.
+    pub cpu_topology: Option<Arc<CpuTopology>>,
     /// The images that are there, by every name that they have, with their sizes in bytes.
     pub images: BTreeMap<String, u64>,
 }

@@ -11,6 +11,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::CpuSet;
+
 use crate::cluster::Cluster;
 use crate::gang::{self, Gang, Unit};
 use crate::gpu::GpuSet;
@@ -47,6 +49,8 @@ pub enum Outcome {
         score: u64,
         /// The GPUs that the pod holds there; none where it asks for none.
         gpus: GpuSet,
+        /// The CPUs that are the pod's own; none where it is not pinned.
+        cpus: CpuSet,
     },
     Unplaced(Unplaced),
 }
@@ -150,7 +154,12 @@ impl Cluster {
                 self.attach(pending.id.clone(), template, row);
                 let gpus =
                     if pending.pod.gpu.is_some() { self.gpus.held(&pending.id) } else { GpuSet::default() };
-                Outcome::Placed { node, score, gpus }
+                let cpus = if pending.pod.pinning.is_some() {
+                    self.cpus.held(&pending.id)
+                } else {
+                    CpuSet::default()
+                };
+                Outcome::Placed { node, score, gpus, cpus }
             }
             Err(no_fit) => {
                 self.drop_template(template);

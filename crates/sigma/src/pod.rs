@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use model::pinning::{Pinning, PinningError};
+
 use crate::gpu::GpuRequest;
 use crate::label::{Labels, NodeTerm, PreferredTerm, Selector};
 use crate::node::{Effect, Node, Taint};
@@ -34,6 +36,8 @@ pub struct Pod {
     /// See [`crate::resources::effective_requests`]. The `pods` resource is counted by the engine itself.
     pub requests: Amounts,
     pub gpu: Option<GpuRequest>,
+    /// CPUs of its own, or why it cannot have those that it asks for.
+    pub pinning: Option<Result<Pinning, PinningError>>,
     /// Labels that the node must have, exactly.
     pub node_selector: Labels,
     /// One of these terms must match the node; `None` asks for nothing.

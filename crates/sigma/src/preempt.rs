@@ -12,6 +12,8 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use model::CpuSet;
+
 use crate::cluster::{Cluster, Placed, Row, Template, TemplateId};
 use crate::gpu::GpuSet;
 use crate::place::Pending;
@@ -128,6 +130,7 @@ impl Cluster {
         let looks_at_pods = !asking.spread.is_empty()
             || !asking.forbidden_pods.is_empty()
             || asking.volumes.is_shared()
+            || asking.pinning.is_some()
             || !self.interferences.binding(asking, &self.namespaces).is_empty();
         if !looks_at_pods {
             return None;
@@ -174,16 +177,17 @@ impl Cluster {
         let going: Vec<PodId> = self.hosts[row].pods.iter().filter(is_meant).cloned().collect();
         let mut lifted = Vec::new();
         for id in going {
-            let gpus = self.gpus_of(&id);
-            lifted.extend(self.lift(&id).map(|placed| Lifted { id, placed, gpus }));
+            let (gpus, cpus) = (self.gpus_of(&id), self.cpus_of(&id));
+            lifted.extend(self.lift(&id).map(|placed| Lifted { id, placed, gpus, cpus }));
         }
         lifted
     }
 
     fn put_all(&mut self, lifted: Vec<Lifted>) {
-        for Lifted { id, placed, gpus } in lifted {
+        for Lifted { id, placed, gpus, cpus } in lifted {
             self.put(id.clone(), placed);
             self.hold_gpus(&id, &gpus);
+            self.hold_cpus(&id, &cpus);
         }
     }
 }
@@ -194,6 +198,7 @@ struct Lifted {
     id: PodId,
     placed: Placed,
     gpus: GpuSet,
+    cpus: CpuSet,
 }
 
 /// The cheapest rows, cheapest first.

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use model::pinning::PinningError;
+
+use crate::cpu::Misfit;
 use crate::node::Taint;
 
 /// Why one node was ruled out.
@@ -19,6 +22,10 @@ pub enum Reason {
     /// Enough of GPUs is free in sum, but not in the pieces that the pod asks for.
     GpuFragments,
     GpuModel,
+    /// The node has no CPUs for the pod alone, as it asks for them.
+    Pinning(Misfit),
+    /// The pod asks for CPUs of its own, but may not have any as it stands.
+    Unpinnable(PinningError),
     /// A pod of the node holds a disk that only one may write to.
     DiskInUse,
     TooManyVolumes,
@@ -52,11 +59,13 @@ impl Reason {
             | Self::PodAntiAffinity
             | Self::ExistingAntiAffinity
             | Self::Interference(_) => true,
+            Self::Pinning(misfit) => misfit.yields_to_eviction(),
             Self::Unschedulable
             | Self::UntoleratedTaint(_)
             | Self::NodeAffinity
             | Self::HighLoad(_)
             | Self::GpuModel
+            | Self::Unpinnable(_)
             | Self::ClaimInUse
             | Self::VolumeAffinity
             | Self::NoVolume
@@ -80,6 +89,8 @@ impl fmt::Display for Reason {
             Self::HighLoad(resource) => write!(f, "node(s) {resource} usage exceed threshold"),
             Self::GpuFragments => f.write_str("node(s) had too little left of each single GPU"),
             Self::GpuModel => f.write_str("node(s) didn't have a GPU of a requested model"),
+            Self::Pinning(misfit) => misfit.fmt(f),
+            Self::Unpinnable(error) => write!(f, "{} of the pod {error}", error.annotation()),
             Self::DiskInUse => f.write_str("node(s) had no available disk"),
             Self::TooManyVolumes => f.write_str("node(s) exceed max volume count"),
             Self::ClaimInUse => f.write_str(

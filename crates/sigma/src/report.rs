@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::CpuSet;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
@@ -34,6 +35,8 @@ pub struct Seat {
     pub node: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub gpus: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cpus: String,
 }
 
 /// A pod that was not.
@@ -65,8 +68,8 @@ impl Utilisation {
 }
 
 impl Report {
-    pub fn placed(&mut self, pod: String, node: String, gpus: &GpuSet) {
-        self.placed.push(Seat { pod, node, gpus: gpus.to_string() });
+    pub fn placed(&mut self, pod: String, node: String, (gpus, cpus): (&GpuSet, &CpuSet)) {
+        self.placed.push(Seat { pod, node, gpus: gpus.to_string(), cpus: cpus.to_string() });
     }
 
     /// `cause` is what the engine said, where it is the engine that said it.

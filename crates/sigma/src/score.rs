@@ -10,6 +10,8 @@ use crate::view::FULL;
 
 /// Who has room reserved goes there before all else.
 const RESERVED_WEIGHT: u64 = 64;
+/// A pinned pod that is split over NUMA nodes is slower wherever it is: more than all that is about room.
+const CPUS_WEIGHT: u64 = 8;
 
 /// One of the things that speak for a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -35,12 +37,14 @@ pub enum Part {
     Reserved,
     /// How little the node is measured to use.
     Coolness,
+    /// How near to each other the CPUs are that a pinned pod would get.
+    Cpus,
     /// How usable its GPUs stay; outranks all else where there are any.
     Gpus,
 }
 
 impl Part {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Fill,
         Self::Balance,
         Self::Apart,
@@ -52,6 +56,7 @@ impl Part {
         Self::Images,
         Self::Reserved,
         Self::Coolness,
+        Self::Cpus,
         Self::Gpus,
     ];
 
@@ -69,6 +74,7 @@ impl Part {
             Self::Images => "images",
             Self::Reserved => "reserved",
             Self::Coolness => "coolness",
+            Self::Cpus => "cpus",
             Self::Gpus => "gpus",
         }
     }
@@ -83,6 +89,7 @@ impl Part {
             Self::Taints => weights.taints.into(),
             Self::Images => weights.images.into(),
             Self::Reserved => RESERVED_WEIGHT,
+            Self::Cpus => CPUS_WEIGHT,
             Self::Coolness | Self::Gpus => 1,
         }
     }

@@ -230,6 +230,7 @@ impl View {
             return Err(short);
         }
         cluster.gpus.check(row, template.pod.gpu.as_ref()).map_err(|reason| vec![reason])?;
+        cluster.cpus.check(row, &template.pod).map_err(|reason| vec![reason])?;
         cluster.check_load(row, &template.pod).map_err(|reason| vec![reason])?;
         let volumes = &template.pod.volumes;
         cluster.volumes.check((row, &cluster.hosts[row].name), volumes).map_err(|reason| vec![reason])?;

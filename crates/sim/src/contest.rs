@@ -49,7 +49,7 @@ pub fn run(input: &Tianchi, settings: Settings, mut progress: impl FnMut(u64) ->
     let is_anywhere = input.placement.iter().any(Option::is_some);
     let seats = input.instances.iter().zip(&placement).filter_map(|(instance, machine)| {
         let node = input.machine(machine.as_ref()?).to_owned();
-        Some(Seat { pod: instance.clone(), node, gpus: String::new() })
+        Some(Seat { pod: instance.clone(), node, gpus: String::new(), cpus: String::new() })
     });
     ContestReport {
         seed,

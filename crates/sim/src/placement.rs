@@ -23,7 +23,7 @@ pub fn run(scene: &Scene, seed: u64, mut progress: impl FnMut(usize)) -> Report 
         for (pending, outcome) in chunk.iter().zip(cluster.place(&batch)) {
             let pod = pending.id.as_str().to_owned();
             match outcome {
-                Outcome::Placed { node, gpus, .. } => report.placed(pod, node, &gpus),
+                Outcome::Placed { node, gpus, cpus, .. } => report.placed(pod, node, (&gpus, &cpus)),
                 Outcome::Unplaced(unplaced) => report.unplaced(pod, unplaced.to_string(), Some(&unplaced)),
             }
         }

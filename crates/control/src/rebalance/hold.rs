@@ -39,6 +39,8 @@ pub enum Hold {
     Batch,
     /// It holds GPUs, or a share of one: which is free where is not weighed here.
     Gpu,
+    /// It has CPUs of its own: which are free where is not weighed here.
+    OwnCpus,
     /// It must be near other Pods, or away from them in domains larger than a node, or spread.
     Neighbours,
     /// Several budgets cover it: an eviction would be refused.
@@ -79,6 +81,7 @@ impl Hold {
                 of_job || seen.requests.keys().any(|name| name == BATCH_CPU || name == BATCH_MEMORY),
             ),
             (Self::Gpu, seen.gpu.is_some()),
+            (Self::OwnCpus, seen.pinning.is_some()),
             (Self::VolumeClaim, volumes().any(is_claim)),
             (Self::LocalVolume, safe != Some("true") && volumes().any(is_local)),
             (Self::Neighbours, is_bound_to_others(seen)),
@@ -103,6 +106,7 @@ impl Hold {
             Self::VolumeClaim => "with volume claims",
             Self::Batch => "of batch",
             Self::Gpu => "with GPUs",
+            Self::OwnCpus => "with CPUs of their own",
             Self::Neighbours => "bound to where others are",
             Self::SeveralBudgets => "under several disruption budgets",
         }

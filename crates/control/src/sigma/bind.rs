@@ -5,7 +5,7 @@
 //!          └──► alone: where claims must be told first, and where nobody takes batches
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,11 +13,12 @@ use k8s_openapi::api::core::v1::{Binding, ObjectReference, PersistentVolumeClaim
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use model::CpuSet;
 use model::binding_batch::{BindingBatch, BindingBatchSpec, BindingBatchStatus};
 use sigma::PodId;
 use sigma::gpu::GpuSet;
 
-use super::{decide, gpus, manager};
+use super::{cpus, decide, gpus, manager};
 use crate::act::{Act, ActError, failed};
 use crate::key::ObjectKey;
 use crate::record::{Note, Recorder};
@@ -35,6 +36,7 @@ pub(super) struct Bind {
     pub(super) pod: Arc<Pod>,
     pub(super) node: String,
     pub(super) gpus: GpuSet,
+    pub(super) cpus: CpuSet,
 }
 
 /// What waits to be bound, in batches of one namespace, each namespace in turn.
@@ -164,12 +166,15 @@ fn as_scheduler() -> PostParams {
 fn binding(bind: &Bind) -> Binding {
     let (kind, name) = (Some("Node".to_owned()), Some(bind.node.clone()));
     let pod = &bind.pod.metadata;
+    let devices =
+        gpus::annotation_of(&bind.gpus, &bind.pod).into_iter().chain(cpus::annotation_of(&bind.cpus));
+    let annotations: BTreeMap<String, String> = devices.collect();
     Binding {
         metadata: ObjectMeta {
             name: pod.name.clone(),
             namespace: pod.namespace.clone(),
             uid: pod.uid.clone(),
-            annotations: gpus::annotation_of(&bind.gpus, &bind.pod).map(|annotation| [annotation].into()),
+            annotations: (!annotations.is_empty()).then_some(annotations),
             ..ObjectMeta::default()
         },
         target: ObjectReference { api_version: Some("v1".to_owned()), kind, name, ..Default::default() },
@@ -193,7 +198,13 @@ mod tests {
         let mut pod = Pod::default();
         pod.metadata.namespace = Some(namespace.to_owned());
         let id = PodId::new(&format!("{namespace}-{number}"));
-        Bind { id, pod: Arc::new(pod), node: "n".to_owned(), gpus: GpuSet::default() }
+        Bind {
+            id,
+            pod: Arc::new(pod),
+            node: "n".to_owned(),
+            gpus: GpuSet::default(),
+            cpus: CpuSet::default(),
+        }
     }
 
     #[test]

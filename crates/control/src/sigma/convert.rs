@@ -25,6 +25,7 @@ pub(crate) fn node(node: &k8s::Node) -> Node {
     Node {
         name: node.metadata.name.clone().unwrap_or_default(),
         gpus: super::gpus::of_node(node, &allocatable),
+        cpu_topology: super::cpus::of_node(node),
         images: images(node),
         allocatable,
         labels: node.metadata.labels.clone().unwrap_or_default(),
@@ -79,6 +80,7 @@ pub(crate) fn pod(pod: &k8s::Pod) -> Pod {
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         owner: crate::owner::controller_uid(&pod.metadata).map(str::to_owned),
         gpu: super::gpus::request(pod, &mut requests),
+        pinning: super::cpus::request(pod, &requests),
         requests,
         node_selector: spec.node_selector.clone().unwrap_or_default(),
         required_nodes: required.map(|selector| selector.node_selector_terms.iter().map(node_term).collect()),

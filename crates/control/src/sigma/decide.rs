@@ -39,7 +39,7 @@ use queue::Whom;
 
 use super::bind::Bind;
 use super::group::{Origin, Standing};
-use super::{Config, convert, gpus};
+use super::{Config, convert, cpus, gpus};
 use crate::key::ObjectKey;
 use crate::pods;
 use crate::volumes::Needs;
@@ -220,6 +220,9 @@ impl Scheduler {
                 if let Some(gpus) = gpus::held(pod) {
                     self.cluster.hold_gpus(&id, &gpus);
                 }
+                if converted.pinning.is_some() {
+                    self.cluster.hold_cpus(&id, &cpus::held(pod));
+                }
                 let was_leaving = self.cluster.is_leaving(&id);
                 if pod.metadata.deletion_timestamp.is_some() {
                     self.cluster.set_leaving(&id, true);
@@ -356,12 +359,12 @@ impl Scheduler {
         let waiting = self.waiting.get_mut(&id)?;
         let pod = Arc::clone(&waiting.pod);
         match outcome {
-            Outcome::Placed { node, gpus, .. } => {
+            Outcome::Placed { node, gpus, cpus, .. } => {
                 waiting.place = Place::Binding;
                 self.binding.insert(id.clone());
                 self.names.insert(id.clone(), key_of(&pod));
                 self.gangs.note_change(&id);
-                Some(Decision::Bind(Bind { id, pod, node, gpus }))
+                Some(Decision::Bind(Bind { id, pod, node, gpus, cpus }))
             }
             Outcome::Unplaced(unplaced) => {
                 self.park(&id, now);
@@ -374,7 +377,9 @@ impl Scheduler {
     fn arrive(&mut self, id: PodId, pod: &Arc<k8s::Pod>) {
         self.gangs.join(&id, pod);
         if let Some(waiting) = self.waiting.get_mut(&id) {
-            let is_same = waiting.pod.spec == pod.spec && waiting.pod.metadata.labels == pod.metadata.labels;
+            let is_same = waiting.pod.spec == pod.spec
+                && waiting.pod.metadata.labels == pod.metadata.labels
+                && cpus::ask_alike(&waiting.pod, pod);
             waiting.pod = Arc::clone(pod);
             // A changed pod may fit now; one whose status alone changed (by our own report) does not.
             if !is_same && matches!(waiting.place, Place::Parked { .. } | Place::Gathering) {

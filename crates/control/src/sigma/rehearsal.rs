@@ -72,10 +72,10 @@ impl Rehearsal {
         let mut undecided: BTreeSet<ObjectKey> = self.waiting.iter().filter(is_tried).cloned().collect();
         for decision in self.scheduler.decide(self.now) {
             match decision {
-                Decision::Bind(Bind { pod, node, gpus, .. }) => {
+                Decision::Bind(Bind { pod, node, gpus, cpus, .. }) => {
                     let key = ObjectKey::of(&*pod);
                     undecided.remove(&key);
-                    report.placed(key.to_string(), node, &gpus);
+                    report.placed(key.to_string(), node, (&gpus, &cpus));
                 }
                 Decision::Report { pod, message, cause, .. } => {
                     let key = ObjectKey::of(&*pod);

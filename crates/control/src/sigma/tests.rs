@@ -1,6 +1,7 @@
 //! The scheduler's queue, told by events and a made-up clock.
 
 mod gangs;
+mod pinned;
 mod profiles;
 mod reservations;
 

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::container::{self, Holder, Role, Surroundings};
-use super::{Faults, ephemeral, in_range, items, list, names, one_of, placement, text, unique, volume};
+use super::{
+    Faults, ephemeral, in_range, items, list, names, one_of, pinning, placement, text, unique, volume,
+};
 use crate::status::FieldError;
 
 /// The spec of a Pod.
@@ -16,6 +18,7 @@ pub(super) fn check(pod: &Value, faults: &mut Faults) {
 
 /// What a Pod that is to be created may not say yet.
 pub(super) fn check_new(pod: &Value, faults: &mut Faults) {
+    pinning::check_new(pod, faults);
     let spec = &pod["spec"];
     if !list(spec, "ephemeralContainers").is_empty() {
         faults.push(FieldError::forbidden("spec.ephemeralContainers", "cannot be set on create"));
@@ -29,6 +32,7 @@ pub(super) fn check_new(pod: &Value, faults: &mut Faults) {
 /// The spec of the template at `path`.
 pub(super) fn check_template(path: &str, template: &Value, faults: &mut Faults) {
     annotations(&format!("{path}.annotations"), template, faults);
+    pinning::check_template(&format!("{path}.annotations"), template, faults);
     spec(&format!("{path}.spec"), &template["spec"], false, faults);
 }
 

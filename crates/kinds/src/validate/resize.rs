@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Faults, items, list, text};
+use super::{Faults, items, list, pinning, text};
 use crate::defaults;
 use crate::status::FieldError;
 
@@ -32,6 +32,7 @@ pub(super) fn check_update(new: &Value, old: &Value, faults: &mut Faults) {
         let message = "Pod QOS Class may not change as a result of resizing";
         faults.push(FieldError::invalid("spec", class, message));
     }
+    pinning::check_resize(new, old, faults);
     for field in ["containers", "initContainers"] {
         for (path, container) in items("spec", &new["spec"], field) {
             let name = text(container, "name");

@@ -2,6 +2,7 @@
 
 mod changed;
 mod created;
+mod pinned;
 
 use expect_test::{Expect, expect};
 use proptest::prelude::{ProptestConfig, proptest};

@@ -5,7 +5,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+use model::pinning::{CoreShape, NumaPolicy, Pinning};
+
 use crate::cluster::Cluster;
+use crate::cpu::Misfit;
 use crate::node::{Effect, Taint};
 use crate::pod::{Pod, Toleration, TolerationMatch};
 use crate::reason::Reason;
@@ -35,6 +38,12 @@ pub enum Remedy {
     DropPodAntiAffinity,
     DropHostPorts,
     DropGpuModels,
+    /// Take any CPUs, not only whole cores or cores of its own.
+    DropCoreShape,
+    /// Take CPUs of several NUMA nodes.
+    DropSingleNuma,
+    /// Share CPUs with others.
+    Unpin,
     AddNode {
         like: String,
     },
@@ -46,8 +55,12 @@ impl Remedy {
         match self {
             Self::Lower { .. } => 1,
             Self::Tolerate { .. } | Self::Uncordon => 2,
-            Self::DropSpread | Self::DropHostPorts | Self::DropGpuModels => 3,
-            Self::DropNodeAffinity | Self::DropPodAffinity | Self::DropPodAntiAffinity => 4,
+            Self::DropSpread
+            | Self::DropHostPorts
+            | Self::DropGpuModels
+            | Self::DropCoreShape
+            | Self::DropSingleNuma => 3,
+            Self::DropNodeAffinity | Self::DropPodAffinity | Self::DropPodAntiAffinity | Self::Unpin => 4,
             Self::AddNode { .. } => 5,
         }
     }
@@ -80,8 +93,17 @@ impl Remedy {
                     gpu.models.clear();
                 }
             }
+            Self::DropCoreShape => repin(pod, |pinning| pinning.shape = CoreShape::Any),
+            Self::DropSingleNuma => repin(pod, |pinning| pinning.numa = NumaPolicy::Preferred),
+            Self::Unpin => pod.pinning = None,
             Self::AddNode { .. } => {}
         }
+    }
+}
+
+fn repin(pod: &mut Pod, change: impl FnOnce(&mut Pinning)) {
+    if let Some(Ok(pinning)) = &mut pod.pinning {
+        change(pinning);
     }
 }
 
@@ -112,6 +134,13 @@ fn of_reason(reason: &Reason) -> Option<Remedy> {
         Reason::PodAffinity => Some(Remedy::DropPodAffinity),
         Reason::PodAntiAffinity => Some(Remedy::DropPodAntiAffinity),
         Reason::GpuModel => Some(Remedy::DropGpuModels),
+        Reason::Pinning(Misfit::WholeCores | Misfit::UnevenCores | Misfit::OwnCores) => {
+            Some(Remedy::DropCoreShape)
+        }
+        Reason::Pinning(Misfit::OneNumaNode | Misfit::NumaMemory) => Some(Remedy::DropSingleNuma),
+        Reason::Pinning(Misfit::NoTopology | Misfit::TooFewCpus) | Reason::Unpinnable(_) => {
+            Some(Remedy::Unpin)
+        }
         // It passes by itself, or other pods have to move.
         Reason::HighLoad(_) => None,
         // A matter of storage, not of this pod's spec.
@@ -177,6 +206,11 @@ impl fmt::Display for Remedy {
             Self::DropPodAntiAffinity => f.write_str("drop the required pod anti-affinity"),
             Self::DropHostPorts => f.write_str("drop the host ports"),
             Self::DropGpuModels => f.write_str("let any GPU model do"),
+            Self::DropCoreShape => f.write_str("let any CPUs do (crest.dev/cpu-policy: pinned)"),
+            Self::DropSingleNuma => {
+                f.write_str("let several NUMA nodes do (crest.dev/numa-policy: preferred)")
+            }
+            Self::Unpin => f.write_str("share CPUs with other pods (without crest.dev/cpu-policy)"),
             Self::AddNode { like } => write!(f, "add a node like {like}"),
         }
     }

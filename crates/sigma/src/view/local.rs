@@ -29,6 +29,7 @@ impl View {
         {
             return None;
         }
+        let cpus = cluster.cpus.rate(row, &template.pod).ok()?;
         let leaning = self.rules.leaning(Level::Row);
         // Falls with the crowd and never ends: one beside none differs more than ten beside nine.
         let room = |crowding: u64| FULL * leaning / (leaning + crowding).max(1);
@@ -47,6 +48,7 @@ impl View {
             (Part::Images, cluster.images.score(row, &self.images, FULL)),
             (Part::Reserved, if beyond.is_some() { FULL } else { 0 }),
             (Part::Coolness, cluster.coolness(row, &template.pod, FULL)),
+            (Part::Cpus, cpus),
             (Part::Gpus, usability.gpus),
         ]))
     }

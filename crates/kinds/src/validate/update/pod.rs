@@ -4,12 +4,13 @@ use serde_json::Value;
 
 use super::{Faults, list, put, put_each, without_nulls};
 use crate::status::FieldError;
-use crate::validate::{in_range, items, placement, text};
+use crate::validate::{in_range, items, pinning, placement, text};
 
 const STATIC: &str = "kubernetes.io/config.mirror";
 
 pub(super) fn check(new: &Value, old: &Value, faults: &mut Faults) {
     annotations(&new["metadata"]["annotations"], &old["metadata"]["annotations"], faults);
+    pinning::check_update(new, old, faults);
     spec(&new["spec"], &old["spec"], faults);
 }
 
