@@ -224,6 +224,7 @@ const COUNTED: &[&str] = &[
     "DagJob",
     "Deployment",
     "DeviceClass",
+    "ElasticQuota",
     "EndpointSlice",
     "FlowSchema",
     "Ingress",

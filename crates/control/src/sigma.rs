@@ -13,6 +13,7 @@ mod group;
 mod groups;
 mod load;
 mod policies;
+mod quotas;
 pub mod rehearsal;
 mod reservations;
 pub mod snapshot;
@@ -35,6 +36,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
+use model::elastic_quota::ElasticQuota;
 use model::reservation::Reservation;
 use model::scheduling_policy::SchedulingPolicy;
 use sigma::{Interference, PodId, Usage};
@@ -52,6 +54,7 @@ use bind::{Bind, Binder, Groups};
 use decide::{Decision, Scheduler, Victim};
 use group::{Group, Origin};
 use groups::Teller;
+use quotas::Account;
 
 /// What is under way at once, batches of bindings aside. More waits: the server is the bottleneck then.
 const MAX_IN_FLIGHT: usize = 64;
@@ -78,6 +81,7 @@ enum News {
     Usage(Vec<(String, Usage, Duration)>),
     Policy(String, Option<Arc<SchedulingPolicy>>),
     Interference(String, Option<Interference>),
+    Quota(String, Option<Arc<ElasticQuota>>),
     /// With how long it is to be held yet, if not for ever.
     Reservation(ObjectKey, Option<Arc<Reservation>>, Option<Duration>),
 }
@@ -113,6 +117,7 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
     });
     groups::follow(world, &news);
     policies::follow(world, &news);
+    quotas::follow(world, &news);
     reservations::follow(world, &news);
     storage::follow(world, &news);
     let (of_pods, of_usage) = (world.clone(), news.clone());
@@ -121,11 +126,13 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
     });
     let recorder = world.recorder.named(&config.scheduler_name);
     let (teller, told) = mpsc::unbounded_channel();
+    let (bookkeeper, booked) = mpsc::unbounded_channel();
     let edge = Edge {
         act: world.act.clone(),
         recorder: recorder.clone(),
         binder: Binder::new(world.clone(), recorder.clone()),
         groups: Teller(teller),
+        quotas: bookkeeper,
     };
     let world = world.clone();
     async move {
@@ -136,6 +143,7 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
                 let client = world.act.client().clone();
                 kit::task::spawn("node-usage", load::follow(client, of_usage, token.clone()));
             }
+            kit::task::spawn("elastic-quotas", quotas::tell(world.clone(), booked));
             kit::task::spawn("pod-groups", groups::tell(world, recorder, told));
             edge.run(Scheduler::new(&config), received, token).await;
         }
@@ -160,6 +168,7 @@ struct Edge {
     recorder: Recorder,
     binder: Binder,
     groups: Teller,
+    quotas: mpsc::UnboundedSender<Account>,
 }
 
 /// What was decided and is still to be done.
@@ -192,9 +201,12 @@ impl Task {
             Self::One(Decision::Preempt { victims, .. }) => {
                 return Acted::Stays(victims.iter().map(|victim| victim.id.clone()).collect());
             }
-            Self::One(Decision::Tell { .. } | Decision::Reserve { .. } | Decision::Report { .. }) => {
-                Vec::new()
-            }
+            Self::One(
+                Decision::Tell { .. }
+                | Decision::Account(_)
+                | Decision::Reserve { .. }
+                | Decision::Report { .. },
+            ) => Vec::new(),
         };
         Acted::NotBound(ids)
     }
@@ -273,6 +285,11 @@ impl Edge {
             Decision::Preempt { pod, node, victims } => return self.preempt(&pod, &node, victims).await,
             Decision::Reserve { key, status } => {
                 reservations::tell(self.act.client(), &self.recorder, &key, &status).await
+            }
+            Decision::Account(account) => {
+                // Nobody listens any more: the process is going down.
+                let _stopped = self.quotas.send(account);
+                Ok(())
             }
             Decision::Tell { key, origin, standing } => {
                 self.groups.tell((key, origin), standing);
@@ -405,6 +422,7 @@ fn take_all(scheduler: &mut Scheduler, first: News, more: &mut mpsc::UnboundedRe
             News::Usage(figures) => scheduler.usage_changed(&figures, now),
             News::Group(key, origin, group) => scheduler.group_changed(&key, origin, group),
             News::Policy(name, policy) => scheduler.policy_changed(&name, policy.as_deref(), now),
+            News::Quota(name, quota) => scheduler.quota_changed(&name, quota.as_deref(), now),
             News::Reservation(key, reservation, left) => {
                 scheduler.reservation_changed(&key, reservation.as_ref(), left, now);
             }

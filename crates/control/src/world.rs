@@ -20,6 +20,7 @@ use k8s_openapi::api::scheduling::v1alpha2::PodGroup as WorkloadGroup;
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
+use model::elastic_quota::ElasticQuota;
 use model::interference_rule::InterferenceRule;
 use model::pod_group::PodGroup;
 use model::rebalance_policy::RebalancePolicy;
@@ -59,6 +60,7 @@ pub struct World {
     pub scheduling_policies: Arc<Informer<SchedulingPolicy>>,
     pub interference_rules: Arc<Informer<InterferenceRule>>,
     pub reservations: Arc<Informer<Reservation>>,
+    pub elastic_quotas: Arc<Informer<ElasticQuota>>,
     pub rebalance_policies: Arc<Informer<RebalancePolicy>>,
     pub services: Arc<Informer<Service>>,
     pub endpoint_slices: Arc<Informer<EndpointSlice>>,
@@ -117,6 +119,7 @@ impl World {
             scheduling_policies: Arc::default(),
             interference_rules: Arc::default(),
             reservations: Arc::default(),
+            elastic_quotas: Arc::default(),
             rebalance_policies: Arc::default(),
             services: Arc::default(),
             endpoint_slices: Arc::default(),
@@ -176,6 +179,7 @@ impl World {
             self.scheduling_policies.synced(),
             self.interference_rules.synced(),
             self.reservations.synced(),
+            self.elastic_quotas.synced(),
             self.claims.synced(),
             self.volumes.synced(),
             self.storage_classes.synced(),
@@ -195,6 +199,7 @@ impl World {
         watch.all(&self.scheduling_policies);
         watch.all(&self.interference_rules);
         watch.all(&self.reservations);
+        watch.all(&self.elastic_quotas);
         watch.all(&self.claims);
         watch.all(&self.volumes);
         watch.all(&self.storage_classes);

@@ -365,6 +365,9 @@ const OWN_KINDS: &[Entry] = &[
         .short(&["dj"])
         .within(&["all"])
         .with(&[own_status("DagJob")]),
+    OWN.cluster(["ElasticQuota", "elasticquota", "elasticquotas", "dev.crest.v1alpha1.ElasticQuota"])
+        .short(&["eq"])
+        .with(&[own_status("ElasticQuota")]),
     OWN.cluster([
         "InterferenceRule",
         "interferencerule",

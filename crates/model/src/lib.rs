@@ -6,6 +6,7 @@ pub mod binding_batch;
 pub mod cpu_set;
 pub mod cpu_topology;
 pub mod dagjob;
+pub mod elastic_quota;
 pub mod interference_rule;
 pub mod names;
 pub mod pinning;

@@ -14,6 +14,7 @@ mod images;
 mod leaving;
 mod loads;
 mod namespaces;
+mod quotas;
 mod template;
 mod volumes;
 
@@ -25,6 +26,7 @@ use crate::interference::Interferences;
 use crate::label::Labels;
 use crate::node::{Node, Taint};
 use crate::pod::{HostPort, Namespaces, Pod, PodId};
+use crate::quota::Quotas;
 use crate::reservation::Reservations;
 use crate::resources::{CPU, MEMORY, PODS};
 use crate::view::{ClassId, ClassKey, Ties, View, Views};
@@ -73,6 +75,7 @@ pub struct Cluster {
     pub(crate) budgets: Budgets,
     pub(crate) interferences: Interferences,
     pub(crate) reservations: Reservations,
+    pub(crate) quotas: Quotas,
     pods: HashMap<PodId, Placed>,
     n_arrivals: u64,
     n_present: usize,
@@ -133,6 +136,7 @@ impl Cluster {
             budgets: Budgets::default(),
             interferences: Interferences::default(),
             reservations: Reservations::default(),
+            quotas: Quotas::default(),
             pods: HashMap::new(),
             n_arrivals: 0,
             n_present: 0,
@@ -260,6 +264,7 @@ impl Cluster {
                 host.ports.swap_remove(position);
             }
         }
+        self.quotas.subtract(quotas::entry(id, &template.pod, &placed));
         self.changes.touch(placed.row, self.hosts.len());
         self.reservations.note_lifted(id, placed.row);
         self.settle(placed.row);
@@ -298,6 +303,7 @@ impl Cluster {
         let host = &mut self.hosts[placed.row];
         host.pods.push(id.clone());
         host.ports.extend(template.pod.host_ports.iter().cloned());
+        self.quotas.add(quotas::entry(&id, &template.pod, &placed));
         self.changes.touch(placed.row, self.hosts.len());
         self.reservations.note_put(&id, row);
         self.pods.insert(id, placed);

@@ -126,6 +126,9 @@ impl Cluster {
         if batch_resource(&pending.pod).is_some() || self.volumes.is_claimed(&pending.pod.volumes) {
             return None;
         }
+        if self.is_over_quota(&pending.id, &pending.pod) {
+            return None;
+        }
         let template = self.intern(&pending.pod);
         let is_taken = self.with_view(template, |_, view| view.choose().is_some());
         self.drop_template(template);
@@ -140,6 +143,10 @@ impl Cluster {
         let template = self.intern(&pending.pod);
         // A pod that is asked about again must not stand in its own way.
         self.remove_pod(&pending.id);
+        if let Some(over) = self.over_quota(&pending.pod) {
+            self.drop_template(template);
+            return Outcome::Unplaced(Unplaced::OverQuota(over));
+        }
         if self.volumes.is_claimed(&pending.pod.volumes) {
             self.drop_template(template);
             let reasons = [(Reason::ClaimInUse, self.n_nodes())].into();

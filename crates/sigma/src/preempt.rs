@@ -8,8 +8,13 @@
 //! As in kube-scheduler, a node is cheaper when fewer disruption budgets are broken, then by the highest priority
 //! among the victims, the sum of their priorities, their number, and how lately the most important of them came. The
 //! costs of all nodes are kept per class and only reckoned again where something changed.
+//!
+//! Who may have whom go is the matter of a [`Claim`]: lesser pods, and where elastic quotas are, borrowers.
+
+mod claim;
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::CpuSet;
@@ -19,6 +24,8 @@ use crate::gpu::GpuSet;
 use crate::place::Pending;
 use crate::pod::{Pod, PodId};
 use crate::view::View;
+
+use claim::Claim;
 
 #[cfg(test)]
 mod tests;
@@ -45,10 +52,10 @@ struct Cost {
     arrival: Reverse<u64>,
 }
 
-/// The costs of all rows for one class of pods at one priority.
+/// The costs of all rows for one class of pods with one claim.
 #[derive(Debug)]
 pub(crate) struct Costs {
-    priority: i32,
+    claim: Claim,
     structure: u64,
     budgets: u64,
     seen: u64,
@@ -76,12 +83,35 @@ impl Cluster {
     pub(crate) fn preempt_below(&mut self, pending: &Pending, priority: i32) -> Option<Preemption> {
         let template = self.intern(&pending.pod);
         self.remove_pod(&pending.id);
+        let budgets = self.budgets.clone();
+        let made = self.preempt_in_quota(&pending.pod, priority).and_then(|in_quota| {
+            let found = self.preempt_on_node((pending, template), priority);
+            if found.is_none() {
+                in_quota.iter().for_each(|victim| self.set_leaving(victim, false));
+                self.budgets.restore(budgets);
+            }
+            let Preemption { node, victims } = found?;
+            Some(Preemption { node, victims: in_quota.into_iter().chain(victims).collect() })
+        });
+        if made.is_none() {
+            self.drop_template(template);
+        }
+        made
+    }
+
+    /// Takes over the reference to `template` where there is room to be made.
+    fn preempt_on_node(
+        &mut self,
+        (pending, template): (&Pending, TemplateId),
+        priority: i32,
+    ) -> Option<Preemption> {
+        let claim = self.claim_of(&pending.pod, priority);
         let candidates = self.with_view(template, |cluster, view| {
-            cheapest(cluster, cluster.templates.get(template), view, priority)
+            cheapest(cluster, cluster.templates.get(template), view, claim)
         });
         for row in candidates {
-            let fewest = victims(self, self.templates.get(template), row, priority).unwrap_or_default();
-            if let Some(victims) = self.enough((template, row), fewest, priority) {
+            let fewest = victims(self, self.templates.get(template), row, claim).unwrap_or_default();
+            if let Some(victims) = self.enough((template, row), fewest, claim) {
                 for victim in &victims {
                     self.give_up(victim);
                 }
@@ -89,7 +119,6 @@ impl Cluster {
                 return Some(Preemption { node: self.hosts[row].name.clone(), victims });
             }
         }
-        self.drop_template(template);
         None
     }
 
@@ -113,7 +142,7 @@ impl Cluster {
         &mut self,
         (template, row): (TemplateId, Row),
         fewest: Vec<PodId>,
-        priority: i32,
+        claim: Claim,
     ) -> Option<Vec<PodId>> {
         let lifted = self.lift_all(row, |id, placed, _| placed.is_leaving || fewest.contains(id));
         let is_enough = self.takes(template, row);
@@ -121,11 +150,11 @@ impl Cluster {
         if is_enough {
             return Some(fewest);
         }
-        self.spared((template, row), priority)
+        self.spared((template, row), claim)
     }
 
     /// All lesser pods go in thought; then each is put back, as long as the pod finds its place all the same.
-    fn spared(&mut self, (template, row): (TemplateId, Row), priority: i32) -> Option<Vec<PodId>> {
+    fn spared(&mut self, (template, row): (TemplateId, Row), claim: Claim) -> Option<Vec<PodId>> {
         let asking = &self.templates.get(template).pod;
         let looks_at_pods = !asking.spread.is_empty()
             || !asking.forbidden_pods.is_empty()
@@ -135,8 +164,10 @@ impl Cluster {
         if !looks_at_pods {
             return None;
         }
+        let lesser: BTreeSet<PodId> =
+            self.lesser_on(row, claim).into_iter().map(|each| each.id.clone()).collect();
         let leaving = self.lift_all(row, |_, placed, _| placed.is_leaving);
-        let lesser = self.lift_all(row, |_, _, pod| pod.priority < priority);
+        let lesser = self.lift_all(row, |id, _, _| lesser.contains(id));
         if !self.takes(template, row) {
             self.put_all(leaving);
             self.put_all(lesser);
@@ -145,8 +176,10 @@ impl Cluster {
         let pods: Vec<Arc<Pod>> =
             lesser.iter().map(|each| Arc::clone(&self.templates.get(each.placed.template).pod)).collect();
         let broken = self.budgets.broken_by(&pods.iter().map(|pod| &**pod).collect::<Vec<_>>());
-        let ranks = pods.iter().zip(broken).map(|(pod, is_broken)| Reverse((is_broken, pod.priority)));
-        let mut ranked: Vec<_> = ranks.zip(lesser).collect();
+        let ranks = pods.iter().zip(broken);
+        let ranks = ranks
+            .map(|(pod, is_broken)| Reverse((is_broken, !self.is_of_other_quota(claim, pod), pod.priority)));
+        let mut ranked: Vec<_> = ranks.collect::<Vec<_>>().into_iter().zip(lesser).collect();
         ranked.sort_by_key(|(rank, each)| (*rank, each.placed.arrival));
         let mut victims = Vec::new();
         for (_, each) in ranked {
@@ -202,10 +235,9 @@ struct Lifted {
 }
 
 /// The cheapest rows, cheapest first.
-fn cheapest(cluster: &Cluster, template: &Template, view: &mut View, priority: i32) -> Vec<Row> {
+fn cheapest(cluster: &Cluster, template: &Template, view: &mut View, claim: Claim) -> Vec<Row> {
     let mut costs = view.costs.take().filter(|costs| {
-        (costs.priority, costs.structure, costs.budgets)
-            == (priority, cluster.structure, cluster.budgets.version)
+        (costs.claim, costs.structure, costs.budgets) == (claim, cluster.structure, cluster.budgets.version)
     });
     let changed = costs.as_ref().and_then(|costs| cluster.changes.since(costs.seen));
     match (&mut costs, changed) {
@@ -213,15 +245,15 @@ fn cheapest(cluster: &Cluster, template: &Template, view: &mut View, priority: i
             for row in changed {
                 // A row beyond the end is a node of which only pods are known yet.
                 if let Some(known) = costs.of_row.get_mut(row) {
-                    *known = cost(cluster, (template, view), row, priority);
+                    *known = cost(cluster, (template, view), row, claim);
                 }
             }
         }
         _ => {
             let rows = 0..cluster.hosts.len();
-            let of_row = rows.map(|row| cost(cluster, (template, view), row, priority)).collect();
+            let of_row = rows.map(|row| cost(cluster, (template, view), row, claim)).collect();
             let (structure, budgets) = (cluster.structure, cluster.budgets.version);
-            costs = Some(Costs { priority, structure, budgets, seen: 0, of_row });
+            costs = Some(Costs { claim, structure, budgets, seen: 0, of_row });
         }
     }
     let mut best: Vec<(&Cost, Row)> = Vec::new();
@@ -242,11 +274,11 @@ fn cheapest(cluster: &Cluster, template: &Template, view: &mut View, priority: i
     rows
 }
 
-fn cost(cluster: &Cluster, (template, view): (&Template, &View), row: Row, priority: i32) -> Option<Cost> {
+fn cost(cluster: &Cluster, (template, view): (&Template, &View), row: Row, claim: Claim) -> Option<Cost> {
     if !cluster.hosts[row].is_present || !view.may_yield(cluster, template, row) {
         return None;
     }
-    let victims = victims(cluster, template, row, priority)?;
+    let victims = victims(cluster, template, row, claim)?;
     let placed = victims.iter().filter_map(|id| cluster.placed(id));
     let lost: Vec<(&Pod, u64)> =
         placed.map(|placed| (&*cluster.templates.get(placed.template).pod, placed.arrival)).collect();
@@ -264,34 +296,29 @@ fn cost(cluster: &Cluster, (template, view): (&Template, &View), row: Row, prior
 }
 
 /// The pods that have to go from `row`, as few as can be; `None` when all lesser pods together are not enough.
-fn victims(cluster: &Cluster, template: &Template, row: Row, priority: i32) -> Option<Vec<PodId>> {
-    let host = &cluster.hosts[row];
+fn victims(cluster: &Cluster, template: &Template, row: Row, claim: Claim) -> Option<Vec<PodId>> {
     let mut room = Room::of(cluster, template, row)?;
-    let mut lesser: Vec<(&PodId, &Template, u64)> = Vec::new();
-    for id in &host.pods {
-        let Some(placed) = cluster.placed(id) else { continue };
-        let other = cluster.templates.get(placed.template);
-        if placed.is_leaving {
-            room.free(other);
-        } else if other.pod.priority < priority {
-            room.free(other);
-            lesser.push((id, other, placed.arrival));
-        }
+    for id in &cluster.hosts[row].pods {
+        let Some(placed) = cluster.placed(id).filter(|placed| placed.is_leaving) else { continue };
+        room.free(cluster.templates.get(placed.template));
     }
+    let mut lesser = cluster.lesser_on(row, claim);
+    lesser.iter().for_each(|each| room.free(each.template));
     if !room.is_enough() {
         return None;
     }
-    // Taken back first: who breaks a budget by going, then the more important, then who came earlier.
-    lesser.sort_by_key(|(_, other, arrival)| (Reverse(other.pod.priority), *arrival));
-    let pods: Vec<&Pod> = lesser.iter().map(|(_, other, _)| &*other.pod).collect();
+    // Taken back first: who breaks a budget by going, then those beside whom there are borrowers, then the more important,
+    // then who came earlier.
+    lesser.sort_by_key(|each| (each.is_borrower, Reverse(each.template.pod.priority), each.arrival));
+    let pods: Vec<&Pod> = lesser.iter().map(|each| &*each.template.pod).collect();
     let broken = cluster.budgets.broken_by(&pods);
     let mut order: Vec<usize> = (0..lesser.len()).collect();
     order.sort_by_key(|&place| Reverse(broken[place]));
     let mut victims = Vec::new();
     for place in order {
-        let (id, other, _) = lesser[place];
-        if !room.take_back(other) {
-            victims.push(id.clone());
+        let each = &lesser[place];
+        if !room.take_back(each.template) {
+            victims.push(each.id.clone());
         }
     }
     Some(victims)

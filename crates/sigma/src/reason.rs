@@ -7,6 +7,7 @@ use model::pinning::PinningError;
 
 use crate::cpu::Misfit;
 use crate::node::Taint;
+use crate::quota::OverQuota;
 
 /// Why one node was ruled out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,6 +122,8 @@ pub enum Unplaced {
     NoFit(NoFit),
     /// Too few of its gang find room together.
     HalfGang(HalfGang),
+    /// The elastic quota of its namespace leaves too little.
+    OverQuota(OverQuota),
 }
 
 /// A gang that does not fit as a whole.
@@ -151,6 +154,7 @@ impl fmt::Display for Unplaced {
             }
             Self::NoFit(no_fit) => no_fit.fmt(f),
             Self::HalfGang(half) => half.fmt(f),
+            Self::OverQuota(over) => over.fmt(f),
         }
     }
 }

@@ -88,7 +88,7 @@ fn main_reason(unplaced: &Unplaced) -> String {
                 no_fit.reasons.iter().max_by_key(|(reason, count)| (**count, std::cmp::Reverse(*reason)));
             most.map_or_else(|| no_fit.to_string(), |(reason, _)| reason.to_string())
         }
-        Unplaced::BatchResource(_) | Unplaced::HalfGang(_) => unplaced.to_string(),
+        Unplaced::BatchResource(_) | Unplaced::HalfGang(_) | Unplaced::OverQuota(_) => unplaced.to_string(),
     }
 }
 

@@ -50,6 +50,18 @@ pub fn while_resized(wanted: Option<&Amounts>, promised: &Amounts, has: &Amounts
     most
 }
 
+/// An amount as people write it: cores, or thousandths of one; bytes in the largest unit that is exact.
+pub fn text(resource: &str, amount: u128) -> String {
+    const UNITS: [(&str, u32); 5] = [("Pi", 50), ("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)];
+    if resource == CPU {
+        return if amount.is_multiple_of(1000) { (amount / 1000).to_string() } else { format!("{amount}m") };
+    }
+    let is_bytes =
+        resource == MEMORY || resource == "ephemeral-storage" || resource.starts_with("hugepages-");
+    let unit = UNITS.iter().find(|(_, shift)| is_bytes && amount > 0 && amount.trailing_zeros() >= *shift);
+    unit.map_or_else(|| amount.to_string(), |(name, shift)| format!("{}{name}", amount >> shift))
+}
+
 fn add(sum: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
         let entry = sum.entry(name.clone()).or_default();
@@ -111,6 +123,20 @@ mod tests {
         check(Some(120), 150, 100, 150);
         // A resource that was not there before.
         assert_eq!(while_resized(Some(&cpu(1)), &Amounts::new(), &Amounts::new()), cpu(1));
+    }
+
+    #[test]
+    fn amounts_read_as_people_write_them() {
+        let check =
+            |resource: &str, amount: u128, expected: &str| assert_eq!(text(resource, amount), expected);
+        check(CPU, 0, "0");
+        check(CPU, 1500, "1500m");
+        check(CPU, 2000, "2");
+        check(MEMORY, 0, "0");
+        check(MEMORY, 3 << 30, "3Gi");
+        check(MEMORY, (3 << 30) + 1024, "3145729Ki");
+        check(MEMORY, 1000, "1000");
+        check(PODS, 1024, "1024");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod gangs;
 mod needs;
 mod profiles;
 mod queue;
+mod quotas;
 mod reservations;
 mod room;
 mod usage;
@@ -39,6 +40,7 @@ use queue::Whom;
 
 use super::bind::Bind;
 use super::group::{Origin, Standing};
+use super::quotas::Account;
 use super::{Config, convert, cpus, gpus};
 use crate::key::ObjectKey;
 use crate::pods;
@@ -63,6 +65,8 @@ pub(crate) enum Decision {
         origin: Origin,
         standing: Standing,
     },
+    /// A quota must tell how it stands.
+    Account(Account),
     /// A reservation must tell how it stands.
     Reserve {
         key: ObjectKey,
@@ -113,6 +117,7 @@ pub(crate) struct Scheduler {
     measured: usage::Measured,
     profiles: profiles::Profiles,
     reserved: reservations::Reserved,
+    ledger: quotas::Ledger,
     n_arrivals: u64,
 }
 
@@ -168,6 +173,7 @@ impl Scheduler {
             measured: usage::Measured::default(),
             profiles: profiles::Profiles::default(),
             reserved: reservations::Reserved::default(),
+            ledger: quotas::Ledger::default(),
             n_arrivals: 0,
         }
     }
@@ -196,7 +202,9 @@ impl Scheduler {
             Some(labels) => self.cluster.set_namespace(name, labels),
             None => self.cluster.remove_namespace(name),
         }
-        self.wake(now, Whom::LookingAtOthers);
+        // It may be of another quota now.
+        let whom = if self.cluster.has_quotas() { Whom::All } else { Whom::LookingAtOthers };
+        self.wake(now, whom);
     }
 
     /// A pod came or changed.
@@ -323,7 +331,8 @@ impl Scheduler {
         let mut short: Vec<&Pending> = Vec::new();
         for (pending, outcome) in batch.iter().zip(&outcomes) {
             decisions.extend(self.decided(pending.id.clone(), outcome.clone(), now));
-            let lacks_room = matches!(outcome, Outcome::Unplaced(Unplaced::NoFit(_)));
+            let lacks_room =
+                matches!(outcome, Outcome::Unplaced(Unplaced::NoFit(_) | Unplaced::OverQuota(_)));
             short.extend(lacks_room.then_some(pending));
         }
         // Only once all are decided on: who was placed just now may have to give way.
@@ -344,6 +353,7 @@ impl Scheduler {
         self.rouse(now);
         decisions.extend(self.tell_groups());
         decisions.extend(self.tell_reservations());
+        decisions.extend(self.tell_quotas());
         decisions
     }
 
@@ -441,7 +451,9 @@ pub(crate) fn key_of(pod: &k8s::Pod) -> ObjectKey {
 
 fn reason(unplaced: &Unplaced) -> &'static str {
     match unplaced {
-        Unplaced::BatchResource(_) | Unplaced::NoFit(_) | Unplaced::HalfGang(_) => "Unschedulable",
+        Unplaced::BatchResource(_) | Unplaced::NoFit(_) | Unplaced::HalfGang(_) | Unplaced::OverQuota(_) => {
+            "Unschedulable"
+        }
     }
 }
 

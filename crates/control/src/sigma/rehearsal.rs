@@ -90,7 +90,7 @@ impl Rehearsal {
                         victims,
                     });
                 }
-                Decision::Tell { .. } | Decision::Reserve { .. } => {}
+                Decision::Tell { .. } | Decision::Account(_) | Decision::Reserve { .. } => {}
             }
         }
         for key in undecided {
@@ -120,6 +120,9 @@ fn feed(scheduler: &mut Scheduler, snapshot: Snapshot, now: Instant) -> Vec<Arc<
     }
     for rule in &snapshot.rules {
         scheduler.interference_changed(&rule.name_any(), Some(policies::interference(rule)), now);
+    }
+    for quota in &snapshot.quotas {
+        scheduler.quota_changed(&quota.name_any(), Some(quota), now);
     }
     for each in &snapshot.groups {
         scheduler.group_changed(&ObjectKey::of(each), Origin::Ours, Some(group::ours(each)));

@@ -11,6 +11,7 @@ use k8s_openapi::api::scheduling::v1alpha2 as workload;
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use kube::api::{ListParams, ObjectList};
 use kube::{Api, Client, Resource};
+use model::elastic_quota::ElasticQuota;
 use model::interference_rule::InterferenceRule;
 use model::pod_group::PodGroup;
 use model::reservation::Reservation;
@@ -45,6 +46,7 @@ pub struct Snapshot {
     pub(super) policies: Vec<SchedulingPolicy>,
     pub(super) rules: Vec<InterferenceRule>,
     pub(super) reservations: Vec<Reservation>,
+    pub(super) quotas: Vec<ElasticQuota>,
     /// What nodes use, and how long ago that was.
     pub(super) usage: Vec<(String, Usage, Duration)>,
     /// When it was; `None` where that is not known, and then nothing runs out.
@@ -73,6 +75,7 @@ impl Snapshot {
             ("crest.dev", "PodGroup") => push(&mut self.groups, object),
             ("crest.dev", "SchedulingPolicy") => push(&mut self.policies, object),
             ("crest.dev", "InterferenceRule") => push(&mut self.rules, object),
+            ("crest.dev", "ElasticQuota") => push(&mut self.quotas, object),
             ("crest.dev", "Reservation") => push(&mut self.reservations, object),
             _ => Ok(()),
         }
@@ -126,6 +129,7 @@ impl Snapshot {
             policies: readable(client, &mut unread).await?,
             rules: readable(client, &mut unread).await?,
             reservations: readable(client, &mut unread).await?,
+            quotas: readable(client, &mut unread).await?,
             usage: Vec::new(),
             taken: Some(now),
             unread,

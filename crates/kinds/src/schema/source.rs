@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use model::binding_batch::{BindingBatchSpec, BindingBatchStatus};
 use model::dagjob::{DagJobSpec, DagJobStatus};
+use model::elastic_quota::{ElasticQuotaSpec, ElasticQuotaStatus};
 use model::interference_rule::InterferenceRuleSpec;
 use model::pod_explanation::PodExplanationStatus;
 use model::pod_group::{PodGroupSpec, PodGroupStatus};
@@ -140,6 +141,8 @@ fn add_ours(generator: &mut SchemaGenerator) {
         SchemaGenerator::subschema_for::<BindingBatchStatus>,
         SchemaGenerator::subschema_for::<DagJobSpec>,
         SchemaGenerator::subschema_for::<DagJobStatus>,
+        SchemaGenerator::subschema_for::<ElasticQuotaSpec>,
+        SchemaGenerator::subschema_for::<ElasticQuotaStatus>,
         SchemaGenerator::subschema_for::<InterferenceRuleSpec>,
         SchemaGenerator::subschema_for::<RebalancePolicySpec>,
         SchemaGenerator::subschema_for::<RebalancePolicyStatus>,
@@ -173,6 +176,11 @@ const OWN_KINDS: &[OwnKind] = &[
         "DagJob",
         "DagJob is batch work as tasks of many short instances, with dependencies between tasks.",
         &[("spec", "What is to be run."), ("status", "How the job stands. Written by the server.")],
+    ),
+    (
+        "ElasticQuota",
+        "ElasticQuota is what the pods of some namespaces are sure to get together, and how far they may go beyond.",
+        &[("spec", "For whom, how much, and how much at most."), ("status", "What is used of it.")],
     ),
     (
         "InterferenceRule",

@@ -9,6 +9,10 @@ use crate::Kind;
 pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
     let (spec, status) = (&object["spec"], &object["status"]);
     let own: Vec<Value> = match kind.kind {
+        "ElasticQuota" => {
+            let told = [&spec["min"], &spec["max"], &status["used"], &status["borrowed"]];
+            told.map(|told| if told.is_object() { amounts(told) } else { NONE.into() }).into()
+        }
         "InterferenceRule" => vec![
             count(&spec["atMost"]).into(),
             selector(&spec["pods"]["selector"]),

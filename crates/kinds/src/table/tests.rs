@@ -88,6 +88,11 @@ fn other_kinds() {
         expect![[r#"["x","Running","1/2","3/5","","5m",2,"1"]"#]],
     );
     check(
+        "ElasticQuota",
+        json!({"metadata": {}, "spec": {"namespaces": ["a"], "min": {"cpu": "2", "memory": "1Gi"}}, "status": {"used": {"cpu": "2500m"}, "borrowed": {"cpu": "500m"}}}),
+        expect![[r#"["x","cpu: 2, memory: 1Gi","<none>","cpu: 2500m","cpu: 500m","5m"]"#]],
+    );
+    check(
         "InterferenceRule",
         json!({"metadata": {}, "spec": {"atMost": 2, "pods": {"selector": {"matchLabels": {"app": "b"}}}, "beside": {"selector": {}}, "topologyKey": "host"}}),
         expect![[r#"["x",2,"app=b","<none>","host","5m"]"#]],

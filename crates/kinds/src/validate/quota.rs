@@ -1,4 +1,4 @@
-//! What must hold of what limits use: LimitRanges and ResourceQuotas.
+//! What must hold of what limits use: LimitRanges, ResourceQuotas and ElasticQuotas.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -226,4 +226,39 @@ fn scope_selector(spec: &Value, faults: &mut Faults) {
     }
     let scopes: Vec<&str> = expressions.iter().map(|expression| text(expression, "scopeName")).collect();
     conflicts(spec, &scopes, faults);
+}
+
+/// Whose it is must be said, and what is guaranteed must be within what is allowed.
+pub(super) fn elastic_quota(object: &Value, faults: &mut Faults) {
+    let spec = &object["spec"];
+    let names = spec["namespaces"].as_array().map_or(0, Vec::len);
+    if names == 0 && spec["namespaceSelector"].is_null() {
+        faults
+            .push(FieldError::required("spec.namespaces", "name namespaces, or select them by their labels"));
+    }
+    let mut seen = HashSet::new();
+    for (at, name) in spec["namespaces"].as_array().into_iter().flatten().enumerate() {
+        if name.as_str().is_some_and(|name| !seen.insert(name)) {
+            faults.push(FieldError::duplicate(format!("spec.namespaces[{at}]"), name.clone()));
+        }
+    }
+    let amount =
+        |side: &str, name: &str| spec[side][name].as_str().and_then(|text| Quantity::parse(text).ok());
+    for side in ["min", "max"] {
+        for (name, value) in spec[side].as_object().into_iter().flatten() {
+            let path = format!("spec.{side}[{name}]");
+            container::resource_name(&path, name, Holder::Anything, faults);
+            if !amount(side, name).is_some_and(|amount| !amount.is_negative()) {
+                let message = "must be a quantity that is not negative, such as 500m or 2Gi";
+                faults.push(FieldError::invalid(path, value.clone(), message));
+            }
+        }
+    }
+    for (name, min) in spec["min"].as_object().into_iter().flatten() {
+        let both = amount("min", name).zip(amount("max", name));
+        if both.is_some_and(|(min, max)| min > max) {
+            let message = format!("must be at most spec.max[{name}], which is {}", text(&spec["max"], name));
+            faults.push(FieldError::invalid(format!("spec.min[{name}]"), min.clone(), message));
+        }
+    }
 }

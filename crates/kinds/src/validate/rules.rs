@@ -122,6 +122,7 @@ fn ours(kind: &Kind) -> Rules {
             ("spec.window.start", Required),
             ("spec.window.end", Required),
         ],
+        "ElasticQuota" => &[("spec.namespaces[]", Label), ("spec.namespaceSelector", LabelSelector)],
         "InterferenceRule" => &[
             ("spec.pods.selector", LabelSelector),
             ("spec.pods.namespaces[]", Label),

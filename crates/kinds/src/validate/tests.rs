@@ -196,6 +196,31 @@ fn policies_of_the_optimiser_know_the_time_of_the_day() {
 }
 
 #[test]
+fn elastic_quotas_guarantee_what_they_allow_to_somebody() {
+    let min = json!({"cpu": "1500m", "memory": "1Gi", "pods": "3"});
+    check(
+        "ElasticQuota",
+        json!({"spec": {"namespaces": ["a", "b"], "min": min, "max": {"cpu": "1.5", "memory": "1024Mi"}}}),
+        expect![[""]],
+    );
+    check(
+        "ElasticQuota",
+        json!({"spec": {"namespaceSelector": {"matchLabels": {"team": "a"}}, "max": {"nvidia.com/gpu": "2"}}}),
+        expect![[""]],
+    );
+    check(
+        "ElasticQuota",
+        json!({"spec": {"min": {"cpu": "2", "memory": "1Gi", "pods": "-1"}, "max": {"cpu": "1", "memory": "much"}}}),
+        expect![[r#""#]],
+    );
+    check(
+        "ElasticQuota",
+        json!({"spec": {"namespaces": ["a", "Team A", "a"], "namespaceSelector": {"matchLabels": {"-": "b"}}, "min": {"tiny shoes": "1"}}}),
+        expect![[r#""#]],
+    );
+}
+
+#[test]
 fn reservations_hold_amounts_for_somebody() {
     let owners = json!({"matchLabels": {"a": "b"}});
     check("Reservation", json!({"spec": {"resources": {"cpu": "500m"}, "owners": owners}}), expect![[""]]);

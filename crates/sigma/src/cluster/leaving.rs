@@ -3,6 +3,7 @@
 use crate::pod::PodId;
 
 use super::Cluster;
+use super::quotas::entry;
 
 impl Cluster {
     /// A pod that is bound or assumed was told to go, or (`false`) stays after all.
@@ -10,8 +11,9 @@ impl Cluster {
         let Some(placed) = self.pods.get_mut(id).filter(|placed| placed.is_leaving != is_leaving) else {
             return;
         };
-        placed.is_leaving = is_leaving;
         let (row, template) = (placed.row, self.templates.get(placed.template));
+        self.quotas.set_leaving(entry(id, &template.pod, placed));
+        placed.is_leaving = is_leaving;
         for &count in &template.counted_by {
             match (self.counts.ignores_leaving(count), is_leaving) {
                 (false, _) => {}

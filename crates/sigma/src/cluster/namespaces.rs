@@ -30,6 +30,9 @@ impl Cluster {
         if !self.interferences.is_empty() {
             self.reclassify();
         }
+        if !self.quotas.is_empty() {
+            self.quotas.forget();
+        }
         self.structure += 1;
     }
 }

@@ -111,7 +111,7 @@ impl Scheduler {
         }
         let victims: Vec<PodId> =
             victims.into_iter().filter(|id| !self.gives_way(id, decisions, now)).collect();
-        let leaving = self.cluster.leaving_on(&node);
+        let leaving = self.cluster.awaited_by(&pending.id);
         if leaving.is_empty() {
             // Only room that was held for lesser pods was in the way.
             let outcome = self.cluster.place(std::slice::from_ref(pending)).pop()?;
@@ -133,13 +133,14 @@ impl Scheduler {
             waiting.is_some_and(|waiting| may_preempt(&waiting.pod))
         };
         let Some(held) = self.cluster.preempt_gang(batch, gang, may_preempt) else { return Vec::new() };
-        let nodes: BTreeSet<&String> = held.values().map(|preemption| &preemption.node).collect();
         let mut victims: BTreeMap<usize, Vec<PodId>> = BTreeMap::new();
         for (&place, preemption) in &held {
             let told = preemption.victims.iter().filter(|id| !self.gives_way(id, decisions, now)).cloned();
             victims.insert(place, told.collect());
         }
-        let leaving: Vec<PodId> = nodes.into_iter().flat_map(|node| self.cluster.leaving_on(node)).collect();
+        let awaited = held.keys().flat_map(|&place| self.cluster.awaited_by(&batch[place].id));
+        let leaving: BTreeSet<PodId> = awaited.collect();
+        let leaving: Vec<PodId> = leaving.into_iter().collect();
         if leaving.is_empty() {
             // Only room that was held for lesser pods was in the way.
             return self.place_gang_again(batch, gang, now);

@@ -5,6 +5,7 @@ use crate::Kind;
 
 pub(super) fn columns(kind: &Kind) -> Option<&'static [Column]> {
     Some(match kind.kind {
+        "ElasticQuota" => ELASTIC_QUOTAS,
         "InterferenceRule" => INTERFERENCE_RULES,
         "PodExplanation" => POD_EXPLANATIONS,
         "PodGroup" => POD_GROUPS,
@@ -29,6 +30,14 @@ const POD_GROUPS: &[Column] = &[
     own("Min", "How many pods of the group are placed at once, or none.").integer(),
     own("Members", "How many pods of the group are there.").integer(),
     own("Scheduled", "How many of them have a node.").integer(),
+    AGE,
+];
+const ELASTIC_QUOTAS: &[Column] = &[
+    NAME,
+    own("Min", "What its pods are sure to get."),
+    own("Max", "What its pods never go beyond."),
+    own("Used", "What its pods with a node ask for."),
+    own("Borrowed", "What of it may have to be given back."),
     AGE,
 ];
 const INTERFERENCE_RULES: &[Column] = &[
