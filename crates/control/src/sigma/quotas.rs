@@ -172,8 +172,20 @@ mod tests {
 
     #[test]
     fn what_is_used_and_whose_namespaces_are_others() {
-        check(&[("cpu", 1500), ("memory", 3 << 30)], &[], expect![[r#""#]]);
-        check(&[], &[("x", "a"), ("y", "b")], expect![[r#""#]]);
+        check(
+            &[("cpu", 1500), ("memory", 3 << 30)],
+            &[],
+            expect![[
+                r#"{"observedGeneration":2,"used":{"cpu":"1500m","memory":"3Gi"},"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"it counts for all namespaces that it names","observedGeneration":2,"reason":"AllNamespaces","status":"True","type":"Effective"}]}"#
+            ]],
+        );
+        check(
+            &[],
+            &[("x", "a"), ("y", "b")],
+            expect![[
+                r#"{"observedGeneration":2,"conditions":[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"namespace x is quota a's, namespace y is quota b's: of several quotas the first by name counts","observedGeneration":2,"reason":"NamespaceInTwoQuotas","status":"False","type":"Effective"}]}"#
+            ]],
+        );
     }
 
     #[test]

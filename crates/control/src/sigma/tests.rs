@@ -3,6 +3,7 @@
 mod gangs;
 mod pinned;
 mod profiles;
+mod quotas;
 mod reservations;
 
 use std::sync::Arc;
@@ -99,6 +100,7 @@ fn step(scheduler: &mut Scheduler, words: &[&str], now: &mut Instant) {
         ["wait", seconds] => *now += Duration::from_secs(seconds.parse().unwrap()),
         _ if gangs::step(scheduler, words, *now)
             || profiles::step(scheduler, words, *now)
+            || quotas::step(scheduler, words, *now)
             || reservations::step(scheduler, words, *now) => {}
         _ => step_around(scheduler, words, *now),
     }
@@ -147,6 +149,7 @@ fn show(decision: &Decision) -> String {
             let Standing { phase, members, scheduled, reason, .. } = standing;
             format!("{} {phase:?} {members}/{scheduled} {reason}", key.name)
         }
+        Decision::Account(account) => quotas::show(account),
         Decision::Reserve { key, status } => {
             let place = status.node_name.as_ref().or(status.message.as_ref());
             format!("{} {:?} {}", key.name, status.phase, place.map_or("", String::as_str))

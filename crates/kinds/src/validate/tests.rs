@@ -211,12 +211,22 @@ fn elastic_quotas_guarantee_what_they_allow_to_somebody() {
     check(
         "ElasticQuota",
         json!({"spec": {"min": {"cpu": "2", "memory": "1Gi", "pods": "-1"}, "max": {"cpu": "1", "memory": "much"}}}),
-        expect![[r#""#]],
+        expect![[r#"
+            spec.namespaces: Required value: name namespaces, or select them by their labels
+            spec.min[pods]: Invalid value: "-1": must be a quantity that is not negative, such as 500m or 2Gi
+            spec.max[memory]: Invalid value: "much": must be a quantity that is not negative, such as 500m or 2Gi
+            spec.min[cpu]: Invalid value: "2": must be at most spec.max[cpu], which is 1
+        "#]],
     );
     check(
         "ElasticQuota",
         json!({"spec": {"namespaces": ["a", "Team A", "a"], "namespaceSelector": {"matchLabels": {"-": "b"}}, "min": {"tiny shoes": "1"}}}),
-        expect![[r#""#]],
+        expect![[r#"
+            spec.namespaces[1]: Invalid value: "Team A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+            spec.namespaceSelector.matchLabels: Invalid value: "-": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+            spec.namespaces[2]: Duplicate value: "a"
+            spec.min[tiny shoes]: Invalid value: "tiny shoes": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+        "#]],
     );
 }
 

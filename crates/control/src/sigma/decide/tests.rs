@@ -283,7 +283,10 @@ impl Bench {
                     }
                 }
             }
-            Decision::Report { .. } | Decision::Tell { .. } | Decision::Reserve { .. } => {}
+            Decision::Report { .. }
+            | Decision::Tell { .. }
+            | Decision::Account(_)
+            | Decision::Reserve { .. } => {}
         }
     }
 

@@ -318,3 +318,36 @@ fn all_that_waits_is_placed_as_the_scheduler_would() {
         }"#]]
     .assert_eq(&serde_json::to_string_pretty(&report).unwrap());
 }
+
+#[test]
+fn a_quota_that_leaves_too_little_is_named_and_so_is_who_would_give_back() {
+    let quota = |name: &str, max: &str| {
+        json!({ "apiVersion": "crest.dev/v1alpha1", "kind": "ElasticQuota", "metadata": { "name": name },
+            "spec": { "namespaces": [name], "min": { "cpu": "2" }, "max": { "cpu": max } } })
+    };
+    let of = |namespace: &str, mut pod: Value| {
+        pod["metadata"]["namespace"] = json!(namespace);
+        pod
+    };
+    let snapshot = snapshot(&[
+        node("n", "4"),
+        quota("a", "2"),
+        quota("b", "4"),
+        of("b", pod("b1", "2", &on("n"))),
+        of("b", pod("b2", "2", &on("n"))),
+        of("a", pod("large", "3", &json!({}))),
+        of("a", pod("small", "1", &json!({}))),
+    ]);
+    let mut rehearsal = rehearsal(snapshot);
+    expect![[r#"
+        Waiting: quota a: cpu: 0 used and 3 asked for are more than its max of 2
+        1 Insufficient cpu"#]]
+    .assert_eq(&told(&rehearsal.explain("a", "large").unwrap()));
+    expect![[r#"
+        Waiting: 0/1 nodes are available: 1 Insufficient cpu.
+        1 Insufficient cpu
+        on n for b/b2"#]]
+    .assert_eq(&told(&rehearsal.explain("a", "small").unwrap()));
+    let report = rehearsal.run();
+    assert_eq!(report.preempting.len(), 1, "{report:?}");
+}
