@@ -248,7 +248,7 @@ pub(super) fn elastic_quota(object: &Value, faults: &mut Faults) {
         for (name, value) in spec[side].as_object().into_iter().flatten() {
             let path = format!("spec.{side}[{name}]");
             container::resource_name(&path, name, Holder::Anything, faults);
-            if !amount(side, name).is_some_and(|amount| !amount.is_negative()) {
+            if amount(side, name).is_none_or(|amount| amount.is_negative()) {
                 let message = "must be a quantity that is not negative, such as 500m or 2Gi";
                 faults.push(FieldError::invalid(path, value.clone(), message));
             }

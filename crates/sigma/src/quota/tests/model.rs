@@ -20,8 +20,10 @@ struct Shape {
     asks: [u64; 2],
 }
 
-/// One quota: `min` and `max` of each resource, where they say something.
-type Bounds = [(Option<u64>, Option<u64>); 2];
+/// `min` and `max` of a resource, where they say something.
+type Bound = (Option<u64>, Option<u64>);
+/// One quota: what it says of each resource.
+type Bounds = [Bound; 2];
 
 /// Quotas of the namespaces of their numbers; whoever has a higher number has none.
 #[derive(Debug, Default)]
@@ -127,7 +129,7 @@ impl Model {
 }
 
 fn quota(at: usize, bounds: Bounds) -> Quota {
-    let named = |side: fn(&(Option<u64>, Option<u64>)) -> Option<u64>| {
+    let named = |side: fn(&Bound) -> Option<u64>| {
         let amounts = RESOURCES.iter().zip(&bounds);
         amounts.filter_map(|(name, bound)| Some(((*name).to_owned(), side(bound)?))).collect()
     };
