@@ -19,6 +19,7 @@ use crate::events::{self, Writer};
 use crate::host::Facts;
 use crate::kubelet;
 use crate::node::{Description, Keeper, Offer};
+use crate::pinning::Pinner;
 use crate::pods::{Context, Registry, Shared, supervise};
 use crate::usage::Meter;
 use crate::{config, env, volumes};
@@ -87,10 +88,12 @@ impl Agent {
             cgroup_version: mounts.version().as_str(),
             missing,
         };
+        let pinner = Arc::new(Pinner::new(groups.clone(), recorder.clone()));
         let context = Arc::new(Context {
             client: config.client.clone(),
             engine: Engine::new(&config.cri_socket),
             recorder,
+            pinner,
             groups,
             host: env::Host { ip, milli_cpu: facts.milli_cpu, memory: facts.memory },
             facts,
@@ -116,6 +119,7 @@ impl Agent {
         let colocation = Colocation {
             groups: self.context.groups.clone(),
             registry: self.context.registry.clone(),
+            pinner: self.context.pinner.clone(),
             recorder: self.context.recorder.clone(),
             milli_cpu: self.context.facts.milli_cpu,
             memory: self.context.facts.memory,
@@ -128,6 +132,7 @@ impl Agent {
             engine: self.context.engine.clone(),
             description: self.description,
             offers: offered,
+            topology: self.context.pinner.topology(),
         };
         let (snapshots, measured) = watch::channel(Arc::default());
         let meter = Meter { context: self.context.clone(), snapshots };

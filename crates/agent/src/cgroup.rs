@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Bytes, MilliCpu, QosClass};
+use model::{Bytes, CpuSet, MilliCpu, QosClass};
 
 pub use mounts::{Controller, Mounts, Version};
 
@@ -51,6 +51,14 @@ pub enum Knob {
     Memory(Option<Bytes>),
 }
 
+/// Where the processes of a group may run and have their memory; `None` is wherever its parent's may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub cpus: Option<CpuSet>,
+    /// Numbers of NUMA nodes.
+    pub mems: Option<CpuSet>,
+}
+
 /// How well a knob took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -65,6 +73,10 @@ pub trait Backend: Debug + Send + Sync {
     /// Removes the group and all below it. Groups with processes in them are refused by the kernel.
     fn remove(&self, group: &str) -> Result<(), GroupError>;
     fn set(&self, group: &str, knob: Knob) -> Result<Applied, GroupError>;
+    /// Keeps the group and all below it to a place; false where there is no such group. Writes only what differs.
+    fn set_place(&self, group: &str, place: &Place) -> Result<bool, GroupError>;
+    /// The CPUs that the group can be kept to; an error where groups cannot be kept to CPUs.
+    fn usable_cpus(&self, group: &str) -> Result<CpuSet, GroupError>;
     /// CPU time used so far.
     fn cpu_time(&self, group: &str) -> Result<Duration, GroupError>;
     /// Memory in use that cannot be dropped at once.
@@ -125,6 +137,9 @@ impl Groups {
         if let Applied::Instead(what) = self.backend.set(&batch, Knob::Idle(true))? {
             missing.push(what);
         }
+        if self.backend.usable_cpus(&online).is_err() {
+            missing.push("the cpuset controller is missing or not handed down: no Pod is pinned to CPUs");
+        }
         Ok(missing)
     }
 
@@ -146,6 +161,11 @@ fn read(path: PathBuf) -> Result<String, GroupError> {
 fn number(path: PathBuf) -> Result<u64, GroupError> {
     let text = read(path.clone())?;
     text.trim().parse().map_err(|_| GroupError::Garbled { path })
+}
+
+fn list(path: PathBuf) -> Result<CpuSet, GroupError> {
+    let text = read(path.clone())?;
+    text.parse().map_err(|_| GroupError::Garbled { path })
 }
 
 /// The value of `key` in a file of `key value` lines.

@@ -7,6 +7,7 @@
 
 mod measure;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -19,12 +20,13 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use self::measure::{Meter, Usage};
+use self::measure::{Idle, Meter, Usage};
 use crate::cgroup::{Groups, Knob};
 use crate::config::Arbiter;
 use crate::events::Recorder;
 use crate::host::meminfo;
 use crate::node::Offer;
+use crate::pinning::Pinner;
 use crate::pods::Registry;
 use crate::pods::status::Verdict;
 
@@ -54,6 +56,7 @@ pub struct Report {
 pub struct Colocation {
     pub groups: Groups,
     pub registry: Registry,
+    pub pinner: Arc<Pinner>,
     pub recorder: Recorder,
     pub milli_cpu: u64,
     pub memory: u64,
@@ -66,6 +69,7 @@ struct State {
     meter: Meter,
     /// Measures over whole seconds, whatever the tick is.
     slow_meter: Meter,
+    idle: Idle,
     squeezer: Squeezer,
     evictor: Evictor,
     cpu: capacity::Offer,
@@ -81,6 +85,7 @@ impl Colocation {
         let mut state = State {
             meter: Meter::new(self.groups.clone()),
             slow_meter: Meter::new(self.groups.clone()),
+            idle: Idle::default(),
             squeezer: Squeezer::new(self.settings.squeeze.clone(), class),
             evictor: Evictor::new(self.settings.evict.clone()),
             cpu: capacity::Offer::new(self.settings.cpu.clone()),
@@ -140,7 +145,7 @@ impl Colocation {
         }
     }
 
-    fn every_second(&self, state: &mut State, batch: &[std::sync::Arc<Pod>], now: Duration) {
+    fn every_second(&self, state: &mut State, batch: &[Arc<Pod>], now: Duration) {
         let Some(usage) = state.slow_meter.measure(now, false) else { return };
         if batch.is_empty() {
             state.meter.forget();
@@ -149,7 +154,9 @@ impl Colocation {
             self.apply(state, None);
         }
         let capacity = self.milli_cpu as f64;
-        state.cpu.observe(capacity::Reading { capacity, system: usage.system, online: usage.online }, now);
+        // What pinned Pods leave idle is not batch's to use: it must not be offered.
+        let online = usage.online + state.idle.measure(&self.groups, &self.pinner.kept(), now);
+        state.cpu.observe(capacity::Reading { capacity, system: usage.system, online }, now);
         let available = meminfo("MemAvailable").unwrap_or(self.memory);
         self.read_memory(state, available, now);
         let short = state.evictor.is_short(available, self.memory);
@@ -189,7 +196,7 @@ impl Colocation {
         }
     }
 
-    fn evict(&self, state: &mut State, batch: &[std::sync::Arc<Pod>], available: u64, now: Duration) {
+    fn evict(&self, state: &mut State, batch: &[Arc<Pod>], available: u64, now: Duration) {
         let candidates = batch.iter().filter_map(|pod| {
             let uid = pod.metadata.uid.as_deref()?;
             let group = self.groups.pod(QosClass::Batch, uid);

@@ -17,6 +17,7 @@ pub mod host;
 pub mod identity;
 pub mod kubelet;
 pub mod node;
+pub mod pinning;
 pub mod pods;
 pub mod probes;
 pub mod resources;

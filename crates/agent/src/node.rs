@@ -3,6 +3,7 @@
 mod describe;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,6 +12,8 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
+use model::CpuTopology;
+use model::names::CPU_TOPOLOGY;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -43,6 +46,7 @@ pub struct Keeper {
     pub engine: Engine,
     pub description: Description,
     pub offers: watch::Receiver<Offer>,
+    pub topology: watch::Receiver<Option<Arc<CpuTopology>>>,
 }
 
 impl fmt::Debug for Keeper {
@@ -63,12 +67,17 @@ impl Keeper {
 
     /// Makes the Node known, or brings what is known up to date. What users set on it stays.
     pub async fn register(&self) -> Result<Node, NodeError> {
-        let node = self.description.node();
+        let told = self.told_topology();
+        let mut node = self.description.node();
+        node.metadata.annotations = told.clone().map(|told| [(CPU_TOPOLOGY.to_owned(), told)].into());
         let name = &self.description.name;
         match self.nodes().create(&PostParams::default(), &node).await {
             Ok(_) => {}
             Err(kube::Error::Api(refusal)) if refusal.code == 409 => {
-                let patch = json!({ "metadata": { "labels": node.metadata.labels } });
+                // None takes away what an earlier kernel could do.
+                let annotations = json!({ CPU_TOPOLOGY: told });
+                let patch =
+                    json!({ "metadata": { "labels": node.metadata.labels, "annotations": annotations } });
                 let patched = self.nodes().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
                 patched.map_err(self.failed("update the labels of"))?;
             }
@@ -76,6 +85,24 @@ impl Keeper {
         }
         let node = self.nodes().get(name).await.map_err(self.failed("read"))?;
         Ok(node)
+    }
+
+    /// As the annotation has it.
+    fn told_topology(&self) -> Option<String> {
+        let topology = self.topology.borrow().clone()?;
+        serde_json::to_string(&*topology).ok()
+    }
+
+    /// Tells how CPUs lie now that some were switched on or off. True when that was taken.
+    async fn tell_topology(&self) -> bool {
+        let patch = json!({ "metadata": { "annotations": { CPU_TOPOLOGY: self.told_topology() } } });
+        let name = &self.description.name;
+        let patched = self.nodes().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched
+            .inspect_err(|error| {
+                tracing::warn!(node = %name, error = %kit::Chain(error), "Topology of the Node not written");
+            })
+            .is_ok()
     }
 
     /// Tells the status and renews the lease until `token` is cancelled.
@@ -93,6 +120,7 @@ impl Keeper {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told: Option<(Health, std::time::Instant)> = None;
         let mut beat = kit::clock::wall();
+        let mut topology_is_told = true;
         loop {
             tokio::select! {
                 () = token.cancelled() => return,
@@ -103,12 +131,16 @@ impl Keeper {
                     if !self.renew(&node).await || was_silent {
                         told = None;
                     }
+                    if !topology_is_told {
+                        topology_is_told = self.tell_topology().await;
+                    }
                     let health = self.health().await;
                     let due = told.as_ref().is_none_or(|(old, at)| *old != health || at.elapsed() >= STATUS_INTERVAL);
                     if due {
                         told = self.tell(&mut node, &health).await.then(|| (health, kit::clock::monotonic()));
                     }
                 }
+                Ok(()) = self.topology.changed() => topology_is_told = self.tell_topology().await,
                 changed = self.offers.changed() => {
                     if changed.is_err() {
                         return;

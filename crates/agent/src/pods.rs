@@ -36,6 +36,7 @@ use crate::engine::Engine;
 use crate::env::Host;
 use crate::events::Recorder;
 use crate::host::Facts;
+use crate::pinning::Pinner;
 
 /// What all caretakers share.
 pub struct Context {
@@ -43,6 +44,7 @@ pub struct Context {
     pub engine: Engine,
     pub recorder: Recorder,
     pub groups: Groups,
+    pub pinner: Arc<Pinner>,
     pub facts: Facts,
     pub host: Host,
     pub node_name: String,

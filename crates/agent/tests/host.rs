@@ -8,6 +8,9 @@
     reason = "a test program with a main of its own"
 )]
 
+#[path = "host/pinned.rs"]
+mod pinned;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -125,6 +128,7 @@ impl Host {
         self.shows_what_is_wrong().await;
         agent = self.adopts(agent).await;
         self.batch_has_its_own_group().await;
+        agent = self.pins(agent).await;
         self.rotates_logs().await;
         self.deletes().await;
         agent.stop().await;

@@ -66,6 +66,10 @@ pub enum PinningError {
 }
 
 impl Wish {
+    pub fn numa(self) -> NumaPolicy {
+        self.numa
+    }
+
     /// `None` where nothing is asked for.
     pub fn of(annotations: &BTreeMap<String, String>) -> Result<Option<Self>, PinningError> {
         let numa = match annotations.get(NUMA_POLICY).map(String::as_str) {

@@ -34,6 +34,9 @@ fn fake_v2(dir: &Path, groups: &[&str]) {
             "some avg10=0.00 avg60=0.00 avg300=0.00 total=42\nfull avg10=0 total=1\n",
         )
         .unwrap();
+        std::fs::write(path.join("cpuset.cpus"), "\n").unwrap();
+        std::fs::write(path.join("cpuset.mems"), "\n").unwrap();
+        std::fs::write(path.join("cpuset.cpus.effective"), "0-3\n").unwrap();
         std::fs::write(path.join("cgroup.threads"), "7\n8\n").unwrap();
     }
 }
@@ -68,6 +71,15 @@ fn knobs_on_v2() {
     assert_eq!(backend.memory("crest").unwrap(), Bytes(3000));
     assert_eq!(backend.cpu_pressure("crest/online"), Some(Duration::from_micros(42)));
     assert_eq!(backend.threads("crest/online"), [7, 8]);
+    let place = Place { cpus: Some("1,3".parse().unwrap()), mems: Some("0".parse().unwrap()) };
+    assert!(backend.set_place("crest-batch", &place).unwrap());
+    assert_eq!(file("crest-batch/cpuset.cpus") + &file("crest-batch/cpuset.mems"), "1,3\n0\n");
+    assert!(backend.set_place("crest-batch", &Place::default()).unwrap());
+    assert_eq!(file("crest-batch/cpuset.cpus") + &file("crest-batch/cpuset.mems"), "\n\n");
+    assert!(!backend.set_place("crest-batch/gone", &place).unwrap());
+    std::fs::remove_file(dir.path().join("crest/online/cpuset.cpus.effective")).unwrap();
+    let missing = groups.prepare(MilliCpu(4000)).unwrap();
+    assert!(missing[0].starts_with("the cpuset controller is missing"), "{missing:?}");
     std::fs::remove_file(dir.path().join("crest-batch/cpu.idle")).unwrap();
     let applied = backend.set("crest-batch", Knob::Idle(true)).unwrap();
     assert!(matches!(applied, Applied::Instead(_)));
@@ -98,6 +110,43 @@ fn knobs_on_this_host() {
     groups.remove_all().unwrap();
     groups.remove_all().unwrap();
     assert!(backend.cpu_time(&pod).is_err());
+}
+
+/// The real kernel moves a process that runs, wherever in the tree its group is. Needs root, and two CPUs to choose from.
+#[test]
+fn places_on_this_host() {
+    let mounts = Mounts::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap());
+    let root = format!("crest-test-place-{}", std::process::id());
+    let groups = Groups::new(&mounts, &root);
+    let _removed = Removed(groups.clone());
+    groups.prepare(MilliCpu(2000)).unwrap();
+    let backend = groups.backend();
+    let all = backend.usable_cpus(&groups.class(QosClass::Online)).unwrap();
+    let pod = groups.pod(QosClass::Online, "x");
+    let container = format!("{pod}/c");
+    backend.create(&container).unwrap();
+    let tree = mounts.v1.get("cpuset").or(mounts.v2.as_ref()).unwrap();
+    let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let procs = tree.join(&container).join("cgroup.procs");
+    std::fs::write(procs, child.id().to_string()).unwrap();
+    let affinity = || {
+        let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+        let set = nix::sched::sched_getaffinity(pid).unwrap();
+        (0..nix::sched::CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap()).collect::<CpuSet>()
+    };
+    let mut seen = vec![affinity()];
+    for cpu in all.iter().take(2) {
+        let place = Place { cpus: Some([cpu].into_iter().collect()), mems: None };
+        assert!(backend.set_place(&pod, &place).unwrap());
+        seen.push(affinity());
+    }
+    assert!(backend.set_place(&pod, &Place::default()).unwrap());
+    seen.push(affinity());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let one = |place: usize| all.iter().skip(place).take(1).collect::<CpuSet>();
+    let expected = [vec![all.clone()], (0..all.len().min(2)).map(one).collect(), vec![all.clone()]].concat();
+    assert_eq!(seen, expected);
 }
 
 /// Removes the groups of a test that failed, too.

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use model::{Bytes, MilliCpu};
+use model::{Bytes, CpuSet, MilliCpu};
 
 use super::{
-    Applied, Backend, Controller, GroupError, Knob, PERIOD_MICROS, create_dir, keyed, number, numbers_in,
-    quota_micros, read, remove_tree, walk, write,
+    Applied, Backend, Controller, GroupError, Knob, PERIOD_MICROS, Place, create_dir, keyed, list, number,
+    numbers_in, quota_micros, read, remove_tree, walk, write,
 };
 
 /// The mounted v1 hierarchies, and the v2 one of a hybrid host, which holds no controller that matters here.
@@ -74,6 +74,32 @@ fn inherit_cpuset(group: &Path) {
     }
 }
 
+/// Keeps all groups from `top` down to `wanted`. None may ever have what its parent lacks, so all are widened from the
+/// top, and then narrowed from below.
+fn keep(top: &Path, file: &str, wanted: Option<&CpuSet>) -> Result<(), GroupError> {
+    let wanted = match (wanted, top.parent()) {
+        (Some(wanted), _) => wanted.clone(),
+        (None, Some(parent)) => list(parent.join(file))?,
+        (None, None) => return Ok(()),
+    };
+    let mut groups = Vec::new();
+    walk(top, &mut |path| groups.push(path.join(file)));
+    for path in &groups {
+        let now = list(path.clone())?;
+        let mut wide = now.clone();
+        wide.add(&wanted);
+        if wide != now {
+            write(path.clone(), &wide.to_string())?;
+        }
+    }
+    for path in groups.iter().rev() {
+        if list(path.clone())? != wanted {
+            write(path.clone(), &wanted.to_string())?;
+        }
+    }
+    Ok(())
+}
+
 impl Backend for V1 {
     fn create(&self, group: &str) -> Result<(), GroupError> {
         for root in self.roots() {
@@ -102,6 +128,24 @@ impl Backend for V1 {
             }
         }
         Ok(Applied::Fully)
+    }
+
+    fn set_place(&self, group: &str, place: &Place) -> Result<bool, GroupError> {
+        let top = self.file("cpuset", group, "")?;
+        if !top.exists() {
+            return Ok(false);
+        }
+        keep(&top, "cpuset.cpus", place.cpus.as_ref())?;
+        if place.mems.is_some() {
+            // Memory that is elsewhere already comes along.
+            write(top.join("cpuset.memory_migrate"), "1")?;
+        }
+        keep(&top, "cpuset.mems", place.mems.as_ref())?;
+        Ok(true)
+    }
+
+    fn usable_cpus(&self, group: &str) -> Result<CpuSet, GroupError> {
+        list(self.file("cpuset", group, "cpuset.cpus")?)
     }
 
     fn cpu_time(&self, group: &str) -> Result<Duration, GroupError> {

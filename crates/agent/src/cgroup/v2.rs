@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use model::{Bytes, MilliCpu};
+use model::{Bytes, CpuSet, MilliCpu};
 
 use super::{
-    Applied, Backend, GroupError, Knob, PERIOD_MICROS, create_dir, keyed, number, numbers_in, quota_micros,
-    read, remove_tree, walk, write,
+    Applied, Backend, GroupError, Knob, PERIOD_MICROS, Place, create_dir, keyed, list, number, numbers_in,
+    quota_micros, read, remove_tree, walk, write,
 };
 
 #[derive(Debug)]
@@ -87,6 +87,29 @@ impl Backend for V2 {
             }
         }
         Ok(Applied::Fully)
+    }
+
+    fn set_place(&self, group: &str, place: &Place) -> Result<bool, GroupError> {
+        if !self.root.join(group).exists() {
+            return Ok(false);
+        }
+        for (file, wanted) in [("cpuset.cpus", &place.cpus), ("cpuset.mems", &place.mems)] {
+            let file = self.file(group, file);
+            if !file.exists() {
+                return Err(GroupError::NoController("cpuset"));
+            }
+            // Nothing of its own: what the parent has. The line's end, since nothing at all would not be written.
+            let wanted = wanted.clone().unwrap_or_default();
+            if list(file.clone())? != wanted {
+                write(file, &format!("{wanted}\n"))?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn usable_cpus(&self, group: &str) -> Result<CpuSet, GroupError> {
+        let file = self.file(group, "cpuset.cpus.effective");
+        if file.exists() { list(file) } else { Err(GroupError::NoController("cpuset")) }
     }
 
     fn cpu_time(&self, group: &str) -> Result<Duration, GroupError> {

@@ -98,7 +98,9 @@ impl Starter {
         let result = backend.create(group).and_then(|()| {
             resources::knobs(pod).into_iter().try_for_each(|knob| backend.set(group, knob).map(drop))
         });
-        result.map_err(Failure::because("CreatePodSandboxError"))
+        result.map_err(Failure::because("CreatePodSandboxError"))?;
+        self.context.pinner.admit(pod, &self.context.registry);
+        Ok(())
     }
 
     fn log_dir(&self) -> PathBuf {

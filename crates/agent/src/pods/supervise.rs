@@ -171,6 +171,7 @@ impl Supervisor {
             self.seen = glances;
         }
         if self.synced {
+            self.context.pinner.reconcile(&self.context.registry);
             self.end_orphans().await;
         }
         if self.times.rotation.elapsed() >= ROTATION {

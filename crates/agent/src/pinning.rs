@@ -1,0 +1,173 @@
+//! Pinned Pods get the CPUs that the scheduler chose for them; all others, batch too, share what is left.
+//!
+//! ```text
+//!   annotations of Pods ──► decide ──► cpuset of each Pod's group, and of the group of batch
+//!        after each change, and from time to time: what others wrote there is put right again
+//! ```
+//!
+//! Level-triggered: an agent that comes back finds the same Pods and so the same sets. On a host without pinned Pods
+//! nothing is written. Level-0 holds batch by quota and never writes a cpuset, so the two do not meet.
+
+pub mod decide;
+pub mod topology;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Pod;
+use model::{CpuTopology, QosClass};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use self::decide::{Plan, Refusal};
+use crate::cgroup::{Groups, Place};
+use crate::events::Recorder;
+use crate::pods::Registry;
+
+/// How often what is written is compared to what should be, and the host's CPUs to what they were.
+const CHECK: Duration = Duration::from_secs(10);
+const SYSTEM: &str = "/sys/devices/system";
+
+/// The one writer of cpusets.
+#[derive(Debug)]
+pub struct Pinner {
+    groups: Groups,
+    recorder: Recorder,
+    /// `None` where Pods cannot be pinned.
+    topology: watch::Sender<Option<Arc<CpuTopology>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    plan: Plan,
+    /// What each group was given.
+    given: HashMap<String, Place>,
+    /// Pods whose refusal was told.
+    told: HashSet<String>,
+    checked: Option<Instant>,
+}
+
+/// CPUs that are kept for a Pod whether it uses them or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub group: String,
+    pub n_cpus: usize,
+}
+
+impl Pinner {
+    /// For the groups, which have been prepared.
+    pub fn new(groups: Groups, recorder: Recorder) -> Self {
+        let (topology, _) = watch::channel(of_host(&groups));
+        Self { groups, recorder, topology, state: Mutex::default() }
+    }
+
+    /// How the CPUs lie that Pods can be pinned to, now and whenever that changes.
+    pub fn topology(&self) -> watch::Receiver<Option<Arc<CpuTopology>>> {
+        self.topology.subscribe()
+    }
+
+    /// Gives the new group of a Pod its CPUs, before there is a process in it, and takes them from all others.
+    pub fn admit(&self, pod: &Pod, registry: &Registry) {
+        let Some(uid) = pod.metadata.uid.as_deref() else { return };
+        let mut state = self.state.lock();
+        state.given.remove(&self.groups.pod(QosClass::of(pod), uid));
+        self.settle(&mut state, registry);
+    }
+
+    /// Brings all groups in line with the Pods that are there.
+    pub fn reconcile(&self, registry: &Registry) {
+        let mut state = self.state.lock();
+        if state.checked.is_none_or(|at| at.elapsed() >= CHECK) {
+            self.look_at_host();
+            // All groups are compared to their files again.
+            state.given.clear();
+            state.checked = Some(kit::clock::monotonic());
+        }
+        self.settle(&mut state, registry);
+    }
+
+    /// What nobody else may have, not even while it is idle.
+    pub fn kept(&self) -> Vec<Kept> {
+        let state = self.state.lock();
+        let kept = |(uid, place): (&String, &Place)| {
+            let n_cpus = place.cpus.as_ref().map_or(0, model::CpuSet::len);
+            Kept { group: self.groups.pod(QosClass::Online, uid), n_cpus }
+        };
+        state.plan.pinned.iter().map(kept).collect()
+    }
+
+    /// CPUs may have been switched off or on.
+    fn look_at_host(&self) {
+        let found = of_host(&self.groups);
+        self.topology.send_if_modified(|known| {
+            let is_news = *known != found;
+            *known = found;
+            is_news
+        });
+    }
+
+    fn settle(&self, state: &mut State, registry: &Registry) {
+        let pods: Vec<Arc<Pod>> = registry.entries().iter().map(|entry| entry.pod()).collect();
+        let topology = self.topology.borrow().clone();
+        state.plan = decide::plan(topology.as_deref(), &pods);
+        self.tell(state, &pods);
+        if topology.is_none() {
+            return;
+        }
+        let wanted = self.places(&state.plan, &pods);
+        state.given.retain(|group, _| wanted.contains_key(group));
+        for (group, place) in wanted {
+            if state.given.get(&group) == Some(&place) {
+                continue;
+            }
+            match self.groups.backend().set_place(&group, &place) {
+                Ok(true) => drop(state.given.insert(group, place)),
+                // It is made when the Pod starts, which then asks again.
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(group, error = %kit::Chain(&error), "CPUs of a group not set");
+                }
+            }
+        }
+    }
+
+    /// The place of each group, those first that have to make room.
+    fn places(&self, plan: &Plan, pods: &[Arc<Pod>]) -> BTreeMap<String, Place> {
+        let shared = Place { cpus: plan.shared.clone(), mems: None };
+        let mut places = BTreeMap::from([(self.groups.class(QosClass::Batch), shared.clone())]);
+        for pod in pods.iter().filter(|pod| QosClass::of(pod) == QosClass::Online) {
+            let Some(uid) = &pod.metadata.uid else { continue };
+            let place = plan.pinned.get(uid).unwrap_or(&shared);
+            places.insert(self.groups.pod(QosClass::Online, uid), place.clone());
+        }
+        places
+    }
+
+    fn tell(&self, state: &mut State, pods: &[Arc<Pod>]) {
+        state.told.retain(|uid| state.plan.refused.contains_key(uid));
+        for (uid, refusal) in &state.plan.refused {
+            let is_meant = |pod: &&Arc<Pod>| pod.metadata.uid.as_ref() == Some(uid);
+            let Some(pod) = pods.iter().find(is_meant).filter(|_| !state.told.contains(uid)) else {
+                continue;
+            };
+            self.recorder.warning(pod, None, "NotPinned", not_pinned(refusal));
+            state.told.insert(uid.clone());
+        }
+    }
+}
+
+fn not_pinned(refusal: &Refusal) -> String {
+    format!("The Pod shares CPUs with others: {refusal}")
+}
+
+/// The CPUs of this host, as far as its groups can be kept to some of them.
+fn of_host(groups: &Groups) -> Option<Arc<CpuTopology>> {
+    let usable = groups.backend().usable_cpus(&groups.class(QosClass::Online)).ok()?;
+    topology::read(Path::new(SYSTEM), &usable).map(Arc::new)
+}
