@@ -115,7 +115,7 @@ impl Pinner {
     fn settle(&self, state: &mut State, registry: &Registry) {
         let pods: Vec<Arc<Pod>> = registry.entries().iter().map(|entry| entry.pod()).collect();
         let topology = self.topology.borrow().clone();
-        state.plan = decide::plan(topology.as_deref(), &pods);
+        state.plan = decide::plan(topology.as_deref(), &pods, &state.plan);
         self.tell(state, &pods);
         if topology.is_none() {
             return;

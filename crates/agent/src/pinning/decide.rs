@@ -42,14 +42,18 @@ pub enum Refusal {
     NothingLeft,
 }
 
-/// The older Pod has the older right, whoever gave CPUs out twice.
-pub fn plan(topology: Option<&CpuTopology>, pods: &[Arc<Pod>]) -> Plan {
+/// Where somebody gave CPUs out twice, who has them `before` keeps them; else the older Pod has the older right.
+pub fn plan(topology: Option<&CpuTopology>, pods: &[Arc<Pod>], before: &Plan) -> Plan {
     let mut asking: Vec<&Pod> = pods.iter().map(|pod| &**pod).filter(|pod| asks(pod)).collect();
     let mut plan = Plan::default();
     if asking.is_empty() {
         return plan;
     }
-    asking.sort_by_key(|pod| (pod.metadata.creation_timestamp.clone(), pod.metadata.uid.clone()));
+    asking.sort_by_key(|pod| {
+        let metadata = &pod.metadata;
+        let is_new = !metadata.uid.as_ref().is_some_and(|uid| before.pinned.contains_key(uid));
+        (is_new, metadata.creation_timestamp.clone(), metadata.uid.clone())
+    });
     let all = topology.map(CpuTopology::cpus).unwrap_or_default();
     let mut left = all.clone();
     for pod in asking {

@@ -136,7 +136,7 @@ fn pinned(uid: &str, cpu: &str, cpus: &str) -> Value {
 fn plan(topology: Option<&CpuTopology>, pods: &[Value]) -> String {
     let pods: Vec<Arc<Pod>> =
         pods.iter().map(|pod| Arc::new(serde_json::from_value(pod.clone()).unwrap())).collect();
-    let plan = decide::plan(topology, &pods);
+    let plan = decide::plan(topology, &pods, &decide::Plan::default());
     let pinned = plan.pinned.iter().map(|(uid, place)| {
         let list = |set: &Option<CpuSet>| set.as_ref().map_or("any".to_owned(), ToString::to_string);
         format!("{uid}: {} memory {}", list(&place.cpus), list(&place.mems))
@@ -157,6 +157,20 @@ fn others_share_what_is_left() {
         d: 2 memory 1
         shared: 1,3"#]]
     .assert_eq(&plan(Some(&host()), &pods));
+}
+
+#[test]
+fn who_has_cpus_keeps_them() {
+    let pods = |values: &[Value]| -> Vec<Arc<Pod>> {
+        values.iter().map(|pod| Arc::new(serde_json::from_value(pod.clone()).unwrap())).collect()
+    };
+    let host = host();
+    let first = decide::plan(Some(&host), &pods(&[pinned("z", "1", "1")]), &decide::Plan::default());
+    let both = pods(&[pinned("a", "1", "1"), pinned("z", "1", "1")]);
+    // Both were made in the same second, and by its uid `a` would be first.
+    let second = decide::plan(Some(&host), &both, &first);
+    assert_eq!(second.pinned, first.pinned);
+    assert_eq!(second.refused.keys().collect::<Vec<_>>(), ["a"]);
 }
 
 #[test]

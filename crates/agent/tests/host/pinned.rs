@@ -33,7 +33,8 @@ impl Host {
         };
         assert_eq!((affinity(&web), affinity(&batch)), (vec![all.clone()], vec![all.clone()]));
         self.create_pinned("pinned", &own.to_string()).await;
-        self.create_pinned("greedy", &own.to_string()).await;
+        // It asks for one.
+        self.create_pinned("greedy", &all.to_string()).await;
         self.create("after", &json!({ "containers": [shell("sleep 1000")] })).await;
         for name in ["pinned", "greedy", "after"] {
             self.ready(name).await;
