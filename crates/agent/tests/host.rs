@@ -122,6 +122,12 @@ impl Host {
     async fn tests(&self) {
         let mut agent = self.agent().await;
         self.registers().await;
+        // Alone, it does without probes, which a virtual machine under emulation is too slow for.
+        if std::env::args().nth(1).is_some_and(|name| name == "pins") {
+            agent = self.pins(agent).await;
+            self.deletes().await;
+            return agent.stop().await;
+        }
         self.ends_as_it_exits().await;
         self.replaces_a_namesake().await;
         self.runs_logs_and_executes().await;

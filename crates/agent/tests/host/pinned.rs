@@ -27,11 +27,19 @@ impl Host {
         let own: CpuSet = all.iter().take(1).collect();
         let rest = all.without(&own);
         assert!(!rest.is_empty(), "this test needs two CPUs");
-        let (web, batch) = (self.group_of(&groups, "web").await, self.group_of(&groups, "batch").await);
+        self.create("service", &json!({ "containers": [shell("sleep 1000")] })).await;
+        let mut container = shell("sleep 1000");
+        let share = json!({ "kubernetes.io/batch-cpu": "100", "kubernetes.io/batch-memory": "64Mi" });
+        container["resources"] = json!({ "requests": share, "limits": share });
+        self.create("worker", &json!({ "containers": [container] })).await;
+        self.ready("service").await;
+        self.ready("worker").await;
+        let (service, batch) =
+            (self.group_of(&groups, "service").await, self.group_of(&groups, "worker").await);
         let affinity = |group: &str| -> Vec<CpuSet> {
             groups.backend().threads(group).into_iter().filter_map(affinity).collect()
         };
-        assert_eq!((affinity(&web), affinity(&batch)), (vec![all.clone()], vec![all.clone()]));
+        assert_eq!((affinity(&service), affinity(&batch)), (vec![all.clone()], vec![all.clone()]));
         self.create_pinned("pinned", &own.to_string()).await;
         // It asks for one.
         self.create_pinned("greedy", &all.to_string()).await;
@@ -43,13 +51,13 @@ impl Host {
         let (pinned, greedy, after) = (group("pinned").await, group("greedy").await, group("after").await);
         let is_split = || {
             affinity(&pinned) == [own.clone()]
-                && [&web, &batch, &greedy, &after].iter().all(|group| affinity(group) == [rest.clone()])
+                && [&service, &batch, &greedy, &after].iter().all(|group| affinity(group) == [rest.clone()])
         };
-        assert!(is_split(), "{:?} {:?}", affinity(&pinned), affinity(&web));
+        assert!(is_split(), "{:?} {:?}", affinity(&pinned), affinity(&service));
         self.eventually_told("greedy: NotPinned").await;
         running.stop().await;
         // What somebody else wrote meanwhile is put right.
-        groups.backend().set_place(&web, &Place::default()).unwrap();
+        groups.backend().set_place(&service, &Place::default()).unwrap();
         let running = self.agent().await;
         self.eventually("the agent has put all in its place again", is_split).await;
         let now = DeleteParams::default().grace_period(0);
@@ -57,7 +65,7 @@ impl Host {
             self.pods().delete(name, &now).await.unwrap();
             self.until(name, "gone", |pod: Option<&Pod>| pod.is_none()).await;
         }
-        let is_whole = || [&web, &batch, &after].iter().all(|group| affinity(group) == [all.clone()]);
+        let is_whole = || [&service, &batch, &after].iter().all(|group| affinity(group) == [all.clone()]);
         self.eventually("all CPUs are everybody's", is_whole).await;
         passed("pins");
         running
