@@ -42,6 +42,10 @@ fn main() -> ExitCode {
     if words.next().is_some_and(|word| word == "shim") {
         return pouch::shim::main(words);
     }
+    let alone = std::env::args().nth(1);
+    if alone.is_none() && !pinned::in_a_guest() {
+        return ExitCode::FAILURE;
+    }
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
     assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
     kit::tls::install_default_provider();

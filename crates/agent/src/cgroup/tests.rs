@@ -37,6 +37,7 @@ fn fake_v2(dir: &Path, groups: &[&str]) {
         std::fs::write(path.join("cpuset.cpus"), "\n").unwrap();
         std::fs::write(path.join("cpuset.mems"), "\n").unwrap();
         std::fs::write(path.join("cpuset.cpus.effective"), "0-3\n").unwrap();
+        std::fs::write(path.join("cpuset.mems.effective"), "0-1\n").unwrap();
         std::fs::write(path.join("cgroup.threads"), "7\n8\n").unwrap();
     }
 }
@@ -71,11 +72,14 @@ fn knobs_on_v2() {
     assert_eq!(backend.memory("crest").unwrap(), Bytes(3000));
     assert_eq!(backend.cpu_pressure("crest/online"), Some(Duration::from_micros(42)));
     assert_eq!(backend.threads("crest/online"), [7, 8]);
+    // What was never kept anywhere stays as it is.
+    assert!(backend.set_place("crest-batch", &Place::default()).unwrap());
+    assert_eq!(file("crest-batch/cpuset.cpus"), "\n");
     let place = Place { cpus: Some("1,3".parse().unwrap()), mems: Some("0".parse().unwrap()) };
     assert!(backend.set_place("crest-batch", &place).unwrap());
-    assert_eq!(file("crest-batch/cpuset.cpus") + &file("crest-batch/cpuset.mems"), "1,3\n0\n");
+    assert_eq!([file("crest-batch/cpuset.cpus"), file("crest-batch/cpuset.mems")], ["1,3", "0"]);
     assert!(backend.set_place("crest-batch", &Place::default()).unwrap());
-    assert_eq!(file("crest-batch/cpuset.cpus") + &file("crest-batch/cpuset.mems"), "\n\n");
+    assert_eq!([file("crest-batch/cpuset.cpus"), file("crest-batch/cpuset.mems")], ["0-3", "0-1"]);
     assert!(!backend.set_place("crest-batch/gone", &place).unwrap());
     std::fs::remove_file(dir.path().join("crest/online/cpuset.cpus.effective")).unwrap();
     let missing = groups.prepare(MilliCpu(4000)).unwrap();

@@ -1,6 +1,6 @@
 //! cgroup v2: one tree; controllers are handed down level by level.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::{Bytes, CpuSet, MilliCpu};
@@ -27,7 +27,7 @@ impl V2 {
     }
 
     /// Lets the children of `path` use the controllers that `path` has.
-    fn hand_down(&self, path: &std::path::Path) -> Result<(), GroupError> {
+    fn hand_down(&self, path: &Path) -> Result<(), GroupError> {
         let available = read(path.join("cgroup.controllers"))?;
         let enabled = read(path.join("cgroup.subtree_control")).unwrap_or_default();
         let has = |list: &str, name: &str| list.split_whitespace().any(|controller| controller == name);
@@ -46,6 +46,13 @@ impl V2 {
 fn weight(promised: MilliCpu) -> u64 {
     let shares = (promised.0.saturating_mul(1024) / 1000).clamp(2, 262_144);
     1 + (shares - 2) * 9999 / 262_142
+}
+
+/// What the group above really has, as the kernel reckons it, by the file of the same name.
+fn parent_of(file: &Path) -> PathBuf {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let above = file.ancestors().nth(2).unwrap_or(file);
+    above.join(format!("{name}.effective"))
 }
 
 impl Backend for V2 {
@@ -98,10 +105,16 @@ impl Backend for V2 {
             if !file.exists() {
                 return Err(GroupError::NoController("cpuset"));
             }
-            // Nothing of its own: what the parent has. The line's end, since nothing at all would not be written.
-            let wanted = wanted.clone().unwrap_or_default();
-            if list(file.clone())? != wanted {
-                write(file, &format!("{wanted}\n"))?;
+            let now = list(file.clone())?;
+            let wanted = match wanted {
+                Some(wanted) => wanted.clone(),
+                // Nothing of its own is what the parent has. But the kernel lets a group with processes not go back to
+                // that: it gets all that its parent has, by name.
+                None if now.is_empty() => continue,
+                None => list(parent_of(&file))?,
+            };
+            if now != wanted {
+                write(file, &wanted.to_string())?;
             }
         }
         Ok(true)

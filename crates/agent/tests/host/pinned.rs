@@ -1,6 +1,8 @@
 //! CPUs of a Pod's own: what the kernel says of processes that run.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use agent::cgroup::{Groups, Mounts, Place};
@@ -97,6 +99,27 @@ impl Host {
         };
         tokio::time::timeout(Duration::from_secs(10), told).await.expect(event);
     }
+}
+
+/// The same on a host with cgroup v2: this very program runs again inside a virtual machine. True where it passed, or there
+/// is none to be had.
+pub(super) fn in_a_guest() -> bool {
+    if !Path::new("/usr/bin/qemu-system-x86_64").exists() {
+        println!("test pins_on_cgroup_v2 ... skipped: qemu-system-x86 is not installed");
+        return true;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/guest.sh");
+    let this = std::env::current_exe().unwrap();
+    let mut command = Command::new("sh");
+    command.arg(script).arg(format!("{} pins", this.display())).arg(&this).arg("/usr/bin/busybox");
+    let said = command.output().unwrap();
+    let text = String::from_utf8_lossy(&said.stdout);
+    if said.status.success() && text.contains("test pins ... ok") {
+        passed("pins_on_cgroup_v2");
+        return true;
+    }
+    println!("test pins_on_cgroup_v2 ... FAILED\n{text}\n{}", String::from_utf8_lossy(&said.stderr));
+    false
 }
 
 /// Where a thread may run; `None` where it has ended.
