@@ -331,10 +331,7 @@ impl Edge {
             type_: "DisruptionTarget".to_owned(),
             status: "True".to_owned(),
             reason: Some("PreemptionByScheduler".to_owned()),
-            message: Some(format!(
-                "{}: preempting to accommodate a higher priority pod",
-                self.recorder.component()
-            )),
+            message: Some(format!("{}: {}", self.recorder.component(), why(victim))),
             last_transition_time: Some(Time(kit::clock::wall())),
             ..PodCondition::default()
         };
@@ -374,6 +371,14 @@ impl Edge {
         let how = PatchParams { field_manager: manager(), ..PatchParams::default() };
         let patched = api.patch_status(&key.name, &how, &Patch::Strategic(patch)).await;
         crate::act::unless_gone(patched.map(drop).map_err(failed::<Pod>(verb, key)))
+    }
+}
+
+/// Why a pod must go.
+fn why(victim: &Victim) -> String {
+    match &victim.borrower {
+        Some(quota) => format!("preempting to take back what quota {quota} has borrowed"),
+        None => "preempting to accommodate a higher priority pod".to_owned(),
     }
 }
 

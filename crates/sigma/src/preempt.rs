@@ -83,20 +83,32 @@ impl Cluster {
     pub(crate) fn preempt_below(&mut self, pending: &Pending, priority: i32) -> Option<Preemption> {
         let template = self.intern(&pending.pod);
         self.remove_pod(&pending.id);
-        let budgets = self.budgets.clone();
-        let made = self.preempt_in_quota(&pending.pod, priority).and_then(|in_quota| {
-            let found = self.preempt_on_node((pending, template), priority);
-            if found.is_none() {
-                in_quota.iter().for_each(|victim| self.set_leaving(victim, false));
-                self.budgets.restore(budgets);
-            }
-            let Preemption { node, victims } = found?;
-            Some(Preemption { node, victims: in_quota.into_iter().chain(victims).collect() })
-        });
+        let made = self.preempt_in_both((pending, template), priority);
         if made.is_none() {
             self.drop_template(template);
         }
         made
+    }
+
+    /// Makes room in the pod's quota and on a node, or none at all.
+    fn preempt_in_both(
+        &mut self,
+        (pending, template): (&Pending, TemplateId),
+        priority: i32,
+    ) -> Option<Preemption> {
+        let mut in_quota = self.victims_in_quota(&pending.pod, priority)?;
+        if in_quota.is_empty() {
+            return self.preempt_on_node((pending, template), priority);
+        }
+        let budgets = self.budgets.clone();
+        in_quota.iter().for_each(|victim| self.give_up(victim));
+        let Some(Preemption { node, victims }) = self.preempt_on_node((pending, template), priority) else {
+            in_quota.iter().for_each(|victim| self.set_leaving(victim, false));
+            self.budgets.restore(budgets);
+            return None;
+        };
+        in_quota.extend(victims);
+        Some(Preemption { node, victims: in_quota })
     }
 
     /// Takes over the reference to `template` where there is room to be made.

@@ -110,8 +110,8 @@ pub(crate) struct Quotas {
     is_stale: bool,
     /// Counts changes of who is whose.
     pub(crate) structure: u64,
-    /// Counts changes of what is used.
-    pub(crate) version: u64,
+    /// Counts changes of what quotas use that borrow. What others use keeps to themselves.
+    pub(crate) loans: u64,
 }
 
 /// The place of an account.
@@ -188,7 +188,7 @@ impl Quotas {
     pub(crate) fn forget(&mut self) {
         self.is_stale = true;
         self.structure += 1;
-        self.version += 1;
+        self.loans += 1;
     }
 
     pub(crate) fn is_stale(&self) -> bool {
@@ -233,7 +233,6 @@ impl Quotas {
     /// A pod has room from now on.
     pub(crate) fn add(&mut self, entry: Entry<'_>) {
         let Some(account) = self.account_of(entry.pod) else { return };
-        self.version += 1;
         self.accounts[account].pods.insert(rank(entry), entry.id.clone());
         self.book(account, entry, |sum, amount| *sum += amount);
     }
@@ -241,7 +240,6 @@ impl Quotas {
     /// A pod has room no more.
     pub(crate) fn subtract(&mut self, entry: Entry<'_>) {
         let Some(account) = self.account_of(entry.pod) else { return };
-        self.version += 1;
         self.accounts[account].pods.remove(&rank(entry));
         self.book(account, entry, |sum, amount| *sum -= amount);
     }
@@ -259,6 +257,7 @@ impl Quotas {
 
     fn book(&mut self, account: AccountId, entry: Entry<'_>, book: impl Fn(&mut u128, u128)) {
         self.changed.insert(account);
+        let borrowed_before = self.accounts[account].is_borrowing();
         for (resource, line) in &mut self.accounts[account].lines {
             let amount = u128::from(asked(entry.pod, resource));
             book(&mut line.used, amount);
@@ -269,6 +268,7 @@ impl Quotas {
                 book(&mut total.used, amount);
             }
         }
+        self.loans += u64::from(borrowed_before || self.accounts[account].is_borrowing());
     }
 
     /// Why the pod may not be placed, once its quota's own pods have given `freed` back; `None` where it may.
@@ -331,6 +331,10 @@ impl Quotas {
         self.accounts[account].pods.range(..end).map(|(_, id)| id)
     }
 
+    pub(crate) fn name(&self, account: AccountId) -> &str {
+        &self.accounts[account].name
+    }
+
     pub(crate) fn pods(&self, account: AccountId) -> impl Iterator<Item = &PodId> {
         self.accounts[account].pods.values()
     }
@@ -361,6 +365,12 @@ impl Account {
         };
         let lines = resources.into_iter().map(|resource| (resource.clone(), line(resource))).collect();
         Self { name: name.to_owned(), lines, pods: BTreeMap::new(), taken: BTreeMap::new() }
+    }
+
+    /// Whether some of what stays is beyond what is guaranteed.
+    fn is_borrowing(&self) -> bool {
+        let is_beyond = |line: &Line| line.is_pooled && line.used - line.leaving > u128::from(line.min);
+        self.lines.values().any(is_beyond)
     }
 
     fn usage(&self) -> Usage {

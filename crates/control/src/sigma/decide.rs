@@ -87,6 +87,8 @@ pub(crate) enum Decision {
 pub(crate) struct Victim {
     pub(crate) id: PodId,
     pub(crate) key: ObjectKey,
+    /// The quota that gives back by it what it has borrowed.
+    pub(crate) borrower: Option<String>,
 }
 
 /// All that the scheduler knows.
@@ -350,10 +352,11 @@ impl Scheduler {
         if decisions.iter().any(|decision| matches!(decision, Decision::Bind(_))) {
             self.wake(now, Whom::LookingAtOthers);
         }
+        let accounts = self.tell_quotas(now);
         self.rouse(now);
         decisions.extend(self.tell_groups());
         decisions.extend(self.tell_reservations());
-        decisions.extend(self.tell_quotas());
+        decisions.extend(accounts);
         decisions
     }
 

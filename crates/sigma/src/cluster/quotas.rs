@@ -34,6 +34,13 @@ impl Cluster {
         self.quotas.usages().map(|(name, usage)| (name.to_owned(), usage)).collect()
     }
 
+    /// The quota that the pod, which has room, is counted in.
+    pub fn quota_of(&self, id: &PodId) -> Option<&str> {
+        let placed = self.placed(id)?;
+        let account = self.quotas.of(&self.templates.get(placed.template).pod.namespace)?;
+        Some(self.quotas.name(account))
+    }
+
     /// The pods that were told to go and that a pod that is held on a node waits for: those of that node, and those of its
     /// quota where that has no room for it yet.
     pub fn awaited_by(&self, id: &PodId) -> Vec<PodId> {

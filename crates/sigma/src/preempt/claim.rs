@@ -30,10 +30,10 @@ pub(super) struct Claim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     None,
-    /// Stays within what is guaranteed. Whom it may have go depends on what others use, at this version of it.
+    /// Stays within what is guaranteed. Whom it may have go depends on what others borrow, at this version of it.
     Entitled {
         account: AccountId,
-        version: u64,
+        loans: u64,
     },
     /// Who belongs to which quota, at this version of it.
     Borrowing {
@@ -58,7 +58,7 @@ impl Cluster {
         let quota = match self.quotas.of(&pod.namespace) {
             None => Standing::None,
             Some(account) if self.quotas.is_entitled(account, pod) => {
-                Standing::Entitled { account, version: self.quotas.version }
+                Standing::Entitled { account, loans: self.quotas.loans }
             }
             Some(account) => Standing::Borrowing { account, structure: self.quotas.structure },
         };
@@ -113,9 +113,9 @@ impl Cluster {
         }
     }
 
-    /// Has lesser pods of the pod's own quota go, wherever they are, until that has room for it once they have gone: they are
-    /// marked as leaving. `None`, and nothing is changed, where it would have none.
-    pub(super) fn preempt_in_quota(&mut self, pod: &Pod, priority: i32) -> Option<Vec<PodId>> {
+    /// The lesser pods of the pod's own quota that have to go, wherever they are, so that it has room for the pod once all have
+    /// gone that were told to. `None` where all of them are not enough.
+    pub(super) fn victims_in_quota(&mut self, pod: &Pod, priority: i32) -> Option<Vec<PodId>> {
         self.settle_quotas();
         let Some(account) = self.quotas.of(&pod.namespace) else { return Some(Vec::new()) };
         let mut freed = self.quotas.leaving(account);
@@ -142,7 +142,6 @@ impl Cluster {
                 needed.push(id);
             }
         }
-        needed.iter().for_each(|victim| self.give_up(victim));
         Some(needed)
     }
 

@@ -117,7 +117,7 @@ impl Scheduler {
         let mut told = PodExplanation::of(pod, PodState::Waiting, String::new());
         if let Some(Waited { node, n_awaited }) = self.waited_for(id) {
             // It holds its room already: whether it would find some else is of no use to know.
-            told.message = format!("it is to have node {node} once {n_awaited} pods have gone from there");
+            told.message = format!("it is to have node {node} once {n_awaited} pods have gone");
             return told;
         }
         let nodes: Vec<sigma::node::Node> = self.nodes.values().cloned().collect();

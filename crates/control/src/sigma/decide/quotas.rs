@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use model::elastic_quota::ElasticQuota;
+use sigma::PodId;
 use sigma::quota::Usage;
 
 use super::queue::Whom;
@@ -36,17 +37,28 @@ impl Scheduler {
         }
     }
 
-    /// What objects of quotas must tell now.
-    pub(super) fn tell_quotas(&mut self) -> Vec<Decision> {
+    /// The quota of a victim, where that gives back what it has borrowed of another's.
+    pub(super) fn borrower(&self, by: &PodId, victim: &PodId) -> Option<String> {
+        let (own, other) = (self.cluster.quota_of(by)?, self.cluster.quota_of(victim)?);
+        (own != other).then(|| other.to_owned())
+    }
+
+    /// What objects of quotas must tell now. Where one borrows more than it did, others may have more to take back.
+    pub(super) fn tell_quotas(&mut self, now: Instant) -> Vec<Decision> {
         let mut decisions = Vec::new();
         for (name, usage) in self.cluster.take_changed_quota_usages() {
             let generation = self.ledger.generations.get(&name).copied().flatten();
             let told = (generation, usage);
-            if self.ledger.told.get(&name) != Some(&told) {
-                self.ledger.told.insert(name.clone(), told.clone());
-                let (generation, usage) = told;
-                decisions.push(Decision::Account(Account { name, generation, usage }));
+            let before = self.ledger.told.insert(name.clone(), told.clone());
+            if before.as_ref() == Some(&told) {
+                continue;
             }
+            let (generation, usage) = told;
+            let borrowed = before.map(|(_, usage)| usage.borrowed).unwrap_or_default();
+            if usage.borrowed.iter().any(|(resource, amount)| borrowed.get(resource) < Some(amount)) {
+                self.wake(now, Whom::All);
+            }
+            decisions.push(Decision::Account(Account { name, generation, usage }));
         }
         decisions
     }

@@ -205,9 +205,9 @@ impl Scheduler {
         if victims.is_empty() && was_nominated.as_ref() == Some(&node) {
             return None; // All of it was said before.
         }
-        let victim = |id: PodId| {
-            let key = self.names.get(&id)?.clone();
-            Some(Victim { id, key })
+        let victim = |victim: PodId| {
+            let (key, borrower) = (self.names.get(&victim)?.clone(), self.borrower(id, &victim));
+            Some(Victim { id: victim, key, borrower })
         };
         Some(Decision::Preempt { pod, node, victims: victims.into_iter().filter_map(victim).collect() })
     }

@@ -1,6 +1,8 @@
 //! The scheduler in bad weather: nodes that flap, bindings that are refused or whose answer is lost, a watch that
 //! skips and repeats, strangers who bind, a clock that jumps. Compared with a plain list of what it was told.
 
+mod quotas;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
