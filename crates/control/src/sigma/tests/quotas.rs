@@ -153,3 +153,28 @@ fn of_a_batch_those_who_were_only_decided_on_give_way_to_whom_it_is_guaranteed()
             wait 20: bind b1 to n; a1 Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.; bind a1 to n; a uses 2000 borrows 0; b uses 2000 borrows 0"#]],
     );
 }
+
+#[test]
+fn who_waits_for_what_is_guaranteed_is_tried_when_another_quota_borrows_more() {
+    check(
+        "quota a 3 3
+         quota b 2 4
+         node m 3
+         of b1 b 2 0 on m
+         of a1 a 3 0
+         node n 2
+         wait 20
+         of b2 b 2 9
+         wait 20",
+        expect![[r#"
+            quota a 3 3: a uses 0 borrows 0
+            quota b 2 4: b uses 0 borrows 0
+            node m 3:
+            of b1 b 2 0 on m: b uses 2000 borrows 0
+            of a1 a 3 0: a1 Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.
+            node n 2:
+            wait 20: a1 Unschedulable: 0/2 nodes are available: 2 Insufficient cpu.
+            of b2 b 2 9: bind b2 to n; b uses 4000 borrows 2000
+            wait 20: a1 takes m from b1; a uses 3000 borrows 0"#]],
+    );
+}
