@@ -60,6 +60,8 @@ pub(crate) struct Costs {
     budgets: u64,
     seen: u64,
     of_row: Vec<Option<Cost>>,
+    /// How many losses of borrowers each row's cost has seen: since then it can only have become dearer.
+    losses: Vec<u64>,
 }
 
 impl Cluster {
@@ -123,7 +125,11 @@ impl Cluster {
         });
         for row in candidates {
             let fewest = victims(self, self.templates.get(template), row, claim).unwrap_or_default();
-            if let Some(victims) = self.enough((template, row), fewest, claim) {
+            let loans = self.quotas.loans;
+            let enough = self.enough((template, row), fewest, claim);
+            // Whoever was taken away in thought is back.
+            self.quotas.loans = loans;
+            if let Some(victims) = enough {
                 for victim in &victims {
                     self.give_up(victim);
                 }
@@ -248,31 +254,61 @@ struct Lifted {
 
 /// The cheapest rows, cheapest first.
 fn cheapest(cluster: &Cluster, template: &Template, view: &mut View, claim: Claim) -> Vec<Row> {
-    let mut costs = view.costs.take().filter(|costs| {
-        (costs.claim, costs.structure, costs.budgets) == (claim, cluster.structure, cluster.budgets.version)
-    });
-    let changed = costs.as_ref().and_then(|costs| cluster.changes.since(costs.seen));
-    match (&mut costs, changed) {
-        (Some(costs), Some(changed)) => {
+    let mut costs = costs(cluster, (template, view), claim);
+    let losses = cluster.losses_to(claim);
+    let rows = loop {
+        let best = costs.best(cluster);
+        let stale: Vec<Row> = best.iter().copied().filter(|&row| costs.losses[row] != losses).collect();
+        if stale.is_empty() {
+            break best;
+        }
+        for row in stale {
+            costs.of_row[row] = cost(cluster, (template, view), row, claim);
+            costs.losses[row] = losses;
+        }
+    };
+    view.costs = Some(costs);
+    rows
+}
+
+/// The costs that are known, brought up to what has changed; reckoned anew where that is too much.
+fn costs(cluster: &Cluster, (template, view): (&Template, &mut View), claim: Claim) -> Costs {
+    let (structure, budgets) = (cluster.structure, cluster.budgets.version);
+    let known = view
+        .costs
+        .take()
+        .filter(|costs| (costs.claim, costs.structure, costs.budgets) == (claim, structure, budgets));
+    let losses = cluster.losses_to(claim);
+    let changed = known.as_ref().and_then(|costs| cluster.changes.since(costs.seen));
+    let mut costs = match (known, changed) {
+        (Some(mut costs), Some(changed)) => {
             for row in changed {
                 // A row beyond the end is a node of which only pods are known yet.
-                if let Some(known) = costs.of_row.get_mut(row) {
-                    *known = cost(cluster, (template, view), row, claim);
+                if row < costs.of_row.len() {
+                    costs.of_row[row] = cost(cluster, (template, view), row, claim);
+                    costs.losses[row] = losses;
                 }
             }
+            costs
         }
         _ => {
             let rows = 0..cluster.hosts.len();
-            let of_row = rows.map(|row| cost(cluster, (template, view), row, claim)).collect();
-            let (structure, budgets) = (cluster.structure, cluster.budgets.version);
-            costs = Some(Costs { claim, structure, budgets, seen: 0, of_row });
+            let of_row: Vec<Option<Cost>> =
+                rows.map(|row| cost(cluster, (template, view), row, claim)).collect();
+            let losses = vec![losses; of_row.len()];
+            Costs { claim, structure, budgets, seen: 0, of_row, losses }
         }
-    }
-    let mut best: Vec<(&Cost, Row)> = Vec::new();
-    if let Some(costs) = &mut costs {
-        costs.seen = cluster.changes.end();
+    };
+    costs.seen = cluster.changes.end();
+    costs
+}
+
+impl Costs {
+    /// The rows of least cost, the least first.
+    fn best(&self, cluster: &Cluster) -> Vec<Row> {
+        let mut best: Vec<(&Cost, Row)> = Vec::new();
         for row in cluster.rows_in_order() {
-            let Some(cost) = &costs.of_row[row] else { continue };
+            let Some(cost) = &self.of_row[row] else { continue };
             if best.len() == MAX_TRIES && best.last().is_some_and(|(worst, _)| *worst <= cost) {
                 continue;
             }
@@ -280,10 +316,8 @@ fn cheapest(cluster: &Cluster, template: &Template, view: &mut View, claim: Clai
             best.insert(place, (cost, row));
             best.truncate(MAX_TRIES);
         }
+        best.into_iter().map(|(_, row)| row).collect()
     }
-    let rows = best.into_iter().map(|(_, row)| row).collect();
-    view.costs = costs;
-    rows
 }
 
 fn cost(cluster: &Cluster, (template, view): (&Template, &View), row: Row, claim: Claim) -> Option<Cost> {

@@ -110,8 +110,16 @@ pub(crate) struct Quotas {
     is_stale: bool,
     /// Counts changes of who is whose.
     pub(crate) structure: u64,
-    /// Counts changes of what quotas use that borrow. What others use keeps to themselves.
-    pub(crate) loans: u64,
+    pub(crate) loans: Loans,
+}
+
+/// Counts changes of what is borrowed, and so can be taken back. What a quota uses that does not borrow is nobody's matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Loans {
+    /// There may be more of it.
+    pub(crate) gains: u64,
+    /// There may be less.
+    pub(crate) losses: u64,
 }
 
 /// The place of an account.
@@ -188,7 +196,7 @@ impl Quotas {
     pub(crate) fn forget(&mut self) {
         self.is_stale = true;
         self.structure += 1;
-        self.loans += 1;
+        self.loans.gains += 1;
     }
 
     pub(crate) fn is_stale(&self) -> bool {
@@ -235,11 +243,13 @@ impl Quotas {
         let Some(account) = self.account_of(entry.pod) else { return };
         self.accounts[account].pods.insert(rank(entry), entry.id.clone());
         self.book(account, entry, |sum, amount| *sum += amount);
+        self.loans.gains += u64::from(!entry.is_leaving && self.accounts[account].is_borrowing());
     }
 
     /// A pod has room no more.
     pub(crate) fn subtract(&mut self, entry: Entry<'_>) {
         let Some(account) = self.account_of(entry.pod) else { return };
+        self.loans.losses += u64::from(!entry.is_leaving && self.accounts[account].is_borrowing());
         self.accounts[account].pods.remove(&rank(entry));
         self.book(account, entry, |sum, amount| *sum -= amount);
     }
@@ -257,7 +267,6 @@ impl Quotas {
 
     fn book(&mut self, account: AccountId, entry: Entry<'_>, book: impl Fn(&mut u128, u128)) {
         self.changed.insert(account);
-        let borrowed_before = self.accounts[account].is_borrowing();
         for (resource, line) in &mut self.accounts[account].lines {
             let amount = u128::from(asked(entry.pod, resource));
             book(&mut line.used, amount);
@@ -268,7 +277,6 @@ impl Quotas {
                 book(&mut total.used, amount);
             }
         }
-        self.loans += u64::from(borrowed_before || self.accounts[account].is_borrowing());
     }
 
     /// Why the pod may not be placed, once its quota's own pods have given `freed` back; `None` where it may.

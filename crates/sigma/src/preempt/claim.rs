@@ -30,10 +30,10 @@ pub(super) struct Claim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     None,
-    /// Stays within what is guaranteed. Whom it may have go depends on what others borrow, at this version of it.
+    /// Stays within what is guaranteed. Whom it may have go depends on what others borrow, which has not become more since.
     Entitled {
         account: AccountId,
-        loans: u64,
+        gains: u64,
     },
     /// Who belongs to which quota, at this version of it.
     Borrowing {
@@ -58,11 +58,19 @@ impl Cluster {
         let quota = match self.quotas.of(&pod.namespace) {
             None => Standing::None,
             Some(account) if self.quotas.is_entitled(account, pod) => {
-                Standing::Entitled { account, loans: self.quotas.loans }
+                Standing::Entitled { account, gains: self.quotas.loans.gains }
             }
             Some(account) => Standing::Borrowing { account, structure: self.quotas.structure },
         };
         Claim { priority, quota }
+    }
+
+    /// Counts what makes rows dearer for the claim, beside changes of the rows themselves.
+    pub(super) fn losses_to(&self, claim: Claim) -> u64 {
+        match claim.quota {
+            Standing::Entitled { .. } => self.quotas.loans.losses,
+            Standing::None | Standing::Borrowing { .. } => 0,
+        }
     }
 
     /// The pods of a row that may go for the claim, all of them together.
