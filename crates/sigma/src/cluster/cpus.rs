@@ -9,7 +9,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use model::pinning::NumaPolicy;
+use model::pinning::{NumaPolicy, Pinning, PinningError};
 use model::{CpuSet, CpuTopology};
 
 use crate::cpu::{Choice, Misfit, Spare};
@@ -105,11 +105,18 @@ impl Cpus {
 
     /// How good the CPUs are that the pod would get on `row`, up to [`FULL`]; nothing to one that is not pinned.
     pub(crate) fn rate(&self, row: Row, pod: &Pod) -> Result<u64, Reason> {
+        // Asked for every row of every pod: small enough to be part of its caller.
         match &pod.pinning {
             None => Ok(0),
-            Some(Err(error)) => Err(Reason::Unpinnable(error.clone())),
-            Some(Ok(_)) => self.choose(row, pod).map(|choice| quality(&choice)).map_err(Reason::Pinning),
+            Some(asked) => self.rate_pinned(row, pod, asked),
         }
+    }
+
+    fn rate_pinned(&self, row: Row, pod: &Pod, asked: &Result<Pinning, PinningError>) -> Result<u64, Reason> {
+        if let Err(error) = asked {
+            return Err(Reason::Unpinnable(error.clone()));
+        }
+        self.choose(row, pod).map(|choice| quality(&choice)).map_err(Reason::Pinning)
     }
 
     fn choose(&self, row: Row, pod: &Pod) -> Result<Choice, Misfit> {
