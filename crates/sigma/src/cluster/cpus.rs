@@ -104,8 +104,9 @@ impl Cpus {
     }
 
     /// How good the CPUs are that the pod would get on `row`, up to [`FULL`]; nothing to one that is not pinned.
+    #[inline]
     pub(crate) fn rate(&self, row: Row, pod: &Pod) -> Result<u64, Reason> {
-        // Asked for every row of every pod: small enough to be part of its caller.
+        // Asked for every row of every pod: it must be part of its caller.
         match &pod.pinning {
             None => Ok(0),
             Some(asked) => self.rate_pinned(row, pod, asked),
