@@ -173,9 +173,7 @@ fn sound(before: &Value, mut after: Value, wanted: &str) -> Result<Value, String
     let mut metadata = before["metadata"].clone();
     for field in MAY_CHANGE {
         match after["metadata"].get(field) {
-            Some(Value::Null) | None => {
-                drop(metadata.as_object_mut().map(|fields| fields.shift_remove(field)))
-            }
+            Some(Value::Null) | None => drop(metadata.as_object_mut().map(|fields| fields.remove(field))),
             Some(value) => metadata[field] = value.clone(),
         }
     }

@@ -35,7 +35,7 @@ pub(crate) fn set_metadata(object: &mut Value, field: &str, value: impl Into<Val
 }
 
 pub(crate) fn remove_metadata(object: &mut Value, field: &str) {
-    metadata_mut(object).shift_remove(field);
+    metadata_mut(object).remove(field);
 }
 
 /// Makes `object` what `other` is, but for its managers; answers what it was.

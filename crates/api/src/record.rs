@@ -133,7 +133,7 @@ fn no_json(kind: &Kind, error: &serde_json::Error) -> Failure {
 
 fn drop_seal(object: &mut Value) {
     if let Some(fields) = object.as_object_mut() {
-        fields.shift_remove(SEAL);
+        fields.remove(SEAL);
     }
 }
 
@@ -201,8 +201,8 @@ pub(crate) fn listed(kind: &Kind, mut object: Value, place: Place) -> Value {
         && kind.custom().is_none()
         && let Some(fields) = object.as_object_mut()
     {
-        fields.shift_remove("kind");
-        fields.shift_remove("apiVersion");
+        fields.remove("kind");
+        fields.remove("apiVersion");
     }
     object
 }

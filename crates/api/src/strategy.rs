@@ -195,7 +195,7 @@ fn keep_all_but_status(kind: &Kind, new: &mut Value, old: &Value) {
     object::replace_all_but_managers(new, old);
     match status {
         Some(status) => new["status"] = status,
-        None => drop(object_fields(new).map(|fields| fields.shift_remove("status"))),
+        None => drop(object_fields(new).map(|fields| fields.remove("status"))),
     }
     for (field, value) in marks {
         match value {
@@ -208,7 +208,7 @@ fn keep_all_but_status(kind: &Kind, new: &mut Value, old: &Value) {
 fn copy_field(new: &mut Value, old: &Value, field: &str) {
     match old.get(field) {
         Some(value) => new[field] = value.clone(),
-        None => drop(object_fields(new).map(|fields| fields.shift_remove(field))),
+        None => drop(object_fields(new).map(|fields| fields.remove(field))),
     }
 }
 
@@ -291,7 +291,7 @@ fn reset_status(kind: &Kind, object: &mut Value) {
         return;
     }
     if kind.custom().is_some() {
-        object_fields(object).map(|fields| fields.shift_remove("status"));
+        object_fields(object).map(|fields| fields.remove("status"));
         return;
     }
     let mut status = kinds::defaults::initial_status(kind);

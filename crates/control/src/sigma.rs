@@ -98,7 +98,7 @@ pub struct Config {
 
 /// Subscribes to `world` and returns the scheduler's work.
 pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Future<Output = ()> + use<> {
-    let (news, received) = mpsc::unbounded_channel();
+    let (news, mut received) = mpsc::unbounded_channel();
     let nodes = news.clone();
     world.nodes.on_change(move |change| {
         let name = change.object().metadata.name.clone().unwrap_or_default();
@@ -136,8 +136,8 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
     };
     let world = world.clone();
     async move {
-        // A half-known cluster would look emptier than it is.
-        let ready = world.knows_what_placement_needs();
+        let mut scheduler = Scheduler::new(&config);
+        let ready = learn(&mut scheduler, &mut received, world.knows_what_placement_needs());
         if token.run_until_cancelled(ready).await.is_some() {
             if config.load.is_some() {
                 let client = world.act.client().clone();
@@ -145,7 +145,23 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
             }
             kit::task::spawn("elastic-quotas", quotas::tell(world.clone(), booked));
             kit::task::spawn("pod-groups", groups::tell(world, recorder, told));
-            edge.run(Scheduler::new(&config), received, token).await;
+            edge.run(scheduler, received, token).await;
+        }
+    }
+}
+
+/// Takes in what is told until all is known. Nothing is decided yet: a half-known cluster would look emptier than it is.
+async fn learn(
+    scheduler: &mut Scheduler,
+    news: &mut mpsc::UnboundedReceiver<News>,
+    ready: impl Future<Output = ()>,
+) {
+    let mut ready = std::pin::pin!(ready);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut ready => return,
+            Some(first) = news.recv() => take_all(scheduler, first, news),
         }
     }
 }

@@ -93,7 +93,7 @@ impl Request<'_> {
             if request[field] == ""
                 && let Some(fields) = request.as_object_mut()
             {
-                fields.shift_remove(field);
+                fields.remove(field);
             }
         }
         request

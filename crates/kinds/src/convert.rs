@@ -77,7 +77,7 @@ fn rename(
     fields.insert("apiVersion".into(), json!(api_version));
     for pair in EVENT_FIELDS {
         let (from, to) = order(*pair);
-        if let Some(value) = fields.shift_remove(from) {
+        if let Some(value) = fields.remove(from) {
             fields.insert(to.into(), value);
         }
     }

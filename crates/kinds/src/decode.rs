@@ -69,9 +69,8 @@ pub fn object(kind: &Kind, mut object: Value) -> Result<Decoded, Failure> {
     let problems =
         conform::conform(schema::of(kind), &mut object).map_err(|mismatch| cannot_be(kind, &mismatch))?;
     if let Some(fields) = object.as_object_mut() {
-        // First in the document, as in every manifest.
-        fields.shift_insert(0, "apiVersion".to_owned(), kind.api_version().into());
-        fields.shift_insert(1, "kind".to_owned(), kind.kind.into());
+        fields.insert("apiVersion".to_owned(), kind.api_version().into());
+        fields.insert("kind".to_owned(), kind.kind.into());
     }
     Ok(Decoded { object, problems })
 }

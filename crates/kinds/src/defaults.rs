@@ -116,7 +116,7 @@ fn items<'a>(
 
 /// `stringData` is for writing only: it becomes `data`.
 fn secret(fields: &mut Map<String, Value>) {
-    if let Some(Value::Object(texts)) = fields.shift_remove("stringData")
+    if let Some(Value::Object(texts)) = fields.remove("stringData")
         && let Some(data) = object(fields, "data")
     {
         for (key, text) in texts {

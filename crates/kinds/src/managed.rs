@@ -137,7 +137,7 @@ pub fn scale(kind: &Kind, writer: &Writer<'_>, current: &Value, new: &mut Value)
         if is_writers {
             match before.of(&manager).and_then(|entry| entry.time.clone()) {
                 Some(time) => drop(entry.insert("time".into(), time.into())),
-                None => drop(entry.shift_remove("time")),
+                None => drop(entry.remove("time")),
             }
         }
     }
@@ -173,7 +173,7 @@ pub fn differ_in_times_only(new: &Value, current: &Value) -> bool {
     let timeless = |metadata: &Map<String, Value>| {
         let mut entries = metadata.get("managedFields").cloned().unwrap_or_default();
         for entry in entries.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
-            entry.shift_remove("time");
+            entry.remove("time");
         }
         entries
     };
@@ -221,13 +221,13 @@ fn reset(kind: &Kind, subresource: &str, fields: &mut FieldSet) {
 
 fn take_managed_fields(object: &mut Value) -> Value {
     let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
-    metadata.and_then(|metadata| metadata.shift_remove("managedFields")).unwrap_or_default()
+    metadata.and_then(|metadata| metadata.remove("managedFields")).unwrap_or_default()
 }
 
 fn set_managed_fields(object: &mut Value, entries: Entries) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     if entries.is_empty() {
-        metadata.shift_remove("managedFields");
+        metadata.remove("managedFields");
     } else {
         metadata.insert("managedFields".into(), entries.into_value());
     }

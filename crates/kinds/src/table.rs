@@ -74,9 +74,9 @@ pub fn partial_metadata(mut object: Value) -> Value {
         && object["kind"] == "DaemonSet"
     {
         // It is no annotation but a field of the object.
-        annotations.shift_remove(TEMPLATE_GENERATION);
+        annotations.remove(TEMPLATE_GENERATION);
         if annotations.is_empty() {
-            fields.shift_remove("annotations");
+            fields.remove("annotations");
         }
     }
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})

@@ -32,22 +32,34 @@ struct Placed {
     needs: BTreeSet<Reference>,
 }
 
+/// A Pod as the graph knows it.
+#[derive(Debug)]
+pub(crate) struct Placement {
+    namespace: String,
+    name: String,
+    /// None while it is on no node, and needs nothing.
+    placed: Option<Placed>,
+}
+
+impl Placement {
+    pub(crate) fn of(pod: &Value) -> Self {
+        let node = pod["spec"]["nodeName"].as_str().filter(|node| !node.is_empty());
+        let placed = node.map(|node| Placed { node: node.to_owned(), needs: references(pod) });
+        Self { namespace: object::namespace(pod).to_owned(), name: object::name(pod).to_owned(), placed }
+    }
+}
+
 impl Graph {
-    /// Takes in a Pod as it stands now. One that is on no node needs nothing.
-    pub(crate) fn put(&mut self, pod: &Value) {
-        let (namespace, name) = (object::namespace(pod), object::name(pod));
-        self.remove(namespace, name);
-        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-        if node.is_empty() {
-            return;
+    /// Takes in a Pod as it stands now.
+    pub(crate) fn put(&mut self, pod: Placement) {
+        let Placement { namespace, name, placed } = pod;
+        self.remove(&namespace, &name);
+        let Some(placed) = placed else { return };
+        for reference in &placed.needs {
+            let key = (namespace.clone(), reference.clone());
+            self.users.entry(key).or_default().insert(name.clone());
         }
-        let needs = references(pod);
-        for reference in &needs {
-            let key = (namespace.to_owned(), reference.clone());
-            self.users.entry(key).or_default().insert(name.to_owned());
-        }
-        let placed = Placed { node: node.to_owned(), needs };
-        self.pods.insert((namespace.to_owned(), name.to_owned()), placed);
+        self.pods.insert((namespace, name), placed);
     }
 
     pub(crate) fn remove(&mut self, namespace: &str, name: &str) {

@@ -34,7 +34,7 @@ pub(super) fn keep_all_but_ephemeral_containers(new: &mut Value, old: &Value) {
     let spec = object::entry_object(new, "spec");
     match wanted {
         Some(wanted) => drop(spec.insert(FIELD.into(), wanted)),
-        None => drop(spec.shift_remove(FIELD)),
+        None => drop(spec.remove(FIELD)),
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) fn keep_all_but_resources(new: &mut Value, old: &Value) {
             for field in ["resources", "resizePolicy"] {
                 match (sized.get(field), container.as_object_mut()) {
                     (Some(value), Some(container)) => drop(container.insert(field.into(), value.clone())),
-                    (None, Some(container)) => drop(container.shift_remove(field)),
+                    (None, Some(container)) => drop(container.remove(field)),
                     (_, None) => {}
                 }
             }

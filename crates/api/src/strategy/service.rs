@@ -65,7 +65,7 @@ fn follow_address(spec: &mut Map<String, Value>, old: &Value) {
         return;
     }
     if is_unset(Some(&address)) {
-        spec.shift_remove("clusterIPs");
+        spec.remove("clusterIPs");
     } else {
         spec.insert("clusterIPs".into(), json!([address]));
     }
@@ -77,27 +77,27 @@ fn drop_unneeded(spec: &mut Map<String, Value>, old: &Value) {
     let same = |field: &str| new[field] == old[field];
     if needs_address(old) && !needs_address(&new) && same("clusterIP") && same("clusterIPs") {
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            spec.shift_remove(field);
+            spec.remove(field);
         }
     }
     if needs_address(old) && !needs_address(&new) && same("internalTrafficPolicy") {
-        spec.shift_remove("internalTrafficPolicy");
+        spec.remove("internalTrafficPolicy");
     }
     if needs_node_ports(old) && !needs_node_ports(&new) && node_ports(&new) == node_ports(old) {
         for port in ports_mut(spec) {
-            port.shift_remove("nodePort");
+            port.remove("nodePort");
         }
     }
     if needs_health_port(old) && !needs_health_port(&new) && same("healthCheckNodePort") {
-        spec.shift_remove("healthCheckNodePort");
+        spec.remove("healthCheckNodePort");
     }
     if needs_external_policy(old) && !needs_external_policy(&new) && same("externalTrafficPolicy") {
-        spec.shift_remove("externalTrafficPolicy");
+        spec.remove("externalTrafficPolicy");
     }
     if old["type"] == "LoadBalancer" && new["type"] != "LoadBalancer" {
         for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
             if same(field) {
-                spec.shift_remove(field);
+                spec.remove(field);
             }
         }
     }

@@ -28,7 +28,7 @@ pub(crate) fn identify(kind: &Kind, request: &mut Value, sender: &User) {
         return;
     }
     let spec = object::entry_object(request, "spec");
-    SENDER.iter().for_each(|field| drop(spec.shift_remove(*field)));
+    SENDER.iter().for_each(|field| drop(spec.remove(*field)));
     if let Value::Object(mut facts) = sender.to_value() {
         spec.append(&mut facts);
     }
@@ -41,7 +41,7 @@ pub(super) fn keep_all_but_conditions(new: &mut Value, old: &Value) {
     let status = object::entry_object(new, "status");
     match conditions {
         Some(conditions) => drop(status.insert("conditions".into(), conditions)),
-        None => drop(status.shift_remove("conditions")),
+        None => drop(status.remove("conditions")),
     }
 }
 

@@ -36,7 +36,7 @@ fn finalized(current: &Value, wanted: &Value) -> Value {
     let spec = object::entry_object(&mut next, "spec");
     match wanted["spec"]["finalizers"].as_array() {
         Some(left) if !left.is_empty() => drop(spec.insert("finalizers".into(), left.clone().into())),
-        _ => drop(spec.shift_remove("finalizers")),
+        _ => drop(spec.remove("finalizers")),
     }
     match wanted["metadata"].get("finalizers") {
         Some(left) => object::set_metadata(&mut next, "finalizers", left.clone()),

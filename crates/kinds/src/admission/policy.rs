@@ -41,7 +41,7 @@ impl Inputs {
         let namespace = namespace.map_or(Value::Null, |namespace| {
             let mut namespace = namespace.clone();
             if let Some(metadata) = namespace["metadata"].as_object_mut() {
-                metadata.shift_remove("managedFields");
+                metadata.remove("managedFields");
             }
             from_json(&namespace)
         });

@@ -25,9 +25,9 @@ fn fields<'a>(object: &'a mut Value, name: &str) -> Option<&'a mut Map<String, V
 fn take(object: &mut Value, key: &str) -> Option<Value> {
     let metadata = fields(object, "metadata")?;
     let annotations = metadata.get_mut("annotations")?.as_object_mut()?;
-    let text = annotations.shift_remove(key)?;
+    let text = annotations.remove(key)?;
     if annotations.is_empty() {
-        metadata.shift_remove("annotations");
+        metadata.remove("annotations");
     }
     serde_json::from_str(text.as_str()?).ok()
 }
@@ -38,7 +38,7 @@ pub(super) fn to_v2(object: &mut Value) {
     let (others, behavior) = (take(object, METRICS), take(object, BEHAVIOR));
     if let Some(spec) = fields(object, "spec") {
         let mut metrics: Vec<Value> = Vec::new();
-        if let Some(share) = spec.shift_remove(SHARE) {
+        if let Some(share) = spec.remove(SHARE) {
             metrics.push(cpu("target", json!({"type": "Utilization", "averageUtilization": share})));
         }
         if let Some(Value::Array(others)) = others {
@@ -52,7 +52,7 @@ pub(super) fn to_v2(object: &mut Value) {
         }
     }
     if let Some(status) = fields(object, "status")
-        && let Some(share) = status.shift_remove(CURRENT)
+        && let Some(share) = status.remove(CURRENT)
     {
         let current = cpu("current", json!({"averageUtilization": share, "averageValue": "0"}));
         status.insert("currentMetrics".into(), json!([current]));
@@ -64,7 +64,7 @@ pub(super) fn to_v1(object: &mut Value) {
     object["apiVersion"] = "autoscaling/v1".into();
     let mut kept: Vec<(&str, Value)> = Vec::new();
     if let Some(spec) = fields(object, "spec") {
-        if let Some(Value::Array(mut metrics)) = spec.shift_remove("metrics") {
+        if let Some(Value::Array(mut metrics)) = spec.remove("metrics") {
             if let Some(index) = metrics.iter().position(is_cpu_share) {
                 let metric = metrics.remove(index);
                 spec.insert(SHARE.into(), metric["resource"]["target"]["averageUtilization"].clone());
@@ -73,15 +73,15 @@ pub(super) fn to_v1(object: &mut Value) {
                 kept.push((METRICS, metrics.into()));
             }
         }
-        kept.extend(spec.shift_remove("behavior").map(|behavior| (BEHAVIOR, behavior)));
+        kept.extend(spec.remove("behavior").map(|behavior| (BEHAVIOR, behavior)));
     }
     if let Some(status) = fields(object, "status") {
-        let metrics = status.shift_remove("currentMetrics").unwrap_or_default();
+        let metrics = status.remove("currentMetrics").unwrap_or_default();
         let share = metrics[0]["resource"]["current"]["averageUtilization"].clone();
         if share.is_i64() {
             status.insert(CURRENT.into(), share);
         }
-        status.shift_remove("conditions");
+        status.remove("conditions");
         status.entry("currentReplicas").or_insert_with(|| 0.into());
     }
     for (key, value) in kept {

@@ -141,7 +141,7 @@ fn accepted(definition: &Value, taken: &Taken<'_>) -> (Value, Option<(&'static s
 
 fn put(names: &mut Map<String, Value>, field: &str, value: &Value) {
     if value.is_null() {
-        names.shift_remove(field);
+        names.remove(field);
     } else {
         names.insert(field.to_owned(), value.clone());
     }

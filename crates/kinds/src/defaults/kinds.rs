@@ -107,7 +107,7 @@ pub(super) fn definition(fields: &mut Map<String, Value>) {
         }
     }
     if spec.get("preserveUnknownFields").is_some_and(|value| *value == false) {
-        spec.shift_remove("preserveUnknownFields");
+        spec.remove("preserveUnknownFields");
     }
     let Some(conversion) = object(spec, "conversion") else { return };
     fill_zero(conversion, "strategy", "None");

@@ -25,7 +25,7 @@ fn service_spec(spec: &mut Map<String, Value>) {
             }
         }
         // Without affinity there is nothing to configure.
-        Some("None") => drop(spec.shift_remove("sessionAffinityConfig")),
+        Some("None") => drop(spec.remove("sessionAffinityConfig")),
         _ => {}
     }
     for port in items(spec, "ports") {

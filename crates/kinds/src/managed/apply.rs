@@ -192,7 +192,7 @@ fn note_last_applied(new: &mut Value, applied: &Value) {
     if let Some(noted) = annotations.get_mut(LAST_APPLIED) {
         let mut applied = applied.clone();
         if let Some(annotations) = self::annotations(&mut applied) {
-            annotations.shift_remove(LAST_APPLIED);
+            annotations.remove(LAST_APPLIED);
         }
         *noted = format!("{applied}\n").into();
     }

@@ -88,12 +88,12 @@ impl Story {
     fn shows(&self, expect: Expect) {
         let mut object = self.object.clone().unwrap();
         let metadata = object["metadata"].as_object_mut().unwrap();
-        metadata.shift_remove("name");
-        let entries = metadata.shift_remove("managedFields").unwrap_or_default();
+        metadata.remove("name");
+        let entries = metadata.remove("managedFields").unwrap_or_default();
         let mut lines: Vec<String> = entries.as_array().into_iter().flatten().map(line).collect();
         let fields = object.as_object_mut().unwrap();
-        fields.shift_remove("apiVersion");
-        fields.shift_remove("kind");
+        fields.remove("apiVersion");
+        fields.remove("kind");
         lines.push(object.to_string());
         expect.assert_eq(&lines.join("\n"));
     }

@@ -44,7 +44,7 @@ fn without_unknown(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             for name in UNKNOWN_TO_V2 {
-                fields.shift_remove(name);
+                fields.remove(name);
             }
             for (name, value) in fields.iter_mut() {
                 match (name.as_str(), value) {

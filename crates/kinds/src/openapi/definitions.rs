@@ -177,7 +177,7 @@ pub(super) fn list(kind: &Kind) -> Value {
 pub(super) fn in_dialect(schema: &mut Value, dialect: Dialect) {
     match schema {
         Value::Object(fields) => {
-            if fields.shift_remove("x-kubernetes-int-or-string").is_some() {
+            if fields.remove("x-kubernetes-int-or-string").is_some() {
                 fields.insert("format".into(), "int-or-string".into());
                 match dialect {
                     Dialect::V2 => fields.insert("type".into(), "string".into()),
@@ -189,7 +189,7 @@ pub(super) fn in_dialect(schema: &mut Value, dialect: Dialect) {
             if dialect == Dialect::V2 {
                 let target = reference(fields).map(|name| dialect.reference(name));
                 if let Some(Value::Object(target)) = target {
-                    fields.shift_remove("allOf");
+                    fields.remove("allOf");
                     fields.extend(target);
                     return;
                 }

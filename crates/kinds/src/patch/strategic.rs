@@ -47,13 +47,13 @@ fn object(
     current: &Map<String, Value>,
     mut patch: Map<String, Value>,
 ) -> Result<Map<String, Value>, MergeError> {
-    match directive(patch.shift_remove(PATCH))? {
+    match directive(patch.remove(PATCH))? {
         Directive::Replace => return Ok(without_directives(patch)),
         Directive::Delete => return Ok(Map::new()),
         Directive::Merge => {}
     }
     let mut merged = current.clone();
-    if let Some(retained) = patch.shift_remove(RETAIN_KEYS) {
+    if let Some(retained) = patch.remove(RETAIN_KEYS) {
         let Value::Array(retained) = retained else {
             return Err(MergeError::DirectiveWithoutList { directive: RETAIN_KEYS.to_owned() });
         };
@@ -70,7 +70,7 @@ fn object(
         let inner = field.and_then(|field| field.shape.definition());
         let rule = field.map_or(Merge::USUAL, |field| field.merge);
         let order = lists.order(&name);
-        let value = match (merged.shift_remove_entry(&name), change) {
+        let value = match (merged.remove_entry(&name), change) {
             (_, Value::Null) => continue,
             (_, Value::Object(change)) if rule.replaces_object => Value::Object(without_directives(change)),
             (Some((_, Value::Object(old))), Value::Object(change)) => {
@@ -101,7 +101,7 @@ fn object(
 fn restore_order(current: &Map<String, Value>, mut merged: Map<String, Value>) -> Map<String, Value> {
     let mut ordered = Map::with_capacity(merged.len());
     for name in current.keys() {
-        if let Some((name, value)) = merged.shift_remove_entry(name) {
+        if let Some((name, value)) = merged.remove_entry(name) {
             ordered.insert(name, value);
         }
     }
@@ -137,7 +137,7 @@ impl ListDirectives {
         let mut directives = Self::default();
         let names: Vec<String> = patch.keys().filter(|name| name.starts_with('$')).cloned().collect();
         for name in names {
-            let Some(value) = patch.shift_remove(&name) else { continue };
+            let Some(value) = patch.remove(&name) else { continue };
             let (lists, list) = if let Some(list) = name.strip_prefix(ORDER) {
                 (&mut directives.orders, list)
             } else if let Some(list) = name.strip_prefix(DELETE_VALUES) {
@@ -224,7 +224,7 @@ fn by_key(
             }
             Directive::Replace => {}
             Directive::Merge => {
-                change.shift_remove(PATCH);
+                change.remove(PATCH);
             }
         }
         match position.and_then(|index| current.get_mut(index)) {

@@ -277,7 +277,7 @@ fn plain_object(fields: Map<String, Value>) -> Value {
     }
     // In JSON references the siblings of `$ref` do not count.
     if result.len() > 1
-        && let Some(reference) = result.shift_remove("$ref")
+        && let Some(reference) = result.remove("$ref")
     {
         result.insert("allOf".into(), json!([{"$ref": reference}]));
     }

@@ -291,8 +291,8 @@ fn with_claims(spec: &Value) -> Value {
         .collect();
     let pod = spec.pointer_mut("/template/spec").and_then(Value::as_object_mut);
     let Some(pod) = pod else { return spec };
-    pod.shift_remove("hostname");
-    pod.shift_remove("subdomain");
+    pod.remove("hostname");
+    pod.remove("subdomain");
     if !claims.is_empty() {
         let own = pod.get("volumes").and_then(Value::as_array).into_iter().flatten();
         let own = own.filter(|volume| !claims.iter().any(|claim| claim["name"] == volume["name"])).cloned();
