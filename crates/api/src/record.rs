@@ -65,8 +65,11 @@ pub(crate) fn encode_as(stored: &Value) -> Result<Bytes, Failure> {
     }
     out.push(b'}');
     let fields = stored.as_object().into_iter().flatten();
-    for (field, value) in fields.filter(|(field, _)| !HEAD.contains(&field.as_str())) {
+    for (field, value) in fields.filter(|(field, _)| !HEAD.contains(&field.as_str()) && *field != SEAL) {
         write_field(&mut out, field, value)?;
+    }
+    if let Some(seal) = stored.get(SEAL) {
+        write_field(&mut out, SEAL, seal)?;
     }
     out.push(b'}');
     Ok(out.into())

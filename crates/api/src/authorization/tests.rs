@@ -3,6 +3,7 @@
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
+use super::node::Placement;
 use super::{Action, Authorizer, Decision, ObjectAction, refusal};
 use crate::authentication::User;
 
@@ -12,7 +13,7 @@ fn authorizer(more: &[Value]) -> Authorizer {
     for object in crate::bootstrap::roles::objects().iter().chain(more) {
         let plural = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
         if plural == "pods" {
-            authorizer.graph.write().put(object);
+            authorizer.graph.write().put(Placement::of(object));
         } else {
             authorizer.policy.write().put(&plural, object);
         }

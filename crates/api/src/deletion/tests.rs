@@ -46,9 +46,7 @@ fn a_running_pod_gets_its_grace_which_can_only_shrink() {
         "pods",
         &running_pod(),
         &options,
-        expect![[
-            r#"mark {"name":"p","generation":2,"deletionTimestamp":"1970-01-01T00:00:30Z","deletionGracePeriodSeconds":30}"#
-        ]],
+        expect![[r#"mark {"deletionGracePeriodSeconds":30,"deletionTimestamp":"1970-01-01T00:00:30Z","generation":2,"name":"p"}"#]],
     );
     let mut going = running_pod();
     going["metadata"]["deletionTimestamp"] = json!("1970-01-01T00:00:30Z");
@@ -61,9 +59,7 @@ fn a_running_pod_gets_its_grace_which_can_only_shrink() {
         "pods",
         &going,
         &shorter,
-        expect![[
-            r#"mark {"name":"p","generation":1,"deletionTimestamp":"1970-01-01T00:00:05Z","deletionGracePeriodSeconds":5}"#
-        ]],
+        expect![[r#"mark {"deletionGracePeriodSeconds":5,"deletionTimestamp":"1970-01-01T00:00:05Z","generation":1,"name":"p"}"#]],
     );
 }
 
@@ -74,26 +70,20 @@ fn finalizers_and_propagation_hold_an_object_back() {
         "configmaps",
         &held,
         &DeleteOptions::default(),
-        expect![[
-            r#"mark {"name":"c","finalizers":["x.io/f"],"deletionTimestamp":"1970-01-01T00:00:00Z","deletionGracePeriodSeconds":0}"#
-        ]],
+        expect![[r#"mark {"deletionGracePeriodSeconds":0,"deletionTimestamp":"1970-01-01T00:00:00Z","finalizers":["x.io/f"],"name":"c"}"#]],
     );
     let foreground = DeleteOptions { propagation: Some(Propagation::Foreground), ..DeleteOptions::default() };
     check(
         "deployments",
         &json!({"metadata": {"name": "d"}}),
         &foreground,
-        expect![[
-            r#"mark {"name":"d","finalizers":["foregroundDeletion"],"deletionTimestamp":"1970-01-01T00:00:00Z","deletionGracePeriodSeconds":0}"#
-        ]],
+        expect![[r#"mark {"deletionGracePeriodSeconds":0,"deletionTimestamp":"1970-01-01T00:00:00Z","finalizers":["foregroundDeletion"],"name":"d"}"#]],
     );
     check(
         "jobs",
         &json!({"metadata": {"name": "j"}}),
         &DeleteOptions::default(),
-        expect![[
-            r#"mark {"name":"j","finalizers":["orphan"],"deletionTimestamp":"1970-01-01T00:00:00Z","deletionGracePeriodSeconds":0}"#
-        ]],
+        expect![[r#"mark {"deletionGracePeriodSeconds":0,"deletionTimestamp":"1970-01-01T00:00:00Z","finalizers":["orphan"],"name":"j"}"#]],
     );
 }
 
@@ -105,7 +95,7 @@ fn namespaces_wait_until_they_are_empty_and_some_never_go() {
         "namespaces",
         &namespace("a"),
         &options,
-        expect![[r#"mark {"name":"a","deletionTimestamp":"1970-01-01T00:00:00Z"}"#]],
+        expect![[r#"mark {"deletionTimestamp":"1970-01-01T00:00:00Z","name":"a"}"#]],
     );
     check(
         "namespaces",

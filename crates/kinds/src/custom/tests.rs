@@ -59,13 +59,13 @@ fn unknown_fields_go_and_defaults_come() {
             "free": {"b": {"c": 1}, "known": {"a": "x", "b": 1}}, "map": {"a": 1},
             "inner": {"kind": "K", "metadata": {"name": "n"}, "spec": {"gone": 1}, "gone": 1}}, "more": {}}),
         expect![[r#"
-            {"apiVersion":"x","kind":"y","metadata":{"name":"a"},"spec":{"size":3,"nested":{"x":7},"free":{"b":{"c":1},"known":{"a":"x"}},"map":{"a":1},"inner":{"kind":"K","metadata":{"name":"n"},"spec":{}},"color":"red"}}
+            {"apiVersion":"x","kind":"y","metadata":{"name":"a"},"spec":{"color":"red","free":{"b":{"c":1},"known":{"a":"x"}},"inner":{"kind":"K","metadata":{"name":"n"},"spec":{}},"map":{"a":1},"nested":{"x":7},"size":3}}
             more spec.free.known.b spec.inner.gone spec.inner.spec.gone spec.nested.q spec.zzz"#]],
     );
     completed(
         json!({"spec": {"color": null, "null": null, "size": null, "items": [{"k": "a", "z": 1}]}}),
         expect![[r#"
-            {"spec":{"null":null,"items":[{"k":"a"}],"color":"red","nested":{"x":7}}}
+            {"spec":{"color":"red","items":[{"k":"a"}],"nested":{"x":7},"null":null}}
             spec.items[0].z"#]],
     );
 }
@@ -85,12 +85,12 @@ fn values_are_held_to_their_schema() {
     "#]]
     .assert_eq(&faults(json!({"spec": {"tags": ["a", "a"]}}), None));
     expect![[r#"
+        TypeInvalid spec.any
+        NotSupported spec.color
+        Required spec.items[0].k
+        TypeInvalid spec.map.a
         TypeInvalid spec.size
         Invalid <nil>
-        NotSupported spec.color
-        TypeInvalid spec.any
-        TypeInvalid spec.map.a
-        Required spec.items[0].k
         TooMany spec.tags
         Required spec.inner.apiVersion
         Required spec.inner.kind

@@ -47,7 +47,7 @@ fn every_line_of_the_table_is_understood() {
         assert_eq!(filled["spec"], object["spec"], "nothing is left to be filled in");
     }
     let high = objects.iter().find(|object| object["metadata"]["name"] == "system-node-high").unwrap();
-    expect![[r#"{"priorityLevelConfiguration":{"name":"node-high"},"matchingPrecedence":400,"distinguisherMethod":{"type":"ByUser"},"rules":[{"subjects":[{"kind":"Group","group":{"name":"system:nodes"}}],"resourceRules":[{"verbs":["*"],"apiGroups":[""],"resources":["nodes","nodes/status"],"clusterScope":true,"namespaces":["*"]},{"verbs":["*"],"apiGroups":["coordination.k8s.io"],"resources":["leases"],"namespaces":["*"]}]}]}"#]].assert_eq(&high["spec"].to_string());
+    expect![[r#"{"distinguisherMethod":{"type":"ByUser"},"matchingPrecedence":400,"priorityLevelConfiguration":{"name":"node-high"},"rules":[{"resourceRules":[{"apiGroups":[""],"clusterScope":true,"namespaces":["*"],"resources":["nodes","nodes/status"],"verbs":["*"]},{"apiGroups":["coordination.k8s.io"],"namespaces":["*"],"resources":["leases"],"verbs":["*"]}],"subjects":[{"group":{"name":"system:nodes"},"kind":"Group"}]}]}"#]].assert_eq(&high["spec"].to_string());
 }
 
 #[test]

@@ -91,8 +91,8 @@ fn pods() {
             spec.containers[1].volumeMounts[0].name: Not found: "v"
             spec.containers[1].volumeMounts.subPath: Invalid value: "../x": must not contain '..'
             spec.containers[1].resources.limits[a.b/gpu]: Invalid value: "500m": must be an integer
-            spec.containers[1].resources.requests[memory]: Invalid value: "-1": must be greater than or equal to 0
             spec.containers[1].resources.requests[a.b/gpu]: Invalid value: "500m": must be an integer
+            spec.containers[1].resources.requests[memory]: Invalid value: "-1": must be greater than or equal to 0
             spec.containers[1].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1
             spec.containers[1].livenessProbe.successThreshold: Invalid value: 2: must be 1
             spec.restartPolicy: Unsupported value: "X": supported values: "Always", "Never", "OnFailure"

@@ -62,7 +62,7 @@ fn items_have_owners_of_their_own() {
     story.shows(expect![[r#"
         01 Apply a {"f:spec":{"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{".":{},"f:name":{},"f:port":{}}}}}
         02 Apply b {"f:spec":{"f:ports":{"k:{\"port\":81,\"protocol\":\"TCP\"}":{".":{},"f:port":{},"f:protocol":{}}},"f:selector":{}}}
-        {"spec":{"ports":[{"port":80,"name":"a"},{"port":81,"protocol":"TCP"}],"selector":{"k":"v"}},"metadata":{}}"#]]);
+        {"metadata":{},"spec":{"ports":[{"name":"a","port":80},{"port":81,"protocol":"TCP"}],"selector":{"k":"v"}}}"#]]);
     story.refused(
         by("a", 3),
         json!({"spec": {"selector": {"k": "w"}}}),
@@ -72,7 +72,7 @@ fn items_have_owners_of_their_own() {
     story.shows(expect![[r#"
         02 Apply b {"f:spec":{"f:ports":{"k:{\"port\":81,\"protocol\":\"TCP\"}":{".":{},"f:port":{},"f:protocol":{}}},"f:selector":{}}}
         04 Apply a {"f:spec":{"f:selector":{}}}
-        {"spec":{"ports":[{"port":81,"protocol":"TCP"}],"selector":{"k":"v"}},"metadata":{}}"#]]);
+        {"metadata":{},"spec":{"ports":[{"port":81,"protocol":"TCP"}],"selector":{"k":"v"}}}"#]]);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn kubectl_takes_over_from_its_older_way() {
     story.shows(expect![[r#"
         03 Apply kubectl {"f:data":{"f:x":{}}}
         01 Update kubectl-client-side-apply {"f:data":{".":{},"f:y":{}},"f:metadata":{"f:annotations":{".":{},"f:kubectl.kubernetes.io/last-applied-configuration":{}}}}
-        {"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{\"data\":{\"x\":\"2\"},\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"x\"}}\n"}},"data":{"x":"2","y":"1"}}"#]]);
+        {"data":{"x":"2","y":"1"},"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{\"apiVersion\":\"v1\",\"data\":{\"x\":\"2\"},\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"x\"}}\n"}}}"#]]);
 }
 
 #[test]
@@ -151,12 +151,12 @@ fn a_status_is_applied_through_its_own_path() {
     story.shows(expect![[r#"
         01 Apply user {"f:spec":{"f:selector":{}}}
         02 Apply controller/status {"f:status":{"f:replicas":{}}}
-        {"spec":{"selector":{"matchLabels":{"a":"b"}},"replicas":3},"status":{"replicas":3},"metadata":{}}"#]]);
+        {"metadata":{},"spec":{"replicas":3,"selector":{"matchLabels":{"a":"b"}}},"status":{"replicas":3}}"#]]);
     story.apply(status(3), json!({"status": {}}));
     story.shows(expect![[r#"
         01 Apply user {"f:spec":{"f:selector":{}}}
         03 Apply controller/status {"f:status":{}}
-        {"spec":{"selector":{"matchLabels":{"a":"b"}},"replicas":3},"metadata":{}}"#]]);
+        {"metadata":{},"spec":{"replicas":3,"selector":{"matchLabels":{"a":"b"}}}}"#]]);
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn writes_are_compared_and_merged_by_the_schema() {
     let live = json!({"spec": {"whole": ["a"], "set": ["a"], "ports": [{"port": 80, "protocol": "TCP"}], "free": {"a": 1}}});
     let applied = json!({"spec": {"whole": ["b"], "set": ["b"], "ports": [{"port": 80, "target": 8080}], "free": {"b": 1}}});
     let merged = merge::objects(kind, &live, &applied);
-    expect![[r#"{"spec":{"whole":["b"],"set":["a","b"],"ports":[{"port":80,"protocol":"TCP","target":8080}],"free":{"a":1,"b":1}}}"#]].assert_eq(&merged.to_string());
+    expect![[r#"{"spec":{"free":{"a":1,"b":1},"ports":[{"port":80,"protocol":"TCP","target":8080}],"set":["a","b"],"whole":["b"]}}"#]].assert_eq(&merged.to_string());
     let difference = compare::objects(kind, &live, &merged);
     expect![[r#"{"f:spec":{"f:free":{"f:b":{}},"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{"f:target":{}}},"f:set":{"v:\"b\"":{}},"f:whole":{}}}"#]].assert_eq(&difference.changed.into_value().to_string());
     assert!(difference.removed.is_empty());

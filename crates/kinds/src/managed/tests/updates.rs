@@ -18,7 +18,7 @@ fn a_creator_owns_what_it_said() {
     );
     story.shows(expect![[r#"
         01 Update kubectl {"f:metadata":{"f:generateName":{},"f:labels":{".":{},"f:a":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:env":{".":{},"k:{\"name\":\"E\"}":{".":{},"f:name":{},"f:value":{}}},"f:image":{},"f:name":{},"f:ports":{".":{},"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{},"f:protocol":{}}},"f:resources":{}}},"f:nodeSelector":{},"f:securityContext":{},"f:volumes":{".":{},"k:{\"name\":\"v\"}":{".":{},"f:emptyDir":{},"f:name":{}}}}}
-        {"metadata":{"labels":{"a":"b"},"generateName":"x-"},"status":{"phase":"Pending"},"spec":{"containers":[{"name":"c","image":"i","resources":{},"env":[{"name":"E","value":"1"}],"ports":[{"containerPort":80,"protocol":"TCP"}]}],"nodeSelector":{"k":"v"},"securityContext":{},"volumes":[{"name":"v","emptyDir":{}}]}}"#]]);
+        {"metadata":{"generateName":"x-","labels":{"a":"b"}},"spec":{"containers":[{"env":[{"name":"E","value":"1"}],"image":"i","name":"c","ports":[{"containerPort":80,"protocol":"TCP"}],"resources":{}}],"nodeSelector":{"k":"v"},"securityContext":{},"volumes":[{"emptyDir":{},"name":"v"}]},"status":{"phase":"Pending"}}"#]]);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn the_status_belongs_to_those_who_write_it() {
     story.shows(expect![[r#"
         01 Update user {"f:spec":{"f:replicas":{},"f:strategy":{"f:type":{}},"f:template":{"f:spec":{"f:containers":{}}}}}
         02 Update controller/status {"f:status":{"f:conditions":{".":{},"k:{\"type\":\"Available\"}":{".":{},"f:status":{},"f:type":{}}}}}
-        {"spec":{"replicas":7},"status":{"replicas":9,"conditions":[{"type":"Available","status":"True"}]},"metadata":{}}"#]]);
+        {"metadata":{},"spec":{"replicas":7},"status":{"conditions":[{"status":"True","type":"Available"}],"replicas":9}}"#]]);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn managers_can_be_stated_and_reset() {
     story.update(by("kubectl", 2), json!({"metadata": {"managedFields": migrated}, "data": {"a": "1"}}));
     story.shows(expect![[r#"
         01 Apply kubectl {"f:data":{"f:a":{}}}
-        {"metadata":{},"data":{"a":"1"}}"#]]);
+        {"data":{"a":"1"},"metadata":{}}"#]]);
     // What makes no sense is as if it was not there.
     story.update(
         by("kubectl", 3),
@@ -76,14 +76,14 @@ fn managers_can_be_stated_and_reset() {
     );
     story.shows(expect![[r#"
         01 Apply kubectl {"f:data":{"f:a":{}}}
-        {"metadata":{},"data":{"a":"1"}}"#]]);
+        {"data":{"a":"1"},"metadata":{}}"#]]);
     // Nor does an empty list say anything: controllers send it that keep their copies of objects small.
     story.update(by("kubectl", 3), json!({"metadata": {"managedFields": []}, "data": {"a": "1"}}));
     story.shows(expect![[r#"
         01 Apply kubectl {"f:data":{"f:a":{}}}
-        {"metadata":{},"data":{"a":"1"}}"#]]);
+        {"data":{"a":"1"},"metadata":{}}"#]]);
     story.update(by("kubectl", 4), json!({"metadata": {"managedFields": [{}]}, "data": {"a": "1"}}));
-    story.shows(expect![[r#"{"metadata":{},"data":{"a":"1"}}"#]]);
+    story.shows(expect![[r#"{"data":{"a":"1"},"metadata":{}}"#]]);
     // Who is not tracked stays so.
     story.update(by("kubectl", 5), json!({"data": {"a": "2"}}));
     story.shows(expect![[r#"{"data":{"a":"2"},"metadata":{}}"#]]);
@@ -124,7 +124,7 @@ fn a_scale_leaves_no_time() {
     story.object = Some(new);
     story.shows(expect![[r#"
         -- Update user/scale {"f:spec":{"f:replicas":{}}}
-        {"spec":{"replicas":3},"metadata":{}}"#]]);
+        {"metadata":{},"spec":{"replicas":3}}"#]]);
 }
 
 #[test]
