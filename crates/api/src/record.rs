@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use store::{Entry, Revision};
 
 use crate::object;
+use crate::query::Selection;
 
 /// What comes first in the stored form.
 const HEAD: [&str; 3] = ["kind", "apiVersion", "metadata"];
@@ -93,6 +94,17 @@ fn begin_field(out: &mut Vec<u8>, field: &str) -> Result<(), Failure> {
 /// The object that `entry` holds, as `kind` serves it.
 pub(crate) fn decode(kind: &Kind, entry: &Entry) -> Result<Value, Failure> {
     decode_at(kind, &entry.value, entry.modified)
+}
+
+/// Whether the object that `entry` holds is selected.
+pub(crate) fn is_selected(kind: &Kind, entry: &Entry, selection: &Selection) -> Result<bool, Failure> {
+    if selection.is_all() {
+        return Ok(true);
+    }
+    if kinds::convert::is_stored_as_served(kind) && !selection.labels.may_match(&entry.value) {
+        return Ok(false);
+    }
+    Ok(selection.matches(kind, &outline(kind, entry)?))
 }
 
 /// What selectors see of the object that `entry` holds.

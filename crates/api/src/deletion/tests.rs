@@ -46,7 +46,9 @@ fn a_running_pod_gets_its_grace_which_can_only_shrink() {
         "pods",
         &running_pod(),
         &options,
-        expect![[r#"mark {"deletionGracePeriodSeconds":30,"deletionTimestamp":"1970-01-01T00:00:30Z","generation":2,"name":"p"}"#]],
+        expect![[
+            r#"mark {"deletionGracePeriodSeconds":30,"deletionTimestamp":"1970-01-01T00:00:30Z","generation":2,"name":"p"}"#
+        ]],
     );
     let mut going = running_pod();
     going["metadata"]["deletionTimestamp"] = json!("1970-01-01T00:00:30Z");
@@ -59,7 +61,9 @@ fn a_running_pod_gets_its_grace_which_can_only_shrink() {
         "pods",
         &going,
         &shorter,
-        expect![[r#"mark {"deletionGracePeriodSeconds":5,"deletionTimestamp":"1970-01-01T00:00:05Z","generation":1,"name":"p"}"#]],
+        expect![[
+            r#"mark {"deletionGracePeriodSeconds":5,"deletionTimestamp":"1970-01-01T00:00:05Z","generation":1,"name":"p"}"#
+        ]],
     );
 }
 
@@ -70,20 +74,26 @@ fn finalizers_and_propagation_hold_an_object_back() {
         "configmaps",
         &held,
         &DeleteOptions::default(),
-        expect![[r#"mark {"deletionGracePeriodSeconds":0,"deletionTimestamp":"1970-01-01T00:00:00Z","finalizers":["x.io/f"],"name":"c"}"#]],
+        expect![[
+            r#"mark {"deletionGracePeriodSeconds":0,"deletionTimestamp":"1970-01-01T00:00:00Z","finalizers":["x.io/f"],"name":"c"}"#
+        ]],
     );
     let foreground = DeleteOptions { propagation: Some(Propagation::Foreground), ..DeleteOptions::default() };
     check(
         "deployments",
         &json!({"metadata": {"name": "d"}}),
         &foreground,
-        expect![[r#"mark {"deletionGracePeriodSeconds":0,"deletionTimestamp":"1970-01-01T00:00:00Z","finalizers":["foregroundDeletion"],"name":"d"}"#]],
+        expect![[
+            r#"mark {"deletionGracePeriodSeconds":0,"deletionTimestamp":"1970-01-01T00:00:00Z","finalizers":["foregroundDeletion"],"name":"d"}"#
+        ]],
     );
     check(
         "jobs",
         &json!({"metadata": {"name": "j"}}),
         &DeleteOptions::default(),
-        expect![[r#"mark {"deletionGracePeriodSeconds":0,"deletionTimestamp":"1970-01-01T00:00:00Z","finalizers":["orphan"],"name":"j"}"#]],
+        expect![[
+            r#"mark {"deletionGracePeriodSeconds":0,"deletionTimestamp":"1970-01-01T00:00:00Z","finalizers":["orphan"],"name":"j"}"#
+        ]],
     );
 }
 

@@ -31,12 +31,16 @@ fn a_new_object_gets_an_identity() {
     check_create(
         "configmaps",
         json!({"metadata": {"generateName": "a-", "uid": "mine", "resourceVersion": "9", "generation": 7}}),
-        expect![[r#"{"metadata":{"creationTimestamp":"2026-01-01T00:00:00Z","generateName":"a-","generation":7,"name":"a-abcde","uid":"u1"}}"#]],
+        expect![[
+            r#"{"metadata":{"creationTimestamp":"2026-01-01T00:00:00Z","generateName":"a-","generation":7,"name":"a-abcde","uid":"u1"}}"#
+        ]],
     );
     check_create(
         "namespaces",
         json!({"metadata": {"name": "n"}, "status": {"phase": "Terminating"}}),
-        expect![[r#"{"metadata":{"creationTimestamp":"2026-01-01T00:00:00Z","labels":{"kubernetes.io/metadata.name":"n"},"name":"n","uid":"u1"},"spec":{"finalizers":["kubernetes"]},"status":{"phase":"Active"}}"#]],
+        expect![[
+            r#"{"metadata":{"creationTimestamp":"2026-01-01T00:00:00Z","labels":{"kubernetes.io/metadata.name":"n"},"name":"n","uid":"u1"},"spec":{"finalizers":["kubernetes"]},"status":{"phase":"Active"}}"#
+        ]],
     );
 }
 
@@ -68,14 +72,18 @@ fn an_update_keeps_what_is_the_servers() {
         Part::Main,
         json!({"metadata": {"name": "d", "generation": 9}, "spec": {"replicas": 3}, "status": {"replicas": 8}}),
         &old,
-        expect![[r#"{"metadata":{"generation":3,"name":"d","resourceVersion":"5","uid":"u1"},"spec":{"replicas":3,"selector":null,"strategy":{},"template":{"metadata":{},"spec":{"containers":null}}},"status":{"replicas":1}}"#]],
+        expect![[
+            r#"{"metadata":{"generation":3,"name":"d","resourceVersion":"5","uid":"u1"},"spec":{"replicas":3,"selector":null,"strategy":{},"template":{"metadata":{},"spec":{"containers":null}}},"status":{"replicas":1}}"#
+        ]],
     );
     check_update(
         "deployments",
         Part::Status,
         json!({"metadata": {"name": "d", "labels": {"a": "b"}}, "spec": {"replicas": 3}, "status": {"replicas": 8}}),
         &old,
-        expect![[r#"{"metadata":{"generation":2,"name":"d","resourceVersion":"5","uid":"u1"},"spec":{"replicas":1,"selector":null,"strategy":{},"template":{"metadata":{},"spec":{"containers":null}}},"status":{"replicas":8}}"#]],
+        expect![[
+            r#"{"metadata":{"generation":2,"name":"d","resourceVersion":"5","uid":"u1"},"spec":{"replicas":1,"selector":null,"strategy":{},"template":{"metadata":{},"spec":{"containers":null}}},"status":{"replicas":8}}"#
+        ]],
     );
     check_update(
         "deployments",

@@ -120,7 +120,7 @@ async fn filtered(call: &Call, mut range: Range, selection: &Selection) -> Resul
         let last = page.entries.len();
         selected.seen += last;
         for (index, entry) in page.entries.into_iter().enumerate() {
-            if !selection.matches(kind, &record::outline(kind, &entry)?) {
+            if !record::is_selected(kind, &entry, selection)? {
                 continue;
             }
             let key = entry.key.clone();

@@ -36,7 +36,9 @@ fn unknown_and_duplicate_fields_are_told_and_dropped() {
         "ConfigMap",
         JSON,
         r#"{"data":{"a":"1","a":"2"}}"#,
-        expect![[r#"{"apiVersion":"v1","data":{"a":"2"},"kind":"ConfigMap"} ["duplicate field \"data.a\""]"#]],
+        expect![[
+            r#"{"apiVersion":"v1","data":{"a":"2"},"kind":"ConfigMap"} ["duplicate field \"data.a\""]"#
+        ]],
     );
 }
 
@@ -46,7 +48,9 @@ fn yaml_reads_as_json_does() {
         "ConfigMap",
         "application/yaml",
         "kind: ConfigMap\napiVersion: v1\ndata:\n  1: one\n  a: b\n  a: c\nextra: 1\n",
-        expect![[r#"{"apiVersion":"v1","data":{"1":"one","a":"c"},"kind":"ConfigMap"} ["duplicate field \"data.a\"", "unknown field \"extra\""]"#]],
+        expect![[
+            r#"{"apiVersion":"v1","data":{"1":"one","a":"c"},"kind":"ConfigMap"} ["duplicate field \"data.a\"", "unknown field \"extra\""]"#
+        ]],
     );
     check(
         "ConfigMap",
@@ -162,7 +166,9 @@ fn dagjobs_are_decoded_by_their_own_schema() {
         "DagJob",
         JSON,
         r#"{"metadata":{"name":"j"},"spec":{"tasks":[{"name":"a","instances":2,"image":"x","command":["true"],"dependOn":[]}]}}"#,
-        expect![[r#"{"apiVersion":"crest.dev/v1alpha1","kind":"DagJob","metadata":{"name":"j"},"spec":{"tasks":[{"command":["true"],"image":"x","instances":2,"name":"a"}]}} ["unknown field \"spec.tasks[0].dependOn\""]"#]],
+        expect![[
+            r#"{"apiVersion":"crest.dev/v1alpha1","kind":"DagJob","metadata":{"name":"j"},"spec":{"tasks":[{"command":["true"],"image":"x","instances":2,"name":"a"}]}} ["unknown field \"spec.tasks[0].dependOn\""]"#
+        ]],
     );
     check(
         "DagJob",

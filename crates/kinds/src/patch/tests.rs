@@ -34,7 +34,9 @@ fn lists_merge_by_key_and_nested_lists_too() {
         StrategicMerge,
         &pod(),
         &json!({"spec": {"containers": [{"name": "a", "env": [{"name": "B", "value": "3"}, {"name": "C", "value": "4"}]}]}}),
-        expect![[r#"{"spec":{"containers":[{"env":[{"name":"A","value":"1"},{"name":"B","value":"3"},{"name":"C","value":"4"}],"image":"x:1","name":"a"},{"image":"x:1","name":"b"}],"tolerations":[{"key":"t"}],"volumes":[{"emptyDir":{},"name":"v"}]}}"#]],
+        expect![[
+            r#"{"spec":{"containers":[{"env":[{"name":"A","value":"1"},{"name":"B","value":"3"},{"name":"C","value":"4"}],"image":"x:1","name":"a"},{"image":"x:1","name":"b"}],"tolerations":[{"key":"t"}],"volumes":[{"emptyDir":{},"name":"v"}]}}"#
+        ]],
     );
     // New items come first, and lists without a key are replaced.
     check(
@@ -42,7 +44,9 @@ fn lists_merge_by_key_and_nested_lists_too() {
         StrategicMerge,
         &pod(),
         &json!({"spec": {"volumes": [{"name": "w", "emptyDir": {}}], "tolerations": [{"key": "u"}], "containers": null}}),
-        expect![[r#"{"spec":{"tolerations":[{"key":"u"}],"volumes":[{"emptyDir":{},"name":"w"},{"emptyDir":{},"name":"v"}]}}"#]],
+        expect![[
+            r#"{"spec":{"tolerations":[{"key":"u"}],"volumes":[{"emptyDir":{},"name":"w"},{"emptyDir":{},"name":"v"}]}}"#
+        ]],
     );
 }
 
@@ -54,14 +58,18 @@ fn directives_do_what_a_merge_cannot() {
         StrategicMerge,
         &pod(),
         &spec(json!({"containers": [{"name": "a", "$patch": "delete"}]})),
-        expect![[r#"{"spec":{"containers":[{"image":"x:1","name":"b"}],"tolerations":[{"key":"t"}],"volumes":[{"emptyDir":{},"name":"v"}]}}"#]],
+        expect![[
+            r#"{"spec":{"containers":[{"image":"x:1","name":"b"}],"tolerations":[{"key":"t"}],"volumes":[{"emptyDir":{},"name":"v"}]}}"#
+        ]],
     );
     check(
         "Pod",
         StrategicMerge,
         &pod(),
         &spec(json!({"containers": [{"name": "z"}, {"$patch": "replace"}]})),
-        expect![[r#"{"spec":{"containers":[{"name":"z"}],"tolerations":[{"key":"t"}],"volumes":[{"emptyDir":{},"name":"v"}]}}"#]],
+        expect![[
+            r#"{"spec":{"containers":[{"name":"z"}],"tolerations":[{"key":"t"}],"volumes":[{"emptyDir":{},"name":"v"}]}}"#
+        ]],
     );
     check(
         "Pod",
@@ -70,7 +78,9 @@ fn directives_do_what_a_merge_cannot() {
         &spec(
             json!({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "b", "image": "y"}]}),
         ),
-        expect![[r#"{"spec":{"containers":[{"image":"y","name":"b"},{"env":[{"name":"A","value":"1"},{"name":"B","value":"2"}],"image":"x:1","name":"a"}],"tolerations":[{"key":"t"}],"volumes":[{"emptyDir":{},"name":"v"}]}}"#]],
+        expect![[
+            r#"{"spec":{"containers":[{"image":"y","name":"b"},{"env":[{"name":"A","value":"1"},{"name":"B","value":"2"}],"image":"x:1","name":"a"}],"tolerations":[{"key":"t"}],"volumes":[{"emptyDir":{},"name":"v"}]}}"#
+        ]],
     );
     check(
         "Pod",
@@ -79,7 +89,9 @@ fn directives_do_what_a_merge_cannot() {
         &spec(
             json!({"volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/x"}}]}),
         ),
-        expect![[r#"{"spec":{"containers":[{"env":[{"name":"A","value":"1"},{"name":"B","value":"2"}],"image":"x:1","name":"a"},{"image":"x:1","name":"b"}],"tolerations":[{"key":"t"}],"volumes":[{"hostPath":{"path":"/x"},"name":"v"}]}}"#]],
+        expect![[
+            r#"{"spec":{"containers":[{"env":[{"name":"A","value":"1"},{"name":"B","value":"2"}],"image":"x:1","name":"a"},{"image":"x:1","name":"b"}],"tolerations":[{"key":"t"}],"volumes":[{"hostPath":{"path":"/x"},"name":"v"}]}}"#
+        ]],
     );
     check(
         "ConfigMap",

@@ -1,5 +1,6 @@
 //! Label selectors: `app=web,tier in (a, b),!canary`.
 
+use memchr::memmem;
 use serde_json::Value;
 
 use crate::Kind;
@@ -69,6 +70,12 @@ impl Labels {
     pub fn is_empty(&self) -> bool {
         self.requirements.is_empty()
     }
+
+    /// Whether an object may match of which only the text is known, JSON without blanks: false is certain. Where few of
+    /// many objects are wanted, most need not be read at all.
+    pub fn may_match(&self, text: &[u8]) -> bool {
+        self.requirements.iter().all(|requirement| requirement.may_pass(text))
+    }
 }
 
 impl Requirement {
@@ -81,6 +88,18 @@ impl Requirement {
             Test::Absent => value.is_none(),
             Test::Greater(bound) => number().is_some_and(|number| number > *bound),
             Test::Less(bound) => number().is_some_and(|number| number < *bound),
+        }
+    }
+}
+
+impl Requirement {
+    /// Neither the names of labels nor their values hold anything that JSON would write in another way.
+    fn may_pass(&self, text: &[u8]) -> bool {
+        let says = |what: String| memmem::find(text, what.as_bytes()).is_some();
+        match &self.test {
+            Test::In(values) => values.iter().any(|value| says(format!("\"{}\":\"{value}\"", self.key))),
+            Test::Exists | Test::Greater(_) | Test::Less(_) => says(format!("\"{}\":", self.key)),
+            Test::NotIn(_) | Test::Absent => true,
         }
     }
 }

@@ -155,4 +155,17 @@ proptest! {
         let negative = Labels::parse(&format!("{key}!={value}")).unwrap().matches(kind("pods"), &object);
         assert_ne!(positive, negative);
     }
+
+    #[test]
+    fn what_matches_may_match_by_its_text(
+        text in "(!?[ab]|[ab](=|!=)[xy]?|[ab] (in|notin) \\([xy],[xy]?\\)|[ab][<>]1)(,[ab]=[xy])?",
+        labels in proptest::collection::btree_map("[abc]", "[xy]|2|", 0..3),
+    ) {
+        let object = json!({"metadata": {"labels": labels}, "spec": {"a": "x"}});
+        let selector = Labels::parse(&text).unwrap();
+        let may_match = selector.may_match(object.to_string().as_bytes());
+        assert!(may_match || !selector.matches(kind("pods"), &object), "{text} {object}");
+        // Of what is nowhere in the text, nothing is expected.
+        assert!(!Labels::parse("d").unwrap().may_match(object.to_string().as_bytes()));
+    }
 }

@@ -15,11 +15,15 @@ fn refusals_name_the_resource_with_its_group() {
     let deployments = find("apps", "v1", "deployments").unwrap();
     check(
         &Failure::not_found(pods, "web"),
-        expect![[r#"{"apiVersion":"v1","code":404,"details":{"kind":"pods","name":"web"},"kind":"Status","message":"pods \"web\" not found","metadata":{},"reason":"NotFound","status":"Failure"}"#]],
+        expect![[
+            r#"{"apiVersion":"v1","code":404,"details":{"kind":"pods","name":"web"},"kind":"Status","message":"pods \"web\" not found","metadata":{},"reason":"NotFound","status":"Failure"}"#
+        ]],
     );
     check(
         &Failure::already_exists(deployments, "web"),
-        expect![[r#"{"apiVersion":"v1","code":409,"details":{"group":"apps","kind":"deployments","name":"web"},"kind":"Status","message":"deployments.apps \"web\" already exists","metadata":{},"reason":"AlreadyExists","status":"Failure"}"#]],
+        expect![[
+            r#"{"apiVersion":"v1","code":409,"details":{"group":"apps","kind":"deployments","name":"web"},"kind":"Status","message":"deployments.apps \"web\" already exists","metadata":{},"reason":"AlreadyExists","status":"Failure"}"#
+        ]],
     );
 }
 
@@ -32,6 +36,8 @@ fn every_fault_is_a_cause() {
     ];
     check(
         &Failure::invalid(pods, "web", errors),
-        expect![[r#"{"apiVersion":"v1","code":422,"details":{"causes":[{"field":"spec.containers[0].image","message":"Required value","reason":"FieldValueRequired"},{"field":"spec.restartPolicy","message":"Unsupported value: \"Never!\": supported values: \"Always\", \"Never\", \"OnFailure\"","reason":"FieldValueNotSupported"}],"kind":"Pod","name":"web"},"kind":"Status","message":"Pod \"web\" is invalid: [spec.containers[0].image: Required value, spec.restartPolicy: Unsupported value: \"Never!\": supported values: \"Always\", \"Never\", \"OnFailure\"]","metadata":{},"reason":"Invalid","status":"Failure"}"#]],
+        expect![[
+            r#"{"apiVersion":"v1","code":422,"details":{"causes":[{"field":"spec.containers[0].image","message":"Required value","reason":"FieldValueRequired"},{"field":"spec.restartPolicy","message":"Unsupported value: \"Never!\": supported values: \"Always\", \"Never\", \"OnFailure\"","reason":"FieldValueNotSupported"}],"kind":"Pod","name":"web"},"kind":"Status","message":"Pod \"web\" is invalid: [spec.containers[0].image: Required value, spec.restartPolicy: Unsupported value: \"Never!\": supported values: \"Always\", \"Never\", \"OnFailure\"]","metadata":{},"reason":"Invalid","status":"Failure"}"#
+        ]],
     );
 }

@@ -90,7 +90,7 @@ impl EventWriter {
 
     /// An object that was there when the watch began.
     pub(super) fn added(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Failure> {
-        if self.is_watched(entry) && self.selects(entry)? {
+        if self.is_watched(entry) && record::is_selected(&self.kind, entry, &self.selection)? {
             self.event(EventType::Added, &entry.value, entry.modified, out)?;
         }
         Ok(())
@@ -147,13 +147,6 @@ impl EventWriter {
             Some(key) => *entry.key == **key,
             None => entry.key.starts_with(&self.prefix),
         }
-    }
-
-    fn selects(&self, entry: &Entry) -> Result<bool, Failure> {
-        if self.selection.is_all() {
-            return Ok(true);
-        }
-        Ok(self.selection.matches(&self.kind, &record::outline(&self.kind, entry)?))
     }
 
     fn event(

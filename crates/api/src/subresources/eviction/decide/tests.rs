@@ -52,12 +52,16 @@ fn a_pod_that_is_not_ready_goes_while_its_budget_holds_without_it() {
     check(
         &sick,
         &budget([2, 0, 1, 2], "IfHealthyBudget"),
-        expect![[r#"429 {"causes":[{"message":"The disruption budget b needs 2 healthy pods and has 1 currently","reason":"DisruptionBudget"}]}"#]],
+        expect![[
+            r#"429 {"causes":[{"message":"The disruption budget b needs 2 healthy pods and has 1 currently","reason":"DisruptionBudget"}]}"#
+        ]],
     );
     check(
         &sick,
         &budget([2, 0, 0, 0], "IfHealthyBudget"),
-        expect![[r#"429 {"causes":[{"message":"The disruption budget b needs 0 healthy pods and has 0 currently","reason":"DisruptionBudget"}]}"#]],
+        expect![[
+            r#"429 {"causes":[{"message":"The disruption budget b needs 0 healthy pods and has 0 currently","reason":"DisruptionBudget"}]}"#
+        ]],
     );
 }
 
@@ -67,17 +71,23 @@ fn a_disruption_is_spent_once_and_only_from_a_budget_that_was_looked_at() {
     check(
         &well,
         &budget([1, 1, 2, 1], "IfHealthyBudget"),
-        expect![[r#"429 {"causes":[{"message":"The disruption budget b is still being processed by the server.","reason":"DisruptionBudget"}],"retryAfterSeconds":10}"#]],
+        expect![[
+            r#"429 {"causes":[{"message":"The disruption budget b is still being processed by the server.","reason":"DisruptionBudget"}],"retryAfterSeconds":10}"#
+        ]],
     );
     check(
         &well,
         &budget([2, 1, 2, 1], "IfHealthyBudget"),
-        expect![[r#"{"p":"now"} [{"lastTransitionTime":"now","message":"","observedGeneration":2,"reason":"InsufficientPods","status":"False","type":"DisruptionAllowed"}]"#]],
+        expect![[
+            r#"{"p":"now"} [{"lastTransitionTime":"now","message":"","observedGeneration":2,"reason":"InsufficientPods","status":"False","type":"DisruptionAllowed"}]"#
+        ]],
     );
     check(&well, &budget([2, 2, 3, 1], "IfHealthyBudget"), expect![[r#"{"p":"now"} null"#]]);
     check(
         &well,
         &budget([2, 0, 1, 1], "IfHealthyBudget"),
-        expect![[r#"429 {"causes":[{"message":"The disruption budget b needs 1 healthy pods and has 1 currently","reason":"DisruptionBudget"}]}"#]],
+        expect![[
+            r#"429 {"causes":[{"message":"The disruption budget b needs 1 healthy pods and has 1 currently","reason":"DisruptionBudget"}]}"#
+        ]],
     );
 }
