@@ -108,6 +108,8 @@ pub(crate) struct Scheduler {
     asleep: BTreeSet<PodId>,
     /// Whom of these a change may help that no decision was made on yet, and since when.
     roused: Option<(Instant, Whom)>,
+    /// When all look again, since room changed hands or came free though nobody left.
+    review: Option<Instant>,
     looking: room::Looking,
     /// Assumed on a node; the API does not say so yet.
     binding: BTreeSet<PodId>,
@@ -167,6 +169,7 @@ impl Scheduler {
             paused: BTreeSet::new(),
             asleep: BTreeSet::new(),
             roused: None,
+            review: None,
             looking: room::Looking::default(),
             binding: BTreeSet::new(),
             names: HashMap::new(),
@@ -310,6 +313,7 @@ impl Scheduler {
             .chain(self.measured.next_end())
             .chain(self.looking.due())
             .chain(self.roused.map(|(since, _)| since))
+            .chain(self.review)
             .min()
     }
 
@@ -321,9 +325,13 @@ impl Scheduler {
         self.end_waits(now);
         self.review_reservations(now);
         self.end_usage(now);
+        if self.review.take_if(|due| *due <= now).is_some() {
+            self.wake(now, Whom::All);
+        }
         self.rouse(now);
         let elsewhere = self.look_elsewhere(now);
         let mut due: Vec<PodId> = std::mem::take(&mut self.active).into_iter().map(|(_, id)| id).collect();
+        let held: Vec<PodId> = due.iter().filter(|id| self.cluster.node_of(id).is_some()).cloned().collect();
         let held_back = self.hold_back(&mut due, now);
         let (due, gangs, mut decisions) = self.gather(due, now);
         decisions.extend(held_back);
@@ -347,6 +355,9 @@ impl Scheduler {
             let half = gang.members.iter().find_map(|&place| gangs::half(&outcomes[place]));
             let made = self.gang_decided((&batch, gang), half, &mut decisions, now);
             decisions.extend(made);
+        }
+        if held.iter().any(|id| self.cluster.node_of(id).is_none()) {
+            self.look_again(now);
         }
         // Whoever was placed may be the company that others wait for.
         if decisions.iter().any(|decision| matches!(decision, Decision::Bind(_))) {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use sigma::PodId;
 
-use super::{Place, Scheduler, Waiting, pause};
+use super::{Place, Scheduler, Waiting, pause, room};
 
 impl Scheduler {
     pub(super) fn activate(&mut self, id: &PodId) {
@@ -40,6 +40,11 @@ impl Scheduler {
     pub(super) fn wake(&mut self, now: Instant, whom: Whom) {
         let (since, before) = self.roused.unwrap_or((now, whom));
         self.roused = Some((since, before.max(whom)));
+    }
+
+    /// Room changed hands, or came free, by what was decided just now: all look again, after a pause.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        self.review = Some(self.review.unwrap_or(now + room::LOOK_PAUSE));
     }
 
     /// Wakes those whom what changed since the last time may help.

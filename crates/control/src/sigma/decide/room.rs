@@ -14,7 +14,7 @@ use crate::sigma::bind::Bind;
 
 /// How long nominated pods wait before they look again whether there is room elsewhere: whenever one of many victims goes,
 /// all who are nominated would look.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// The nominated pods, which look for room elsewhere now and then.
 #[derive(Debug, Default)]
@@ -113,7 +113,8 @@ impl Scheduler {
             victims.into_iter().filter(|id| !self.gives_way(id, decisions, now)).collect();
         let leaving = self.cluster.awaited_by(&pending.id);
         if leaving.is_empty() {
-            // Only room that was held for lesser pods was in the way.
+            // Only room that was held for lesser pods was in the way; of the others nobody need go.
+            victims.iter().for_each(|victim| self.cluster.set_leaving(victim, false));
             let outcome = self.cluster.place(std::slice::from_ref(pending)).pop()?;
             return self.decided(pending.id.clone(), outcome, now);
         }
@@ -142,7 +143,8 @@ impl Scheduler {
         let leaving: BTreeSet<PodId> = awaited.collect();
         let leaving: Vec<PodId> = leaving.into_iter().collect();
         if leaving.is_empty() {
-            // Only room that was held for lesser pods was in the way.
+            // Only room that was held for lesser pods was in the way; of the others nobody need go.
+            victims.values().flatten().for_each(|victim| self.cluster.set_leaving(victim, false));
             return self.place_gang_again(batch, gang, now);
         }
         let mut made = Vec::new();
@@ -229,6 +231,8 @@ impl Scheduler {
             // It may take another node from even lesser pods: nothing else need change for that.
             self.pause(&each, now);
         }
+        // Who is guaranteed its room may take it from a greater one, and must give way to others in turn.
+        self.look_again(now);
         true
     }
 
