@@ -71,7 +71,7 @@ fn options(call: &Call) -> Vec<(&'static str, Value)> {
         return options;
     }
     for stream in ["stdin", "stdout", "stderr", "tty"] {
-        options.extend(call.query.flag(stream).then(|| (stream, json!(true))));
+        options.extend(call.query.flag(stream).then_some((stream, json!(true))));
     }
     options.extend(call.query.get("container").map(|name| ("container", json!(name))));
     let command: Vec<&str> = call.query.all("command").collect();
