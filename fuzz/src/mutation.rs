@@ -121,7 +121,7 @@ fn twist(document: &mut Value, random: &mut StdRng) {
 fn drop_one(fields: &mut Map<String, Value>, random: &mut StdRng) {
     let at = random.random_range(0..fields.len().max(1));
     if let Some(name) = fields.keys().nth(at).cloned() {
-        fields.shift_remove(&name);
+        fields.remove(&name);
     }
 }
 
