@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::Patch;
@@ -11,7 +13,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Events that wait to be written. More are dropped: they are for people, and nobody reads that many.
-const BACKLOG: usize = 1024;
+const BACKLOG: usize = 16 * 1024;
+/// So many events are written at once, and then only so many per second: when thousands of Pods come or go in a second,
+/// the server is left to those who wait for it.
+const BURST: u32 = 1000;
+const PER_SECOND: u32 = 500;
 /// How many recent events are remembered for counting.
 const REMEMBERED: usize = 4096;
 
@@ -44,7 +50,7 @@ impl Note {
 #[derive(Clone, Debug)]
 pub struct Recorder {
     component: Arc<str>,
-    notes: mpsc::Sender<(Arc<str>, ObjectReference, Note)>,
+    notes: mpsc::Sender<Noted>,
 }
 
 impl Recorder {
@@ -66,34 +72,44 @@ impl Recorder {
     }
 
     pub fn note<K: Resource<DynamicType = ()>>(&self, object: &K, note: Note) {
+        let (by, about) = (Arc::clone(&self.component), object.object_ref(&()));
         // Full: dropped, see BACKLOG.
-        let _dropped = self.notes.try_send((Arc::clone(&self.component), object.object_ref(&()), note));
+        let _dropped = self.notes.try_send(Noted { by, about, note, at: kit::clock::wall() });
     }
+}
+
+/// A note, who took it of which object, and when.
+#[derive(Debug)]
+struct Noted {
+    by: Arc<str>,
+    about: ObjectReference,
+    note: Note,
+    at: Timestamp,
 }
 
 type Identity = (Option<String>, Note);
 
-async fn write_all(
-    client: Client,
-    mut notes: mpsc::Receiver<(Arc<str>, ObjectReference, Note)>,
-    token: CancellationToken,
-) {
+async fn write_all(client: Client, mut notes: mpsc::Receiver<Noted>, token: CancellationToken) {
     let mut known: HashMap<Identity, (String, i32)> = HashMap::new();
-    while let Some(Some((component, object, note))) = token.run_until_cancelled(notes.recv()).await {
-        let namespace = object.namespace.clone().unwrap_or_else(|| "default".to_owned());
+    let mut pace = Pace(kit::clock::monotonic());
+    while let Some(Some(noted)) = token.run_until_cancelled(notes.recv()).await {
+        let turn = tokio::time::sleep_until(pace.next(kit::clock::monotonic()).into());
+        if token.run_until_cancelled(turn).await.is_none() {
+            return;
+        }
+        let namespace = noted.about.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
-        let identity = (object.uid.clone(), note.clone());
+        let identity = (noted.about.uid.clone(), noted.note.clone());
         if known.len() >= REMEMBERED {
             known.clear();
         }
         if let Some((name, count)) = known.get_mut(&identity) {
             *count += 1;
-            if count_again(&api, name, *count).await.is_ok() {
+            if count_again(&api, name, (*count, noted.at)).await.is_ok() {
                 continue;
             }
         }
-        let event = event(&component, &namespace, object, &note);
-        match api.create(&crate::act::post(), &event).await {
+        match api.create(&crate::act::post(), &event(&namespace, noted)).await {
             Ok(created) => {
                 known.insert(identity, (created.metadata.name.unwrap_or_default(), 1));
             }
@@ -103,33 +119,63 @@ async fn write_all(
     }
 }
 
-async fn count_again(api: &Api<Event>, name: &str, count: i32) -> kube::Result<Event> {
-    let patch = serde_json::json!({ "count": count, "lastTimestamp": Time(kit::clock::wall()) });
+/// Keeps to [`BURST`] and [`PER_SECOND`]: when the events so far would have been over, had they come one after the other.
+struct Pace(Instant);
+
+impl Pace {
+    /// When the event that is at hand may be written.
+    fn next(&mut self, now: Instant) -> Instant {
+        let each = Duration::from_secs(1) / PER_SECOND;
+        let over = self.0.max(now) + each;
+        self.0 = over;
+        over.checked_sub(each * BURST).map_or(now, |turn| turn.max(now))
+    }
+}
+
+async fn count_again(api: &Api<Event>, name: &str, (count, at): (i32, Timestamp)) -> kube::Result<Event> {
+    let patch = serde_json::json!({ "count": count, "lastTimestamp": Time(at) });
     api.patch(name, &crate::act::patch(), &Patch::Merge(patch)).await
 }
 
-fn event(component: &str, namespace: &str, object: ObjectReference, note: &Note) -> Event {
-    let now = kit::clock::wall();
-    let name = object.name.as_deref().unwrap_or("object");
+fn event(namespace: &str, Noted { by, about, note, at }: Noted) -> Event {
+    let name = about.name.as_deref().unwrap_or("object");
     let severity = match note.severity {
         Severity::Normal => "Normal",
         Severity::Warning => "Warning",
     };
     Event {
         metadata: ObjectMeta {
-            name: Some(format!("{name}.{:x}", now.as_nanosecond())),
+            name: Some(format!("{name}.{:x}", at.as_nanosecond())),
             namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()
         },
-        involved_object: object,
+        involved_object: about,
         reason: Some(note.reason.to_owned()),
-        message: Some(note.message.clone()),
+        message: Some(note.message),
         type_: Some(severity.to_owned()),
-        source: Some(EventSource { component: Some(component.to_owned()), host: None }),
-        reporting_component: Some(component.to_owned()),
+        source: Some(EventSource { component: Some(by.to_string()), host: None }),
+        reporting_component: Some(by.to_string()),
         count: Some(1),
-        first_timestamp: Some(Time(now)),
-        last_timestamp: Some(Time(now)),
+        first_timestamp: Some(Time(at)),
+        last_timestamp: Some(Time(at)),
         ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_of_events_is_spread() {
+        let start = kit::clock::monotonic();
+        let mut pace = Pace(start);
+        let mut turn = |now: Instant| pace.next(now).duration_since(start).as_millis();
+        assert!((0..BURST).all(|_| turn(start) == 0));
+        assert_eq!((turn(start), turn(start)), (2, 4));
+        let later = start + Duration::from_secs(1);
+        // A second's worth, of which two were given out, may come at once again.
+        assert!((2..PER_SECOND).all(|_| turn(later) == 1000));
+        assert_eq!(turn(later), 1002);
     }
 }
