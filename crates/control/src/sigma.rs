@@ -51,7 +51,7 @@ use crate::volumes::{self, Needs};
 use crate::world::World;
 
 use bind::{Bind, Binder, Groups};
-use decide::{Decision, Scheduler, Victim};
+use decide::{Decision, Report, Scheduler, Victim};
 use group::{Group, Origin};
 use groups::Teller;
 use quotas::Account;
@@ -209,6 +209,12 @@ impl Task {
         }
     }
 
+    /// What is to be told yet though the rest is not to be done any more.
+    fn left_to_tell(self, scheduler: &Scheduler) -> Option<Self> {
+        let Self::One(Decision::Preempt { pod, report: Some(report), .. }) = self else { return None };
+        scheduler.is_waiting(&pod).then_some(Self::One(Decision::Report { pod, report }))
+    }
+
     /// What is to be taken for its end if that is never heard of: whatever keeps a task from it, no pod is lost.
     fn unheard(&self) -> Acted {
         let ids = match self {
@@ -250,6 +256,7 @@ impl Edge {
                     acts.push(self.begin(task, &token));
                 } else {
                     task.unheard().tell(&mut scheduler);
+                    owed.others.extend(task.left_to_tell(&scheduler));
                 }
             }
             let pause_end = scheduler.next_pause_end();
@@ -298,7 +305,10 @@ impl Edge {
             Decision::Bind(bind) => {
                 return Acted::NotBound(self.binder.bind_or_tell(bind).await.into_iter().collect());
             }
-            Decision::Preempt { pod, node, victims } => return self.preempt(&pod, &node, victims).await,
+            Decision::Preempt { pod, node, victims, report } => {
+                self.nominate(&pod, &node, report).await;
+                return self.preempt(&pod, victims).await;
+            }
             Decision::Reserve { key, status } => {
                 reservations::tell(self.act.client(), &self.recorder, &key, &status).await
             }
@@ -311,10 +321,9 @@ impl Edge {
                 self.groups.tell((key, origin), standing);
                 Ok(())
             }
-            Decision::Report { pod, reason, message, .. } => {
-                let result = self.report(&pod, reason, &message).await;
-                self.recorder.note(&*pod, Note::warning("FailedScheduling", message));
-                result
+            Decision::Report { pod, report } => {
+                let status = serde_json::json!({ "conditions": [not_scheduled(&report)] });
+                self.tell(&pod, status, Some(report)).await
             }
         };
         if let Err(error) = result {
@@ -323,13 +332,20 @@ impl Edge {
         Acted::Stays(Vec::new())
     }
 
-    /// Names the node in the status of `pod`, and has the victims go.
-    async fn preempt(&self, pod: &Pod, node: &str, victims: Vec<Victim>) -> Acted {
-        let nominated = serde_json::json!({ "status": { "nominatedNodeName": node } });
-        if let Err(error) = self.patch_status(&decide::key_of(pod), nominated, "nominate").await {
+    /// Names the node in the status of `pod`, and why it waits if that is news.
+    async fn nominate(&self, pod: &Pod, node: &str, report: Option<Report>) {
+        let mut status = serde_json::json!({ "nominatedNodeName": node });
+        if let Some(report) = &report {
+            status["conditions"] = serde_json::json!([not_scheduled(report)]);
+        }
+        if let Err(error) = self.tell(pod, status, report).await {
             // Only a word to readers: the room is held all the same.
             tracing::warn!(error = %kit::Chain(&error), "The nominated node was not written");
         }
+    }
+
+    /// Has the victims go.
+    async fn preempt(&self, pod: &Pod, victims: Vec<Victim>) -> Acted {
         let evictions = victims.into_iter().map(|victim| async {
             let evicted = self.evict(pod, &victim).await;
             evicted.err().map(|error| {
@@ -362,18 +378,19 @@ impl Edge {
         Ok(())
     }
 
-    async fn report(&self, pod: &Pod, reason: &str, message: &str) -> Result<(), ActError> {
-        let key = decide::key_of(pod);
-        let condition = PodCondition {
-            type_: "PodScheduled".to_owned(),
-            status: "False".to_owned(),
-            reason: Some(reason.to_owned()),
-            message: Some(message.to_owned()),
-            last_transition_time: Some(Time(kit::clock::wall())),
-            ..PodCondition::default()
-        };
-        self.patch_status(&key, serde_json::json!({ "status": { "conditions": [condition] } }), "report on")
-            .await
+    /// Writes what the status of a pod that waits must say, and an event.
+    async fn tell(
+        &self,
+        pod: &Pod,
+        status: serde_json::Value,
+        report: Option<Report>,
+    ) -> Result<(), ActError> {
+        let patch = serde_json::json!({ "status": status });
+        let result = self.patch_status(&decide::key_of(pod), patch, "report on").await;
+        if let Some(report) = report {
+            self.recorder.note(pod, Note::warning("FailedScheduling", report.message));
+        }
+        result
     }
 
     /// Merges `patch` into the status of a pod; nobody reads that of a pod that is gone.
@@ -395,6 +412,17 @@ fn why(victim: &Victim) -> String {
     match &victim.borrower {
         Some(quota) => format!("preempting to take back what quota {quota} has borrowed"),
         None => "preempting to accommodate a higher priority pod".to_owned(),
+    }
+}
+
+fn not_scheduled(report: &Report) -> PodCondition {
+    PodCondition {
+        type_: "PodScheduled".to_owned(),
+        status: "False".to_owned(),
+        reason: Some(report.reason.to_owned()),
+        message: Some(report.message.clone()),
+        last_transition_time: Some(Time(kit::clock::wall())),
+        ..PodCondition::default()
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) enum Decision {
         pod: Arc<k8s::Pod>,
         node: String,
         victims: Vec<Victim>,
+        /// What its condition must say beside, by the same write.
+        report: Option<Report>,
     },
     /// The object of a gang must tell how the gang stands.
     Tell {
@@ -75,11 +77,17 @@ pub(crate) enum Decision {
     /// The pod waits, and its condition must say why.
     Report {
         pod: Arc<k8s::Pod>,
-        reason: &'static str,
-        message: String,
-        /// What the engine said.
-        cause: Option<Unplaced>,
+        report: Report,
     },
+}
+
+/// Why a pod waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    /// What the engine said.
+    pub(crate) cause: Option<Unplaced>,
 }
 
 /// A pod that must go.
@@ -338,18 +346,19 @@ impl Scheduler {
         decisions.extend(elsewhere);
         let batch: Vec<Pending> = due.iter().filter_map(|id| self.pending(id)).collect();
         let outcomes = self.cluster.place_together(&batch, &gangs);
-        let mut short: Vec<&Pending> = Vec::new();
+        let mut short: Vec<(&Pending, Option<Decision>)> = Vec::new();
         for (pending, outcome) in batch.iter().zip(&outcomes) {
-            decisions.extend(self.decided(pending.id.clone(), outcome.clone(), now));
-            let lacks_room =
-                matches!(outcome, Outcome::Unplaced(Unplaced::NoFit(_) | Unplaced::OverQuota(_)));
-            short.extend(lacks_room.then_some(pending));
+            let made = self.decided(pending.id.clone(), outcome.clone(), now);
+            match outcome {
+                Outcome::Unplaced(Unplaced::NoFit(_) | Unplaced::OverQuota(_)) => short.push((pending, made)),
+                _ => decisions.extend(made),
+            }
         }
         // Only once all are decided on: who was placed just now may have to give way.
-        short.sort_by_key(|pending| std::cmp::Reverse(pending.pod.priority));
-        for pending in short {
+        short.sort_by_key(|(pending, _)| std::cmp::Reverse(pending.pod.priority));
+        for (pending, report) in short {
             let made = self.make_room(pending, &mut decisions, now);
-            decisions.extend(made);
+            decisions.extend(told_together(report, made));
         }
         for gang in &gangs {
             let half = gang.members.iter().find_map(|&place| gangs::half(&outcomes[place]));
@@ -441,8 +450,19 @@ impl Waiting {
             return None;
         }
         self.last_report = Some(message.clone());
-        Some(Decision::Report { pod: Arc::clone(&self.pod), reason, message, cause })
+        Some(Decision::Report { pod: Arc::clone(&self.pod), report: Report { reason, message, cause } })
     }
+}
+
+/// One write says why the pod waits and where others go for it.
+fn told_together(report: Option<Decision>, made: Option<Decision>) -> impl Iterator<Item = Decision> {
+    let (before, after) = match (report, made) {
+        (Some(Decision::Report { report, .. }), Some(Decision::Preempt { pod, node, victims, .. })) => {
+            (None, Some(Decision::Preempt { pod, node, victims, report: Some(report) }))
+        }
+        both => both,
+    };
+    before.into_iter().chain(after)
 }
 
 /// Whether others may find a place since the pod changed like this.

@@ -77,12 +77,17 @@ impl Rehearsal {
                     undecided.remove(&key);
                     report.placed(key.to_string(), node, (&gpus, &cpus));
                 }
-                Decision::Report { pod, message, cause, .. } => {
+                Decision::Report { pod, report: told } => {
                     let key = ObjectKey::of(&*pod);
                     undecided.remove(&key);
-                    report.unplaced(key.to_string(), message, cause.as_ref());
+                    report.unplaced(key.to_string(), told.message, told.cause.as_ref());
                 }
-                Decision::Preempt { pod, node, victims } => {
+                Decision::Preempt { pod, node, victims, report: told } => {
+                    if let Some(told) = told {
+                        let key = ObjectKey::of(&*pod);
+                        undecided.remove(&key);
+                        report.unplaced(key.to_string(), told.message, told.cause.as_ref());
+                    }
                     let victims = victims.iter().map(|victim| victim.key.to_string()).collect();
                     report.preempting.push(Preempting {
                         pod: ObjectKey::of(&*pod).to_string(),

@@ -15,7 +15,7 @@ use serde_json::json;
 use sigma::PodId;
 
 use super::bind::Bind;
-use super::decide::{Decision, Scheduler};
+use super::decide::{Decision, Report, Scheduler};
 use super::group::Standing;
 
 fn node(name: &str, cpu: &str) -> k8s::Node {
@@ -141,9 +141,11 @@ fn changed(scheduler: &mut Scheduler, pod: &serde_json::Value, now: Instant) {
 fn show(decision: &Decision) -> String {
     match decision {
         Decision::Bind(Bind { id, node, .. }) => format!("bind {} to {node}", id.as_str()),
-        Decision::Preempt { pod, node, victims } => {
+        Decision::Preempt { pod, node, victims, report } => {
             let victims: Vec<&str> = victims.iter().map(|victim| victim.key.name.as_str()).collect();
-            format!("{} takes {node} from {}", pod.metadata.name.as_deref().unwrap(), victims.join(" "))
+            let before = report.iter().map(|report| format!("{}; ", show_report(pod, report)));
+            let name = pod.metadata.name.as_deref().unwrap();
+            format!("{}{name} takes {node} from {}", before.collect::<String>(), victims.join(" "))
         }
         Decision::Tell { key, standing, .. } => {
             let Standing { phase, members, scheduled, reason, .. } = standing;
@@ -154,10 +156,12 @@ fn show(decision: &Decision) -> String {
             let place = status.node_name.as_ref().or(status.message.as_ref());
             format!("{} {:?} {}", key.name, status.phase, place.map_or("", String::as_str))
         }
-        Decision::Report { pod, reason, message, .. } => {
-            format!("{} {reason}: {message}", pod.metadata.name.as_deref().unwrap())
-        }
+        Decision::Report { pod, report } => show_report(pod, report),
     }
+}
+
+fn show_report(pod: &k8s::Pod, Report { reason, message, .. }: &Report) -> String {
+    format!("{} {reason}: {message}", pod.metadata.name.as_deref().unwrap())
 }
 
 #[test]

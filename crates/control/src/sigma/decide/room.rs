@@ -91,6 +91,12 @@ impl Scheduler {
         waiting.is_some_and(|waiting| is_nominated(waiting) && waiting.nominated.as_ref() == Some(node))
     }
 
+    /// Whether the pod has no node yet, and none was decided on.
+    pub(crate) fn is_waiting(&self, pod: &k8s::Pod) -> bool {
+        let waiting = super::id_of(pod).and_then(|id| self.waiting.get(&id));
+        waiting.is_some_and(|waiting| waiting.place != Place::Binding)
+    }
+
     /// Looks for lesser pods in whose place the pod could run, and has it wait for them to go.
     pub(super) fn make_room(
         &mut self,
@@ -211,7 +217,8 @@ impl Scheduler {
             let (key, borrower) = (self.names.get(&victim)?.clone(), self.borrower(id, &victim));
             Some(Victim { id: victim, key, borrower })
         };
-        Some(Decision::Preempt { pod, node, victims: victims.into_iter().filter_map(victim).collect() })
+        let victims = victims.into_iter().filter_map(victim).collect();
+        Some(Decision::Preempt { pod, node, victims, report: None })
     }
 
     /// Takes back the room that is held for a pod and for all of its gang; false when the pod is bound, or being bound,

@@ -272,11 +272,11 @@ fn all_that_waits_is_placed_as_the_scheduler_would() {
           "placed": [],
           "unplaced": [
             {
-              "pod": "d/large",
+              "pod": "d/urgent",
               "message": "0/1 nodes are available: 1 Insufficient cpu."
             },
             {
-              "pod": "d/urgent",
+              "pod": "d/large",
               "message": "0/1 nodes are available: 1 Insufficient cpu."
             },
             {

@@ -59,7 +59,7 @@ fn decided(scheduler: &mut Scheduler, later: Duration) -> String {
     let decisions = scheduler.decide(kit::clock::monotonic() + later);
     let told = decisions.into_iter().map(|decision| match decision {
         Decision::Bind(Bind { cpus, .. }) => cpus.to_string(),
-        Decision::Report { message, .. } => message,
+        Decision::Report { report, .. } => report.message,
         other => panic!("{other:?}"),
     });
     told.collect::<Vec<_>>().join("; ")
