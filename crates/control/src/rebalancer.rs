@@ -160,9 +160,11 @@ impl Rebalancer {
                 Some(measured)
             }
         };
-        let (world, spec, replaces) = (self.world.clone(), policy.spec.clone(), self.replaces);
-        let planning =
-            tokio::task::spawn_blocking(move || look(&world, &spec, (measured.as_ref(), replaces), in_all));
+        let (world, name, spec) = (self.world.clone(), policy.name_any(), policy.spec.clone());
+        let replaces = self.replaces;
+        let planning = tokio::task::spawn_blocking(move || {
+            look(&world, (&name, &spec), (measured.as_ref(), replaces), in_all)
+        });
         match planning.await {
             Ok(report) => report,
             Err(error) => Err(("PlanFailed", error.to_string())),
@@ -210,11 +212,8 @@ impl Rebalancer {
                 .is_some_and(|mark| mark == policy)
         };
         let marked: Vec<Arc<Pod>> = self.world.pods.all().into_iter().filter(is_marked).collect();
-        let is_held = |hold: &Arc<Reservation>| {
-            let owner = owner::controller(&hold.metadata).filter(|owner| owner.kind == KIND);
-            owner.is_some_and(|owner| owner.name == policy)
-        };
-        let held: Vec<Arc<Reservation>> = self.world.reservations.all().into_iter().filter(is_held).collect();
+        let held: Vec<Arc<Reservation>> =
+            self.world.reservations.all().into_iter().filter(|hold| is_hold_of(hold, policy)).collect();
         if marked.is_empty() && held.is_empty() {
             return Ok(());
         }
@@ -237,10 +236,17 @@ impl Rebalancer {
     }
 }
 
-/// A plan on what `world` knows.
+/// Whether the room is held for a move of the policy.
+fn is_hold_of(hold: &Reservation, policy: &str) -> bool {
+    let owner = owner::controller(&hold.metadata).filter(|owner| owner.kind == KIND);
+    owner.is_some_and(|owner| owner.name == policy)
+}
+
+/// A plan on what `world` knows. When one is made none of the policy's moves is under way: what is held for those that are
+/// over has been taken by their successors, or is about to be given back.
 fn look(
     world: &World,
-    spec: &RebalancePolicySpec,
+    (policy, spec): (&str, &RebalancePolicySpec),
     (measured, replaces): (Option<&Measured>, bool),
     in_all: usize,
 ) -> Result<Report, (&'static str, String)> {
@@ -259,7 +265,11 @@ fn look(
         pods: pods.iter().map(|each| &**each).collect(),
         namespaces: namespaces.iter().map(|each| &**each).collect(),
         budgets: budgets.iter().map(|each| &**each).collect(),
-        reservations: reservations.iter().map(|each| &**each).collect(),
+        reservations: reservations
+            .iter()
+            .map(|each| &**each)
+            .filter(|hold| !is_hold_of(hold, policy))
+            .collect(),
         holds: scope.holds(pods.iter().map(|pod| &**pod)),
         measured,
         replaces,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt;
 use model::rebalance_policy::{
     BEING_REPLACED, MoveKind, RebalanceMove, RebalancePhase, RebalancePolicy, SUCCESSOR_OF,
 };
@@ -13,7 +14,7 @@ use serde_json::json;
 use super::super::decide::{Due, Terms, advance};
 use super::super::scope::Scope;
 use super::super::step::{Act, Seen};
-use super::super::{act, aim};
+use super::super::{act, aim, is_hold_of};
 use crate::rebalance::{View, plan_of};
 
 const CORES: u64 = 10;
@@ -135,7 +136,11 @@ impl World {
             let view = View {
                 nodes: self.nodes.iter().collect(),
                 pods: self.pods.iter().collect(),
-                reservations: self.holds.iter().collect(),
+                reservations: self
+                    .holds
+                    .iter()
+                    .filter(|hold| !is_hold_of(hold, &policy.name_any()))
+                    .collect(),
                 holds: scope.holds(self.pods.iter()),
                 ..View::default()
             };
