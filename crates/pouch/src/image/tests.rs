@@ -220,7 +220,7 @@ fn hostile_and_broken_archives_are_refused_whole() {
         `/some.archive.tar` holds no image
         the archive holds no file `../../etc/passwd`
         `/some.archive.tar` is neither an OCI image layout nor a docker archive
-        the archive holds no file `blobs/sha256/3b3a89e7ceb4ca1cb2923515f1de13d6915ad353c00d41363081bc6e5fd33813`
+        the archive holds no file `blobs/sha256/76345608833df3638349765ed712257447ce49e2a3876b60dc600ff10cda2d9d`
         cannot unpack `/some.archive.tar` to a temporary file: incomplete deflate stream
     "#]].assert_eq(&text);
     assert!(place.store.load(Path::new("/nowhere"), &()).is_err());
