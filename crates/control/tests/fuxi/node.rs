@@ -110,7 +110,8 @@ impl PlayedNode {
             }
         }
         assert!(container.env.iter().flatten().any(|variable| variable.name == env::NAME));
-        let mut child = command.spawn().unwrap();
+        // One that begins while the test ends is in nobody's list.
+        let mut child = command.kill_on_drop(true).spawn().unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
         self.note(&name, Some(pid));
         self.report(&name, json!({ "phase": "Running" })).await;
