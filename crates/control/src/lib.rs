@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod certificate;
 mod claim;
 pub mod cluster_role;
+mod condition;
 pub mod cron_job;
 pub mod daemon_set;
 mod departures;

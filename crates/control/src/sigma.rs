@@ -359,14 +359,8 @@ impl Edge {
 
     async fn evict(&self, pod: &Pod, victim: &Victim) -> Result<(), ActError> {
         let by = decide::key_of(pod);
-        let condition = PodCondition {
-            type_: "DisruptionTarget".to_owned(),
-            status: "True".to_owned(),
-            reason: Some("PreemptionByScheduler".to_owned()),
-            message: Some(format!("{}: {}", self.recorder.component(), why(victim))),
-            last_transition_time: Some(Time(kit::clock::wall())),
-            ..PodCondition::default()
-        };
+        let message = format!("{}: {}", self.recorder.component(), why(victim));
+        let condition = condition(("DisruptionTarget", "True"), "PreemptionByScheduler", message);
         let status = serde_json::json!({ "status": { "conditions": [condition] } });
         self.patch_status(&victim.key, status, "report on").await?;
         self.act.delete::<Pod>(&victim.key, &only(Some(victim.id.as_str()))).await?;
@@ -416,11 +410,15 @@ fn why(victim: &Victim) -> String {
 }
 
 fn not_scheduled(report: &Report) -> PodCondition {
+    condition(("PodScheduled", "False"), report.reason, report.message.clone())
+}
+
+fn condition((type_, status): (&str, &str), reason: &str, message: String) -> PodCondition {
     PodCondition {
-        type_: "PodScheduled".to_owned(),
-        status: "False".to_owned(),
-        reason: Some(report.reason.to_owned()),
-        message: Some(report.message.clone()),
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message),
         last_transition_time: Some(Time(kit::clock::wall())),
         ..PodCondition::default()
     }

@@ -99,8 +99,8 @@ fn place(pod: &Pod, topology: &CpuTopology, left: &CpuSet) -> Result<Place, Refu
 }
 
 fn is_kept_to_one(pod: &Pod) -> bool {
-    let annotations = pod.metadata.annotations.clone().unwrap_or_default();
-    Wish::of(&annotations).ok().flatten().is_some_and(|wish| wish.numa() == NumaPolicy::Single)
+    let wish = pod.metadata.annotations.as_ref().and_then(|annotations| Wish::of(annotations).ok()?);
+    wish.is_some_and(|wish| wish.numa() == NumaPolicy::Single)
 }
 
 fn annotation<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {

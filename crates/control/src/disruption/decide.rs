@@ -110,8 +110,7 @@ fn with_verdict(
 ) -> Vec<Condition> {
     let (status, reason) =
         if is_allowed { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
-    let old = conditions.iter().find(|condition| condition.type_ == ALLOWED && condition.status == status);
-    let since = old.map_or(Time(now), |old| old.last_transition_time.clone());
+    let since = crate::condition::since(&conditions, (ALLOWED, status), Time(now));
     let verdict = Condition {
         type_: ALLOWED.to_owned(),
         status: status.to_owned(),

@@ -20,6 +20,7 @@ use model::rebalance_policy::{
 };
 
 use super::step::{self, Act, Seen};
+use crate::condition;
 use crate::rebalance::{PodMove, Report};
 
 /// Moves that are remembered after they ended.
@@ -147,14 +148,13 @@ impl Turn {
     fn stand(&mut self, phase: RebalancePhase, now: Timestamp, (reason, message): (&str, String)) {
         self.status.phase = phase;
         let status = if phase == RebalancePhase::Moving { "True" } else { "False" };
-        let before = self.status.conditions.iter().find(|each| each.type_ == "Progressing");
-        let since = before.filter(|each| each.status == status).map(|each| each.last_transition_time.clone());
+        let since = condition::since(&self.status.conditions, ("Progressing", status), Time(now));
         self.status.conditions = vec![Condition {
             type_: "Progressing".to_owned(),
             status: status.to_owned(),
             reason: reason.to_owned(),
             message,
-            last_transition_time: since.unwrap_or(Time(now)),
+            last_transition_time: since,
             observed_generation: self.status.observed_generation,
         }];
     }

@@ -9,6 +9,8 @@ use model::pinning::{Pinning, PinningError, Wish};
 use model::{CpuSet, CpuTopology};
 use sigma::resources::{Amounts, CPU};
 
+use crate::pods::annotation;
+
 /// How the CPUs of the node lie. What does not say so properly says nothing.
 pub(super) fn of_node(node: &k8s::Node) -> Option<Arc<CpuTopology>> {
     let told = node.metadata.annotations.as_ref()?.get(CPU_TOPOLOGY)?;
@@ -44,10 +46,6 @@ pub(super) fn held(pod: &k8s::Pod) -> CpuSet {
 /// The annotation of a binding that says which CPUs the Pod has.
 pub(super) fn annotation_of(cpus: &CpuSet) -> Option<(String, String)> {
     (!cpus.is_empty()).then(|| (CPU_SET.to_owned(), cpus.to_string()))
-}
-
-fn annotation<'a>(pod: &'a k8s::Pod, name: &str) -> Option<&'a str> {
-    pod.metadata.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use sigma::gpu::{GPU, GpuAsk, GpuRequest, GpuSet, MOST_GPUS, NodeGpus};
 use sigma::resources::Amounts;
 
+use crate::pods::annotation;
+
 /// In percent of a GPU; a Pod may name several, of which the largest counts.
 const PERCENT: [&str; 3] =
     ["koordinator.sh/gpu", "koordinator.sh/gpu-core", "koordinator.sh/gpu-memory-ratio"];
@@ -89,10 +91,6 @@ pub(super) fn annotation_of(gpus: &GpuSet, pod: &k8s::Pod) -> Option<(String, St
     };
     let devices: Vec<Value> = gpus.iter().map(device).collect();
     Some((ALLOCATED.to_owned(), json!({ "gpu": devices }).to_string()))
-}
-
-fn annotation<'a>(pod: &'a k8s::Pod, name: &str) -> Option<&'a str> {
-    pod.metadata.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
 #[cfg(test)]

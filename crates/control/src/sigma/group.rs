@@ -8,6 +8,7 @@ use model::names::POD_GROUP_LABEL;
 use model::pod_group::{PodGroup, PodGroupPhase};
 
 use crate::key::ObjectKey;
+use crate::pods;
 
 /// The label of the coscheduling plugin.
 const COSCHEDULING_LABEL: &str = "scheduling.x-k8s.io/pod-group";
@@ -56,7 +57,7 @@ impl Membership {
     pub(crate) fn of(pod: &k8s::Pod) -> Option<Self> {
         let spec = pod.spec.as_ref()?;
         let label = |key: &str| pod.metadata.labels.as_ref()?.get(key).map(String::as_str);
-        let annotation = |key: &str| pod.metadata.annotations.as_ref()?.get(key).map(String::as_str);
+        let annotation = |key: &str| pods::annotation(pod, key);
         let named = spec.scheduling_group.as_ref().and_then(|group| group.pod_group_name.as_deref());
         let elsewhere = || annotation(KOORDINATOR_NAME).or_else(|| label(KOORDINATOR_NAME));
         let name = named

@@ -136,15 +136,14 @@ fn note<K: Resource<DynamicType = ()>>(
 /// `known` with the one condition as it is now.
 fn conditions(mut known: Vec<Condition>, condition: &str, standing: &Standing) -> Vec<Condition> {
     let status = if standing.phase == PodGroupPhase::Scheduled { "True" } else { "False" };
-    let since = known.iter().find(|each| each.type_ == condition && each.status == status);
-    let since = since.map(|each| each.last_transition_time.clone());
+    let since = crate::condition::since(&known, (condition, status), Time(kit::clock::wall()));
     known.retain(|each| each.type_ != condition);
     known.push(Condition {
         type_: condition.to_owned(),
         status: status.to_owned(),
         reason: standing.reason.to_owned(),
         message: standing.message.clone(),
-        last_transition_time: since.unwrap_or_else(|| Time(kit::clock::wall())),
+        last_transition_time: since,
         observed_generation: None,
     });
     known

@@ -113,13 +113,13 @@ fn status(known: &ElasticQuotaStatus, account: &Account, now: Time) -> ElasticQu
     } else {
         ("False", "NamespaceInTwoQuotas", told_of(taken))
     };
-    let before = known.conditions.iter().find(|each| each.type_ == EFFECTIVE && each.status == status);
+    let since = crate::condition::since(&known.conditions, (EFFECTIVE, status), now);
     let condition = Condition {
         type_: EFFECTIVE.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
         message,
-        last_transition_time: before.map_or(now, |before| before.last_transition_time.clone()),
+        last_transition_time: since,
         observed_generation: account.generation,
     };
     let others = known.conditions.iter().filter(|each| each.type_ != EFFECTIVE).cloned();

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::batch::v1::JobSpec;
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::pods;
+
 pub(crate) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
 pub(crate) fn is_indexed(spec: &JobSpec) -> bool {
@@ -13,7 +15,7 @@ pub(crate) fn is_indexed(spec: &JobSpec) -> bool {
 
 /// The index of a pod of an indexed Job.
 pub(crate) fn of(pod: &Pod) -> Option<u32> {
-    pod.metadata.annotations.as_ref()?.get(INDEX)?.parse().ok()
+    pods::annotation(pod, INDEX)?.parse().ok()
 }
 
 /// Reads a list; what lies beyond `end` or is no number is left out.
