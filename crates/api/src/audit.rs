@@ -1,109 +1,85 @@
-//! The audit log: who did what, when, and how it ended, as one line of JSON for each request. Never what was in it.
+//! The audit log: who did what, when, and how it ended, as lines of JSON (`audit.k8s.io/v1` Events). How much of which
+//! requests is a matter of a policy; without one, never what was in them.
 //!
-//! The lines are `audit.k8s.io/v1` Events of the level Metadata. They are written by a task of their own: a request
-//! waits for no disk, and when the disk cannot keep up lines are lost, with a warning, rather than requests.
+//! ```text
+//!   begin ─► sent_by ─► acts_as ─► end ─► ResponseComplete
+//!               │                   └──► ResponseStarted ─► (the stream is over) ResponseComplete
+//!               └─► RequestReceived
+//!   dropped before its end: the client went away, or the server panicked
+//! ```
 
+mod body;
+mod ending;
 mod event;
+mod log;
+mod policy;
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::header::USER_AGENT;
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::request::Parts;
+use http::{HeaderValue, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt;
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
+use kinds::status::Failure;
 use kit::tls::PeerIdentity;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use serde_json::Value;
 
 use crate::attributes::Attributes;
 use crate::authentication::User;
 use crate::context::{Context, random_uid};
-use event::{Annotations, Event, Nothing, Reference, ResponseStatus, UserInfo};
+use ending::Ending;
+use event::{Annotations, Event, Reference, ResponseStatus, UserInfo};
+use log::Log;
+pub use log::LogError;
+pub use policy::PolicyError;
+use policy::{Judgement, Level, Policy, Stage};
 
-/// Lines that wait to be written.
-const QUEUE: usize = 16_384;
-/// Lines are written together, so many at most, and a moment later than they came: each write costs more than its lines.
-const LINES_AT_ONCE: usize = 4096;
-const PAUSE: Duration = Duration::from_millis(20);
-/// A log that has grown to this is put aside, and the one put aside before is deleted.
-const MAX_BYTES: u64 = 100 << 20;
 /// Long names of clients are cut.
 const MAX_AGENT: usize = 256;
+/// By this a client finds its request in the log, and may name it.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// Longer names of requests are not taken over.
+const MAX_ID: usize = 64;
 
-/// Why the log cannot be written.
+/// What is written down, and where.
+#[derive(Clone, Debug, Default)]
+pub struct AuditConfig {
+    /// The file; without one, nothing is written down.
+    pub log: Option<PathBuf>,
+    /// The rules, an `audit.k8s.io/v1` Policy in YAML; without them, who did what, and never what was in it.
+    pub policy: Option<PathBuf>,
+}
+
+/// Why nothing can be written down.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open the audit log `{path}`")]
-pub struct AuditError {
-    path: PathBuf,
-    source: std::io::Error,
+pub enum AuditError {
+    #[error(transparent)]
+    Log(LogError),
+    #[error(transparent)]
+    Policy(PolicyError),
 }
 
-/// Where lines go.
+/// Writes down who does what.
 #[derive(Debug)]
-pub(crate) struct Log {
-    lines: mpsc::Sender<Line>,
+pub(crate) struct Audit {
+    policy: Policy,
+    log: Log,
 }
 
-/// One request, as it is written.
-type Line = Vec<u8>;
-
-impl Log {
-    /// Opens the file, which only its owner can read, and starts the task that writes it.
-    pub(crate) fn open(path: &Path) -> Result<Self, AuditError> {
-        let mut file = File::open(path).map_err(|source| AuditError { path: path.to_owned(), source })?;
-        let (lines, mut queue) = mpsc::channel::<Line>(QUEUE);
-        kit::task::spawn("audit log", async move {
-            let mut waiting = Vec::new();
-            while queue.recv_many(&mut waiting, LINES_AT_ONCE).await > 0 {
-                let batch = std::mem::take(&mut waiting);
-                let written = tokio::task::spawn_blocking(move || {
-                    let outcome = file.write(&batch);
-                    (file, outcome)
-                });
-                let Ok((returned, outcome)) = written.await else { return };
-                file = returned;
-                if let Err(error) = outcome {
-                    tracing::error!(error = %kit::Chain(&error), "Cannot write the audit log");
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-        });
-        Ok(Self { lines })
-    }
-
-    fn write(&self, line: Line) {
-        if self.lines.try_send(line).is_err() {
-            tracing::warn!("The audit log cannot keep up; a line is lost");
-        }
-    }
-}
-
-struct File {
-    path: PathBuf,
-    file: std::fs::File,
-    length: u64,
-}
-
-impl File {
-    fn open(path: &Path) -> std::io::Result<Self> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        let length = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, length })
-    }
-
-    fn write(&mut self, lines: &[Line]) -> std::io::Result<()> {
-        if self.length > MAX_BYTES {
-            std::fs::rename(&self.path, self.path.with_extension("log.1"))?;
-            *self = Self::open(&self.path)?;
-        }
-        let bytes = lines.concat();
-        self.length += bytes.len() as u64;
-        self.file.write_all(&bytes)
+impl Audit {
+    /// `None` where nothing is to be written.
+    pub(crate) fn open(config: &AuditConfig) -> Result<Option<Self>, AuditError> {
+        let policy = config.policy.as_deref().map(Policy::load).transpose().map_err(AuditError::Policy)?;
+        let log = config.log.as_deref().map(Log::open).transpose().map_err(AuditError::Log)?;
+        Ok(log.map(|log| Self { policy: policy.unwrap_or_default(), log }))
     }
 }
 
@@ -118,157 +94,210 @@ impl Notes {
     }
 }
 
-/// What is known of a request before it is answered.
+/// A request on its way to the log.
 #[derive(Debug)]
 pub(crate) struct Request {
+    context: Arc<Context>,
+    attributes: Arc<Attributes>,
+    sent: Sent,
+    sender: Option<User>,
+    acted_as: Option<User>,
+    judgement: Option<Judgement>,
+    /// What was answered, where that is wanted.
+    answer: Option<Value>,
+    status: Option<ResponseStatus>,
+    is_over: bool,
+}
+
+/// What came with the request.
+#[derive(Debug)]
+struct Sent {
     notes: Notes,
+    id: String,
     uri: String,
     agent: String,
     by_certificate: bool,
     received: Timestamp,
+    content_type: String,
+    body: Bytes,
+}
+
+impl Sent {
+    fn of(parts: &Parts, body: &Bytes, received: Timestamp) -> Self {
+        let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let named = header(AUDIT_ID);
+        let is_name = !named.is_empty() && named.len() <= MAX_ID;
+        Self {
+            notes: Notes::default(),
+            id: if is_name { named.to_owned() } else { random_uid() },
+            uri: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+            agent: header(USER_AGENT).chars().take(MAX_AGENT).collect(),
+            by_certificate: parts.extensions.get::<PeerIdentity>().is_some(),
+            received,
+            content_type: header(CONTENT_TYPE).to_owned(),
+            body: body.clone(),
+        }
+    }
 }
 
 impl Request {
     /// `None` where nothing is written down.
-    pub(crate) fn begin(context: &Context, parts: &Parts) -> Option<Self> {
+    pub(crate) fn begin(
+        context: &Arc<Context>,
+        parts: &Parts,
+        body: &Bytes,
+        attributes: &Arc<Attributes>,
+    ) -> Option<Self> {
         context.audit.as_ref()?;
-        let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         Some(Self {
-            notes: Notes::default(),
-            uri: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
-            agent: agent.chars().take(MAX_AGENT).collect(),
-            by_certificate: parts.extensions.get::<PeerIdentity>().is_some(),
-            received: context.now(),
+            context: Arc::clone(context),
+            attributes: Arc::clone(attributes),
+            sent: Sent::of(parts, body, context.now()),
+            sender: None,
+            acted_as: None,
+            judgement: None,
+            answer: None,
+            status: None,
+            is_over: false,
         })
     }
 
-    /// Where notes are left until then.
+    /// Where notes are left until the end.
     pub(crate) fn notes(&self) -> Notes {
-        self.notes.clone()
+        self.sent.notes.clone()
     }
 
-    /// Writes the request down with its end. `user` is who sent it, `acted_as` whom it was done as.
-    pub(crate) fn end(self, context: &Context, attributes: &Attributes, who: &Who, code: u16) {
-        let Some(log) = &context.audit else { return };
-        if !is_worth_it(attributes, who) {
+    /// It became known who sent the request.
+    pub(crate) fn sent_by(&mut self, user: &User) {
+        self.sender = Some(user.clone());
+        self.write(Stage::RequestReceived);
+    }
+
+    /// It became known as whom it is to be done.
+    pub(crate) fn acts_as(&mut self, user: &User) {
+        self.acted_as = Some(user.clone()).filter(|user| Some(user) != self.sender.as_ref());
+    }
+
+    /// Writes the request down with its end, which for a stream is still to come.
+    pub(crate) async fn end(
+        mut self,
+        outcome: Result<Response<Body>, Failure>,
+    ) -> Result<Response<Body>, Failure> {
+        let response = match outcome {
+            Ok(response) => response,
+            Err(failure) => {
+                let (code, said) = failure.to_response();
+                self.answered(code, said);
+                return Err(failure);
+            }
+        };
+        let code = response.status().as_u16();
+        self.status = Some(ResponseStatus::of(code, &Value::Null));
+        let (mut parts, body) = response.into_parts();
+        if let Ok(id) = HeaderValue::from_str(&self.sent.id) {
+            parts.headers.insert(AUDIT_ID, id);
+        }
+        if body.size_hint().exact().is_none() {
+            self.write(Stage::ResponseStarted);
+            return Ok(Response::from_parts(parts, Body::new(Ending::new(body, self))));
+        }
+        // A refusal says in its body why.
+        if code < 400 && self.judged().level < Level::RequestResponse {
+            self.complete();
+            return Ok(Response::from_parts(parts, body));
+        }
+        let whole = body.collect().await.map_err(Failure::internal)?.to_bytes();
+        let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        self.answered(code, body::read(content_type.unwrap_or_default(), &whole));
+        Ok(Response::from_parts(parts, Body::from(whole)))
+    }
+
+    fn answered(&mut self, code: u16, said: Value) {
+        self.status = Some(ResponseStatus::of(code, &said));
+        if self.judged().level == Level::RequestResponse {
+            self.answer = Some(said).filter(|said| !said.is_null());
+        }
+        self.complete();
+    }
+
+    fn complete(&mut self) {
+        self.is_over = true;
+        self.write(Stage::ResponseComplete);
+    }
+
+    /// What the policy says, asked once: as soon as it is known who asks.
+    fn judged(&mut self) -> &Judgement {
+        let (audit, sender, attributes) = (&self.context.audit, &self.sender, &self.attributes);
+        self.judgement.get_or_insert_with(|| match audit {
+            Some(audit) => audit.policy.judge(sender.as_ref(), attributes),
+            None => Judgement::nothing(),
+        })
+    }
+
+    fn write(&mut self, stage: Stage) {
+        if !self.judged().wants(stage) {
             return;
         }
-        let outcome = Outcome { code, id: random_uid(), now: context.now() };
-        log.write(self.event(attributes, who, &outcome).to_line());
+        let Some(audit) = &self.context.audit else { return };
+        audit.log.write(self.event(stage, self.context.now()).to_line());
     }
 
-    fn event<'a>(&'a self, attributes: &'a Attributes, who: &'a Who, outcome: &'a Outcome) -> Event<'a> {
-        let by = if self.by_certificate { "certificate" } else { "token or none" };
-        let decision = if outcome.code == 403 { "forbid" } else { "allow" };
+    fn event(&self, stage: Stage, now: Timestamp) -> Event<'_> {
+        let (sent, attributes) = (&self.sent, &self.attributes);
+        let judgement = self.judgement.as_ref();
+        let level = judgement.map_or(Level::None, |judgement| judgement.level);
+        let is_managed = judgement.is_some_and(|judgement| judgement.omits_managed_fields);
+        let shown = |value: Value| if is_managed { body::without_managed_fields(value) } else { value };
         Event {
             kind: "Event",
             api_version: "audit.k8s.io/v1",
-            level: "Metadata",
-            audit_id: &outcome.id,
-            stage: "ResponseComplete",
-            request_uri: &self.uri,
+            level,
+            audit_id: &sent.id,
+            stage,
+            request_uri: &sent.uri,
             verb: &attributes.verb,
-            user: who.sender.as_ref().map(UserInfo::of).unwrap_or_default(),
-            impersonated_user: who
-                .acted_as
-                .as_ref()
-                .filter(|user| Some(*user) != who.sender.as_ref())
-                .map(UserInfo::of),
-            user_agent: &self.agent,
-            object_ref: attributes.object.as_ref().map(|target| Reference {
-                resource: &target.resource,
-                api_version: &target.version,
-                api_group: &target.group,
-                namespace: target.namespace.as_deref(),
-                name: target.name.as_deref(),
-                subresource: target.subresource.as_deref(),
-            }),
-            response_status: ResponseStatus { metadata: Nothing {}, code: outcome.code },
-            request_received_timestamp: micro(self.received),
-            stage_timestamp: micro(outcome.now),
-            annotations: Annotations { decision, by, notes: self.notes.0.lock().clone() },
+            user: self.sender.as_ref().map(UserInfo::of).unwrap_or_default(),
+            impersonated_user: self.acted_as.as_ref().map(UserInfo::of),
+            user_agent: &sent.agent,
+            object_ref: attributes.object.as_ref().map(Reference::of),
+            response_status: self.status.as_ref(),
+            request_object: (level >= Level::Request && !sent.body.is_empty())
+                .then(|| shown(body::read(&sent.content_type, &sent.body)))
+                .filter(|value| !value.is_null()),
+            response_object: self.answer.clone().map(shown),
+            request_received_timestamp: micro(sent.received),
+            stage_timestamp: micro(now),
+            annotations: self.annotations(stage),
         }
+    }
+
+    fn annotations(&self, stage: Stage) -> Option<Annotations> {
+        (stage != Stage::RequestReceived).then(|| Annotations {
+            decision: if self.status.as_ref().is_some_and(|status| status.code == 403) {
+                "forbid"
+            } else {
+                "allow"
+            },
+            by: if self.sent.by_certificate { "certificate" } else { "token or none" },
+            is_broken_off: self.status.is_none(),
+            notes: self.sent.notes.0.lock().clone(),
+        })
     }
 }
 
-/// Who sent a request, and whom it was done as, as far as that became known.
-#[derive(Debug, Default)]
-pub(crate) struct Who {
-    pub(crate) sender: Option<User>,
-    pub(crate) acted_as: Option<User>,
-}
-
-/// How a request ended.
-struct Outcome {
-    code: u16,
-    id: String,
-    now: Timestamp,
+/// What was begun is written down, whatever becomes of it.
+impl Drop for Request {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let stage = if std::thread::panicking() { Stage::Panic } else { Stage::ResponseComplete };
+        self.write(stage);
+    }
 }
 
 /// As Kubernetes writes moments that microseconds tell apart.
 fn micro(at: Timestamp) -> String {
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
     PRINTER.timestamp_to_string(&at)
-}
-
-/// What the cluster's own parts read, and that agents live, would drown everything else.
-fn is_worth_it(attributes: &Attributes, who: &Who) -> bool {
-    let is_part = who
-        .sender
-        .as_ref()
-        .is_some_and(|user| user.node_name().is_some() || user.name.starts_with("system:crest:"));
-    let is_read = matches!(attributes.verb.as_str(), "get" | "list" | "watch");
-    let resource = attributes.object.as_ref().map(|target| target.resource.as_str());
-    let is_health = matches!(attributes.path.as_str(), "/healthz" | "/livez" | "/readyz" | "/version");
-    !(is_health || (is_part && (is_read || matches!(resource, Some("leases" | "events")))))
-}
-
-#[cfg(test)]
-mod tests {
-    use expect_test::expect;
-
-    use super::{Notes, Outcome, Request, Who, is_worth_it};
-    use crate::attributes::Attributes;
-    use crate::authentication::User;
-
-    fn attributes(method: &str, uri: &str) -> Attributes {
-        let (parts, ()) = http::Request::builder().method(method).uri(uri).body(()).unwrap().into_parts();
-        Attributes::of(&parts)
-    }
-
-    #[test]
-    fn a_line_says_who_did_what() {
-        let now = "2030-01-01T00:00:00Z".parse().unwrap();
-        let uri = "/api/v1/namespaces/n/secrets/s";
-        let request = Request {
-            notes: Notes::default(),
-            uri: uri.to_owned(),
-            agent: "kubectl".to_owned(),
-            by_certificate: true,
-            received: now,
-        };
-        let who = Who {
-            sender: Some(User::new("admin", ["system:masters"])),
-            acted_as: Some(User::new("jane", [])),
-        };
-        let outcome = Outcome { code: 403, id: "id".to_owned(), now };
-        let line = request.event(&attributes("GET", uri), &who, &outcome).to_line();
-        let line = String::from_utf8(line).unwrap();
-        let line = line.strip_suffix('\n').unwrap();
-        expect![[r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"id","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/n/secrets/s","verb":"get","user":{"username":"admin","groups":["system:masters","system:authenticated"]},"impersonatedUser":{"username":"jane","groups":["system:authenticated"]},"userAgent":"kubectl","objectRef":{"resource":"secrets","apiVersion":"v1","namespace":"n","name":"s"},"responseStatus":{"metadata":{},"code":403},"requestReceivedTimestamp":"2030-01-01T00:00:00.000000Z","stageTimestamp":"2030-01-01T00:00:00.000000Z","annotations":{"authorization.k8s.io/decision":"forbid","authentication.crest.dev/by":"certificate"}}"#]].assert_eq(line);
-    }
-
-    #[test]
-    fn what_parts_of_the_cluster_read_is_left_out() {
-        let check = |user: User, method: &str, uri: &str, expected: bool| {
-            let who = Who { sender: Some(user), acted_as: None };
-            assert_eq!(is_worth_it(&attributes(method, uri), &who), expected, "{method} {uri}");
-        };
-        check(User::node("one"), "GET", "/api/v1/pods", false);
-        check(User::node("one"), "PATCH", "/api/v1/nodes/one/status", true);
-        check(User::component("controllers"), "GET", "/api/v1/secrets", false);
-        check(User::component("controllers"), "DELETE", "/api/v1/namespaces/n/secrets/s", true);
-        check(User::new("jane", []), "GET", "/api/v1/namespaces/n/secrets/s", true);
-        check(User::anonymous(), "GET", "/healthz", false);
-    }
 }

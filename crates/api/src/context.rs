@@ -54,7 +54,7 @@ pub(crate) struct Context {
     pub(crate) authorizer: authorization::Authorizer,
     pub(crate) security: Security,
     /// Where it is written down who did what, if anywhere.
-    pub(crate) audit: Option<audit::Log>,
+    pub(crate) audit: Option<audit::Audit>,
     /// How agents know that it is this server that calls them.
     pub(crate) kubelet_tls: Arc<ClientConfig>,
     pub(crate) webhooks: Arc<Webhooks>,
@@ -68,7 +68,7 @@ pub(crate) struct Parts {
     pub(crate) advertised: String,
     pub(crate) authenticator: Authenticator,
     pub(crate) security: Security,
-    pub(crate) audit: Option<audit::Log>,
+    pub(crate) audit: Option<audit::Audit>,
     pub(crate) kubelet_tls: Arc<ClientConfig>,
     pub(crate) limits: Limits,
     pub(crate) has_agents: bool,

@@ -56,6 +56,7 @@ mod webhook;
 mod yaml;
 
 pub use admission::addresses::{Ipv4Range, RangeError};
+pub use audit::{AuditConfig, AuditError, LogError, PolicyError};
 pub use authentication::User;
 pub use explanations::{Explain, ExplainError};
 pub use security::{DEFAULT_ISSUER, SecurityConfig, SecurityError};

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::{ACCEPT, CONTENT_LENGTH, UPGRADE};
+use http::request::Parts;
 use http::{Method, Response};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -24,7 +25,7 @@ use tower_http::compression::{Compression, CompressionLayer};
 
 use crate::accept::{Accept, Encoding};
 use crate::attributes::Attributes;
-use crate::audit::{self, Who};
+use crate::audit;
 use crate::call::Call;
 use crate::context::Context;
 use crate::flow::Held;
@@ -125,7 +126,7 @@ async fn is_of_group(context: &Context, path: &str) -> bool {
 /// What became known of a request while it was answered.
 #[derive(Debug, Default)]
 struct Known {
-    who: Who,
+    audited: Option<audit::Request>,
     flow: Option<Flow>,
 }
 
@@ -138,19 +139,18 @@ async fn dispatch(
     let Ok(read) = tokio::time::timeout(longest, read_whole(request)).await else {
         return Err(Failure::new(408, "Timeout", "the body of the request did not arrive in time"));
     };
-    let (mut parts, body) = read?.into_parts();
-    let attributes = Attributes::of(&parts);
-    let audited = audit::Request::begin(context, &parts);
-    if let Some(audited) = &audited {
+    let (mut parts, body) = read?;
+    let attributes = Arc::new(Attributes::of(&parts));
+    known.audited = audit::Request::begin(context, &parts, &body, &attributes);
+    if let Some(audited) = &known.audited {
         parts.extensions.insert(audited.notes());
     }
-    let outcome = timed(context, Request::from_parts(parts, body), &attributes, known).await;
-    let who = &known.who;
-    if let Some(audited) = audited {
-        let code = outcome.as_ref().map_or_else(Failure::code, |response| response.status().as_u16());
-        audited.end(context, &attributes, who, code);
+    let request = Request::from_parts(parts, body.into());
+    let outcome = timed(context, request, &attributes, known).await;
+    match known.audited.take() {
+        Some(audited) => audited.end(outcome).await,
+        None => outcome,
     }
-    outcome
 }
 
 /// The answer, or a refusal if it takes too long.
@@ -178,9 +178,13 @@ async fn admitted(
 ) -> Result<Response<Body>, Failure> {
     let (parts, body) = request.into_parts();
     let user = access::authenticate(context, &parts).await?;
-    known.who.sender = Some(user.clone());
+    if let Some(audited) = &mut known.audited {
+        audited.sent_by(&user);
+    }
     let user = impersonation::impersonated(&context.authorizer, user, &parts.headers, attributes)?;
-    known.who.acted_as = Some(user.clone());
+    if let Some(audited) = &mut known.audited {
+        audited.acts_as(&user);
+    }
     let flow = known.flow.insert(context.gate.classify(&user, attributes));
     let width = context.gate.width(&parts, attributes);
     let seat = context.gate.enter(flow, width, context.limits.request_timeout / WAITING_PART).await?;
@@ -204,18 +208,18 @@ async fn admitted(
 
 /// Reads the body before anything is refused: a connection with an unread body cannot be used again, and clients
 /// keep theirs. What is upgraded has no end to wait for.
-async fn read_whole(request: Request) -> Result<Request, Failure> {
-    if request.headers().contains_key(UPGRADE) {
-        return Ok(request);
-    }
+async fn read_whole(request: Request) -> Result<(Parts, Bytes), Failure> {
     let (parts, mut body) = request.into_parts();
+    if parts.headers.contains_key(UPGRADE) && !parts.headers.contains_key(CONTENT_LENGTH) {
+        return Ok((parts, Bytes::new()));
+    }
     let said = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if said.is_some_and(|length: usize| length > MAX_BODY) {
         discard(&mut body).await;
         return Err(Failure::too_large(MAX_BODY));
     }
     match Limited::new(body, MAX_BODY).collect().await {
-        Ok(collected) => Ok(Request::from_parts(parts, collected.to_bytes().into())),
+        Ok(collected) => Ok((parts, collected.to_bytes())),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(Failure::too_large(MAX_BODY)),
         Err(error) => Err(Failure::bad_request(format!("the body of the request broke off: {error}"))),
     }

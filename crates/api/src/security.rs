@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::audit::AuditError;
+use crate::audit::{AuditConfig, AuditError};
 use crate::authentication::oidc::{self, Provider, ProviderError};
 use crate::authentication::service_account::Signer;
 use crate::encryption::EncryptionError;
@@ -24,8 +24,8 @@ pub struct SecurityConfig {
     pub identity_providers: Vec<oidc::ProviderConfig>,
     /// The key under which Secrets lie in the store. Without one they lie there as they are.
     pub encryption_key: Option<PathBuf>,
-    /// Where the audit log is written.
-    pub audit_log: Option<PathBuf>,
+    /// What is written down of who does what, and where.
+    pub audit: AuditConfig,
 }
 
 /// Why the server cannot be given its keys.

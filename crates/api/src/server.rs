@@ -112,8 +112,8 @@ impl Server {
         let addresses = Addresses::new(range, &services);
         let authenticator = config.authenticator;
         let security_failed = |source| BuildError::Security { source };
-        let audit = config.security.audit_log.as_deref().map(audit::Log::open).transpose();
-        let audit = audit.map_err(|source| security_failed(SecurityError::Audit { source }))?;
+        let audit = audit::Audit::open(&config.security.audit)
+            .map_err(|source| security_failed(SecurityError::Audit { source }))?;
         let security = Security::load(&config.security).map_err(security_failed)?;
         let (has_agents, limits) = (config.has_agents, config.limits);
         let parts =

@@ -7,7 +7,7 @@
 //! A webhook is a stranger's program: it may hang, answer without end, or send us elsewhere. Whatever it does, a call
 //! ends in time, and redirects are not followed, because they would let it choose whom this server calls.
 
-mod connect;
+pub(crate) mod connect;
 mod endpoint;
 
 use std::collections::HashMap;

@@ -9,6 +9,7 @@ use crate::explain::{ExplainVerb, WhatIfOptions};
 use crate::node::NodeVerb;
 use crate::plan::PlanVerb;
 use crate::scheduler::SchedulerOptions;
+use crate::security::SecurityOptions;
 use crate::server::ServerOptions;
 use crate::settings::{Settings, parse_instance};
 use crate::sim::SimVerb;
@@ -115,6 +116,8 @@ pub(crate) struct UpOptions {
 pub(crate) struct RunOptions {
     #[command(flatten)]
     pub(crate) logging: LogOptions,
+    #[command(flatten)]
+    pub(crate) security: SecurityOptions,
     /// Leave the terminal's session (set by `crest up`)
     #[arg(long, hide = true)]
     pub(crate) detached: bool,

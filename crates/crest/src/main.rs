@@ -16,6 +16,7 @@ mod refusal;
 mod run;
 mod runtime;
 mod scheduler;
+mod security;
 mod server;
 mod settings;
 mod sim;

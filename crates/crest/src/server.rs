@@ -29,6 +29,7 @@ use crate::run::roles::{Cluster, api_config, control_config, node_name, start, s
 use crate::run::until_signalled;
 use crate::runtime;
 use crate::scheduler::{LOAD_HELP, parse_load};
+use crate::security::SecurityOptions;
 use crate::settings::Settings;
 
 #[derive(Debug, Args)]
@@ -37,6 +38,8 @@ pub(crate) struct ServerOptions {
     log: LogOptions,
     #[command(flatten)]
     store: StoreOptions,
+    #[command(flatten)]
+    security: SecurityOptions,
     /// Which controllers to run, with schedulers, too: `all`, `none`, or all but some, as in `*,-node-lifecycle`
     #[arg(long, default_value = "all", value_parser = parse_controllers)]
     controllers: Controllers,
@@ -165,6 +168,7 @@ async fn serve(settings: &Settings, options: &ServerOptions) -> anyhow::Result<(
     let store = options.store.open(settings).await?;
     let certificates = certificates::prepare(settings, &node)?;
     let mut config = api_config(settings, &certificates);
+    options.security.apply(&mut config.security);
     config.has_agents = options.agents;
     config.limits.max_in_flight = options.max_requests_inflight;
     let server = api::Server::build(config, store).await?;

@@ -77,6 +77,7 @@ fn arguments(settings: &Settings, options: &RunOptions) -> Vec<OsString> {
     arguments.extend(named.into_iter().flat_map(|(name, value)| [OsString::from(name), value]));
     let mirrors = settings.registry_mirrors.iter();
     arguments.extend(mirrors.map(|mirror| format!("--registry-mirror={mirror}").into()));
+    arguments.extend(options.security.arguments());
     arguments
 }
 

@@ -6,6 +6,8 @@
     reason = "helpers of tests, which clippy knows only inside the test functions themselves"
 )]
 
+#[path = "server/identity.rs"]
+mod identity;
 #[path = "server/scheduler.rs"]
 mod scheduler;
 #[path = "server/verbs.rs"]

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use serde_json::Value;
 
-use super::Line;
+use super::log::Line;
+use super::policy::{Level, Stage};
+use crate::attributes::Target;
 use crate::authentication::User;
 
 #[derive(Serialize)]
@@ -13,10 +16,10 @@ use crate::authentication::User;
 pub(super) struct Event<'a> {
     pub(super) kind: &'static str,
     pub(super) api_version: &'static str,
-    pub(super) level: &'static str,
+    pub(super) level: Level,
     #[serde(rename = "auditID")]
     pub(super) audit_id: &'a str,
-    pub(super) stage: &'static str,
+    pub(super) stage: Stage,
     #[serde(rename = "requestURI")]
     pub(super) request_uri: &'a str,
     pub(super) verb: &'a str,
@@ -27,10 +30,16 @@ pub(super) struct Event<'a> {
     pub(super) user_agent: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) object_ref: Option<Reference<'a>>,
-    pub(super) response_status: ResponseStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) response_status: Option<&'a ResponseStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_object: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) response_object: Option<Value>,
     pub(super) request_received_timestamp: String,
     pub(super) stage_timestamp: String,
-    pub(super) annotations: Annotations,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) annotations: Option<Annotations>,
 }
 
 impl Event<'_> {
@@ -65,39 +74,76 @@ impl<'a> UserInfo<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Reference<'a> {
-    pub(super) resource: &'a str,
-    pub(super) api_version: &'a str,
+    resource: &'a str,
+    api_version: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) api_group: &'a str,
+    api_group: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) namespace: Option<&'a str>,
+    namespace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) name: Option<&'a str>,
+    name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) subresource: Option<&'a str>,
+    subresource: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+impl<'a> Reference<'a> {
+    pub(super) fn of(target: &'a Target) -> Self {
+        Self {
+            resource: &target.resource,
+            api_version: &target.version,
+            api_group: &target.group,
+            namespace: target.namespace.as_deref(),
+            name: target.name.as_deref(),
+            subresource: target.subresource.as_deref(),
+        }
+    }
+}
+
+/// How a request ended; a refusal says why.
+#[derive(Debug, Serialize)]
 pub(super) struct ResponseStatus {
-    pub(super) metadata: Nothing,
+    metadata: Nothing,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     pub(super) code: u16,
 }
 
-#[derive(Serialize)]
-pub(super) struct Nothing {}
+impl ResponseStatus {
+    /// `said` is what was answered, of which only a refusal's `Status` tells more.
+    pub(super) fn of(code: u16, said: &Value) -> Self {
+        let text = |field: &str| {
+            let is_refusal = code >= 400 && said["kind"] == "Status";
+            said[field].as_str().filter(|_| is_refusal).map(str::to_owned)
+        };
+        let (status, message, reason) = (text("status"), text("message"), text("reason"));
+        Self { metadata: Nothing {}, status, message, reason, code }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Nothing {}
 
 /// How it was decided, and what was noted on the way.
 pub(super) struct Annotations {
     pub(super) decision: &'static str,
     pub(super) by: &'static str,
+    /// There was nobody left to answer.
+    pub(super) is_broken_off: bool,
     pub(super) notes: BTreeMap<String, String>,
 }
 
 impl Serialize for Annotations {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2 + self.notes.len()))?;
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("authorization.k8s.io/decision", self.decision)?;
         map.serialize_entry("authentication.crest.dev/by", self.by)?;
+        if self.is_broken_off {
+            map.serialize_entry("audit.crest.dev/ended", "before the answer")?;
+        }
         for (key, value) in &self.notes {
             map.serialize_entry(key, value)?;
         }

@@ -22,6 +22,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::User;
+use crate::webhook::connect;
 
 /// An issuer's documents are small; more is not read.
 const MAX_DOCUMENT: usize = 1 << 20;
@@ -50,13 +51,16 @@ pub struct ProviderConfig {
     pub client_id: String,
     /// `sub` if empty.
     pub username_claim: String,
-    /// Stands before each name; if empty the issuer and `#` do, so that nobody can call himself `system:admin`.
-    pub username_prefix: String,
+    /// Stands before each name; `-` for nothing. If not given, the issuer and `#` do, so that nobody can call himself
+    /// `system:admin`, but nothing before e-mail addresses.
+    pub username_prefix: Option<String>,
     /// The claim that holds a list of groups; none if empty.
     pub groups_claim: String,
     pub groups_prefix: String,
-    /// Whose certificates the issuer's server has, in PEM.
-    pub authority: PathBuf,
+    /// Claims that tokens must have, with their values.
+    pub required_claims: BTreeMap<String, String>,
+    /// Whose certificates the issuer's server has, in PEM; if not given, those that the machine trusts.
+    pub authority: Option<PathBuf>,
 }
 
 /// Why an issuer cannot be trusted.
@@ -66,6 +70,8 @@ pub enum ProviderError {
     Issuer { issuer: String },
     #[error("cannot load the authority of the issuer `{issuer}`")]
     Authority { issuer: String, source: Box<TlsError> },
+    #[error("cannot load what this machine trusts, for the issuer `{issuer}`")]
+    Machine { issuer: String, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
 /// Why an identity token is not believed.
@@ -83,6 +89,8 @@ pub(crate) enum IdentityError {
     NoName { claim: String },
     #[error("the issuer has not verified the e-mail address")]
     Email,
+    #[error("the token's claim `{claim}` is not what is required")]
+    Claim { claim: String },
 }
 
 /// Why a document of the issuer was not read.
@@ -120,8 +128,14 @@ impl Provider {
         if !issuer.starts_with("https://") {
             return Err(ProviderError::Issuer { issuer });
         }
-        let tls = kit::tls::client(None, &config.authority)
-            .map_err(|source| ProviderError::Authority { issuer, source: Box::new(source) })?;
+        let tls = match &config.authority {
+            Some(authority) => kit::tls::client(None, authority)
+                .map_err(|source| ProviderError::Authority { issuer, source: Box::new(source) })?,
+            None => Arc::new(
+                connect::tls(&[])
+                    .map_err(|source| ProviderError::Machine { issuer, source: Box::new(source) })?,
+            ),
+        };
         Ok(Self { config: config.clone(), tls, keys: Mutex::default() })
     }
 
@@ -221,9 +235,14 @@ fn named(config: &ProviderConfig, claims: &Value) -> Result<User, IdentityError>
     if claim == "email" && claims["email_verified"] == false {
         return Err(IdentityError::Email);
     }
-    let name = match config.username_prefix.as_str() {
-        "" => format!("{}#{name}", config.issuer),
-        prefix => format!("{prefix}{name}"),
+    if let Some((claim, _)) = config.required_claims.iter().find(|(claim, value)| claims[*claim] != **value) {
+        return Err(IdentityError::Claim { claim: claim.clone() });
+    }
+    let name = match config.username_prefix.as_deref() {
+        None if claim == "email" => name.to_owned(),
+        None => format!("{}#{name}", config.issuer),
+        Some("-") => name.to_owned(),
+        Some(prefix) => format!("{prefix}{name}"),
     };
     let groups: Vec<String> = match &claims[config.groups_claim.as_str()] {
         Value::String(group) => vec![group.clone()],

@@ -97,7 +97,7 @@ impl Pool {
 }
 
 /// HTTP/1.1 only: a call that was given up takes its connection with it, so that one that is dead is not used again.
-fn tls(authority: &[u8]) -> Result<ClientConfig, PoolError> {
+pub(crate) fn tls(authority: &[u8]) -> Result<ClientConfig, PoolError> {
     let mut config = ClientConfig::builder_with_provider(kit::tls::provider())
         .with_safe_default_protocol_versions()
         .map_err(|source| PoolError::Versions { source })?

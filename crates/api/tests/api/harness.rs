@@ -41,15 +41,26 @@ impl Cluster {
     pub(crate) async fn start_within(limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Embedded::open(&directory.path().join("store"), Options::default()).unwrap();
-        Self::start_as(store, directory, limits).await
+        Self::start_as(store, directory, (limits, None)).await
+    }
+
+    /// A server that writes down what `policy` says, as lines in [`Self::audit_log`].
+    pub(crate) async fn start_audited(policy: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Embedded::open(&directory.path().join("store"), Options::default()).unwrap();
+        Self::start_as(store, directory, (Limits::default(), Some(policy))).await
     }
 
     /// A server on `store`, with its certificates in `directory`.
     pub(crate) async fn start_on(store: Arc<dyn store::Store>, directory: TempDir) -> Self {
-        Self::start_as(store, directory, Limits::default()).await
+        Self::start_as(store, directory, (Limits::default(), None)).await
     }
 
-    async fn start_as(store: Arc<dyn store::Store>, directory: TempDir, limits: Limits) -> Self {
+    async fn start_as(
+        store: Arc<dyn store::Store>,
+        directory: TempDir,
+        (limits, audit_policy): (Limits, Option<&str>),
+    ) -> Self {
         let now = jiff::Timestamp::now();
         let authority = Authority::build(&directory.path().join("pki"), now).unwrap();
         let service = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
@@ -65,7 +76,7 @@ impl Cluster {
             authority: authority.certificate_path(),
             authenticator: api::authentication::Authenticator::default(),
             has_agents: false,
-            security: security(&authority),
+            security: security(&authority, audit_policy.map(|policy| audit(directory.path(), policy))),
             limits,
         };
         let server = Server::build(config, store).await.unwrap();
@@ -90,6 +101,11 @@ impl Cluster {
             .await
             .unwrap();
         Self { client, authority, address, directory, token }
+    }
+
+    /// Where a server that was started with a policy writes down who does what.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.directory.path().join("audit.log")
     }
 
     /// Tells the server to stop.
@@ -173,8 +189,15 @@ impl Drop for Cluster {
     }
 }
 
-fn security(authority: &Authority) -> api::SecurityConfig {
+fn audit(directory: &Path, policy: &str) -> api::AuditConfig {
+    let path = directory.join("audit-policy.yaml");
+    std::fs::write(&path, policy).unwrap();
+    api::AuditConfig { log: Some(directory.join("audit.log")), policy: Some(path) }
+}
+
+fn security(authority: &Authority, audit: Option<api::AuditConfig>) -> api::SecurityConfig {
     api::SecurityConfig {
+        audit: audit.unwrap_or_default(),
         signing_keys: authority.service_account_keys().unwrap(),
         encryption_key: Some(authority.encryption_key().unwrap()),
         ..api::SecurityConfig::default()

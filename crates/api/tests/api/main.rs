@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "what is unexpected here fails the test")]
 
+mod audit;
 mod batches;
 mod connections;
 mod controller;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::certificates::{self, Certificates};
 use crate::explainer::Explainer;
+use crate::security::SecurityOptions;
 use crate::settings::Settings;
 
 /// Everything that runs, by role.
@@ -26,12 +27,17 @@ impl Cluster {
     }
 
     /// Opens the store, binds the sockets, starts all roles. An error here means that nothing was started.
-    pub(super) async fn start(settings: &Settings, token: &CancellationToken) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        settings: &Settings,
+        security: &SecurityOptions,
+        token: &CancellationToken,
+    ) -> anyhow::Result<Self> {
         let node = node_name()?;
         let store =
             store::embedded::Embedded::open(&settings.store_file(), store::embedded::Options::default())?;
         let certificates = certificates::prepare(settings, &node)?;
-        let config = api::Config { has_agents: true, ..api_config(settings, &certificates) };
+        let mut config = api::Config { has_agents: true, ..api_config(settings, &certificates) };
+        security.apply(&mut config.security);
         let server = api::Server::build(config, store).await?;
         server.explain_by(Arc::new(Explainer { load: None }));
         let clients = Clients {
@@ -154,7 +160,7 @@ fn security(settings: &Settings, certificates: &Certificates) -> api::SecurityCo
     api::SecurityConfig {
         signing_keys: certificates.service_account_keys.clone(),
         encryption_key: Some(certificates.encryption_key.clone()),
-        audit_log: Some(settings.audit_log()),
+        audit: api::AuditConfig { log: Some(settings.audit_log()), policy: None },
         ..api::SecurityConfig::default()
     }
 }

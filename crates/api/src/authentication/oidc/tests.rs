@@ -1,4 +1,5 @@
-//! What claims make of a user; that tokens are verified is shown against a real issuer in the tests of the server.
+//! What claims make of a user; that tokens are verified is shown against a real issuer in the tests of the
+//! program.
 
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
@@ -20,13 +21,31 @@ fn claims_become_names_and_groups() {
     check(ProviderConfig::default(), &claims, expect![[r#"https://id.example#1 ["system:authenticated"]"#]]);
     let config = |name: &str, groups: &str| ProviderConfig {
         username_claim: name.to_owned(),
-        username_prefix: "oidc:".to_owned(),
+        username_prefix: Some("oidc:".to_owned()),
         groups_claim: groups.to_owned(),
         ..ProviderConfig::default()
     };
     check(config("sub", "g"), &claims, expect![[r#"oidc:1 ["dev", "system:authenticated"]"#]]);
     check(config("sub", "h"), &claims, expect![[r#"oidc:1 ["ops", "system:authenticated"]"#]]);
     check(config("email", "h"), &claims, expect!["the issuer has not verified the e-mail address"]);
+    let bare = |prefix: Option<&str>, claim: &str| ProviderConfig {
+        username_claim: claim.to_owned(),
+        username_prefix: prefix.map(str::to_owned),
+        ..ProviderConfig::default()
+    };
+    check(bare(Some("-"), "sub"), &claims, expect![[r#"1 ["system:authenticated"]"#]]);
+    check(
+        bare(None, "mail"),
+        &json!({"mail": "j@x"}),
+        expect![[r#"https://id.example#j@x ["system:authenticated"]"#]],
+    );
+    check(bare(None, "email"), &json!({"email": "j@x"}), expect![[r#"j@x ["system:authenticated"]"#]]);
+    let required = |value: &str| ProviderConfig {
+        required_claims: [("h".to_owned(), value.to_owned())].into(),
+        ..ProviderConfig::default()
+    };
+    check(required("ops"), &claims, expect![[r#"https://id.example#1 ["system:authenticated"]"#]]);
+    check(required("dev"), &claims, expect!["the token's claim `h` is not what is required"]);
     check(config("name", "h"), &claims, expect!["the token has no claim `name` that could be a name"]);
 }
 
