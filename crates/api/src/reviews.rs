@@ -5,6 +5,7 @@ use http::{Response, StatusCode};
 use kinds::status::{Failure, FieldError};
 use serde_json::{Value, json};
 
+use crate::admission::{self, Review};
 use crate::authentication::{self, User};
 use crate::authorization::{Action, Decision, ObjectAction};
 use crate::call::Call;
@@ -25,6 +26,9 @@ pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let mut review = verbs::checked(&call, decoded, options.field_validation)?;
     object::metadata_mut(&mut review);
     verbs::complete(&call, None, &mut review);
+    let admitted = admission::admit(Review::of_create(&call, review, options.dry_run)).await?;
+    call.warnings.add(admitted.warnings);
+    let mut review = admitted.object;
     match kind.plural {
         "selfsubjectreviews" => {
             let created = object::time(call.context.now());

@@ -381,3 +381,38 @@ async fn a_webhook_may_be_a_service() {
     assert_eq!(status, 201, "{said}");
     assert_eq!(create(&cluster, "a").await.0, 403);
 }
+
+/// What is only answered, and a namespace's end, are asked about as well.
+#[tokio::test]
+async fn reviews_and_finalizers_are_asked_about() {
+    let (cluster, hook) = (Cluster::start().await, Hook::start().await);
+    let rules = |groups: Value, operation: &str, resources: Value| {
+        json!({"rules": [{"operations": [operation], "apiGroups": groups, "apiVersions": ["*"],
+            "resources": resources}]})
+    };
+    let groups = json!(["authorization.k8s.io", "authentication.k8s.io"]);
+    let all = hook.webhook("warn", rules(groups.clone(), "CREATE", json!(["*"])));
+    let deny = hook.webhook("deny", rules(groups, "CREATE", json!(["selfsubjectreviews"])));
+    configure(&cluster, "ValidatingWebhook", "reviews", vec![all, deny]).await;
+
+    let access = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let (status, said) = cluster.request("POST", path, &access).await;
+    assert_eq!((status, &said["status"]["allowed"]), (201, &json!(true)), "{said}");
+    assert_eq!(hook.asked("warn")[0]["object"]["spec"], access["spec"]);
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    assert_eq!(cluster.request("POST", path, &json!({})).await.0, 403);
+
+    let finalize = hook.webhook("deny", rules(json!([""]), "UPDATE", json!(["namespaces/finalize"])));
+    configure(&cluster, "ValidatingWebhook", "finalizers", vec![finalize]).await;
+    let namespace = json!({"metadata": {"name": "going"}, "spec": {"finalizers": ["kubernetes"]}});
+    assert_eq!(cluster.request("POST", "/api/v1/namespaces", &namespace).await.0, 201);
+    let path = "/api/v1/namespaces/going/finalize";
+    let bare = json!({"metadata": {"name": "going"}, "spec": {"finalizers": []}});
+    assert_eq!(cluster.request("PUT", path, &bare).await.0, 403);
+    unconfigure(&cluster, "ValidatingWebhook", "finalizers").await;
+    // A namespace that nobody has deleted keeps its finalizer.
+    assert_eq!(cluster.request("DELETE", "/api/v1/namespaces/going", &Value::Null).await.0, 200);
+    assert_eq!(cluster.request("PUT", path, &bare).await.0, 200);
+    assert_eq!(cluster.request("GET", "/api/v1/namespaces/going", &Value::Null).await.0, 404);
+}
