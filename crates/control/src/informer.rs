@@ -33,6 +33,15 @@ impl<'a, K> Change<'a, K> {
 
 type Handler<K> = Box<dyn Fn(&Change<'_, K>) + Send + Sync>;
 
+/// Whether there is work to be done without the objects of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Who may not read them waits until it may.
+    Required,
+    /// Where the kind is not served, or may not be read, it is as if there were no objects of it.
+    Optional,
+}
+
 /// The objects of one kind.
 pub struct Informer<K> {
     objects: RwLock<Objects<K>>,
@@ -106,16 +115,42 @@ where
 
     /// Follows the objects of `api` until `token` is cancelled.
     pub async fn run(self: Arc<Self>, api: Api<K>, config: watcher::Config, token: CancellationToken) {
+        self.follow((api, Presence::Required), config, token).await;
+    }
+
+    /// As [`Informer::run`], of a kind that there may not be.
+    pub async fn follow(
+        self: Arc<Self>,
+        (api, presence): (Api<K>, Presence),
+        config: watcher::Config,
+        token: CancellationToken,
+    ) {
+        let resource = api.resource_url().to_owned();
         let events = watch_objects(api, config).default_backoff();
         let mut events = std::pin::pin!(events.take_until(token.cancelled_owned()));
         let mut listed = BTreeSet::new();
+        // Why there are no objects, as it was said already.
+        let mut told = None;
         while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => self.apply(event, &mut listed),
-                // Not every cluster serves every kind: there are no objects of it, until it is served one day.
-                Err(error) if is_not_served(&error) => drop(self.is_synced.send_replace(true)),
-                // The watch starts again by itself, after a pause.
-                Err(error) => tracing::warn!(error = %kit::Chain(&error), "Watch was interrupted"),
+            let error = match event {
+                Ok(event) => {
+                    if matches!(event, Event::InitDone) && told.take().is_some() {
+                        tracing::info!(resource, "The kind can be read now");
+                    }
+                    self.apply(event, &mut listed);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match absence(&error, presence) {
+                // The watch starts again by itself, after a pause, and so finds out when the kind can be read one day.
+                Some(absence) => {
+                    if told.replace(absence) != Some(absence) {
+                        absence.tell(&resource);
+                    }
+                    self.is_synced.send_replace(true);
+                }
+                None => tracing::warn!(error = %kit::Chain(&error), "Watch was interrupted"),
             }
         }
     }
@@ -188,9 +223,38 @@ where
     }
 }
 
-fn is_not_served(error: &watcher::Error) -> bool {
-    use watcher::Error::{InitialListFailed, WatchStartFailed};
-    matches!(error, InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) if status.code == 404)
+/// Why a kind has no objects that could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absence {
+    NotServed,
+    Forbidden,
+}
+
+impl Absence {
+    fn tell(self, resource: &str) {
+        match self {
+            Self::NotServed => tracing::info!(resource, "The server does not know the kind: there are none"),
+            Self::Forbidden => {
+                tracing::warn!(resource, "Without the right to list and watch the kind there are none");
+            }
+        }
+    }
+}
+
+/// Not every cluster serves every kind, and a role may be older than a kind that it could grant.
+fn absence(error: &watcher::Error, presence: Presence) -> Option<Absence> {
+    use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
+    let (InitialListFailed(kube::Error::Api(status))
+    | WatchStartFailed(kube::Error::Api(status))
+    | WatchFailed(kube::Error::Api(status))) = error
+    else {
+        return None;
+    };
+    match (status.code, presence) {
+        (404, _) => Some(Absence::NotServed),
+        (403, Presence::Optional) => Some(Absence::Forbidden),
+        _ => None,
+    }
 }
 
 impl<K: Resource> Objects<K> {

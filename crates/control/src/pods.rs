@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 /// The phase; a pod nobody reported on is pending.
@@ -60,6 +60,11 @@ pub fn restarts(pod: &Pod) -> i32 {
     let main = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
     let init = status.and_then(|status| status.init_container_statuses.as_ref()).into_iter().flatten();
     main.chain(init).map(|container| container.restart_count).fold(0, i32::saturating_add)
+}
+
+/// Whether gates hold a pod back that is not to be placed yet.
+pub(crate) fn is_gated(spec: &PodSpec) -> bool {
+    spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty())
 }
 
 /// A pod of `template`, named by the server from `prefix`.

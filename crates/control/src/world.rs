@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::Act;
 use crate::departures::Departures;
-use crate::informer::Informer;
+use crate::informer::{Informer, Presence};
 use crate::record::Recorder;
 
 /// Shared by all controllers of the process.
@@ -194,12 +194,12 @@ impl World {
         watch.all(&self.nodes);
         watch.all(&self.namespaces);
         watch.all(&self.budgets);
-        watch.all(&self.pod_groups);
-        watch.all(&self.workload_groups);
-        watch.all(&self.scheduling_policies);
-        watch.all(&self.interference_rules);
-        watch.all(&self.reservations);
-        watch.all(&self.elastic_quotas);
+        watch.optional(&self.pod_groups);
+        watch.optional(&self.workload_groups);
+        watch.optional(&self.scheduling_policies);
+        watch.optional(&self.interference_rules);
+        watch.optional(&self.reservations);
+        watch.optional(&self.elastic_quotas);
         watch.all(&self.claims);
         watch.all(&self.volumes);
         watch.all(&self.storage_classes);
@@ -223,7 +223,23 @@ impl Watch<'_> {
         self.some(informer, Api::all(self.client.clone()), watcher::Config::default());
     }
 
+    /// All objects of a kind that not every Kubernetes has.
+    fn optional<K>(&self, informer: &Arc<Informer<K>>)
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let api = Api::all(self.client.clone());
+        self.follow(informer, (api, Presence::Optional), watcher::Config::default());
+    }
+
     fn some<K>(&self, informer: &Arc<Informer<K>>, api: Api<K>, config: watcher::Config)
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        self.follow(informer, (api, Presence::Required), config);
+    }
+
+    fn follow<K>(&self, informer: &Arc<Informer<K>>, kind: (Api<K>, Presence), config: watcher::Config)
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
@@ -231,6 +247,6 @@ impl Watch<'_> {
             FirstState::Paged => config,
             FirstState::Streamed => config.streaming_lists(),
         };
-        kit::task::spawn("informer", Arc::clone(informer).run(api, config, self.token.clone()));
+        kit::task::spawn("informer", Arc::clone(informer).follow(kind, config, self.token.clone()));
     }
 }

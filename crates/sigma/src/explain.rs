@@ -10,6 +10,7 @@
 //!
 //! A remedy is tried on the engine itself: it is named only if the changed pod, or the new node, would really fit.
 
+mod quota;
 mod remedy;
 
 #[cfg(test)]
@@ -113,6 +114,7 @@ pub fn pending(cluster: &mut Cluster, nodes: &[Node], pod: &Pod) -> Explanation 
         changes = changes_for(cluster, pod, &verdicts);
         changes.extend(new_node(nodes, pod));
     }
+    let changes = quota::beside(cluster, pod, (&verdicts, changes));
     Explanation { n_nodes: verdicts.len(), n_feasible, reasons, changes }
 }
 

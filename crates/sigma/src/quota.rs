@@ -16,6 +16,7 @@
 //! nothing but who is where, and are the same after a restart.
 
 mod balance;
+mod replaced;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::pod::{Namespaces, Pod, PodId};
 use crate::resources::{Amounts, PODS, text};
 
 pub(crate) use balance::Balance;
+use replaced::Replacements;
 
 /// Shares of GPUs, in percent of one.
 const GPU_PERCENT: &str = "koordinator.sh/gpu-core";
@@ -108,6 +110,7 @@ pub(crate) struct Quotas {
     changed: BTreeSet<AccountId>,
     /// Accounts must be drawn up anew.
     is_stale: bool,
+    replaced: Replacements,
     /// Counts changes of who is whose.
     pub(crate) structure: u64,
     pub(crate) loans: Loans,
@@ -179,6 +182,10 @@ impl Quotas {
         self.by_name.is_empty()
     }
 
+    pub(crate) fn get(&self, name: &str) -> Option<&Quota> {
+        self.by_name.get(name)
+    }
+
     /// True when it is news.
     pub(crate) fn set(&mut self, name: &str, quota: Option<Quota>) -> bool {
         if self.by_name.get(name) == quota.as_ref() {
@@ -210,6 +217,7 @@ impl Quotas {
         self.accounts = self.by_name.iter().map(|(name, quota)| Account::of(name, quota)).collect();
         self.changed = (0..self.accounts.len()).collect();
         self.totals.clear();
+        self.forget_pairs();
         for (resource, min) in self.by_name.values().flat_map(|quota| &quota.min) {
             self.totals.entry(resource.clone()).or_default().min += u128::from(*min);
         }
@@ -243,6 +251,7 @@ impl Quotas {
         let Some(account) = self.account_of(entry.pod) else { return };
         self.accounts[account].pods.insert(rank(entry), entry.id.clone());
         self.book(account, entry, |sum, amount| *sum += amount);
+        self.pair(account, entry);
         self.loans.gains += u64::from(!entry.is_leaving && self.accounts[account].is_borrowing());
     }
 
@@ -251,6 +260,7 @@ impl Quotas {
         let Some(account) = self.account_of(entry.pod) else { return };
         self.loans.losses += u64::from(!entry.is_leaving && self.accounts[account].is_borrowing());
         self.accounts[account].pods.remove(&rank(entry));
+        self.part(entry);
         self.book(account, entry, |sum, amount| *sum -= amount);
     }
 
@@ -314,9 +324,11 @@ impl Quotas {
 
     /// Whether the pod stays within what its quota is guaranteed, once those have gone that were told to.
     pub(crate) fn is_entitled(&self, account: AccountId, pod: &Pod) -> bool {
+        let spared = self.spared_of_staying(pod);
         let stays = |(resource, line): (&String, &Line)| {
             let asked = u128::from(asked(pod, resource));
-            asked == 0 || !line.is_pooled || line.used - line.leaving + asked <= u128::from(line.min)
+            let more = asked - spared.get(resource).copied().unwrap_or(0);
+            asked == 0 || !line.is_pooled || line.used - line.leaving + more <= u128::from(line.min)
         };
         self.accounts[account].lines.iter().all(stays)
     }

@@ -421,16 +421,13 @@ impl Scheduler {
             return;
         }
         self.n_arrivals += 1;
-        let arrival = self.n_arrivals;
+        let status = pod.status.as_ref();
+        let nominated = status.and_then(|status| status.nominated_node_name.clone());
+        // Others have gone for it already, before a restart: it comes before its equals.
+        let arrival = if nominated.is_some() { 0 } else { self.n_arrivals };
         let place = Place::Active;
-        let waiting = Waiting {
-            pod: Arc::clone(pod),
-            arrival,
-            n_failures: 0,
-            place,
-            nominated: None,
-            last_report: None,
-        };
+        let waiting =
+            Waiting { pod: Arc::clone(pod), arrival, n_failures: 0, place, nominated, last_report: None };
         self.waiting.insert(id.clone(), waiting);
         self.active.insert((arrival, id));
     }
@@ -493,8 +490,4 @@ fn reason(unplaced: &Unplaced) -> &'static str {
 
 fn pause(n_failures: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << n_failures.min(10)).min(LONGEST_PAUSE)
-}
-
-pub(crate) fn is_gated(spec: &k8s::PodSpec) -> bool {
-    spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty())
 }

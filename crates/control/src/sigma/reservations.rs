@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as k8s;
-use kube::Api;
 use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource};
+use model::rebalance_policy::{RebalancePolicy, SUCCESSOR_OF};
 use model::reservation::{Reservation, ReservationPhase, ReservationStatus};
 use sigma::PodId;
 use sigma::pod::PodTerm;
@@ -48,6 +49,14 @@ pub(crate) fn owners(reservation: &Reservation) -> PodTerm {
         namespace_selector: None,
         topology_key: String::new(),
     }
+}
+
+/// The pod in whose place its owners come, where the room is held for a move.
+pub(crate) fn replaced(reservation: &Reservation) -> Option<PodId> {
+    crate::owner::controller(&reservation.metadata)
+        .filter(|owner| owner.kind == RebalancePolicy::kind(&()))?;
+    let uid = reservation.spec.owners.match_labels.as_ref()?.get(SUCCESSOR_OF)?;
+    Some(PodId::new(uid))
 }
 
 /// A pod that asks for what is to be held. It is of no namespace, so that no rule about pods names it, and nobody is more

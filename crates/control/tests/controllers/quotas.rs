@@ -1,10 +1,15 @@
 //! Elastic quotas from their objects to pods that go and come.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::client::Body;
+use kube::{Api, Client};
 use model::elastic_quota::{EFFECTIVE, ElasticQuota, ElasticQuotaStatus};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Cluster, pod, until};
 
@@ -134,4 +139,57 @@ async fn a_faulty_quota_is_refused() {
     for field in ["spec.min[cpu]", "spec.max[memory]"] {
         assert!(status.message.contains(field), "{}", status.message);
     }
+}
+
+/// `client`, but of a server that answers every request about quotas with `code`, unless that is 0.
+fn without_quotas(client: &Client, code: &Arc<AtomicU16>) -> Client {
+    let (client, code) = (client.clone(), Arc::clone(code));
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let (client, code) = (client.clone(), code.load(Ordering::SeqCst));
+        async move {
+            if code == 0 || !request.uri().path().contains("elasticquotas") {
+                return client.send(request).await;
+            }
+            let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+                "reason": if code == 403 { "Forbidden" } else { "NotFound" }, "message": "no quotas here" });
+            Ok(http::Response::builder()
+                .status(code)
+                .body(Body::from(status.to_string().into_bytes()))
+                .unwrap())
+        }
+    });
+    Client::new(service, "default")
+}
+
+async fn a_scheduler_places_without_quotas_and_heeds_them_once_it_can(code: u16) {
+    let cluster = Cluster::start_without(&["sigma"]).await;
+    cluster.add_node("n", "4").await;
+    let code = Arc::new(AtomicU16::new(code));
+    let config = control::sigma::Config {
+        scheduler_name: model::names::SIGMA_SCHEDULER.to_owned(),
+        seed: 1,
+        load: None,
+    };
+    let token = CancellationToken::new();
+    let _ends = token.clone().drop_guard();
+    kit::task::spawn("scheduler", control::schedule(without_quotas(&cluster.client, &code), config, token));
+    create(&cluster, "default", "first").await;
+    bound(&cluster, "default", "first").await;
+
+    quota(&cluster, "q", json!({ "namespaces": ["default"], "max": { "pods": "1" } })).await;
+    code.store(0, Ordering::SeqCst);
+    stands(&cluster, "q", |status| status.used.get("pods").is_some_and(|used| used.0 == "1")).await;
+    create(&cluster, "default", "second").await;
+    let message = "quota q: pods: 1 used and 1 asked for are more than its max of 1";
+    told(&cluster, "default", "second", message).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_need_not_know_quotas() {
+    a_scheduler_places_without_quotas_and_heeds_them_once_it_can(404).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduler_need_not_have_the_right_to_read_quotas() {
+    a_scheduler_places_without_quotas_and_heeds_them_once_it_can(403).await;
 }

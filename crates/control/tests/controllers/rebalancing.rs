@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams, PostParams};
+use model::elastic_quota::ElasticQuota;
 use model::rebalance_policy::{RebalancePhase, RebalancePolicy, RebalancePolicyStatus};
 use model::reservation::Reservation;
 use serde_json::{Value, json};
@@ -120,6 +121,28 @@ async fn a_replica_is_up_elsewhere_before_it_goes_and_then_all_is_still() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect("no event tells of it");
+}
+
+/// Nothing is left of the quota for the pod that comes before the other goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_are_moved_within_a_full_quota() {
+    let cluster = Cluster::start().await;
+    two_apart(&cluster).await;
+    let full = json!({ "namespaces": ["default"], "max": { "cpu": "1", "pods": "2" } });
+    let quota = json!({ "metadata": { "name": "full" }, "spec": full });
+    let quota: ElasticQuota = serde_json::from_value(quota).unwrap();
+    cluster.all().create(&PostParams::default(), &quota).await.unwrap();
+    let uses_all = |quota: Option<&ElasticQuota>| {
+        let used = quota.and_then(|quota| quota.status.as_ref()).map(|status| &status.used);
+        let is = |name, amount| used.and_then(|used| used.get(name)).is_some_and(|used| used.0 == amount);
+        is("cpu", "1") && is("pods", "2")
+    };
+    until(cluster.all::<ElasticQuota>(), "full", uses_all).await;
+    create_policy(&cluster, json!({})).await;
+    let status = until_status(&cluster, |status| status.moved + status.failed == 1).await;
+    assert_eq!((status.failed, &status.ended[0].message), (0, &None));
+    assert_eq!(nodes(&pods(&cluster, "web").await), [status.ended[0].to.as_str()].into());
+    until(cluster.all::<ElasticQuota>(), "full", uses_all).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::pod::{Pod, PodId};
-use crate::quota::{Entry, Freed, OverQuota, Quota, Usage};
+use crate::pod::{Pod, PodId, PodTerm};
+use crate::quota::{Entry, OverQuota, Quota, Usage};
 
 use super::{Cluster, Placed};
 
@@ -16,6 +16,17 @@ impl Cluster {
     /// True when there was one.
     pub fn remove_quota(&mut self, name: &str) -> bool {
         self.quotas.set(name, None)
+    }
+
+    /// The pods that `successors` names, whose namespaces it names too, take the place of this one: beside it, one of them
+    /// counts for nothing that both ask for. `None`: nobody takes its place.
+    pub fn set_replaced(&mut self, id: &PodId, successors: Option<PodTerm>) -> bool {
+        self.quotas.set_replaced(id, successors)
+    }
+
+    /// A quota as it was set.
+    pub(crate) fn quota(&self, name: &str) -> Option<&Quota> {
+        self.quotas.get(name)
     }
 
     pub fn has_quotas(&self) -> bool {
@@ -60,7 +71,7 @@ impl Cluster {
     /// Why the quota of the pod, which has no room yet, does not let it be placed now.
     pub(crate) fn over_quota(&mut self, pod: &Pod) -> Option<OverQuota> {
         self.settle_quotas();
-        self.quotas.refusal(pod, &Freed::new())
+        self.quotas.refusal(pod, &self.quotas.spared(pod))
     }
 
     /// As [`Cluster::over_quota`] for a pod that may be held on a node already.
@@ -68,7 +79,7 @@ impl Cluster {
         self.settle_quotas();
         let Some(account) = self.quotas.of(&pod.namespace) else { return false };
         let own = self.pod(id).map(|held| self.quotas.taken_by(account, held));
-        self.quotas.refusal(pod, &own.unwrap_or_default()).is_some()
+        self.quotas.refusal(pod, &own.unwrap_or_else(|| self.quotas.spared(pod))).is_some()
     }
 
     /// Draws up the accounts where who is whose may have changed.

@@ -12,7 +12,7 @@ use crate::cpu::Misfit;
 use crate::node::{Effect, Taint};
 use crate::pod::{Pod, Toleration, TolerationMatch};
 use crate::reason::Reason;
-use crate::resources::CPU;
+use crate::resources::{CPU, text};
 
 use super::Verdicts;
 
@@ -47,6 +47,21 @@ pub enum Remedy {
     AddNode {
         like: String,
     },
+    /// Allow the pod's quota that much more.
+    RaiseMax {
+        quota: String,
+        by: BTreeMap<String, u64>,
+    },
+    /// Guarantee the pod's quota that much more.
+    RaiseMin {
+        quota: String,
+        by: BTreeMap<String, u64>,
+    },
+    /// So much must come back of what these quotas have borrowed.
+    GiveBack {
+        amounts: BTreeMap<String, u64>,
+        borrowers: BTreeSet<String>,
+    },
 }
 
 impl Remedy {
@@ -54,8 +69,10 @@ impl Remedy {
     pub(super) fn cost(&self) -> u32 {
         match self {
             Self::Lower { .. } => 1,
-            Self::Tolerate { .. } | Self::Uncordon => 2,
-            Self::DropSpread
+            Self::Tolerate { .. } | Self::Uncordon | Self::GiveBack { .. } => 2,
+            Self::RaiseMax { .. }
+            | Self::RaiseMin { .. }
+            | Self::DropSpread
             | Self::DropHostPorts
             | Self::DropGpuModels
             | Self::DropCoreShape
@@ -96,7 +113,8 @@ impl Remedy {
             Self::DropCoreShape => repin(pod, |pinning| pinning.shape = CoreShape::Any),
             Self::DropSingleNuma => repin(pod, |pinning| pinning.numa = NumaPolicy::Preferred),
             Self::Unpin => pod.pinning = None,
-            Self::AddNode { .. } => {}
+            // Not of the pod.
+            Self::AddNode { .. } | Self::RaiseMax { .. } | Self::RaiseMin { .. } | Self::GiveBack { .. } => {}
         }
     }
 }
@@ -212,6 +230,18 @@ impl fmt::Display for Remedy {
             }
             Self::Unpin => f.write_str("share CPUs with other pods (without crest.dev/cpu-policy)"),
             Self::AddNode { like } => write!(f, "add a node like {like}"),
+            Self::RaiseMax { quota, by } => write!(f, "raise max of quota {quota} by {}", listed(by)),
+            Self::RaiseMin { quota, by } => write!(f, "raise min of quota {quota} by {}", listed(by)),
+            Self::GiveBack { amounts, borrowers } => {
+                let names = borrowers.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                let (noun, verb) = if borrowers.len() == 1 { ("quota", "has") } else { ("quotas", "have") };
+                write!(f, "{} must come back of what {noun} {names} {verb} borrowed", listed(amounts))
+            }
         }
     }
+}
+
+fn listed(amounts: &BTreeMap<String, u64>) -> String {
+    let each = |(name, amount): (&String, &u64)| format!("{} {name}", text(name, u128::from(*amount)));
+    amounts.iter().map(each).collect::<Vec<_>>().join(" and ")
 }

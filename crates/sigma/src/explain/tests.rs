@@ -3,6 +3,7 @@ use expect_test::{Expect, expect};
 use super::*;
 use crate::label::Labels;
 use crate::node::{Effect, Taint};
+use crate::quota::Quota;
 use crate::resources::{CPU, MEMORY, PODS};
 
 fn node(name: &str, cpu: u64, zone: &str) -> Node {
@@ -178,4 +179,74 @@ fn gpus_are_told_by_what_is_lost() {
         2 a = 281.795 | taints:100x3 gpus:-18.205x1"#]]
     .assert_eq(&scored(&mut cluster, "mine"));
     assert_eq!(cluster.gpus_of(&PodId::new("mine")), held);
+}
+
+fn quota(name: &str, min: u64, max: u64) -> Quota {
+    let cpu = |amount| [(CPU.to_owned(), amount)].into();
+    Quota { namespaces: [name.to_owned()].into(), min: cpu(min), max: cpu(max), ..Quota::default() }
+}
+
+/// What helps a pod of namespace `a`, where `a` and `b` are guaranteed and allowed so much, and use so much; another
+/// leaves all that it is guaranteed.
+fn check_quotas((a, b, idle): ([u64; 3], [u64; 3], u64), free: u64, asked: u64, expected: Expect) {
+    let mut cluster = Cluster::new(1);
+    let nodes = [node("n", a[2] + b[2] + free, "x")];
+    nodes.iter().for_each(|node| cluster.set_node(node));
+    for (name, [min, max, used]) in [("a", a), ("b", b)] {
+        cluster.set_quota(name, quota(name, min, max));
+        let pod = Pod { namespace: name.to_owned(), ..pod(used) };
+        cluster.add_pod(&PodId::new(name), &pod.into(), "n");
+    }
+    cluster.set_quota("idle", quota("idle", idle, idle));
+    let usages = cluster.quota_usages();
+    let asking = Pod { namespace: "a".to_owned(), ..pod(asked) };
+    let explanation = pending(&mut cluster, &nodes, &asking);
+    assert_eq!(cluster.quota_usages(), usages, "explaining changes nothing");
+    let told = explanation.changes.iter().map(|change| {
+        let remedies: Vec<String> = change.remedies.iter().map(ToString::to_string).collect();
+        remedies.join(", and ")
+    });
+    expected.assert_eq(&told.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn how_much_more_a_quota_would_have_to_allow() {
+    check_quotas(
+        ([3000, 4000, 3000], [3000, 9000, 1000], 0),
+        5000,
+        2000,
+        expect!["raise max of quota a by 1 cpu"],
+    );
+    check_quotas(([3000, 9000, 3000], [3000, 9000, 1000], 0), 5000, 2000, expect![""]);
+}
+
+#[test]
+fn what_would_have_to_come_back_of_what_others_borrow() {
+    check_quotas(
+        ([1000, 4000, 1000], [3000, 9000, 3500], 900),
+        5000,
+        500,
+        expect![[r#"
+            100m cpu must come back of what quota b has borrowed
+            raise min of quota a by 100m cpu"#]],
+    );
+    // Beyond both bounds, and nothing is borrowed.
+    check_quotas(
+        ([1000, 1500, 1000], [3000, 9000, 3000], 0),
+        5000,
+        1000,
+        expect!["raise max of quota a by 500m cpu, and raise min of quota a by 1 cpu"],
+    );
+}
+
+#[test]
+fn where_nodes_are_full_too_both_are_told() {
+    check_quotas(
+        ([2000, 2000, 2000], [3000, 9000, 1000], 0),
+        500,
+        1000,
+        expect![[r#"
+            raise max of quota a by 1 cpu, and lower the request for cpu by 500m
+            raise max of quota a by 1 cpu, and add a node like n"#]],
+    );
 }

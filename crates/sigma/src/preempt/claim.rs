@@ -127,6 +127,7 @@ impl Cluster {
         self.settle_quotas();
         let Some(account) = self.quotas.of(&pod.namespace) else { return Some(Vec::new()) };
         let mut freed = self.quotas.leaving(account);
+        shift(&mut freed, &self.quotas.spared_of_staying(pod), |sum, amount| *sum += amount);
         if self.quotas.refusal(pod, &freed).is_none() {
             return Some(Vec::new());
         }

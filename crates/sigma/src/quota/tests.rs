@@ -1,6 +1,7 @@
 //! Who may use what: small tables, and a slow model that counts everything anew.
 
 mod model;
+mod replaced;
 
 use std::sync::Arc;
 

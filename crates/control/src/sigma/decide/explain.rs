@@ -11,7 +11,7 @@ use sigma::{Outcome, Pending, PodId};
 use super::gangs::GangAccount;
 use super::needs::hindrance;
 use super::room::may_preempt;
-use super::{Place, Scheduler, is_gated};
+use super::{Place, Scheduler};
 use crate::key::ObjectKey;
 use crate::pods;
 
@@ -154,7 +154,7 @@ impl Scheduler {
         if let Some(obstacle) = self.obstacle(id) {
             told.message = hindrance(self.nodes.len(), obstacle);
         }
-        let gates = pod.spec.iter().filter(|spec| is_gated(spec));
+        let gates = pod.spec.iter().filter(|spec| pods::is_gated(spec));
         let gates = gates.flat_map(|spec| spec.scheduling_gates.iter().flatten());
         let gates: Vec<&str> = gates.map(|gate| gate.name.as_str()).collect();
         if pod.metadata.deletion_timestamp.is_some() {

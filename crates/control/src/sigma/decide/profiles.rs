@@ -9,8 +9,9 @@ use model::names::SIGMA_SCHEDULER;
 use model::scheduling_policy::SchedulingPolicy;
 use sigma::{Interference, PodId, Policy};
 
+use super::Scheduler;
 use super::queue::Whom;
-use super::{Scheduler, is_gated};
+use crate::pods;
 use crate::sigma::policies::Policies;
 
 /// Policies, and pods that wait for whoever has their scheduler's name.
@@ -45,7 +46,7 @@ impl Scheduler {
     /// A pod without a node that is not Sigma's at present.
     pub(super) fn pass_by(&mut self, id: &PodId, pod: &Arc<k8s::Pod>) {
         let waits = pod.metadata.deletion_timestamp.is_none()
-            && pod.spec.as_ref().is_some_and(|spec| !is_gated(spec));
+            && pod.spec.as_ref().is_some_and(|spec| !pods::is_gated(spec));
         if waits {
             self.profiles.strangers.insert(id.clone(), Arc::clone(pod));
         } else {
@@ -60,7 +61,7 @@ impl Scheduler {
     pub(crate) fn is_ours(&self, pod: &k8s::Pod) -> bool {
         let Some(spec) = &pod.spec else { return false };
         let named = spec.scheduler_name.as_deref().unwrap_or(SIGMA_SCHEDULER);
-        self.goes_by(named) && !is_gated(spec) && pod.metadata.deletion_timestamp.is_none()
+        self.goes_by(named) && !pods::is_gated(spec) && pod.metadata.deletion_timestamp.is_none()
     }
 
     /// Whether pods call this scheduler so.

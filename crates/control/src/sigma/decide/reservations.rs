@@ -81,6 +81,11 @@ impl Scheduler {
         self.reserved.by_id.insert(id.clone(), held);
         self.reserved.set_deadline(&id, deadline);
         self.cluster.set_reservation(&id, reservations::owners(object));
+        if let Some(replaced) = reservations::replaced(object)
+            && self.cluster.set_replaced(&replaced, Some(reservations::owners(object)))
+        {
+            self.wake(now, Whom::All);
+        }
         let pod = Arc::new(reservations::stand_in(object, &self.name));
         match node {
             // As it was before a restart.
@@ -98,6 +103,9 @@ impl Scheduler {
         self.reserved.ids.remove(&held.key);
         self.forget(id);
         self.cluster.remove_reservation(id);
+        if let Some(replaced) = reservations::replaced(&held.object) {
+            self.cluster.set_replaced(&replaced, None);
+        }
         self.wake(now, Whom::All);
     }
 

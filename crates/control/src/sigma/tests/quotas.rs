@@ -1,14 +1,17 @@
 //! Elastic quotas in the queue.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use expect_test::expect;
 use model::elastic_quota::ElasticQuota;
+use model::reservation::Reservation;
 use serde_json::json;
 
 use super::super::decide::Scheduler;
 use super::super::quotas::Account;
 use super::{changed, check, pod};
+use crate::key::ObjectKey;
 
 /// Events about quotas; false when it is none.
 pub(super) fn step(scheduler: &mut Scheduler, words: &[&str], now: Instant) -> bool {
@@ -29,6 +32,38 @@ pub(super) fn step(scheduler: &mut Scheduler, words: &[&str], now: Instant) -> b
         ["of", name, namespace, cpu, priority, "on", node] => {
             let mut pod = of([name, namespace, cpu, priority]);
             pod["spec"]["nodeName"] = json!(node);
+            changed(scheduler, &pod, now);
+        }
+        // The room for the pod in whose place another comes, in the namespace, and that other.
+        ["hold", name, namespace, cpu] => {
+            let hold = json!({ "apiVersion": "crest.dev/v1alpha1", "kind": "Reservation",
+                "metadata": { "name": format!("move-{name}"), "namespace": namespace, "uid": format!("hold-{name}"),
+                    "ownerReferences": [{ "apiVersion": "crest.dev/v1alpha1", "kind": "RebalancePolicy",
+                        "name": "tidy", "uid": "tidy", "controller": true }] },
+                "spec": { "resources": { "cpu": cpu },
+                    "owners": { "matchLabels": { "crest.dev/successor-of": name } } } });
+            let hold: Reservation = serde_json::from_value(hold).unwrap();
+            scheduler.reservation_changed(&ObjectKey::new(namespace, name), Some(&Arc::new(hold)), None, now);
+        }
+        ["unhold", name, namespace] => {
+            scheduler.reservation_changed(&ObjectKey::new(namespace, name), None, None, now);
+        }
+        ["successor", name, namespace, cpu, before] => {
+            let mut pod = of([name, namespace, cpu, "0"]);
+            pod["metadata"]["labels"] = json!({ "crest.dev/successor-of": before });
+            changed(scheduler, &pod, now);
+        }
+        // It was told to go.
+        ["going", name, namespace, cpu, node] => {
+            let mut pod = of([name, namespace, cpu, "0"]);
+            pod["spec"]["nodeName"] = json!(node);
+            pod["metadata"]["deletionTimestamp"] = json!("1970-01-01T00:00:00Z");
+            changed(scheduler, &pod, now);
+        }
+        // As a scheduler before this one has told it.
+        ["nominated", name, namespace, cpu, node] => {
+            let mut pod = of([name, namespace, cpu, "0"]);
+            pod["status"] = json!({ "nominatedNodeName": node });
             changed(scheduler, &pod, now);
         }
         _ => return false,
@@ -176,5 +211,80 @@ fn who_waits_for_what_is_guaranteed_is_tried_when_another_quota_borrows_more() {
             wait 20: a1 Unschedulable: 0/2 nodes are available: 2 Insufficient cpu.
             of b2 b 2 9: bind b2 to n; b uses 4000 borrows 2000
             wait 20: a1 takes m from b1; a uses 3000 borrows 0"#]],
+    );
+}
+
+#[test]
+fn a_pod_and_its_successor_count_once_in_a_full_quota() {
+    check(
+        "node m 4
+         node n 4
+         quota a 2 2
+         of a1 a 2 0 on m
+         hold a1 a 2
+         successor a2 a 2 a1
+         successor a3 a 2 a1
+         gone a1
+         unhold a1 a
+         wait 20",
+        expect![[r#"
+            node m 4:
+            node n 4:
+            quota a 2 2: a uses 0 borrows 0
+            of a1 a 2 0 on m: a uses 2000 borrows 0
+            hold a1 a 2: a1 Held n
+            successor a2 a 2 a1: bind a2 to n
+            successor a3 a 2 a1: a3 Unschedulable: quota a: cpu: 2 used and 2 asked for are more than its max of 2
+            gone a1:
+            unhold a1 a:
+            wait 20:"#]],
+    );
+}
+
+/// Quotas know nothing but who is where: a scheduler that starts anew counts the same, and has nobody else go.
+#[test]
+fn a_restart_in_the_middle_of_a_preemption_counts_the_same() {
+    check(
+        "node n 4
+         node m 4
+         quota a 4 4
+         quota b 2 8
+         of b1 b 4 0 on n
+         of b2 b 2 0 on m
+         going b1 b 4 n
+         nominated a1 a 3 n
+         of b3 b 2 0
+         wait 20
+         gone b1",
+        expect![[r#"
+            node n 4:
+            node m 4:
+            quota a 4 4: a uses 0 borrows 0
+            quota b 2 8: b uses 0 borrows 0
+            of b1 b 4 0 on n: b uses 4000 borrows 2000
+            of b2 b 2 0 on m: b uses 6000 borrows 4000
+            going b1 b 4 n:
+            nominated a1 a 3 n: a1 Unschedulable: 0/2 nodes are available: 2 Insufficient cpu.; a uses 3000 borrows 0
+            of b3 b 2 0: b3 Unschedulable: quota b: cpu: 6 used and 2 asked for are more than its min of 2, and too little is left to borrow: all quotas together use 9 of 6
+            wait 20:
+            gone b1: bind a1 to n; b3 Unschedulable: quota b: cpu: 2 used and 2 asked for are more than its min of 2, and too little is left to borrow: all quotas together use 5 of 6; b uses 2000 borrows 0"#]],
+    );
+}
+
+/// Whom it had go is gone already.
+#[test]
+fn who_was_nominated_before_a_restart_comes_before_its_equals() {
+    check(
+        "quota a 3 3
+         of a1 a 3 0
+         nominated a2 a 3 n
+         node n 4
+         wait 20",
+        expect![[r#"
+            quota a 3 3: a uses 0 borrows 0
+            of a1 a 3 0: a1 Unschedulable: no nodes available to schedule pods
+            nominated a2 a 3 n: a2 Unschedulable: no nodes available to schedule pods
+            node n 4:
+            wait 20: bind a2 to n; a1 Unschedulable: quota a: cpu: 3 used and 3 asked for are more than its max of 3; a uses 3000 borrows 0"#]],
     );
 }
