@@ -51,6 +51,7 @@ fn capacity(node: &Node) -> Resources {
         cpu: MilliCpu(units(names::BATCH_CPU).unwrap_or(0)),
         memory: Bytes(units(names::BATCH_MEMORY).unwrap_or(0)),
         workers: units("pods").unwrap_or(110).saturating_sub(PODS_KEPT_FREE).max(1),
+        ..Resources::default()
     }
 }
 

@@ -111,6 +111,7 @@ impl Master {
 
     /// After a start: machines first, then the jobs with the workers that they find, then Pods of nobody.
     fn take_stock(&mut self) {
+        self.tell_ledger(fuxi::grants::Event::Recover);
         for node in self.watched.nodes.all() {
             self.on_node(&ObjectKey::of(&*node));
         }
@@ -120,6 +121,7 @@ impl Master {
         for pod in self.watched.pods.all() {
             self.on_pod(&ObjectKey::of(&*pod));
         }
+        self.tell_ledger(fuxi::grants::Event::Recovered);
     }
 
     fn handle(&mut self, input: Input) {

@@ -30,6 +30,7 @@ pub(super) fn shape(task: &Task) -> Resources {
         cpu: Quantity::parse(&task.resources.cpu).map(MilliCpu::from).unwrap_or_default(),
         memory: Quantity::parse(&task.resources.memory).map(Bytes::from).unwrap_or_default(),
         workers: 1,
+        ..Resources::default()
     }
 }
 

@@ -1,59 +1,81 @@
 //! The machines: what they have, what is spent on them, and where there is room.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use model::MilliCpu;
-
-use super::{GrantId, MachineId, Place, RackId, Resources};
+use super::resources::Resources;
+use super::rooms::Rooms;
+use super::slots::Slots;
+use super::{GrantSlot, MachineId, MachineSlot, Place, RackId};
 
 #[derive(Clone, Debug)]
-struct Machine {
-    rack: RackId,
-    capacity: Resources,
+pub(super) struct Machine {
+    pub(super) id: MachineId,
+    pub(super) rack: RackId,
+    /// Its rack's place in the tournament, and its own in that of the rack.
+    seat: (usize, usize),
+    pub(super) capacity: Resources,
     is_open: bool,
     /// All grants, revoked ones included.
-    used: Resources,
+    pub(super) used: Resources,
     /// The part of `used` that was revoked and will come back.
     revoked: Resources,
     short_since: Option<Duration>,
-    grants: BTreeSet<GrantId>,
+    pub(super) grants: Vec<GrantSlot>,
 }
 
 impl Machine {
-    fn room(&self) -> Resources {
+    pub(super) fn room(&self) -> Resources {
         if self.is_open { self.capacity.minus(self.used) } else { Resources::default() }
     }
 
-    /// More stands granted than there is, counting what is on its way back as gone.
-    fn is_short(&self) -> bool {
-        !self.used.minus(self.revoked).fits_in(self.capacity)
+    /// What stands granted beyond what there is, counting what is on its way back as gone.
+    pub(super) fn shortage(&self) -> Resources {
+        self.used.minus(self.revoked).minus(self.capacity)
     }
 }
 
 #[derive(Clone, Debug, Default)]
+struct Rack {
+    rooms: Rooms,
+    members: Vec<Option<MachineSlot>>,
+    free: Vec<usize>,
+}
+
+#[derive(Clone, Debug, Default)]
 pub(super) struct Machines {
-    by_id: BTreeMap<MachineId, Machine>,
-    /// Machines by free CPU, for the cluster and for each rack: the roomiest stands last.
-    roomy: BTreeMap<Option<RackId>, BTreeSet<(MilliCpu, MachineId)>>,
-    short: BTreeSet<MachineId>,
+    slots: Slots<Machine>,
+    by_id: HashMap<MachineId, MachineSlot>,
+    racks: Vec<Rack>,
+    rack_seats: HashMap<RackId, usize>,
+    /// The roomiest of each rack against each other.
+    rooms: Rooms,
+    short: BTreeSet<MachineSlot>,
+    total: Resources,
+}
+
+impl std::ops::Index<MachineSlot> for Machines {
+    type Output = Machine;
+    fn index(&self, slot: MachineSlot) -> &Machine {
+        &self.slots[slot]
+    }
 }
 
 impl Machines {
-    pub(super) fn ids(&self) -> Vec<MachineId> {
-        self.by_id.keys().copied().collect()
+    pub(super) fn slot(&self, id: MachineId) -> Option<MachineSlot> {
+        self.by_id.get(&id).copied()
     }
 
-    pub(super) fn used(&self, id: MachineId) -> Resources {
-        self.by_id.get(&id).map(|machine| machine.used).unwrap_or_default()
+    /// All of them, in the order of their ids.
+    pub(super) fn in_order(&self) -> Vec<MachineSlot> {
+        let mut slots: Vec<MachineSlot> = self.slots.iter().map(|(slot, _)| slot).collect();
+        slots.sort_unstable_by_key(|slot| self.slots[*slot].id);
+        slots
     }
 
-    pub(super) fn room(&self, id: MachineId) -> Option<(RackId, Resources)> {
-        self.by_id.get(&id).map(|machine| (machine.rack, machine.room()))
-    }
-
-    pub(super) fn grants(&self, id: MachineId) -> impl Iterator<Item = GrantId> + '_ {
-        self.by_id.get(&id).into_iter().flat_map(|machine| machine.grants.iter().copied())
+    /// What all machines have together.
+    pub(super) fn total(&self) -> Resources {
+        self.total
     }
 
     pub(super) fn set(
@@ -62,113 +84,161 @@ impl Machines {
         rack: RackId,
         (capacity, is_open): (Resources, bool),
         now: Duration,
-    ) {
-        let fresh = || Machine {
+    ) -> MachineSlot {
+        let slot = self.slot(id).unwrap_or_else(|| self.add(id, rack));
+        if self.slots[slot].rack != rack {
+            self.leave_rack(slot);
+            let seat = self.join_rack(rack, slot);
+            let machine = &mut self.slots[slot];
+            (machine.rack, machine.seat) = (rack, seat);
+        }
+        let machine = &mut self.slots[slot];
+        self.total = self.total.minus(machine.capacity).plus(capacity);
+        (machine.capacity, machine.is_open) = (capacity, is_open);
+        self.list(slot);
+        self.note_shortage(slot, now);
+        slot
+    }
+
+    fn add(&mut self, id: MachineId, rack: RackId) -> MachineSlot {
+        let slot = self.slots.insert(Machine {
+            id,
             rack,
-            capacity,
-            is_open,
+            seat: (0, 0),
+            capacity: Resources::default(),
+            is_open: false,
             used: Resources::default(),
             revoked: Resources::default(),
             short_since: None,
-            grants: BTreeSet::new(),
-        };
-        self.by_id.entry(id).or_insert_with(fresh);
-        self.change(id, |machine| {
-            machine.rack = rack;
-            machine.capacity = capacity;
-            machine.is_open = is_open;
+            grants: Vec::new(),
         });
-        self.note_shortage(id, now);
+        self.by_id.insert(id, slot);
+        self.slots[slot].seat = self.join_rack(rack, slot);
+        slot
     }
 
-    /// Removes a machine; the grants that it had.
-    pub(super) fn remove(&mut self, id: MachineId) -> BTreeSet<GrantId> {
-        self.unlist(id);
-        self.short.remove(&id);
-        self.by_id.remove(&id).map(|machine| machine.grants).unwrap_or_default()
+    fn join_rack(&mut self, id: RackId, slot: MachineSlot) -> (usize, usize) {
+        let rack_seat = *self.rack_seats.entry(id).or_insert(self.racks.len());
+        if rack_seat == self.racks.len() {
+            self.racks.push(Rack::default());
+        }
+        let rack = &mut self.racks[rack_seat];
+        let seat = rack.free.pop().unwrap_or_else(|| {
+            rack.members.push(None);
+            rack.members.len() - 1
+        });
+        rack.members[seat] = Some(slot);
+        (rack_seat, seat)
     }
 
-    /// False if there is no such machine.
-    pub(super) fn spend(&mut self, id: MachineId, grant: GrantId, shape: Resources) -> bool {
-        self.change(id, |machine| {
-            machine.used = machine.used.plus(shape);
-            machine.grants.insert(grant);
-        })
+    fn leave_rack(&mut self, slot: MachineSlot) {
+        let (rack_seat, seat) = self.slots[slot].seat;
+        self.set_room((rack_seat, seat), Resources::default());
+        let rack = &mut self.racks[rack_seat];
+        rack.members[seat] = None;
+        rack.free.push(seat);
     }
 
+    /// Removes a machine whose grants are gone.
+    pub(super) fn remove(&mut self, slot: MachineSlot) {
+        self.leave_rack(slot);
+        self.short.remove(&slot);
+        let machine = self.slots.remove(slot);
+        self.total = self.total.minus(machine.capacity);
+        self.by_id.remove(&machine.id);
+    }
+
+    /// Puts a grant on a machine; its place among the machine's grants.
+    pub(super) fn spend(&mut self, slot: MachineSlot, grant: GrantSlot, shape: Resources) -> usize {
+        let machine = &mut self.slots[slot];
+        machine.used = machine.used.plus(shape);
+        machine.grants.push(grant);
+        let position = machine.grants.len() - 1;
+        self.list(slot);
+        position
+    }
+
+    /// Takes a grant off a machine; the grant that has its place now.
     pub(super) fn free(
         &mut self,
-        id: MachineId,
-        grant: GrantId,
+        slot: MachineSlot,
+        position: usize,
         (shape, was_revoked): (Resources, bool),
         now: Duration,
-    ) {
-        self.change(id, |machine| {
-            machine.used = machine.used.minus(shape);
-            machine.grants.remove(&grant);
-            if was_revoked {
-                machine.revoked = machine.revoked.minus(shape);
-            }
-        });
-        self.note_shortage(id, now);
+    ) -> Option<GrantSlot> {
+        let machine = &mut self.slots[slot];
+        machine.used = machine.used.minus(shape);
+        if was_revoked {
+            machine.revoked = machine.revoked.minus(shape);
+        }
+        machine.grants.swap_remove(position);
+        let moved = machine.grants.get(position).copied();
+        self.list(slot);
+        self.note_shortage(slot, now);
+        moved
     }
 
-    pub(super) fn revoke(&mut self, id: MachineId, shape: Resources) {
-        self.change(id, |machine| machine.revoked = machine.revoked.plus(shape));
-    }
-
-    pub(super) fn is_short(&self, id: MachineId) -> bool {
-        self.by_id.get(&id).is_some_and(Machine::is_short)
+    pub(super) fn revoke(&mut self, slot: MachineSlot, shape: Resources) {
+        let machine = &mut self.slots[slot];
+        machine.revoked = machine.revoked.plus(shape);
     }
 
     /// Takes note since when a machine is short, or that it no longer is.
-    pub(super) fn note_shortage(&mut self, id: MachineId, now: Duration) {
-        let Some(machine) = self.by_id.get_mut(&id) else { return };
-        if machine.is_short() {
-            machine.short_since.get_or_insert(now);
-            self.short.insert(id);
-        } else {
-            machine.short_since = None;
-            self.short.remove(&id);
-        }
-    }
-
-    pub(super) fn short_since_before(&self, moment: Duration) -> Vec<MachineId> {
-        let is_old = |id: &&MachineId| {
-            self.by_id.get(id).and_then(|machine| machine.short_since).is_some_and(|since| since <= moment)
-        };
-        self.short.iter().filter(is_old).copied().collect()
-    }
-
-    /// The machine at `place` with the most free CPU that has room for `shape`.
-    pub(super) fn roomiest(&self, place: Place, shape: Resources) -> Option<MachineId> {
-        let list = match place {
-            Place::Machine(id) => return self.room(id).filter(|(_, room)| shape.fits_in(*room)).map(|_| id),
-            Place::Rack(rack) => self.roomy.get(&Some(rack)),
-            Place::Cluster => self.roomy.get(&None),
-        };
-        let candidates = list?.iter().rev().take_while(|(cpu, _)| *cpu >= shape.cpu);
-        candidates.map(|(_, id)| *id).find(|id| self.room(*id).is_some_and(|(_, room)| shape.fits_in(room)))
-    }
-
-    fn change(&mut self, id: MachineId, change: impl FnOnce(&mut Machine)) -> bool {
-        self.unlist(id);
-        let Some(machine) = self.by_id.get_mut(&id) else { return false };
-        change(machine);
-        let (rack, cpu) = (machine.rack, machine.room().cpu);
-        for list in [None, Some(rack)] {
-            self.roomy.entry(list).or_default().insert((cpu, id));
-        }
-        true
-    }
-
-    fn unlist(&mut self, id: MachineId) {
-        let Some(machine) = self.by_id.get(&id) else { return };
-        let entry = (machine.room().cpu, id);
-        for list in [None, Some(machine.rack)] {
-            if let Some(machines) = self.roomy.get_mut(&list) {
-                machines.remove(&entry);
+    pub(super) fn note_shortage(&mut self, slot: MachineSlot, now: Duration) {
+        let machine = &mut self.slots[slot];
+        if machine.shortage().is_zero() {
+            if machine.short_since.take().is_some() {
+                self.short.remove(&slot);
             }
+        } else {
+            machine.short_since.get_or_insert(now);
+            self.short.insert(slot);
+        }
+    }
+
+    pub(super) fn short_since_before(&self, moment: Duration) -> Vec<MachineSlot> {
+        let is_old =
+            |slot: &&MachineSlot| self.slots[**slot].short_since.is_some_and(|since| since <= moment);
+        let mut old: Vec<MachineSlot> = self.short.iter().filter(is_old).copied().collect();
+        old.sort_by_key(|slot| self.slots[*slot].id);
+        old
+    }
+
+    /// A machine in `place` that has room for `shape`, rather one with much CPU.
+    pub(super) fn roomiest(&self, place: Place, shape: Resources) -> Option<MachineSlot> {
+        match place {
+            Place::Machine(id) => self.slot(id).filter(|slot| shape.fits_in(self.slots[*slot].room())),
+            Place::Rack(id) => self.roomiest_in(*self.rack_seats.get(&id)?, shape),
+            Place::Cluster => {
+                // What a rack passes on may be of several machines, none of which has room by itself.
+                let mut found = None;
+                self.rooms.find_where(shape, &mut |seat| {
+                    found = self.roomiest_in(seat, shape);
+                    found.is_some()
+                });
+                found
+            }
+        }
+    }
+
+    fn roomiest_in(&self, rack_seat: usize, shape: Resources) -> Option<MachineSlot> {
+        let rack = &self.racks[rack_seat];
+        rack.members[rack.rooms.find(shape)?]
+    }
+
+    fn list(&mut self, slot: MachineSlot) {
+        let machine = &self.slots[slot];
+        let (seat, room) = (machine.seat, machine.room());
+        self.set_room(seat, room);
+    }
+
+    fn set_room(&mut self, (rack_seat, seat): (usize, usize), room: Resources) {
+        let rooms = &mut self.racks[rack_seat].rooms;
+        let before = rooms.most();
+        rooms.set(seat, room);
+        let most = rooms.most();
+        if most != before {
+            self.rooms.set(rack_seat, most);
         }
     }
 }

@@ -1,48 +1,343 @@
-//! The waiting queues: one per machine, rack and the cluster, each by priority and then by who waits longest.
+//! The waiting queues: one per machine, rack and the cluster.
+//!
+//! ```text
+//!   Queue (a place) ─► Line (a group of the quota tree) ─► Level (a priority) ─► Entry (a shape): demands in turn
+//! ```
+//! Demands of one shape fit or do not fit together, so a search passes over shapes and not over who waits. In an entry
+//! they form a linked list: who is served goes to its end, and nobody else is touched.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
-use super::{Place, UnitId};
+use super::groups::GroupIdx;
+use super::resources::Resources;
+use super::slots::Slots;
+use super::{DemandSlot, MachineId, Place, RackId, UnitSlot};
 
-/// Priority, turn, unit.
-pub(super) type Entry = (i32, u64, UnitId);
-type Key = (Reverse<i32>, u64, UnitId);
+/// No demand.
+const NONE: DemandSlot = DemandSlot::MAX;
+
+/// So many more of one unit at one place.
+#[derive(Clone, Debug)]
+pub(super) struct Demand {
+    pub(super) unit: UnitSlot,
+    pub(super) place: Place,
+    pub(super) count: u32,
+    /// Its neighbours in its entry, and when it joined.
+    before: DemandSlot,
+    after: DemandSlot,
+    turn: u64,
+}
+
+impl Demand {
+    pub(super) fn new(unit: UnitSlot, place: Place, count: u32) -> Self {
+        Self { unit, place, count, before: NONE, after: NONE, turn: 0 }
+    }
+}
+
+/// What is the same for all demands of an entry, whatever the place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Class {
+    pub(super) group: GroupIdx,
+    pub(super) priority: i32,
+    pub(super) shape: Resources,
+}
+
+/// A shape that a group waits for at a place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) place: Place,
+    pub(super) priority: i32,
+    pub(super) shape: Resources,
+    pub(super) first: DemandSlot,
+}
+
+/// Demands of one shape, in the order in which they take turns. Never empty.
+#[derive(Clone, Debug)]
+struct Entry {
+    shape: Resources,
+    first: DemandSlot,
+    last: DemandSlot,
+    /// When the first joined.
+    turn: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Level {
+    priority: i32,
+    /// By shape, so by CPU first.
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Line {
+    group: GroupIdx,
+    /// Highest priority first.
+    levels: Vec<Level>,
+    /// What each shape here needs at least.
+    least: Resources,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Queue {
+    lines: Vec<Line>,
+    least: Resources,
+}
+
+impl Level {
+    /// The entry that fits in `room` whose first has waited longest.
+    fn first_that_fits(&self, room: Resources) -> Option<&Entry> {
+        let affordable = self.entries.iter().take_while(|entry| entry.shape.cpu <= room.cpu);
+        affordable.filter(|entry| entry.shape.fits_in(room)).min_by_key(|entry| entry.turn)
+    }
+}
+
+impl Line {
+    fn first_that_fits(&self, room: Resources) -> Option<(i32, &Entry)> {
+        if !self.least.fits_in(room) {
+            return None;
+        }
+        self.levels.iter().find_map(|level| Some((level.priority, level.first_that_fits(room)?)))
+    }
+
+    fn shapes(&self) -> impl Iterator<Item = Resources> + '_ {
+        self.levels.iter().flat_map(|level| level.entries.iter().map(|entry| entry.shape))
+    }
+}
+
+impl Queue {
+    fn line(&self, group: GroupIdx) -> Option<&Line> {
+        let index = self.lines.binary_search_by_key(&group, |line| line.group).ok()?;
+        Some(&self.lines[index])
+    }
+
+    /// The entry of a class, where there is one.
+    fn entry_mut(&mut self, class: &Class) -> Option<&mut Entry> {
+        let line = self.lines.binary_search_by_key(&class.group, |line| line.group).ok()?;
+        let levels = &mut self.lines[line].levels;
+        let level =
+            levels.binary_search_by_key(&Reverse(class.priority), |level| Reverse(level.priority)).ok()?;
+        let entries = &mut levels[level].entries;
+        let entry = entries.binary_search_by_key(&class.shape, |entry| entry.shape).ok()?;
+        Some(&mut entries[entry])
+    }
+
+    fn open(&mut self, class: &Class, demand: DemandSlot, turn: u64) {
+        let Class { group, priority, shape } = *class;
+        if self.lines.is_empty() {
+            self.least = shape;
+        }
+        self.least = self.least.least(shape);
+        let line = self.lines.binary_search_by_key(&group, |line| line.group).unwrap_or_else(|at| {
+            self.lines.insert(at, Line { group, levels: Vec::new(), least: shape });
+            at
+        });
+        let line = &mut self.lines[line];
+        line.least = line.least.least(shape);
+        let level = line
+            .levels
+            .binary_search_by_key(&Reverse(priority), |level| Reverse(level.priority))
+            .unwrap_or_else(|at| {
+                line.levels.insert(at, Level { priority, entries: Vec::new() });
+                at
+            });
+        let entries = &mut line.levels[level].entries;
+        let at = entries.partition_point(|entry| entry.shape < shape);
+        entries.insert(at, Entry { shape, first: demand, last: demand, turn });
+    }
+
+    /// Removes the entry of a class, and what is empty without it.
+    fn close(&mut self, class: &Class) {
+        let Ok(at) = self.lines.binary_search_by_key(&class.group, |line| line.group) else { return };
+        let line = &mut self.lines[at];
+        for level in &mut line.levels {
+            if level.priority == class.priority {
+                level.entries.retain(|entry| entry.shape != class.shape);
+            }
+        }
+        line.levels.retain(|level| !level.entries.is_empty());
+        line.least = line.shapes().reduce(Resources::least).unwrap_or_default();
+        if line.levels.is_empty() {
+            self.lines.remove(at);
+        }
+        self.least = self.lines.iter().map(|line| line.least).reduce(Resources::least).unwrap_or_default();
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Places {
+    cluster: Queue,
+    racks: HashMap<RackId, Queue>,
+    machines: HashMap<MachineId, Queue>,
+}
+
+impl Places {
+    fn get(&self, place: Place) -> Option<&Queue> {
+        match place {
+            Place::Machine(id) => self.machines.get(&id),
+            Place::Rack(id) => self.racks.get(&id),
+            Place::Cluster => Some(&self.cluster),
+        }
+    }
+
+    fn entry_mut(&mut self, place: Place, class: &Class) -> Option<&mut Entry> {
+        let queue = match place {
+            Place::Machine(id) => self.machines.get_mut(&id)?,
+            Place::Rack(id) => self.racks.get_mut(&id)?,
+            Place::Cluster => &mut self.cluster,
+        };
+        queue.entry_mut(class)
+    }
+
+    fn open(&mut self, place: Place, class: &Class, (demand, turn): (DemandSlot, u64)) {
+        let queue = match place {
+            Place::Machine(id) => self.machines.entry(id).or_default(),
+            Place::Rack(id) => self.racks.entry(id).or_default(),
+            Place::Cluster => &mut self.cluster,
+        };
+        queue.open(class, demand, turn);
+    }
+
+    fn close(&mut self, place: Place, class: &Class) {
+        match place {
+            Place::Machine(id) => close_one(&mut self.machines, id, class),
+            Place::Rack(id) => close_one(&mut self.racks, id, class),
+            Place::Cluster => self.cluster.close(class),
+        }
+    }
+}
+
+fn close_one<K: Eq + Hash>(queues: &mut HashMap<K, Queue>, id: K, class: &Class) {
+    if let Some(queue) = queues.get_mut(&id) {
+        queue.close(class);
+        if queue.lines.is_empty() {
+            queues.remove(&id);
+        }
+    }
+}
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queues {
-    by_place: BTreeMap<Place, BTreeSet<Key>>,
+    pub(super) demands: Slots<Demand>,
+    places: Places,
+    /// Where each group waits, with how many entries.
+    of_group: HashMap<GroupIdx, BTreeMap<Place, usize>>,
+    last_turn: u64,
 }
 
+/// The queues that may use a machine's room, from near to far.
+pub(super) type Path<'a> = [Option<&'a Queue>; 3];
+
 impl Queues {
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_place.is_empty()
+    /// None where nobody waits for a room as small as this.
+    pub(super) fn path(&self, machine: MachineId, rack: RackId, room: Resources) -> Option<Path<'_>> {
+        let Places { cluster, racks, machines } = &self.places;
+        let queues = [machines.get(&machine), racks.get(&rack), Some(cluster)];
+        let path =
+            queues.map(|queue| queue.filter(|queue| !queue.lines.is_empty() && queue.least.fits_in(room)));
+        path.iter().any(Option::is_some).then_some(path)
     }
 
-    pub(super) fn join(&mut self, place: Place, (priority, turn, unit): Entry) {
-        self.by_place.entry(place).or_default().insert((Reverse(priority), turn, unit));
+    /// Who of a group is next to get some of `room`: by priority, then from near to far, then in turn.
+    pub(super) fn next(path: &Path<'_>, group: GroupIdx, room: Resources) -> Option<DemandSlot> {
+        let heads = path.iter().flatten().filter_map(|queue| queue.line(group)?.first_that_fits(room));
+        let best = heads.reduce(|best, other| if other.0 > best.0 { other } else { best });
+        best.map(|(_, entry)| entry.first)
     }
 
-    pub(super) fn leave(&mut self, place: Place, (priority, turn, unit): Entry) {
-        if let Some(queue) = self.by_place.get_mut(&place) {
-            queue.remove(&(Reverse(priority), turn, unit));
-            if queue.is_empty() {
-                self.by_place.remove(&place);
+    /// All for which a group waits, from near to far and then by priority.
+    pub(super) fn waiting(&self, group: GroupIdx) -> impl Iterator<Item = Waiting> + '_ {
+        let places = self.of_group.get(&group).into_iter().flat_map(|places| places.keys());
+        places.flat_map(move |place| {
+            let levels = self.places.get(*place).and_then(|queue| queue.line(group)).map(|line| &line.levels);
+            levels.into_iter().flatten().flat_map(|level| {
+                level.entries.iter().map(|entry| Waiting {
+                    place: *place,
+                    priority: level.priority,
+                    shape: entry.shape,
+                    first: entry.first,
+                })
+            })
+        })
+    }
+
+    /// Whether somebody of the same group waits at the same place for no more than this shape.
+    ///
+    /// Between events nobody waits for what has room, so that there is then no room for the shape either.
+    pub(super) fn has_lesser(&self, place: Place, class: &Class) -> bool {
+        let line = self.places.get(place).and_then(|queue| queue.line(class.group));
+        line.is_some_and(|line| line.shapes().any(|shape| shape.fits_in(class.shape)))
+    }
+
+    /// To the end of its entry.
+    pub(super) fn join(&mut self, slot: DemandSlot, class: &Class) {
+        self.last_turn += 1;
+        let turn = self.last_turn;
+        let demand = &mut self.demands[slot];
+        (demand.before, demand.after, demand.turn) = (NONE, NONE, turn);
+        let place = demand.place;
+        let Some(entry) = self.places.entry_mut(place, class) else {
+            self.places.open(place, class, (slot, turn));
+            *self.of_group.entry(class.group).or_default().entry(place).or_default() += 1;
+            return;
+        };
+        append(&mut self.demands, entry, slot);
+    }
+
+    /// Out of its entry.
+    pub(super) fn leave(&mut self, slot: DemandSlot, class: &Class) {
+        let place = self.demands[slot].place;
+        let Some(entry) = self.places.entry_mut(place, class) else { return };
+        if entry.first != entry.last {
+            unlink(&mut self.demands, entry, slot);
+            return;
+        }
+        self.places.close(place, class);
+        if let Some(places) = self.of_group.get_mut(&class.group)
+            && let Some(n_entries) = places.get_mut(&place)
+        {
+            *n_entries -= 1;
+            if *n_entries == 0 {
+                places.remove(&place);
             }
         }
     }
 
-    /// The first unit on a path, given from near to far, that `fits`: by priority, then by nearness, then by turn.
-    pub(super) fn first_on_path(
-        &self,
-        path: [Place; 3],
-        fits: impl Fn(UnitId) -> bool,
-    ) -> Option<(Place, UnitId)> {
-        let heads = path.iter().enumerate().filter_map(|(distance, place)| {
-            let queue = self.by_place.get(place)?;
-            let (priority, turn, unit) = queue.iter().find(|(_, _, unit)| fits(*unit))?;
-            Some(((*priority, distance, *turn), (*place, *unit)))
-        });
-        heads.min_by_key(|(order, _)| *order).map(|(_, found)| found)
+    /// To the end of its entry, where it stands already.
+    pub(super) fn rotate(&mut self, slot: DemandSlot, class: &Class) {
+        self.last_turn += 1;
+        let turn = self.last_turn;
+        let place = self.demands[slot].place;
+        let Some(entry) = self.places.entry_mut(place, class) else { return };
+        self.demands[slot].turn = turn;
+        if entry.first == entry.last {
+            entry.turn = turn;
+        } else {
+            unlink(&mut self.demands, entry, slot);
+            append(&mut self.demands, entry, slot);
+        }
+    }
+}
+
+fn append(demands: &mut Slots<Demand>, entry: &mut Entry, slot: DemandSlot) {
+    let last = std::mem::replace(&mut entry.last, slot);
+    demands[last].after = slot;
+    (demands[slot].before, demands[slot].after) = (last, NONE);
+}
+
+/// Takes a demand out of an entry of two or more.
+fn unlink(demands: &mut Slots<Demand>, entry: &mut Entry, slot: DemandSlot) {
+    let Demand { before, after, .. } = demands[slot];
+    if before == NONE {
+        entry.first = after;
+        entry.turn = demands[after].turn;
+    } else {
+        demands[before].after = after;
+    }
+    if after == NONE {
+        entry.last = before;
+    } else {
+        demands[after].before = before;
     }
 }

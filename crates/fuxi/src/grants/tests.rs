@@ -13,7 +13,7 @@ use super::{
 };
 
 fn room(cpu: u64, memory: u64) -> Resources {
-    Resources { cpu: MilliCpu(cpu), memory: Bytes(memory), workers: 100 }
+    Resources { cpu: MilliCpu(cpu), memory: Bytes(memory), workers: 100, ..Resources::default() }
 }
 
 fn shape(cpu: u64, memory: u64) -> Resources {
@@ -25,7 +25,7 @@ fn machine(id: u32, cpu: u64) -> Event {
 }
 
 fn define(unit: u64, cpu: u64, priority: i32) -> Event {
-    let definition = Definition { shape: shape(cpu, cpu), priority, maximum: 100 };
+    let definition = Definition { shape: shape(cpu, cpu), priority, maximum: 100, quota: None };
     Event::Define { unit: UnitId(unit), definition }
 }
 
@@ -244,6 +244,38 @@ fn asks_count_once_and_a_gap_is_healed_by_a_sync() {
     );
 }
 
+#[test]
+fn nothing_is_granted_until_all_who_hold_something_were_heard() {
+    let truth = |held: Vec<(GrantId, MachineId)>, wanted| Truth {
+        sequence: 7,
+        seen: GrantId(9),
+        wanted: vec![(Place::Cluster, wanted)],
+        held,
+    };
+    check(
+        vec![
+            (0, Event::Recover),
+            (0, machine(0, 2000)),
+            (0, define(1, 1000, 0)),
+            (0, define(2, 1000, 0)),
+            (1, Event::Sync { unit: UnitId(1), truth: truth(vec![(GrantId(4), MachineId(0))], 5) }),
+            (1, Event::Sync { unit: UnitId(2), truth: truth(vec![(GrantId(9), MachineId(0))], 0) }),
+            (30, Event::Recovered),
+            (31, Event::Return { grant: GrantId(9) }),
+        ],
+        expect![[r#"
+            0: -
+            0: -
+            0: -
+            0: -
+            1: -
+            1: -
+            30: -
+            31: grant10 u1@m0
+        "#]],
+    );
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Machine(u32, u64),
@@ -362,9 +394,9 @@ proptest! {
                 let used = account.used(*id, true);
                 prop_assert_eq!(ledger.used(MachineId(*id)).cpu.0, used);
                 for unit in 0..4u64 {
-                    let wants_here = ledger.units.get(&UnitId(unit)).is_some_and(|unit| {
+                    let wants_here = ledger.unit_slots.get(&UnitId(unit)).is_some_and(|slot| {
                         let here = [Place::Cluster, Place::Machine(MachineId(*id)), Place::Rack(RackId(*id / 2))];
-                        here.iter().any(|place| unit.wanted.contains_key(place))
+                        ledger.units[*slot].demands.iter().any(|(place, _)| here.contains(place))
                     });
                     let need = SHAPES[usize::try_from(unit).unwrap()];
                     prop_assert!(!wants_here || used + need > *capacity, "unit {} waits though machine {} has room", unit, id);

@@ -1,0 +1,195 @@
+//! Room and those who wait for it brought together.
+
+use std::time::Duration;
+
+use super::groups::{GroupIdx, Groups};
+use super::queues::Queues;
+use super::units::Grant;
+use super::{
+    Decision, DemandSlot, GrantId, GrantSlot, Ledger, MachineId, MachineSlot, Place, UnitId, UnitSlot,
+    Unsettled,
+};
+
+impl Ledger {
+    /// Offers all that has got room, until nobody waits for what there is.
+    pub(super) fn settle(&mut self, decided: &mut Vec<Decision>) {
+        let Unsettled { mut machines, mut units, groups } = std::mem::take(&mut self.unsettled);
+        machines.sort_unstable();
+        machines.dedup();
+        for machine in &machines {
+            self.offer(*machine, decided);
+        }
+        for unit in &units {
+            self.place(*unit, decided);
+        }
+        for group in groups {
+            self.relieve(group, decided);
+        }
+        // Their memory serves the next event.
+        machines.clear();
+        units.clear();
+        self.unsettled = Unsettled { machines, units, groups: Vec::new() };
+    }
+
+    /// Offers the room of one machine along its own path, until nobody there can use it.
+    fn offer(&mut self, machine: MachineSlot, decided: &mut Vec<Decision>) {
+        while let Some(demand) = self.first_that_fits(machine) {
+            self.grant(demand, machine, decided);
+        }
+    }
+
+    fn first_that_fits(&self, slot: MachineSlot) -> Option<DemandSlot> {
+        let machine = &self.machines[slot];
+        let room = machine.room();
+        let path = self.queues.path(machine.id, machine.rack, room)?;
+        self.groups.first(room, &mut |group, room| Queues::next(&path, group, room))
+    }
+
+    /// Serves one unit wherever there is room that nobody else could use: whoever waits before it does not fit there.
+    fn place(&mut self, slot: UnitSlot, decided: &mut Vec<Decision>) {
+        while let Some((demand, machine)) = self.find_room(slot) {
+            self.grant(demand, machine, decided);
+        }
+    }
+
+    fn find_room(&self, slot: UnitSlot) -> Option<(DemandSlot, MachineSlot)> {
+        let unit = &self.units[slot];
+        let shape = unit.definition.shape;
+        if !unit.is_queued || unit.demands.is_empty() || !shape.fits_in(self.groups.headroom(unit.group)) {
+            return None;
+        }
+        let mut demands = unit.demands.iter();
+        demands.find_map(|(place, demand)| Some((*demand, self.machines.roomiest(*place, shape)?)))
+    }
+
+    /// Serves those that a group's max has kept waiting although there is room for them.
+    fn relieve(&mut self, group: GroupIdx, decided: &mut Vec<Decision>) {
+        while let Some((demand, machine)) = self.find_room_within(group) {
+            self.grant(demand, machine, decided);
+        }
+    }
+
+    fn find_room_within(&self, group: GroupIdx) -> Option<(DemandSlot, MachineSlot)> {
+        self.groups.first_within(group, &mut |leaf, room| {
+            let mut found: Option<(i32, DemandSlot, MachineSlot)> = None;
+            for waiting in self.queues.waiting(leaf) {
+                let is_better = found.is_none_or(|(priority, ..)| waiting.priority > priority);
+                if is_better
+                    && waiting.shape.fits_in(room)
+                    && let Some(machine) = self.machines.roomiest(waiting.place, waiting.shape)
+                {
+                    found = Some((waiting.priority, waiting.first, machine));
+                }
+            }
+            found.map(|(_, demand, machine)| (demand, machine))
+        })
+    }
+
+    fn grant(&mut self, demand: DemandSlot, machine: MachineSlot, decided: &mut Vec<Decision>) {
+        let (slot, place) = (self.queues.demands[demand].unit, self.queues.demands[demand].place);
+        self.last_grant += 1;
+        let id = GrantId(self.last_grant);
+        self.hold(id, slot, machine);
+        let left = self.queues.demands[demand].count - 1;
+        if left == 0 {
+            self.want(slot, place, 0);
+        } else {
+            self.queues.demands[demand].count = left;
+            self.queues.rotate(demand, &self.units[slot].class());
+        }
+        self.queue(slot);
+        let (unit, machine) = (self.units[slot].id, self.machines[machine].id);
+        decided.push(Decision::Grant { grant: id, unit, machine });
+    }
+
+    /// Counts a grant everywhere.
+    pub(super) fn hold(&mut self, id: GrantId, slot: UnitSlot, machine: MachineSlot) {
+        let unit = &mut self.units[slot];
+        let (shape, in_unit) = (unit.definition.shape, unit.held.len());
+        let grant = Grant { id, unit: slot, machine, is_revoked: false, in_unit, on_machine: 0 };
+        let grant_slot = self.grants.insert(grant);
+        unit.held.push(grant_slot);
+        self.groups.spend(unit.group, shape);
+        self.grants[grant_slot].on_machine = self.machines.spend(machine, grant_slot, shape);
+        self.grant_slots.insert(id, grant_slot);
+    }
+
+    /// Frees a grant everywhere. What has got room by that is unsettled.
+    pub(super) fn give_back(&mut self, id: GrantId, now: Duration) {
+        if let Some(slot) = self.grant_slots.get(&id).copied() {
+            self.free(slot, now);
+        }
+    }
+
+    pub(super) fn free(&mut self, grant_slot: GrantSlot, now: Duration) {
+        let grant = self.grants.remove(grant_slot);
+        self.grant_slots.remove(&grant.id);
+        let unit = &mut self.units[grant.unit];
+        unit.held.swap_remove(grant.in_unit);
+        if let Some(moved) = unit.held.get(grant.in_unit) {
+            self.grants[*moved].in_unit = grant.in_unit;
+        }
+        let shape = unit.definition.shape;
+        let relieved = self.groups.free(unit.group, shape);
+        self.unsettled.groups.extend(relieved);
+        let freed = (shape, grant.is_revoked);
+        if let Some(moved) = self.machines.free(grant.machine, grant.on_machine, freed, now) {
+            self.grants[moved].on_machine = grant.on_machine;
+        }
+        self.unsettled.machines.push(grant.machine);
+        if !self.units[grant.unit].is_queued {
+            self.queue(grant.unit);
+            self.unsettled.units.push(grant.unit);
+        }
+    }
+
+    pub(super) fn machine_gone(&mut self, id: MachineId, now: Duration) {
+        let Some(slot) = self.machines.slot(id) else { return };
+        for grant in self.machines[slot].grants.clone() {
+            self.free(grant, now);
+        }
+        self.machines.remove(slot);
+        self.unsettled.machines.retain(|machine| *machine != slot);
+        self.groups.follow(self.machines.total());
+    }
+
+    pub(super) fn unit_gone(&mut self, id: UnitId, now: Duration) {
+        let Some(slot) = self.unit_slots.remove(&id) else { return };
+        self.want_nothing(slot);
+        for grant in self.units[slot].held.clone() {
+            self.free(grant, now);
+        }
+        self.unsettled.units.retain(|unit| *unit != slot);
+        self.units.remove(slot);
+    }
+
+    pub(super) fn want_nothing(&mut self, slot: UnitSlot) {
+        let places: Vec<Place> = self.units[slot].demands.iter().map(|(place, _)| *place).collect();
+        for place in places {
+            self.want(slot, place, 0);
+        }
+    }
+
+    /// Reckons everything anew by another tree.
+    pub(super) fn regroup(&mut self, groups: Groups) {
+        let units: Vec<UnitSlot> = self.units.iter().map(|(slot, _)| slot).collect();
+        let queued: Vec<UnitSlot> =
+            units.iter().copied().filter(|unit| self.units[*unit].is_queued).collect();
+        for unit in &queued {
+            self.set_queued(*unit, false);
+        }
+        self.groups = groups;
+        self.groups.follow(self.machines.total());
+        for slot in units {
+            let unit = &mut self.units[slot];
+            unit.group = self.groups.leaf(unit.definition.quota);
+            for _ in 0..unit.held.len() {
+                self.groups.spend(unit.group, unit.definition.shape);
+            }
+        }
+        for unit in queued {
+            self.set_queued(unit, true);
+        }
+        self.unsettled.groups.push(Groups::ALL);
+    }
+}

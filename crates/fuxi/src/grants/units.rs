@@ -1,0 +1,143 @@
+//! What is known of a unit: its definition, what it waits for, what it holds.
+
+use super::groups::GroupIdx;
+use super::queues::{Class, Demand};
+use super::{
+    Decision, Definition, DemandSlot, GrantId, GrantSlot, Ledger, MachineSlot, Place, UnitId, UnitSlot,
+};
+
+#[derive(Clone, Debug)]
+pub(super) struct Unit {
+    pub(super) id: UnitId,
+    pub(super) definition: Definition,
+    pub(super) group: GroupIdx,
+    pub(super) sequence: u64,
+    /// From near to far.
+    pub(super) demands: Vec<(Place, DemandSlot)>,
+    pub(super) held: Vec<GrantSlot>,
+    /// Whether its demands stand in their queues: not while it may hold no more.
+    pub(super) is_queued: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    pub(super) id: GrantId,
+    pub(super) unit: UnitSlot,
+    pub(super) machine: MachineSlot,
+    pub(super) is_revoked: bool,
+    /// Its place among what the unit holds, and among what is on the machine.
+    pub(super) in_unit: usize,
+    pub(super) on_machine: usize,
+}
+
+impl Unit {
+    pub(super) fn may_hold_more(&self) -> bool {
+        u32::try_from(self.held.len()).is_ok_and(|held| held < self.definition.maximum)
+    }
+
+    pub(super) fn class(&self) -> Class {
+        Class { group: self.group, priority: self.definition.priority, shape: self.definition.shape }
+    }
+
+    fn demand(&self, place: Place) -> Result<usize, usize> {
+        self.demands.binary_search_by_key(&place, |(place, _)| *place)
+    }
+}
+
+impl Ledger {
+    /// A unit is defined once; what is told of it later changes nothing.
+    pub(super) fn define(&mut self, id: UnitId, definition: Definition) {
+        if self.unit_slots.contains_key(&id) {
+            return;
+        }
+        let definition = Definition { shape: definition.shape.as_shape(), ..definition };
+        let unit = Unit {
+            id,
+            definition,
+            group: self.groups.leaf(definition.quota),
+            sequence: 0,
+            demands: Vec::new(),
+            held: Vec::new(),
+            is_queued: definition.maximum > 0,
+        };
+        let slot = self.units.insert(unit);
+        self.unit_slots.insert(id, slot);
+    }
+
+    pub(super) fn ask(
+        &mut self,
+        id: UnitId,
+        sequence: u64,
+        (place, delta): (Place, i64),
+        decided: &mut Vec<Decision>,
+    ) {
+        let Some(slot) = self.unit_slots.get(&id).copied() else { return };
+        let unit = &mut self.units[slot];
+        if sequence <= unit.sequence {
+            return;
+        }
+        if unit.sequence.checked_add(1) != Some(sequence) {
+            decided.push(Decision::Resync { unit: id });
+            return;
+        }
+        unit.sequence = sequence;
+        let before = unit.demand(place).map_or(0, |at| self.queues.demands[unit.demands[at].1].count);
+        // Whoever waited here before proves that there is no room here.
+        let is_hopeless = self.queues.has_lesser(place, &self.units[slot].class());
+        let wanted = i64::from(before).saturating_add(delta).clamp(0, i64::from(u32::MAX));
+        self.want(slot, place, u32::try_from(wanted).unwrap_or(u32::MAX));
+        if wanted > i64::from(before) && !is_hopeless {
+            self.unsettled.units.push(slot);
+        }
+    }
+
+    /// Sets what a unit wants at a place and keeps the place's queue right.
+    pub(super) fn want(&mut self, slot: UnitSlot, place: Place, count: u32) {
+        let unit = &mut self.units[slot];
+        let class = unit.class();
+        match unit.demand(place) {
+            Ok(at) if count == 0 => {
+                let (_, demand) = unit.demands.remove(at);
+                if unit.is_queued {
+                    self.queues.leave(demand, &class);
+                    self.groups.wait_no_more(class.group);
+                }
+                self.queues.demands.remove(demand);
+            }
+            Ok(at) => self.queues.demands[unit.demands[at].1].count = count,
+            Err(_) if count == 0 => {}
+            Err(at) => {
+                let demand = self.queues.demands.insert(Demand::new(slot, place, count));
+                unit.demands.insert(at, (place, demand));
+                if unit.is_queued {
+                    self.queues.join(demand, &class);
+                    self.groups.wait(class.group, class.shape);
+                }
+            }
+        }
+    }
+
+    /// Puts all that a unit waits for into the queues if it may hold more, and out of them if not.
+    pub(super) fn queue(&mut self, slot: UnitSlot) {
+        let unit = &self.units[slot];
+        let is_queued = unit.may_hold_more();
+        if unit.is_queued != is_queued {
+            self.set_queued(slot, is_queued);
+        }
+    }
+
+    pub(super) fn set_queued(&mut self, slot: UnitSlot, is_queued: bool) {
+        let unit = &mut self.units[slot];
+        unit.is_queued = is_queued;
+        let class = unit.class();
+        for (_, demand) in &unit.demands {
+            if is_queued {
+                self.queues.join(*demand, &class);
+                self.groups.wait(class.group, class.shape);
+            } else {
+                self.queues.leave(*demand, &class);
+                self.groups.wait_no_more(class.group);
+            }
+        }
+    }
+}
