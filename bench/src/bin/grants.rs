@@ -5,6 +5,7 @@
 //! 0.5 to 4 cores with 2 to 6 GiB for each core; a third of them would rather be in one rack or on one machine. They hold
 //! what there is, and 500,000 workers wait. Then workers end at random, and for each another one is asked for.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![expect(clippy::cast_possible_truncation, reason = "numbers of units and jobs, which are small")]
 
 use std::time::Duration;
 
