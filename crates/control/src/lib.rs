@@ -17,6 +17,7 @@ mod departures;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
+pub mod ephemeral_volume;
 pub mod event_ttl;
 pub mod expectations;
 pub mod fuxi;

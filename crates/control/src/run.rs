@@ -11,8 +11,8 @@ use crate::certificate::SigningAuthority;
 use crate::world::{FirstState, World};
 use crate::{
     autoscaler, certificate, cluster_role, cron_job, daemon_set, deployment, disruption, endpoints,
-    event_ttl, garbage, job, namespace, node_lifecycle, node_ttl, pod_gc, policy_status, quota, rebalancer,
-    replica_set, service_account, sigma, stateful_set, token_cleaner, volumes,
+    ephemeral_volume, event_ttl, garbage, job, namespace, node_lifecycle, node_ttl, pod_gc, policy_status,
+    quota, rebalancer, replica_set, service_account, sigma, stateful_set, token_cleaner, volumes,
 };
 
 /// What the controllers need to know.
@@ -92,6 +92,7 @@ fn controllers(
         ("rebalancer", rebalancer::start(world, !config.is_without("replicaset"), token()).boxed()),
         ("quota", quota::start(world, token()).boxed()),
         ("volumes", volumes::start(world, token()).boxed()),
+        ("ephemeral-volume", ephemeral_volume::start(world, token()).boxed()),
         ("certificate", certificate::start(world, config.signing.clone(), token()).boxed()),
         ("clusterrole-aggregation", cluster_role::start(world, token()).boxed()),
         ("policy-status", policy_status::start(world, token()).boxed()),

@@ -73,6 +73,8 @@ enum News {
     Pod(Arc<Pod>, Box<Needs>),
     /// How many volumes a node can attach.
     Limits(String, BTreeMap<String, u64>),
+    /// For which claim a volume is, if for any.
+    Volume(String, Option<ObjectKey>),
     PodGone(PodId),
     Namespace(String, Option<Arc<Namespace>>),
     Budget(ObjectKey, Option<Arc<PodDisruptionBudget>>),
@@ -462,6 +464,7 @@ fn take_all(scheduler: &mut Scheduler, first: News, more: &mut mpsc::UnboundedRe
                 scheduler.pod_changed(&pod, now);
             }
             News::Limits(node, limits) => scheduler.volume_limits_changed(&node, limits, now),
+            News::Volume(name, claim) => scheduler.volume_changed(&name, claim),
             News::PodGone(id) => scheduler.pod_gone(&id, now),
             News::Budget(key, budget) => {
                 scheduler.budget_changed(&key.to_string(), budget.as_deref().and_then(convert::budget));

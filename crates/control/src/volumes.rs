@@ -6,6 +6,7 @@
 //!        └──► none, the class is local: its pod has a node ──► a volume there ──► bound
 //! ```
 
+mod choice;
 mod decide;
 mod place;
 
@@ -15,7 +16,7 @@ mod tests;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::api::{DeleteParams, Patch};
+use kube::api::{DeleteParams, ListParams, Patch};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,8 @@ use crate::world::World;
 
 use decide::{Step, Verdict, View};
 
-pub(crate) use decide::{claim_of, class_name, is_waiting};
+pub(crate) use choice::{Candidate, Choice};
+pub(crate) use decide::{claim_of, class_name, is_for, is_free_for, is_waiting, taking};
 pub(crate) use place::{Needs, Storage, claims_of, claims_to_tell, limits, needs_of, selected};
 
 #[derive(Clone, Debug)]
@@ -138,7 +140,14 @@ impl Volumes {
         let place = place.and_then(|name| self.world.nodes.get(&ObjectKey::cluster(name)));
         let (class, place) = (class.as_deref(), place.as_deref());
         let view = View { claim: &claim, users: &users, class, volumes: &volumes, place };
-        match decide::claim(&view) {
+        let mut verdict = decide::claim(&view);
+        if class.is_some_and(decide::is_late) && decide::is_choice(&verdict) {
+            // The scheduler has a volume say whose it is before the pod has its node: whoever knows of the node must know of
+            // that too.
+            let volumes = self.volumes_now().await?;
+            verdict = decide::claim(&View { volumes: &volumes, ..view });
+        }
+        match verdict {
             Verdict::Rest => Ok(()),
             Verdict::Tell { reason, message } => {
                 self.recorder.note(&*claim, Note::normal(reason, message));
@@ -151,6 +160,14 @@ impl Volumes {
                 Ok(())
             }
         }
+    }
+
+    /// As the server has them, not as they were heard of.
+    async fn volumes_now(&self) -> Result<Vec<Arc<PersistentVolume>>, ActError> {
+        let api: Api<PersistentVolume> = Api::all(self.world.act.client().clone());
+        let listed = api.list(&ListParams::default()).await;
+        let listed = listed.map_err(failed::<PersistentVolume>("list", &ObjectKey::cluster("*")))?;
+        Ok(listed.items.into_iter().map(Arc::new).collect())
     }
 
     async fn take(&self, claim: &PersistentVolumeClaim, step: Step) -> Result<(), ActError> {

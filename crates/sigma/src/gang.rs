@@ -8,6 +8,8 @@
 //! A gang that does not fit holds nothing, so two of them never wait for each other's half. Preemption on behalf of a
 //! gang is taken back as well unless the whole gang fits then.
 
+mod reprieve;
+
 #[cfg(test)]
 mod tests;
 
@@ -113,6 +115,9 @@ impl Cluster {
             }
         }
         if gang.n_bound + held.len() >= gang.min_member {
+            self.budgets.restore(budgets);
+            let held = self.reprieve((batch, gang), held);
+            held.values().flat_map(|each| &each.victims).for_each(|victim| self.spend_budgets(victim));
             return Some(held);
         }
         for (position, preemption) in held {

@@ -149,6 +149,10 @@ impl Cluster {
 
     fn give_up(&mut self, victim: &PodId) {
         self.set_leaving(victim, true);
+        self.spend_budgets(victim);
+    }
+
+    pub(crate) fn spend_budgets(&mut self, victim: &PodId) {
         let Some(placed) = self.placed(victim) else { return };
         let pod = Arc::clone(&self.templates.get(placed.template).pod);
         self.budgets.spend(&pod);
@@ -220,7 +224,11 @@ impl Cluster {
     }
 
     /// Takes the pods that are `meant` off the row, to be put back.
-    fn lift_all(&mut self, row: Row, meant: impl Fn(&PodId, &Placed, &Pod) -> bool) -> Vec<Lifted> {
+    pub(crate) fn lift_all(
+        &mut self,
+        row: Row,
+        meant: impl Fn(&PodId, &Placed, &Pod) -> bool,
+    ) -> Vec<Lifted> {
         let is_meant = |id: &&PodId| {
             let placed = self.placed(id);
             placed.is_some_and(|placed| meant(id, placed, &self.templates.get(placed.template).pod))
@@ -234,7 +242,7 @@ impl Cluster {
         lifted
     }
 
-    fn put_all(&mut self, lifted: Vec<Lifted>) {
+    pub(crate) fn put_all(&mut self, lifted: Vec<Lifted>) {
         for Lifted { id, placed, gpus, cpus } in lifted {
             self.put(id.clone(), placed);
             self.hold_gpus(&id, &gpus);
@@ -245,8 +253,8 @@ impl Cluster {
 
 /// A pod that is off its row for a moment.
 #[derive(Debug)]
-struct Lifted {
-    id: PodId,
+pub(crate) struct Lifted {
+    pub(crate) id: PodId,
     placed: Placed,
     gpus: GpuSet,
     cpus: CpuSet,

@@ -9,17 +9,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use k8s_openapi::api::core::v1::{Binding, ObjectReference, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Binding, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::PostParams;
+use kube::api::{Patch, PostParams};
+use kube::core::Status;
 use kube::{Api, Client};
 use model::CpuSet;
 use model::binding_batch::{BindingBatch, BindingBatchSpec, BindingBatchStatus};
 use sigma::PodId;
 use sigma::gpu::GpuSet;
 
+use super::decide::Promised;
 use super::{cpus, decide, gpus, manager};
-use crate::act::{Act, ActError, failed};
+use crate::act::{self, Act, ActError, failed};
 use crate::key::ObjectKey;
 use crate::record::{Note, Recorder};
 use crate::volumes;
@@ -37,6 +39,8 @@ pub(super) struct Bind {
     pub(super) node: String,
     pub(super) gpus: GpuSet,
     pub(super) cpus: CpuSet,
+    /// What its claims are to have.
+    pub(super) volumes: Vec<Promised>,
 }
 
 /// What waits to be bound, in batches of one namespace, each namespace in turn.
@@ -80,6 +84,7 @@ impl Binder {
     /// Whether the binding may go with others.
     pub(super) fn goes_in_batch(&self, bind: &Bind) -> bool {
         self.takes_batches.load(Ordering::Relaxed)
+            && bind.volumes.is_empty()
             && volumes::claims_to_tell(&self.world, &bind.pod, &bind.node).is_empty()
     }
 
@@ -137,13 +142,43 @@ impl Binder {
 
     async fn bind(&self, bind: &Bind) -> Result<(), ActError> {
         let key = decide::key_of(&bind.pod);
-        for claim in volumes::claims_to_tell(&self.world, &bind.pod, &bind.node) {
+        for (claim, volume) in &bind.volumes {
+            self.promise(claim, volume).await?;
+        }
+        let mut claims = volumes::claims_to_tell(&self.world, &bind.pod, &bind.node);
+        claims.retain(|claim| !bind.volumes.iter().any(|(promised, _)| promised == claim));
+        for claim in claims {
             self.act.patch::<PersistentVolumeClaim>(&claim, &volumes::selected(&bind.node)).await?;
         }
         let posted = post_alone(self.act.client(), &key, &binding(bind)).await;
         posted.map_err(failed::<Pod>("bind", &key))?;
         self.note(bind);
         Ok(())
+    }
+
+    /// Has the volume say whose it is: whoever binds claims to volumes gives it to nobody else then.
+    async fn promise(&self, claim: &ObjectKey, volume: &str) -> Result<(), ActError> {
+        let key = ObjectKey::cluster(volume);
+        let known = self.world.claims.get(claim).zip(self.world.volumes.get(&key));
+        let Some((claim, known)) = known else { return Ok(()) };
+        if volumes::is_for(&known, &claim) {
+            return Ok(());
+        }
+        let taken = if volumes::is_free_for(&claim, &known) {
+            let api: Api<PersistentVolume> = Api::all(self.act.client().clone());
+            api.patch(volume, &act::patch(), &Patch::Merge(volumes::taking(&claim, &known))).await.map(drop)
+        } else {
+            let status = Status::failure("another claim has the volume by now", "Conflict").with_code(409);
+            Err(kube::Error::Api(status.boxed()))
+        };
+        match taken.map_err(failed::<PersistentVolume>("reserve", &key)) {
+            // A role of before: others may take the volume meanwhile, and the pod waits on its node then.
+            Err(error) if error.code() == Some(403) => {
+                tracing::warn!(error = %kit::Chain(&error), volume, "The volume was not reserved");
+                Ok(())
+            }
+            taken => taken,
+        }
     }
 
     fn note(&self, bind: &Bind) {
@@ -204,6 +239,7 @@ mod tests {
             node: "n".to_owned(),
             gpus: GpuSet::default(),
             cpus: CpuSet::default(),
+            volumes: Vec::new(),
         }
     }
 

@@ -20,6 +20,7 @@ mod queue;
 mod quotas;
 mod reservations;
 mod room;
+mod stock;
 mod usage;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ use sigma::label::Labels;
 use sigma::{Cluster, Outcome, Pending, PodId, Unplaced};
 
 pub use explain::{PodExplanation, PodState};
+pub(crate) use stock::Promised;
 
 use queue::Whom;
 
@@ -109,6 +111,9 @@ pub(crate) struct Scheduler {
     waiting: HashMap<PodId, Waiting>,
     /// What the volumes of pods ask for.
     needs: HashMap<PodId, Needs>,
+    stock: stock::Stock,
+    /// Its version when the pods that are tried were looked at last.
+    stock_seen: u64,
     /// In the order of arrival.
     active: BTreeSet<(u64, PodId)>,
     paused: BTreeSet<(Instant, PodId)>,
@@ -173,6 +178,8 @@ impl Scheduler {
             nodes: BTreeMap::new(),
             waiting: HashMap::new(),
             needs: HashMap::new(),
+            stock: stock::Stock::default(),
+            stock_seen: 0,
             active: BTreeSet::new(),
             paused: BTreeSet::new(),
             asleep: BTreeSet::new(),
@@ -279,6 +286,7 @@ impl Scheduler {
         self.forget_stranger(id);
         self.names.remove(id);
         self.needs.remove(id);
+        self.stock.release(id);
         if held_room {
             self.cluster.remove_pod(id);
             self.wake(now, Whom::All);
@@ -302,6 +310,7 @@ impl Scheduler {
             return; // Gone or bound meanwhile, as the watch told.
         }
         self.cluster.remove_pod(id);
+        self.stock.release(id);
         self.gangs.note_change(id);
         let Some(waiting) = self.waiting.get_mut(id) else { return };
         let until = now + pause(waiting.n_failures);
@@ -358,7 +367,7 @@ impl Scheduler {
         short.sort_by_key(|(pending, _)| std::cmp::Reverse(pending.pod.priority));
         for (pending, report) in short {
             let made = self.make_room(pending, &mut decisions, now);
-            decisions.extend(told_together(report, made));
+            decisions.extend(room::told_together(report, made));
         }
         for gang in &gangs {
             let half = gang.members.iter().find_map(|&place| gangs::half(&outcomes[place]));
@@ -389,15 +398,18 @@ impl Scheduler {
         if self.reservation_decided(&id, &outcome, now) {
             return None;
         }
-        let waiting = self.waiting.get_mut(&id)?;
-        let pod = Arc::clone(&waiting.pod);
+        let pod = Arc::clone(&self.waiting.get(&id)?.pod);
         match outcome {
             Outcome::Placed { node, gpus, cpus, .. } => {
+                let Some(volumes) = self.choose_volumes(&id, &node) else {
+                    return self.lacks_volumes(&id, now);
+                };
+                let waiting = self.waiting.get_mut(&id)?;
                 waiting.place = Place::Binding;
                 self.binding.insert(id.clone());
                 self.names.insert(id.clone(), key_of(&pod));
                 self.gangs.note_change(&id);
-                Some(Decision::Bind(Bind { id, pod, node, gpus, cpus }))
+                Some(Decision::Bind(Bind { id, pod, node, gpus, cpus, volumes }))
             }
             Outcome::Unplaced(unplaced) => {
                 self.park(&id, now);
@@ -449,17 +461,6 @@ impl Waiting {
         self.last_report = Some(message.clone());
         Some(Decision::Report { pod: Arc::clone(&self.pod), report: Report { reason, message, cause } })
     }
-}
-
-/// One write says why the pod waits and where others go for it.
-fn told_together(report: Option<Decision>, made: Option<Decision>) -> impl Iterator<Item = Decision> {
-    let (before, after) = match (report, made) {
-        (Some(Decision::Report { report, .. }), Some(Decision::Preempt { pod, node, victims, .. })) => {
-            (None, Some(Decision::Preempt { pod, node, victims, report: Some(report) }))
-        }
-        both => both,
-    };
-    before.into_iter().chain(after)
 }
 
 /// Whether others may find a place since the pod changed like this.

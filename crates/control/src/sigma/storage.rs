@@ -28,6 +28,10 @@ pub(super) fn follow(world: &World, news: &mpsc::UnboundedSender<News>) {
     });
     world.volumes.on_change(move |change| {
         let volume = change.object();
+        let claim = change.after.and_then(|volume| volumes::claim_of(volume));
+        let name = volume.metadata.name.clone().unwrap_or_default();
+        // Nobody listens any more: the process is going down.
+        let _stopped = again.news.send(News::Volume(name, claim));
         match volumes::claim_of(volume) {
             Some(claim) => again.users_of(&claim),
             None => {

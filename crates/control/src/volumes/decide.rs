@@ -103,7 +103,7 @@ pub(crate) fn is_claimed_by(volume: &PersistentVolume, claim: &ObjectKey) -> boo
 }
 
 /// Whether the volume is for this very claim, or for a claim of its name that nobody took yet.
-fn is_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+pub(crate) fn is_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
     let uid = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()?.uid.as_deref());
     is_claimed_by(volume, &ObjectKey::of(claim))
         && uid.is_none_or(|uid| uid.is_empty() || Some(uid) == claim.metadata.uid.as_deref())
@@ -136,6 +136,12 @@ pub(crate) fn claim(view: &View<'_>) -> Verdict {
     }
 }
 
+/// Whether the claim is given a volume of which nobody has said yet that it is the claim's.
+pub(crate) fn is_choice(verdict: &Verdict) -> bool {
+    let Verdict::Do(steps) = verdict else { return false };
+    steps.iter().any(|step| matches!(step, Step::TakeVolume { .. } | Step::Provision(_)))
+}
+
 fn phase(claim: &PersistentVolumeClaim) -> Option<&str> {
     claim.status.as_ref()?.phase.as_deref()
 }
@@ -152,10 +158,12 @@ fn best<'a>(view: &View<'a>, spec: &PersistentVolumeClaimSpec) -> Option<&'a Arc
     let place = view.place.filter(|_| waits_for_pod(view)).map(crate::sigma::node);
     let mut free = free.filter(|volume| place.as_ref().is_none_or(|place| is_within_reach(volume, place)));
     let first = free.next()?;
-    Some(free.fold(first, |best, other| {
-        let rank = |volume: &PersistentVolume| (capacity(volume), volume.metadata.name.clone());
-        if rank(other) < rank(best) { other } else { best }
-    }))
+    Some(free.fold(first, |best, other| if rank(other) < rank(best) { other } else { best }))
+}
+
+/// Of volumes that fit the least is given away.
+pub(crate) fn rank(volume: &PersistentVolume) -> (i128, Option<String>) {
+    (capacity(volume), volume.metadata.name.clone())
 }
 
 fn is_free(volume: &PersistentVolume) -> bool {
@@ -220,13 +228,11 @@ fn node<'a>(view: &View<'a>) -> Option<&'a str> {
 
 /// First the volume says whose it is, then the claim what it has: who is interrupted in between goes on from there.
 fn bind(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Verdict {
-    let reference = json!({ "spec": { "claimRef": reference(claim) },
-        "metadata": { "resourceVersion": volume.resource_version(), "annotations": { BY_CONTROLLER: "yes" } } });
     let mut steps = Vec::new();
     let is_taken = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()?.uid.as_ref())
         == claim.metadata.uid.as_ref();
     if !is_taken {
-        steps.push(Step::TakeVolume { name: volume.name_any(), patch: reference });
+        steps.push(Step::TakeVolume { name: volume.name_any(), patch: taking(claim, volume) });
     }
     steps.push(Step::TakeClaim(json!({
         "metadata": { "annotations": { BOUND: "yes", BY_CONTROLLER: "yes" } },
@@ -234,6 +240,12 @@ fn bind(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Verdict {
     })));
     steps.push(bound_status(volume));
     Verdict::Do(steps)
+}
+
+/// What makes a volume be for the claim and no other, as long as the volume is as it was.
+pub(crate) fn taking(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Value {
+    json!({ "spec": { "claimRef": reference(claim) },
+        "metadata": { "resourceVersion": volume.resource_version(), "annotations": { BY_CONTROLLER: "yes" } } })
 }
 
 fn reference(claim: &PersistentVolumeClaim) -> ObjectReference {

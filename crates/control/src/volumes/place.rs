@@ -10,8 +10,10 @@ use kube::ResourceExt;
 use sigma::label::{NodeTerm, Operator, Requirement};
 use sigma::volume::{Attachment, Disk, Place, Volumes};
 
+use super::choice::Choice;
 use super::decide::{self, LOCAL, class_name, volume_name};
 use crate::key::ObjectKey;
+use crate::owner;
 use crate::sigma::node_term;
 use crate::world::World;
 
@@ -33,6 +35,8 @@ const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Needs {
     pub(crate) volumes: Volumes,
+    /// Claims for which there are volumes to choose from.
+    pub(crate) choices: Vec<Choice>,
     /// Why no node would do at the moment.
     pub(crate) obstacle: Option<String>,
 }
@@ -100,6 +104,11 @@ pub(crate) fn needs_of(storage: &impl Storage, pod: &Pod) -> Needs {
         let is_unbound = claim.is_some() && volume.is_none();
         let mut free = if is_unbound { storage.volumes() } else { Vec::new() };
         free.retain(|volume| claim.as_deref().is_some_and(|claim| decide::is_free_for(claim, volume)));
+        if let Some(claim) = &claim
+            && free.iter().any(|volume| decide::is_for(volume, claim))
+        {
+            free.retain(|volume| decide::is_for(volume, claim));
+        }
         let volume = volume.and_then(|name| storage.volume(name));
         let class = class.and_then(|name| storage.class(name));
         Found { name, is_ephemeral, claim, volume, class, free }
@@ -139,7 +148,7 @@ pub(crate) fn limits(node: &CSINode) -> std::collections::BTreeMap<String, u64> 
 pub(super) fn needs(pod: &Pod, found: &[Found]) -> Needs {
     let mut needs = Needs::default();
     for each in found {
-        match add_claim(&mut needs.volumes, each) {
+        match add_claim(&mut needs, each, pod) {
             Ok(()) => {}
             Err(obstacle) => drop(needs.obstacle.get_or_insert(obstacle)),
         }
@@ -152,8 +161,8 @@ pub(super) fn needs(pod: &Pod, found: &[Found]) -> Needs {
 }
 
 /// Adds what one claim asks for; else says what it lacks.
-fn add_claim(volumes: &mut Volumes, found: &Found) -> Result<(), String> {
-    let name = &found.name;
+fn add_claim(needs: &mut Needs, found: &Found, pod: &Pod) -> Result<(), String> {
+    let (name, volumes) = (&found.name, &mut needs.volumes);
     let Some(claim) = &found.claim else {
         return Err(if found.is_ephemeral {
             format!("waiting for ephemeral volume controller to create the persistentvolumeclaim \"{name}\"")
@@ -163,6 +172,9 @@ fn add_claim(volumes: &mut Volumes, found: &Found) -> Result<(), String> {
     };
     if claim.metadata.deletion_timestamp.is_some() {
         return Err(format!("persistentvolumeclaim \"{name}\" is being deleted"));
+    }
+    if found.is_ephemeral && owner::controller_uid(&claim.metadata) != pod.metadata.uid.as_deref() {
+        return Err(format!("persistentvolumeclaim \"{name}\" was not made for this pod"));
     }
     let key = ObjectKey::of(&**claim);
     let modes = claim.spec.iter().flat_map(|spec| spec.access_modes.iter().flatten());
@@ -176,7 +188,7 @@ fn add_claim(volumes: &mut Volumes, found: &Found) -> Result<(), String> {
                 "persistentvolumeclaim \"{name}\" bound to non-existent persistentvolume \"{volume}\""
             ));
         }
-        (None, _) => add_unbound(volumes, found, &key)?,
+        (None, _) => add_unbound(needs, found, &key)?,
     }
     Ok(())
 }
@@ -195,14 +207,14 @@ fn add_bound(volumes: &mut Volumes, volume: &PersistentVolume) {
     volumes.attached.extend(attached(&spec).map(|(driver, volume)| attachment(&driver, &volume)));
 }
 
-fn add_unbound(volumes: &mut Volumes, found: &Found, key: &ObjectKey) -> Result<(), String> {
+fn add_unbound(needs: &mut Needs, found: &Found, key: &ObjectKey) -> Result<(), String> {
     let late = found.class.as_deref().filter(|class| decide::is_late(class));
     let Some(class) = late else {
         return Err("pod has unbound immediate PersistentVolumeClaims".to_owned());
     };
     let makes_volumes = class.provisioner != NO_PROVISIONER;
     if makes_volumes {
-        volumes.attached.insert(attachment(&class.provisioner, &format!("claim/{key}")));
+        needs.volumes.attached.insert(attachment(&class.provisioner, &format!("claim/{key}")));
     }
     // `None`: anywhere.
     let made = match class.allowed_topologies.as_deref() {
@@ -210,17 +222,7 @@ fn add_unbound(volumes: &mut Volumes, found: &Found, key: &ObjectKey) -> Result<
         None | Some([]) => None,
         Some(topologies) => Some(topologies.iter().map(topology).collect()),
     };
-    let there = found.free.iter().map(|volume| {
-        let affinity = volume.spec.as_ref()?.node_affinity.as_ref()?.required.as_ref()?;
-        Some(affinity.node_selector_terms.iter().map(node_term).collect())
-    });
-    let terms: Option<Vec<Vec<NodeTerm>>> = there.chain([made]).collect();
-    if let Some(terms) = terms {
-        let mut terms: Vec<NodeTerm> = terms.into_iter().flatten().collect();
-        terms.sort_by_key(|term| format!("{term:?}"));
-        terms.dedup();
-        volumes.places.push(Place { terms, is_bound: false });
-    }
+    needs.choices.push(Choice::of(key.clone(), &found.free, made));
     Ok(())
 }
 

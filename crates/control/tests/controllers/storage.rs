@@ -109,3 +109,114 @@ async fn a_volume_is_asked_for_where_its_pod_goes() {
     };
     cluster.until("c", is_asked_for).await;
 }
+
+/// A volume that only the node of this name reaches.
+fn local(name: &str, node: &str, size: &str) -> Value {
+    let here = json!({ "key": "kubernetes.io/hostname", "operator": "In", "values": [node] });
+    json!({ "metadata": { "name": name }, "spec": {
+        "storageClassName": "local", "accessModes": ["ReadWriteOnce"], "capacity": { "storage": size },
+        "local": { "path": "/disk" },
+        "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [here] }] } } } })
+}
+
+async fn of_local_disks(cluster: &Cluster) {
+    use k8s_openapi::api::storage::v1::StorageClass;
+    let class = json!({ "metadata": { "name": "local" }, "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "WaitForFirstConsumer" });
+    cluster.create_for_all::<StorageClass>(class).await;
+}
+
+async fn until_phase(cluster: &Cluster, claim: &str, phase: &'static str) {
+    let is = move |claim: Option<&PersistentVolumeClaim>| {
+        claim.and_then(|claim| claim.status.as_ref()?.phase.as_deref()) == Some(phase)
+    };
+    cluster.until(claim, is).await;
+}
+
+/// Both are placed in one step, though the one disk can be only one's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_pods_that_come_at_once_do_not_count_on_one_volume() {
+    use k8s_openapi::api::core::v1::PersistentVolume;
+    let cluster = Cluster::start().await;
+    of_local_disks(&cluster).await;
+    cluster.create_for_all::<PersistentVolume>(local("on-a", "a", "2Gi")).await;
+    for name in ["p", "q"] {
+        cluster.create::<PersistentVolumeClaim>(claim(name, "local", "ReadWriteOnce")).await;
+        cluster.create::<Pod>(using(name, name)).await;
+    }
+    for name in ["a", "b"] {
+        cluster.add_node(name, "4").await;
+    }
+    let is_told =
+        is_told("0/2 nodes are available: 2 node(s) didn't find available persistent volumes to bind.");
+    let (first, second) = tokio::select! {
+        _ = cluster.until("p", &is_told) => ("q", "p"),
+        _ = cluster.until("q", &is_told) => ("p", "q"),
+    };
+    let bound = cluster.until(first, is_bound).await.unwrap();
+    assert_eq!(control::pods::node_name(&bound), Some("a"));
+    until_phase(&cluster, first, "Bound").await;
+    assert!(!is_bound(Some(&cluster.api::<Pod>().get(second).await.unwrap())));
+
+    // The smaller one would do for both, wherever they are.
+    cluster.create_for_all::<PersistentVolume>(local("on-b", "b", "1Gi")).await;
+    let bound = cluster.until(second, is_bound).await.unwrap();
+    assert_eq!(control::pods::node_name(&bound), Some("b"));
+    until_phase(&cluster, second, "Bound").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_of_many_pods_gets_a_volume_where_it_is() {
+    use k8s_openapi::api::core::v1::PersistentVolume;
+    let cluster = Cluster::start().await;
+    of_local_disks(&cluster).await;
+    let nodes = ["a", "b", "c"];
+    for number in 0..6 {
+        let (name, size) = (format!("v{number}"), format!("{}Gi", 1 + number % 2));
+        cluster.create_for_all::<PersistentVolume>(local(&name, nodes[number % 3], &size)).await;
+        cluster.create::<PersistentVolumeClaim>(claim(&format!("p{number}"), "local", "ReadWriteOnce")).await;
+        cluster.create::<Pod>(using(&format!("p{number}"), &format!("p{number}"))).await;
+    }
+    for name in nodes {
+        cluster.add_node(name, "4").await;
+    }
+    for number in 0..6 {
+        let name = format!("p{number}");
+        let pod = cluster.until(&name, is_bound).await.unwrap();
+        until_phase(&cluster, &name, "Bound").await;
+        let claim = cluster.api::<PersistentVolumeClaim>().get(&name).await.unwrap();
+        let volume: usize = claim.spec.unwrap().volume_name.unwrap()[1..].parse().unwrap();
+        assert_eq!(control::pods::node_name(&pod), Some(nodes[volume % 3]), "{name} is where its volume is");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_brings_its_claim_with_it_and_takes_it_away() {
+    use k8s_openapi::api::core::v1::PersistentVolume;
+    use kube::api::DeleteParams;
+    let cluster = Cluster::start().await;
+    of_local_disks(&cluster).await;
+    cluster.add_node("a", "4").await;
+    cluster.create_for_all::<PersistentVolume>(local("on-a", "a", "2Gi")).await;
+    let mut scratch = pod("p", "100m");
+    let template = json!({ "metadata": { "labels": { "of": "p" } }, "spec": claim("", "local", "ReadWriteOnce")["spec"] });
+    scratch["spec"]["volumes"] = json!([{ "name": "v", "ephemeral": { "volumeClaimTemplate": template } }]);
+    cluster.create::<PersistentVolumeClaim>(claim("q-v", "local", "ReadWriteOnce")).await;
+    let mut other = scratch.clone();
+    other["metadata"]["name"] = json!("q");
+    // A claim of that name is there, but is not the pod's.
+    cluster.create::<Pod>(other).await;
+    cluster
+        .until(
+            "q",
+            is_told(r#"0/1 nodes are available: persistentvolumeclaim "q-v" was not made for this pod."#),
+        )
+        .await;
+    cluster.create::<Pod>(scratch).await;
+    cluster.until("p", is_bound).await;
+    until_phase(&cluster, "p-v", "Bound").await;
+    let made = cluster.api::<PersistentVolumeClaim>().get("p-v").await.unwrap();
+    assert_eq!(made.metadata.labels.unwrap()["of"], "p");
+    cluster.api::<Pod>().delete("p", &DeleteParams::default()).await.unwrap();
+    cluster.until("p-v", |claim: Option<&PersistentVolumeClaim>| claim.is_none()).await;
+}

@@ -221,7 +221,7 @@ fn preempt(cluster: &mut Cluster, pods: &str, gangs: &str) -> String {
 #[test]
 fn others_go_for_a_gang_only_if_it_fits_whole_then() {
     let occupied = || full("a=2 b=2", "a:x=2@1 b:y=1@1");
-    expect!["g0 on b for ; g1 on b for y; g2 on a for x"].assert_eq(&preempt(
+    expect!["g0 on a for x; g1 on b for ; g2 on a for "].assert_eq(&preempt(
         &mut occupied(),
         "g:1@9 g:1@9 g:1@9",
         "g=3",
@@ -246,7 +246,7 @@ fn a_gang_takes_nobodys_place_among_its_own_or_its_equals() {
     expect!["nobody"].assert_eq(&preempt(&mut cluster("a=2"), "g:1@9 g:1@1 g:1@5", "g=3"));
     // As important as its least pod.
     expect!["nobody"].assert_eq(&preempt(&mut full("a=2", "a:x=1@3"), "g:1@9 g:1@2", "g=2"));
-    expect!["g0 on a for ; g1 on a for x"].assert_eq(&preempt(
+    expect!["g0 on a for x; g1 on a for "].assert_eq(&preempt(
         &mut full("a=2", "a:x=1@3"),
         "g:1@9 g:1@4",
         "g=2",
@@ -285,5 +285,84 @@ proptest! {
         }
         let used: u64 = (0..cpus.len()).filter_map(|at| tried.used(&format!("n{at}"))).map(|[cpu, ..]| cpu).sum();
         prop_assert_eq!(used, cpus.iter().sum::<u64>() - left);
+    }
+}
+
+/// Each member by itself would have the pod of another node go; together they find room with fewer.
+#[test]
+fn of_those_who_were_to_go_for_a_gang_who_need_not_stays() {
+    let mut cluster = cluster("a=3 b=2");
+    for (name, node, cpu) in [("x", "a", 2), ("y", "b", 1)] {
+        cluster.add_pod(&PodId::new(name), &Arc::new(pod(cpu, 1)), node);
+    }
+    // The larger one finds the room of `y` cheapest; the others then need that of `x`, which is enough for all.
+    let (batch, gangs) = batch("g:2@5 g:1@5 g:1@5", "g=3");
+    let held = cluster.preempt_gang(&batch, &gangs[0], |_| true).unwrap();
+    let victims: Vec<&str> = held.values().flat_map(|each| &each.victims).map(PodId::as_str).collect();
+    assert_eq!((victims, held.len()), (vec!["x"], 3));
+    assert!(cluster.is_leaving(&PodId::new("x")) && !cluster.is_leaving(&PodId::new("y")));
+}
+
+/// Nodes, and lesser pods on them: the node, what it asks for, its priority.
+fn occupied(nodes: &[u64], lesser: &[(usize, u64, i32)], without: impl Fn(usize) -> bool) -> Cluster {
+    let names: Vec<String> = nodes.iter().enumerate().map(|(at, cpu)| format!("n{at}={cpu}")).collect();
+    let mut cluster = cluster(&names.join(" "));
+    for (at, &(node, cpu, priority)) in lesser.iter().enumerate() {
+        let node = format!("n{}", node % nodes.len());
+        let id = PodId::new(&format!("l{at}"));
+        if cluster.free(&node, "cpu").is_some_and(|free| free >= cpu) {
+            cluster.add_pod(&id, &Arc::new(pod(cpu, priority)), &node);
+        }
+        if without(at) {
+            cluster.remove_pod(&id);
+        }
+    }
+    cluster
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Once all victims have gone the gang fits, and without any one of them it would not.
+    #[test]
+    fn nobody_goes_for_a_gang_in_vain(
+        nodes in proptest::collection::vec(1..8_u64, 1..5),
+        lesser in proptest::collection::vec((0..5_usize, 1..4_u64, 0..3_i32), 0..12),
+        members in proptest::collection::vec(1..5_u64, 1..6),
+        short in 0..3_usize,
+    ) {
+        let texts: Vec<String> = members.iter().map(|cpu| format!("g:{cpu}@9")).collect();
+        let min_member = members.len().saturating_sub(short).max(1);
+        let (batch, gangs) = batch(&texts.join(" "), &format!("g={min_member}"));
+        let fits = |cluster: &mut Cluster| {
+            let outcomes = cluster.place_together(&batch, &gangs);
+            outcomes.iter().any(|outcome| matches!(outcome, Outcome::Placed { .. }))
+        };
+        let mut cluster = occupied(&nodes, &lesser, |_| false);
+        if fits(&mut cluster) {
+            return Ok(());
+        }
+        let n_before = cluster.n_pods();
+        let Some(held) = cluster.preempt_gang(&batch, &gangs[0], |_| true) else {
+            prop_assert_eq!(cluster.n_pods(), n_before);
+            return Ok(());
+        };
+        prop_assert!(held.len() >= min_member);
+        prop_assert_eq!(cluster.n_pods(), n_before + held.len());
+        let name = |at: usize| PodId::new(&format!("l{at}"));
+        let goes = |at: usize| held.values().any(|each| each.victims.contains(&name(at)));
+        let victims: Vec<usize> = (0..lesser.len()).filter(|&at| goes(at)).collect();
+        let n_leaving = (0..lesser.len()).filter(|&at| cluster.is_leaving(&name(at))).count();
+        prop_assert_eq!(n_leaving, victims.len());
+        // The room that is held is there once they have gone.
+        victims.iter().for_each(|&at| cluster.remove_pod(&name(at)));
+        for at in 0..nodes.len() {
+            let node = format!("n{at}");
+            prop_assert!(cluster.used(&node).unwrap()[0] <= nodes[at], "{} is over-full", node);
+        }
+        for &spared in &victims {
+            let mut without = occupied(&nodes, &lesser, |at| at != spared && goes(at));
+            prop_assert!(!fits(&mut without), "l{} goes in vain: {:?}", spared, held);
+        }
     }
 }

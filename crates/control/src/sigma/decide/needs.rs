@@ -7,10 +7,14 @@ use std::time::Instant;
 use k8s_openapi::api::core::v1 as k8s;
 use sigma::PodId;
 
+use crate::key::ObjectKey;
 use crate::volumes::Needs;
 
 use super::queue::Whom;
-use super::{Decision, Place, Scheduler, convert};
+use super::{Decision, Place, Promised, Scheduler, convert, pause};
+
+/// Why a pod waits whose claims could each have a volume, but not all of them one.
+const NOT_FOR_ALL: &str = "node(s) didn't find available persistent volumes to bind for all claims at once";
 
 impl Scheduler {
     /// What the volumes of a pod ask for, told before the pod itself.
@@ -20,6 +24,7 @@ impl Scheduler {
         } else {
             self.needs.insert(id.clone(), needs)
         };
+        self.stock.settle(id, self.needs.get(id));
         let is_news = before.as_ref() != self.needs.get(id);
         // One that is nominated might be bound elsewhere, and must not be while no node would do.
         let rests = |waiting: &super::Waiting| {
@@ -37,11 +42,39 @@ impl Scheduler {
         }
     }
 
+    /// For which claim a volume is, if for any.
+    pub(crate) fn volume_changed(&mut self, volume: &str, claim: Option<ObjectKey>) {
+        self.stock.set_taken(volume, claim);
+    }
+
     /// The pod as the engine sees it.
     pub(super) fn converted(&self, id: &PodId, pod: &k8s::Pod) -> sigma::Pod {
-        let volumes = self.needs.get(id).map(|needs| needs.volumes.clone());
+        let needs = self.needs.get(id);
+        let mut volumes = needs.map(|needs| needs.volumes.clone()).unwrap_or_default();
+        volumes.places.extend(needs.iter().flat_map(|needs| self.stock.places(needs)));
         let policy = self.policy_of(pod);
-        sigma::Pod { volumes: volumes.unwrap_or_default(), policy, ..convert::pod(pod) }
+        sigma::Pod { volumes, policy, ..convert::pod(pod) }
+    }
+
+    /// Promises the claims of a pod that was placed on `node` their volumes; `None` where one can have none after all.
+    pub(super) fn choose_volumes(&mut self, id: &PodId, node: &str) -> Option<Vec<Promised>> {
+        let Some(needs) = self.needs.get(id) else { return Some(Vec::new()) };
+        self.stock.choose(id, needs, self.nodes.get(node)?)
+    }
+
+    /// The pod gives the room back that it found beside volumes that it cannot have.
+    pub(super) fn lacks_volumes(&mut self, id: &PodId, now: Instant) -> Option<Decision> {
+        self.cluster.remove_pod(id);
+        let waiting = self.waiting.get_mut(id)?;
+        // Another of the same batch was quicker: what is left is known now.
+        let was_late = self.stock.version != self.stock_seen;
+        let until = if was_late { now } else { now + pause(waiting.n_failures) };
+        waiting.n_failures += u32::from(!was_late);
+        waiting.place = Place::Paused { until };
+        self.paused.insert((until, id.clone()));
+        // Else its own claims are too many for what there is.
+        let message = hindrance(self.nodes.len(), NOT_FOR_ALL);
+        if was_late { None } else { waiting.report("Unschedulable", message, None) }
     }
 
     /// Whether no node would do for the pod at the moment.
@@ -57,6 +90,7 @@ impl Scheduler {
     /// Takes those out of `due` for whom no node would do at the moment, and tells why.
     pub(super) fn hold_back(&mut self, due: &mut Vec<PodId>, now: Instant) -> Vec<Decision> {
         let mut decisions = Vec::new();
+        self.stock_seen = self.stock.version;
         due.retain(|id| {
             let Some(obstacle) = self.needs.get(id).and_then(|needs| needs.obstacle.as_ref()) else {
                 return true;

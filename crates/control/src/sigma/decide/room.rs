@@ -246,6 +246,7 @@ impl Scheduler {
     /// Takes back the room that a waiting pod holds; it is tried again after a pause.
     fn pause(&mut self, id: &PodId, now: Instant) {
         self.cluster.remove_pod(id);
+        self.stock.release(id);
         let Some(waiting) = self.waiting.get_mut(id) else { return };
         let until = now + pause(waiting.n_failures);
         waiting.n_failures += 1;
@@ -279,4 +280,18 @@ fn is_nominated(waiting: &Waiting) -> bool {
 pub(super) fn may_preempt(pod: &k8s::Pod) -> bool {
     let policy = pod.spec.as_ref().and_then(|spec| spec.preemption_policy.as_deref());
     policy != Some("Never")
+}
+
+/// One write says why the pod waits and where others go for it.
+pub(super) fn told_together(
+    report: Option<Decision>,
+    made: Option<Decision>,
+) -> impl Iterator<Item = Decision> {
+    let (before, after) = match (report, made) {
+        (Some(Decision::Report { report, .. }), Some(Decision::Preempt { pod, node, victims, .. })) => {
+            (None, Some(Decision::Preempt { pod, node, victims, report: Some(report) }))
+        }
+        both => both,
+    };
+    before.into_iter().chain(after)
 }

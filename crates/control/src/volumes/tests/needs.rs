@@ -21,7 +21,8 @@ fn pod(source: &Value) -> Pod {
 fn say(pod: &Pod, found: &[Found]) -> String {
     let needs = needs(pod, found);
     let mut words = Vec::new();
-    for place in &needs.volumes.places {
+    let free = needs.choices.iter().filter_map(|choice| choice.place(|_| true));
+    for place in needs.volumes.places.iter().cloned().chain(free) {
         let terms = place.terms.iter().map(|term| {
             let labels = term.labels.iter().map(|each| format!("{}={}", each.key, each.values.join("|")));
             labels.collect::<Vec<_>>().join("&")

@@ -1,0 +1,111 @@
+//! Volumes that are promised: whose pod has its node is to have them, though neither they nor the claims say so yet.
+//!
+//! ```text
+//!   needs tell what is free ──► places: without what others are promised ──► placed ──► choose: promised
+//!                                    ▲                                                        │
+//!                                    └── the claim is bound, its pod gone or not bound after all ──┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sigma::PodId;
+use sigma::node::Node;
+use sigma::volume::Place;
+
+use crate::key::ObjectKey;
+use crate::volumes::{Candidate, Choice, Needs};
+
+/// All promises.
+#[derive(Debug, Default)]
+pub(super) struct Stock {
+    /// For which claim each volume is, and whose pod it was promised for.
+    by_volume: BTreeMap<String, (ObjectKey, PodId)>,
+    by_claim: BTreeMap<ObjectKey, String>,
+    by_pod: BTreeMap<PodId, BTreeSet<ObjectKey>>,
+    /// What volumes say themselves: pods that wait are not told anew of what they can have whenever one is taken.
+    taken: BTreeMap<String, ObjectKey>,
+    /// Counts promises.
+    pub(super) version: u64,
+}
+
+/// A claim and the volume that it is to have.
+pub(crate) type Promised = (ObjectKey, String);
+
+impl Stock {
+    /// Where the pod may go for the claims that have no volume.
+    pub(super) fn places(&self, needs: &Needs) -> impl Iterator<Item = Place> {
+        needs.choices.iter().filter_map(|choice| choice.place(|volume| self.is_left(choice, volume)))
+    }
+
+    /// Whether the claim could have the volume: who is promised one has that one.
+    fn is_left(&self, choice: &Choice, volume: &Candidate) -> bool {
+        if self.taken.get(&volume.name).is_some_and(|claim| *claim != choice.claim) {
+            return false;
+        }
+        match (self.by_claim.get(&choice.claim), self.by_volume.get(&volume.name)) {
+            (Some(own), _) => *own == volume.name,
+            (None, taken) => taken.is_none(),
+        }
+    }
+
+    /// Promises the pod's claims a volume each that `node` reaches. `None`, and nothing is promised, where one can have none.
+    pub(super) fn choose(&mut self, id: &PodId, needs: &Needs, node: &Node) -> Option<Vec<Promised>> {
+        let mut chosen: Vec<Promised> = Vec::new();
+        for choice in &needs.choices {
+            let is_fine = |volume: &&Candidate| {
+                volume.is_within_reach(node)
+                    && self.is_left(choice, volume)
+                    && !chosen.iter().any(|(_, taken)| *taken == volume.name)
+            };
+            match choice.volumes.iter().find(is_fine) {
+                Some(volume) => chosen.push((choice.claim.clone(), volume.name.clone())),
+                None if choice.is_made_on(node) => {}
+                None => return None,
+            }
+        }
+        for (claim, volume) in &chosen {
+            self.by_volume.insert(volume.clone(), (claim.clone(), id.clone()));
+            self.by_claim.insert(claim.clone(), volume.clone());
+            self.by_pod.entry(id.clone()).or_default().insert(claim.clone());
+            self.version += 1;
+        }
+        Some(chosen)
+    }
+
+    /// A volume says for which claim it is, or for none, or is gone.
+    pub(super) fn set_taken(&mut self, volume: &str, claim: Option<ObjectKey>) {
+        match claim {
+            Some(claim) => drop(self.taken.insert(volume.to_owned(), claim)),
+            None => drop(self.taken.remove(volume)),
+        }
+    }
+
+    /// The pod is gone, or was not bound after all.
+    pub(super) fn release(&mut self, id: &PodId) {
+        self.release_where(id, |_| true);
+    }
+
+    /// Of what was promised for the pod, what its claims have by now.
+    pub(super) fn settle(&mut self, id: &PodId, needs: Option<&Needs>) {
+        let waits = |claim: &ObjectKey| {
+            needs.is_some_and(|needs| needs.choices.iter().any(|choice| choice.claim == *claim))
+        };
+        self.release_where(id, |claim| !waits(claim));
+    }
+
+    fn release_where(&mut self, id: &PodId, is_meant: impl Fn(&ObjectKey) -> bool) {
+        let Some(mut claims) = self.by_pod.remove(id) else { return };
+        claims.retain(|claim| {
+            if !is_meant(claim) {
+                return true;
+            }
+            if let Some(volume) = self.by_claim.remove(claim) {
+                self.by_volume.remove(&volume);
+            }
+            false
+        });
+        if !claims.is_empty() {
+            self.by_pod.insert(id.clone(), claims);
+        }
+    }
+}
