@@ -356,9 +356,9 @@ proptest! {
         prop_assert_eq!(n_leaving, victims.len());
         // The room that is held is there once they have gone.
         victims.iter().for_each(|&at| cluster.remove_pod(&name(at)));
-        for at in 0..nodes.len() {
+        for (at, cpu) in nodes.iter().enumerate() {
             let node = format!("n{at}");
-            prop_assert!(cluster.used(&node).unwrap()[0] <= nodes[at], "{} is over-full", node);
+            prop_assert!(cluster.used(&node).unwrap()[0] <= *cpu, "{} is over-full", node);
         }
         for &spared in &victims {
             let mut without = occupied(&nodes, &lesser, |at| at != spared && goes(at));
