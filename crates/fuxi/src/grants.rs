@@ -11,10 +11,13 @@
 //! numbered per unit, so that one told twice counts once and a lost one is noticed; [`Event::Sync`] replaces all that is
 //! known of a unit. A grant is spent until it is returned, also when it was revoked: the ledger never over-grants.
 
+mod claims;
 mod groups;
+mod guarantee;
 mod machines;
 mod queues;
 mod quota;
+mod reclaim;
 mod resources;
 mod rooms;
 mod serve;
@@ -23,9 +26,10 @@ mod slots;
 mod sync;
 mod units;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use claims::Claim;
 use groups::{GroupIdx, Groups};
 use machines::Machines;
 use queues::Queues;
@@ -38,6 +42,7 @@ type MachineSlot = u32;
 type UnitSlot = u32;
 type GrantSlot = u32;
 type DemandSlot = u32;
+type ClaimSlot = u32;
 
 /// A machine, as the edge numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,8 +166,13 @@ pub struct Ledger {
     unit_slots: HashMap<UnitId, UnitSlot>,
     grants: Slots<Grant>,
     grant_slots: HashMap<GrantId, GrantSlot>,
+    claims: Slots<Claim>,
+    /// The units of a group and priority that hold something.
+    holders: BTreeMap<(GroupIdx, i32), BTreeSet<UnitSlot>>,
     last_grant: u64,
-    /// How long a machine may be short of what it has granted before grants are revoked.
+    now: Duration,
+    /// How long a machine may be short of what it has granted, and a unit wait for what others may not keep, before
+    /// grants are revoked.
     grace: Duration,
     unsettled: Unsettled,
     is_recovering: bool,
@@ -176,6 +186,8 @@ struct Unsettled {
     units: Vec<UnitSlot>,
     /// Groups whose max may have kept somebody waiting.
     groups: Vec<GroupIdx>,
+    /// Whether claims that a max has held up may be honoured now.
+    claims: bool,
 }
 
 impl Ledger {
@@ -188,7 +200,10 @@ impl Ledger {
             unit_slots: HashMap::new(),
             grants: Slots::default(),
             grant_slots: HashMap::new(),
+            claims: Slots::default(),
+            holders: BTreeMap::new(),
             last_grant: 0,
+            now: Duration::ZERO,
             grace,
             unsettled: Unsettled::default(),
             is_recovering: false,
@@ -198,6 +213,7 @@ impl Ledger {
     /// The ledger after `event`; what follows from it is the answer.
     pub fn step(&mut self, event: Event, now: Duration) -> Vec<Decision> {
         let mut decided = Vec::new();
+        self.now = now;
         match event {
             Event::Machine { machine, rack, capacity, is_open } => {
                 let capacity = capacity.as_capacity();
@@ -213,7 +229,7 @@ impl Ledger {
             Event::Return { grant } => self.give_back(grant, now),
             Event::Sync { unit, truth } => self.sync(unit, truth, now),
             Event::UnitGone { unit } => self.unit_gone(unit, now),
-            Event::Tick => {}
+            Event::Tick => self.reclaim(&mut decided),
             Event::Recover => self.is_recovering = true,
             Event::Recovered => self.recovered(),
         }
@@ -266,7 +282,8 @@ impl Ledger {
     pub fn n_waiting(&self, unit: UnitId) -> u32 {
         let Some(slot) = self.unit_slots.get(&unit) else { return 0 };
         let counts = self.units[*slot].demands.iter().map(|(_, demand)| self.queues.demands[*demand].count);
-        counts.fold(0, u32::saturating_add)
+        let n_claimed = u32::try_from(self.units[*slot].claims.len()).unwrap_or(u32::MAX);
+        counts.fold(n_claimed, u32::saturating_add)
     }
 }
 

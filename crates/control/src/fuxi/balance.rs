@@ -63,7 +63,10 @@ impl Master {
 
     fn revoked(&mut self, grant: GrantId) {
         if let Some((worker, uid)) = self.workers.with_grant(grant) {
-            tracing::info!(worker = worker.0, "Place revoked: the machine has become too small");
+            tracing::info!(
+                worker = worker.0,
+                "Place revoked: its machine has become too small, or others have a better right to it"
+            );
             self.tell(&uid, Event::Drain { worker });
         }
     }

@@ -37,11 +37,15 @@ pub(super) struct Group {
     /// Its place among its parent's children.
     position: usize,
     min: Resources,
-    max: Resources,
+    pub(super) max: Resources,
     weight: f64,
     rank: Rank,
     /// What is granted to it, revoked grants included.
     pub(super) used: Resources,
+    /// The part of `used` that was revoked and will come back.
+    pub(super) revoked: Resources,
+    /// What is kept for its units on machines where they have made room.
+    pub(super) claimed: Resources,
     /// How many demands wait, and the most of each resource that any of them has needed since nobody waited.
     n_waiting: usize,
     largest: Resources,
@@ -58,13 +62,42 @@ impl Group {
             weight: f64::from(weight.max(1)),
             rank: Rank { is_beyond_min: true, share: 0 },
             used: Resources::default(),
+            revoked: Resources::default(),
+            claimed: Resources::default(),
             n_waiting: 0,
             largest: Resources::default(),
         }
     }
 
     fn headroom(&self) -> Resources {
-        if self.max == Resources::UNLIMITED { self.max } else { self.max.minus(self.used) }
+        if self.max == Resources::UNLIMITED {
+            self.max
+        } else {
+            self.max.minus(self.used).minus(self.claimed)
+        }
+    }
+
+    /// Whether its max may keep somebody waiting.
+    pub(super) fn is_narrow(&self) -> bool {
+        self.n_waiting > 0 && !self.largest.fits_in(self.headroom())
+    }
+
+    /// What it will use when all that is revoked or kept has changed hands.
+    pub(super) fn standing(&self) -> Resources {
+        self.used.minus(self.revoked).plus(self.claimed)
+    }
+
+    /// Whether it is sure of getting `shape`: with it, it stands within its min in all that its min names.
+    pub(super) fn is_entitled_to(&self, shape: Resources) -> bool {
+        let with = self.standing().plus(shape).only_where(self.min);
+        !shape.only_where(self.min).is_zero() && with.fits_in(self.min)
+    }
+
+    /// Whether it has borrowed `shape` of what others are sure of: without it, it stands at its min or above.
+    pub(super) fn has_borrowed(&self, shape: Resources) -> bool {
+        let named = shape.only_where(self.min);
+        let left = self.standing().minus(shape);
+        self.min.only_where(named).fits_in(left)
     }
 
     /// Whether all resources that its min names are below it.
@@ -74,9 +107,13 @@ impl Group {
     }
 
     fn rank(&self, inverse_total: &[f64; 8]) -> Rank {
-        let lanes = self.used.lanes();
-        let share = (0..8).map(|lane| lanes[lane] as f64 * inverse_total[lane]).fold(0.0, f64::max);
-        Rank { is_beyond_min: !self.is_below_min(), share: (share / self.weight).to_bits() }
+        Rank { is_beyond_min: !self.is_below_min(), share: self.share(self.used, inverse_total).to_bits() }
+    }
+
+    /// The largest share of anything that `amounts` are, by weight.
+    fn share(&self, amounts: Resources, inverse_total: &[f64; 8]) -> f64 {
+        let lanes = amounts.lanes();
+        (0..8).map(|lane| lanes[lane] as f64 * inverse_total[lane]).fold(0.0, f64::max) / self.weight
     }
 }
 
@@ -146,8 +183,39 @@ impl Groups {
     }
 
     /// A group and all that it is a part of.
-    fn chain(&self, leaf: GroupIdx) -> impl Iterator<Item = GroupIdx> + '_ {
+    pub(super) fn chain(&self, leaf: GroupIdx) -> impl Iterator<Item = GroupIdx> + '_ {
         std::iter::successors(Some(leaf), |group| self[*group].parent)
+    }
+
+    pub(super) fn for_chain(&mut self, leaf: GroupIdx, mut change: impl FnMut(&mut Group)) {
+        let mut at = Some(leaf);
+        while let Some(index) = at {
+            change(&mut self[index]);
+            at = self[index].parent;
+        }
+    }
+
+    /// The share that `amounts` would be of one group.
+    pub(super) fn share_of(&self, group: GroupIdx, amounts: Resources) -> f64 {
+        self[group].share(amounts, &self.inverse_total)
+    }
+
+    /// The share that one group has when all that is revoked or kept has changed hands.
+    pub(super) fn share(&self, group: GroupIdx) -> f64 {
+        self.share_of(group, self[group].standing())
+    }
+
+    /// The groups whose units wait, in the order in which they are served.
+    pub(super) fn waiting_leaves(&self) -> Vec<GroupIdx> {
+        let (mut leaves, mut open) = (Vec::new(), vec![Self::ALL]);
+        while let Some(index) = open.pop() {
+            let group = &self[index];
+            if group.n_waiting > 0 && group.children.is_empty() {
+                leaves.push(index);
+            }
+            open.extend(group.children.iter().rev().filter(|child| self[**child].n_waiting > 0));
+        }
+        leaves
     }
 
     /// How much more a group may get.
@@ -165,14 +233,21 @@ impl Groups {
     }
 
     /// Takes note of what comes back; the outermost group that may have kept somebody waiting only by its max.
-    pub(super) fn free(&mut self, leaf: GroupIdx, shape: Resources) -> Option<GroupIdx> {
+    pub(super) fn free(
+        &mut self,
+        leaf: GroupIdx,
+        (shape, was_revoked): (Resources, bool),
+    ) -> Option<GroupIdx> {
         let (mut at, mut relieved) = (Some(leaf), None);
         while let Some(index) = at {
             let group = &mut self[index];
-            if group.n_waiting > 0 && !group.largest.fits_in(group.headroom()) {
+            if group.is_narrow() {
                 relieved = Some(index);
             }
             group.used = group.used.minus(shape);
+            if was_revoked {
+                group.revoked = group.revoked.minus(shape);
+            }
             at = group.parent;
             self.sort(index);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::resources::Resources;
 use super::rooms::Rooms;
 use super::slots::Slots;
-use super::{GrantSlot, MachineId, MachineSlot, Place, RackId};
+use super::{ClaimSlot, GrantSlot, MachineId, MachineSlot, Place, RackId};
 
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
@@ -20,13 +20,34 @@ pub(super) struct Machine {
     pub(super) used: Resources,
     /// The part of `used` that was revoked and will come back.
     revoked: Resources,
+    /// What is kept for those who have made room here.
+    claimed: Resources,
     short_since: Option<Duration>,
     pub(super) grants: Vec<GrantSlot>,
+    /// In the order in which they are honoured.
+    pub(super) claims: Vec<ClaimSlot>,
 }
 
 impl Machine {
     pub(super) fn room(&self) -> Resources {
+        self.unspent().minus(self.claimed)
+    }
+
+    /// What is not granted, whoever it is kept for.
+    pub(super) fn unspent(&self) -> Resources {
         if self.is_open { self.capacity.minus(self.used) } else { Resources::default() }
+    }
+
+    /// What can be granted, and what will be granted or kept of it when all that was revoked has come back.
+    pub(super) fn balance_soon(&self) -> (Resources, Resources) {
+        let capacity = if self.is_open { self.capacity } else { Resources::default() };
+        (capacity, self.used.minus(self.revoked).plus(self.claimed))
+    }
+
+    /// Whether more is kept than will come back.
+    pub(super) fn is_overclaimed(&self) -> bool {
+        let (capacity, spent) = self.balance_soon();
+        !self.is_open || !spent.fits_in(capacity)
     }
 
     /// What stands granted beyond what there is, counting what is on its way back as gone.
@@ -109,8 +130,10 @@ impl Machines {
             is_open: false,
             used: Resources::default(),
             revoked: Resources::default(),
+            claimed: Resources::default(),
             short_since: None,
             grants: Vec::new(),
+            claims: Vec::new(),
         });
         self.by_id.insert(id, slot);
         self.slots[slot].seat = self.join_rack(rack, slot);
@@ -181,6 +204,20 @@ impl Machines {
     pub(super) fn revoke(&mut self, slot: MachineSlot, shape: Resources) {
         let machine = &mut self.slots[slot];
         machine.revoked = machine.revoked.plus(shape);
+    }
+
+    pub(super) fn claim(&mut self, slot: MachineSlot, claim: ClaimSlot, shape: Resources) {
+        let machine = &mut self.slots[slot];
+        machine.claimed = machine.claimed.plus(shape);
+        machine.claims.push(claim);
+        self.list(slot);
+    }
+
+    pub(super) fn unclaim(&mut self, slot: MachineSlot, claim: ClaimSlot, shape: Resources) {
+        let machine = &mut self.slots[slot];
+        machine.claimed = machine.claimed.minus(shape);
+        machine.claims.retain(|other| *other != claim);
+        self.list(slot);
     }
 
     /// Takes note since when a machine is short, or that it no longer is.

@@ -262,6 +262,14 @@ impl Queues {
         })
     }
 
+    /// The first demand of a class at `place`.
+    pub(super) fn first_of(&self, place: Place, class: &Class) -> Option<DemandSlot> {
+        let line = self.places.get(place)?.line(class.group)?;
+        let level = line.levels.iter().find(|level| level.priority == class.priority)?;
+        let entry = level.entries.binary_search_by_key(&class.shape, |entry| entry.shape).ok()?;
+        Some(level.entries[entry].first)
+    }
+
     /// Whether somebody of the same group waits at the same place for no more than this shape.
     ///
     /// Between events nobody waits for what has room, so that there is then no room for the shape either.

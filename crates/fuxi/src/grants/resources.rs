@@ -25,6 +25,8 @@ impl Resources {
     /// More than there is of anything.
     pub const UNLIMITED: Self = Self::from_lanes([u64::MAX; LANES]);
 
+    pub const NOTHING: Self = Self::from_lanes([0; LANES]);
+
     const fn from_lanes([cpu, memory, workers, a, b, c, d, e]: [u64; LANES]) -> Self {
         Self { cpu: MilliCpu(cpu), memory: Bytes(memory), workers, extended: [a, b, c, d, e] }
     }

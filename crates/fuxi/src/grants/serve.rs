@@ -13,10 +13,14 @@ use super::{
 impl Ledger {
     /// Offers all that has got room, until nobody waits for what there is.
     pub(super) fn settle(&mut self, decided: &mut Vec<Decision>) {
-        let Unsettled { mut machines, mut units, groups } = std::mem::take(&mut self.unsettled);
+        let Unsettled { mut machines, mut units, groups, claims } = std::mem::take(&mut self.unsettled);
+        if claims {
+            machines.extend(self.claims.iter().map(|(_, claim)| claim.machine));
+        }
         machines.sort_unstable();
         machines.dedup();
         for machine in &machines {
+            self.honour_claims(*machine, decided);
             self.offer(*machine, decided);
         }
         for unit in &units {
@@ -28,7 +32,7 @@ impl Ledger {
         // Their memory serves the next event.
         machines.clear();
         units.clear();
-        self.unsettled = Unsettled { machines, units, groups: Vec::new() };
+        self.unsettled = Unsettled { machines, units, groups: Vec::new(), claims: false };
     }
 
     /// Offers the room of one machine along its own path, until nobody there can use it.
@@ -86,10 +90,13 @@ impl Ledger {
     }
 
     fn grant(&mut self, demand: DemandSlot, machine: MachineSlot, decided: &mut Vec<Decision>) {
+        let slot = self.take_one(demand);
+        self.give(slot, machine, decided);
+    }
+
+    /// Reckons a demand as met once; whose it is.
+    pub(super) fn take_one(&mut self, demand: DemandSlot) -> UnitSlot {
         let (slot, place) = (self.queues.demands[demand].unit, self.queues.demands[demand].place);
-        self.last_grant += 1;
-        let id = GrantId(self.last_grant);
-        self.hold(id, slot, machine);
         let left = self.queues.demands[demand].count - 1;
         if left == 0 {
             self.want(slot, place, 0);
@@ -97,6 +104,14 @@ impl Ledger {
             self.queues.demands[demand].count = left;
             self.queues.rotate(demand, &self.units[slot].class());
         }
+        slot
+    }
+
+    pub(super) fn give(&mut self, slot: UnitSlot, machine: MachineSlot, decided: &mut Vec<Decision>) {
+        self.last_grant += 1;
+        let id = GrantId(self.last_grant);
+        self.hold(id, slot, machine);
+        self.units[slot].waits_since = self.now;
         self.queue(slot);
         let (unit, machine) = (self.units[slot].id, self.machines[machine].id);
         decided.push(Decision::Grant { grant: id, unit, machine });
@@ -109,6 +124,10 @@ impl Ledger {
         let grant = Grant { id, unit: slot, machine, is_revoked: false, in_unit, on_machine: 0 };
         let grant_slot = self.grants.insert(grant);
         unit.held.push(grant_slot);
+        if in_unit == 0 {
+            let key = (unit.group, unit.definition.priority);
+            self.holders.entry(key).or_default().insert(slot);
+        }
         self.groups.spend(unit.group, shape);
         self.grants[grant_slot].on_machine = self.machines.spend(machine, grant_slot, shape);
         self.grant_slots.insert(id, grant_slot);
@@ -129,8 +148,14 @@ impl Ledger {
         if let Some(moved) = unit.held.get(grant.in_unit) {
             self.grants[*moved].in_unit = grant.in_unit;
         }
+        if unit.held.is_empty()
+            && let Some(holders) = self.holders.get_mut(&(unit.group, unit.definition.priority))
+        {
+            holders.remove(&grant.unit);
+        }
         let shape = unit.definition.shape;
-        let relieved = self.groups.free(unit.group, shape);
+        let relieved = self.groups.free(unit.group, (shape, grant.is_revoked));
+        self.unsettled.claims |= self.groups.may_honour(unit.group);
         self.unsettled.groups.extend(relieved);
         let freed = (shape, grant.is_revoked);
         if let Some(moved) = self.machines.free(grant.machine, grant.on_machine, freed, now) {
@@ -145,6 +170,9 @@ impl Ledger {
 
     pub(super) fn machine_gone(&mut self, id: MachineId, now: Duration) {
         let Some(slot) = self.machines.slot(id) else { return };
+        for claim in self.machines[slot].claims.clone() {
+            self.unclaim(claim);
+        }
         for grant in self.machines[slot].grants.clone() {
             self.free(grant, now);
         }
@@ -155,6 +183,7 @@ impl Ledger {
 
     pub(super) fn unit_gone(&mut self, id: UnitId, now: Duration) {
         let Some(slot) = self.unit_slots.remove(&id) else { return };
+        self.drop_claims(slot);
         self.want_nothing(slot);
         for grant in self.units[slot].held.clone() {
             self.free(grant, now);
@@ -173,6 +202,8 @@ impl Ledger {
     /// Reckons everything anew by another tree.
     pub(super) fn regroup(&mut self, groups: Groups) {
         let units: Vec<UnitSlot> = self.units.iter().map(|(slot, _)| slot).collect();
+        units.iter().for_each(|unit| self.drop_claims(*unit));
+        self.holders.clear();
         let queued: Vec<UnitSlot> =
             units.iter().copied().filter(|unit| self.units[*unit].is_queued).collect();
         for unit in &queued {
@@ -183,8 +214,14 @@ impl Ledger {
         for slot in units {
             let unit = &mut self.units[slot];
             unit.group = self.groups.leaf(unit.definition.quota);
-            for _ in 0..unit.held.len() {
+            for grant in &unit.held {
                 self.groups.spend(unit.group, unit.definition.shape);
+                if self.grants[*grant].is_revoked {
+                    self.groups.revoke(unit.group, unit.definition.shape);
+                }
+            }
+            if !unit.held.is_empty() {
+                self.holders.entry((unit.group, unit.definition.priority)).or_default().insert(slot);
             }
         }
         for unit in queued {

@@ -24,7 +24,7 @@ impl Ledger {
         }
     }
 
-    fn cheapest_first(&self, machine: MachineSlot) -> Vec<GrantSlot> {
+    pub(super) fn cheapest_first(&self, machine: MachineSlot) -> Vec<GrantSlot> {
         let mut grants: Vec<GrantSlot> = self.machines[machine].grants.clone();
         grants.retain(|grant| !self.grants[*grant].is_revoked);
         grants.sort_unstable_by_key(|slot| {
@@ -39,6 +39,7 @@ impl Ledger {
         grant.is_revoked = true;
         let (unit, machine) = (&self.units[grant.unit], grant.machine);
         self.machines.revoke(machine, unit.definition.shape);
+        self.groups.revoke(unit.group, unit.definition.shape);
         let machine = self.machines[machine].id;
         decided.push(Decision::Revoke { grant: grant.id, unit: unit.id, machine });
     }

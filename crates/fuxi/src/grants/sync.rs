@@ -18,6 +18,7 @@ impl Ledger {
             return;
         }
         unit.sequence = sequence;
+        self.drop_claims(slot);
         self.want_nothing(slot);
         self.drop_unheld(slot, seen, (&held, now));
         for (grant, machine) in held {

@@ -1,12 +1,13 @@
 //! The ledger: scripts, and random histories against what must always hold.
 
-use std::collections::BTreeMap;
+mod histories;
+mod quotas;
+
 use std::fmt::Write;
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use model::{Bytes, MilliCpu};
-use proptest::prelude::*;
 
 use super::{
     Decision, Definition, Event, GrantId, Ledger, MachineId, Place, RackId, Resources, Truth, UnitId,
@@ -274,141 +275,4 @@ fn nothing_is_granted_until_all_who_hold_something_were_heard() {
             31: grant10 u1@m0
         "#]],
     );
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Machine(u32, u64),
-    MachineGone(u32),
-    Ask(u64, Place, i64),
-    Repeat,
-    Return(usize),
-    UnitGone(u64),
-    Wait(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let place = prop_oneof![
-        3 => Just(Place::Cluster),
-        1 => (0u32..4).prop_map(|id| Place::Machine(MachineId(id))),
-        1 => (0u32..2).prop_map(|id| Place::Rack(RackId(id))),
-    ];
-    prop_oneof![
-        4 => (0u32..4, 0u64..9).prop_map(|(id, cpu)| Step::Machine(id, cpu * 500)),
-        1 => (0u32..4).prop_map(Step::MachineGone),
-        6 => (0u64..4, place, -3i64..6).prop_map(|(unit, place, delta)| Step::Ask(unit, place, delta)),
-        1 => Just(Step::Repeat),
-        6 => any::<usize>().prop_map(Step::Return),
-        1 => (0u64..4).prop_map(Step::UnitGone),
-        2 => (0u64..8).prop_map(Step::Wait),
-    ]
-}
-
-/// A second, naive account of the same history.
-#[derive(Default)]
-struct Account {
-    capacity: BTreeMap<u32, u64>,
-    live: BTreeMap<GrantId, (UnitId, MachineId, bool)>,
-    sequence: BTreeMap<u64, u64>,
-    now: u64,
-}
-
-const SHAPES: [u64; 4] = [500, 1000, 700, 300];
-
-impl Account {
-    fn used(&self, machine: u32, with_revoked: bool) -> u64 {
-        let on_it =
-            self.live.values().filter(|(_, at, revoked)| at.0 == machine && (with_revoked || !revoked));
-        on_it.map(|(unit, _, _)| SHAPES[usize::try_from(unit.0).unwrap()]).sum()
-    }
-
-    fn note(&mut self, decisions: &[Decision]) -> Result<(), TestCaseError> {
-        for decision in decisions {
-            match decision {
-                Decision::Grant { grant, unit, machine } => {
-                    prop_assert!(self.live.insert(*grant, (*unit, *machine, false)).is_none());
-                    prop_assert!(self.used(machine.0, true) <= self.capacity[&machine.0], "over-granted");
-                }
-                Decision::Revoke { grant, .. } => {
-                    let state = self.live.get_mut(grant).unwrap();
-                    prop_assert!(!state.2, "revoked twice");
-                    state.2 = true;
-                }
-                Decision::Resync { .. } => prop_assert!(false, "no ask was lost"),
-            }
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, step: &Step, last: Option<&Event>) -> Option<Event> {
-        Some(match step {
-            Step::Machine(id, cpu) => {
-                self.capacity.insert(*id, *cpu);
-                machine(*id, *cpu)
-            }
-            Step::MachineGone(id) => {
-                self.capacity.remove(id);
-                self.live.retain(|_, (_, at, _)| at.0 != *id);
-                Event::MachineGone { machine: MachineId(*id) }
-            }
-            Step::Ask(unit, place, delta) => {
-                let sequence = self.sequence.entry(*unit).or_default();
-                *sequence += 1;
-                ask(*unit, *sequence, *place, *delta)
-            }
-            Step::Repeat => last.filter(|event| matches!(event, Event::Ask { .. })).cloned()?,
-            Step::Return(pick) => {
-                let grant = *self.live.keys().nth(pick % self.live.len().max(1))?;
-                self.live.remove(&grant);
-                Event::Return { grant }
-            }
-            Step::UnitGone(unit) => {
-                self.live.retain(|_, (of, _, _)| of.0 != *unit);
-                self.sequence.remove(unit);
-                Event::UnitGone { unit: UnitId(*unit) }
-            }
-            Step::Wait(seconds) => {
-                self.now += seconds;
-                Event::Tick
-            }
-        })
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-    #[test]
-    fn never_over_grants_and_leaves_no_usable_room(steps in prop::collection::vec(step(), 1..80)) {
-        let mut ledger = Ledger::new(Duration::from_secs(5));
-        let mut account = Account::default();
-        let mut last = None;
-        for step in steps {
-            for unit in 0..4u64 {
-                ledger.step(define(unit, SHAPES[usize::try_from(unit).unwrap()], i32::try_from(unit % 2).unwrap()), Duration::ZERO);
-            }
-            let Some(event) = account.event(&step, last.as_ref()) else { continue };
-            last = Some(event.clone());
-            let decisions = ledger.step(event, Duration::from_secs(account.now));
-            account.note(&decisions)?;
-            for (id, capacity) in &account.capacity {
-                let used = account.used(*id, true);
-                prop_assert_eq!(ledger.used(MachineId(*id)).cpu.0, used);
-                for unit in 0..4u64 {
-                    let wants_here = ledger.unit_slots.get(&UnitId(unit)).is_some_and(|slot| {
-                        let here = [Place::Cluster, Place::Machine(MachineId(*id)), Place::Rack(RackId(*id / 2))];
-                        ledger.units[*slot].demands.iter().any(|(place, _)| here.contains(place))
-                    });
-                    let need = SHAPES[usize::try_from(unit).unwrap()];
-                    prop_assert!(!wants_here || used + need > *capacity, "unit {} waits though machine {} has room", unit, id);
-                }
-            }
-        }
-        // A shortage that lasts ends in enough revokes.
-        account.now += 60;
-        let decisions = ledger.step(Event::Tick, Duration::from_secs(account.now));
-        account.note(&decisions)?;
-        for (id, capacity) in &account.capacity {
-            prop_assert!(account.used(*id, false) <= *capacity);
-        }
-    }
 }

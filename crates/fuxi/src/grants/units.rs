@@ -1,9 +1,12 @@
 //! What is known of a unit: its definition, what it waits for, what it holds.
 
+use std::time::Duration;
+
 use super::groups::GroupIdx;
 use super::queues::{Class, Demand};
 use super::{
-    Decision, Definition, DemandSlot, GrantId, GrantSlot, Ledger, MachineSlot, Place, UnitId, UnitSlot,
+    ClaimSlot, Decision, Definition, DemandSlot, GrantId, GrantSlot, Ledger, MachineSlot, Place, UnitId,
+    UnitSlot,
 };
 
 #[derive(Clone, Debug)]
@@ -15,6 +18,9 @@ pub(super) struct Unit {
     /// From near to far.
     pub(super) demands: Vec<(Place, DemandSlot)>,
     pub(super) held: Vec<GrantSlot>,
+    pub(super) claims: Vec<ClaimSlot>,
+    /// When it was served last, or began to wait.
+    pub(super) waits_since: Duration,
     /// Whether its demands stand in their queues: not while it may hold no more.
     pub(super) is_queued: bool,
 }
@@ -32,7 +38,7 @@ pub(super) struct Grant {
 
 impl Unit {
     pub(super) fn may_hold_more(&self) -> bool {
-        u32::try_from(self.held.len()).is_ok_and(|held| held < self.definition.maximum)
+        u32::try_from(self.held.len() + self.claims.len()).is_ok_and(|held| held < self.definition.maximum)
     }
 
     pub(super) fn class(&self) -> Class {
@@ -58,6 +64,8 @@ impl Ledger {
             sequence: 0,
             demands: Vec::new(),
             held: Vec::new(),
+            claims: Vec::new(),
+            waits_since: self.now,
             is_queued: definition.maximum > 0,
         };
         let slot = self.units.insert(unit);
@@ -81,14 +89,28 @@ impl Ledger {
             return;
         }
         unit.sequence = sequence;
-        let before = unit.demand(place).map_or(0, |at| self.queues.demands[unit.demands[at].1].count);
+        let before = self.wanted(slot, place);
         // Whoever waited here before proves that there is no room here.
         let is_hopeless = self.queues.has_lesser(place, &self.units[slot].class());
         let wanted = i64::from(before).saturating_add(delta).clamp(0, i64::from(u32::MAX));
-        self.want(slot, place, u32::try_from(wanted).unwrap_or(u32::MAX));
+        self.want_with_claims(slot, place, u32::try_from(wanted).unwrap_or(u32::MAX));
         if wanted > i64::from(before) && !is_hopeless {
             self.unsettled.units.push(slot);
         }
+    }
+
+    /// What a unit waits for at a place, with what is kept for it.
+    fn wanted(&self, slot: UnitSlot, place: Place) -> u32 {
+        let unit = &self.units[slot];
+        let queued = unit.demand(place).map_or(0, |at| self.queues.demands[unit.demands[at].1].count);
+        queued.saturating_add(self.n_claimed(slot, place))
+    }
+
+    fn want_with_claims(&mut self, slot: UnitSlot, place: Place, count: u32) {
+        for _ in count..self.n_claimed(slot, place) {
+            self.forget_claim(slot, place);
+        }
+        self.want(slot, place, count - self.n_claimed(slot, place));
     }
 
     /// Sets what a unit wants at a place and keeps the place's queue right.
@@ -107,6 +129,9 @@ impl Ledger {
             Ok(at) => self.queues.demands[unit.demands[at].1].count = count,
             Err(_) if count == 0 => {}
             Err(at) => {
+                if unit.demands.is_empty() {
+                    unit.waits_since = self.now;
+                }
                 let demand = self.queues.demands.insert(Demand::new(slot, place, count));
                 unit.demands.insert(at, (place, demand));
                 if unit.is_queued {

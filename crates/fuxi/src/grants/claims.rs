@@ -1,0 +1,97 @@
+//! Room that is kept for whoever has made it: those who were told to go take their time, and room that comes back in
+//! parts would otherwise go to smaller ones, for ever.
+
+use super::{ClaimSlot, Decision, DemandSlot, Ledger, MachineSlot, Place, UnitSlot};
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    unit: UnitSlot,
+    pub(super) machine: MachineSlot,
+    place: Place,
+}
+
+impl Ledger {
+    /// Keeps room on a machine for one of a demand.
+    pub(super) fn claim(&mut self, demand: DemandSlot, machine: MachineSlot) {
+        let place = self.queues.demands[demand].place;
+        let slot = self.take_one(demand);
+        let claim = self.claims.insert(Claim { unit: slot, machine, place });
+        let unit = &mut self.units[slot];
+        unit.claims.push(claim);
+        self.groups.claim(unit.group, unit.definition.shape);
+        self.machines.claim(machine, claim, unit.definition.shape);
+        self.queue(slot);
+    }
+
+    /// Grants what is kept on a machine, as far as it is there.
+    pub(super) fn honour_claims(&mut self, machine: MachineSlot, decided: &mut Vec<Decision>) {
+        if self.machines[machine].claims.is_empty() {
+            return;
+        }
+        let mut left = self.machines[machine].unspent();
+        for slot in self.machines[machine].claims.clone() {
+            let unit = self.claims[slot].unit;
+            let (group, shape) = (self.units[unit].group, self.units[unit].definition.shape);
+            if shape.fits_in(left) && self.groups.can_honour(group, shape) {
+                self.remove_claim(slot);
+                self.give(unit, machine, decided);
+            }
+            left = left.minus(shape);
+        }
+    }
+
+    /// Lets a claim go; its unit waits as before.
+    pub(super) fn unclaim(&mut self, slot: ClaimSlot) {
+        let Claim { unit, place, .. } = self.remove_claim(slot);
+        let count = self.units[unit].demands.iter().find(|(other, _)| *other == place);
+        let count = count.map_or(0, |(_, demand)| self.queues.demands[*demand].count);
+        let waits_since = self.units[unit].waits_since;
+        self.want(unit, place, count.saturating_add(1));
+        self.units[unit].waits_since = waits_since;
+        self.queue(unit);
+        self.unsettled.units.push(unit);
+    }
+
+    /// Lets the youngest claim of a unit at a place go, which is not wanted any more.
+    pub(super) fn forget_claim(&mut self, unit: UnitSlot, place: Place) {
+        let mut claims = self.units[unit].claims.iter().rev().copied();
+        if let Some(claim) = claims.find(|claim| self.claims[*claim].place == place) {
+            self.remove_claim(claim);
+            self.queue(unit);
+        }
+    }
+
+    pub(super) fn drop_claims(&mut self, unit: UnitSlot) {
+        for claim in self.units[unit].claims.clone() {
+            self.remove_claim(claim);
+        }
+        self.queue(unit);
+    }
+
+    fn remove_claim(&mut self, slot: ClaimSlot) -> Claim {
+        let claim = self.claims.remove(slot);
+        let unit = &mut self.units[claim.unit];
+        unit.claims.retain(|other| *other != slot);
+        let relieved = self.groups.unclaim(unit.group, unit.definition.shape);
+        self.unsettled.groups.extend(relieved);
+        self.machines.unclaim(claim.machine, slot, unit.definition.shape);
+        self.unsettled.machines.push(claim.machine);
+        claim
+    }
+
+    pub(super) fn n_claimed(&self, unit: UnitSlot, place: Place) -> u32 {
+        let claims = &self.units[unit].claims;
+        let here = claims.iter().filter(|claim| self.claims[**claim].place == place).count();
+        u32::try_from(here).unwrap_or(u32::MAX)
+    }
+
+    /// Lets go what is kept on machines that will not have so much: they are closed, or have become smaller.
+    pub(super) fn review_claims(&mut self) {
+        let claims: Vec<ClaimSlot> = self.claims.iter().map(|(slot, _)| slot).collect();
+        for claim in claims.into_iter().rev() {
+            if self.machines[self.claims[claim].machine].is_overclaimed() {
+                self.unclaim(claim);
+            }
+        }
+    }
+}

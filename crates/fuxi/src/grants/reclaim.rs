@@ -1,0 +1,166 @@
+//! Who has waited for longer than the grace for what others may not keep makes them go: within a group by priority,
+//! among groups by what is guaranteed and what is borrowed (see `guarantee`).
+//!
+//! The room is kept for who has made it ([`super::claims`]), so that nobody is revoked for the same purpose twice, and of
+//! all that might go only those go without whom there is not room enough.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use super::guarantee::{Taker, Victim};
+use super::queues::{Class, Waiting};
+use super::resources::Resources;
+use super::{Decision, DemandSlot, GrantSlot, Ledger, MachineSlot, Place};
+
+/// How many grants are looked at for one that waits. Who cannot make room by these looks again at the next tick.
+const LOOKED_AT: usize = 2_000;
+/// Among how many machines the one where the least is lost is chosen.
+const COMPARED: usize = 4;
+
+/// The balance of all machines together, where it is known that one of them has room.
+const ANYWHERE: (Resources, Resources) = (Resources::UNLIMITED, Resources::NOTHING);
+
+/// Where there will be room, when these have gone.
+struct Plan {
+    machine: MachineSlot,
+    victims: Vec<GrantSlot>,
+}
+
+impl Ledger {
+    pub(super) fn reclaim(&mut self, decided: &mut Vec<Decision>) {
+        let Some(moment) = self.now.checked_sub(self.grace).filter(|_| !self.is_recovering) else { return };
+        self.review_claims();
+        self.settle(decided);
+        for leaf in self.groups.waiting_leaves() {
+            let mut waiting: Vec<Waiting> = self.queues.waiting(leaf).collect();
+            waiting.sort_by_key(|waiting| Reverse(waiting.priority));
+            for Waiting { place, priority, shape, .. } in waiting {
+                let class = Class { group: leaf, priority, shape };
+                while let Some(demand) = self.queues.first_of(place, &class)
+                    && self.units[self.queues.demands[demand].unit].waits_since <= moment
+                    && let Some(plan) = self.plan(place, &class)
+                {
+                    self.carry_out(demand, plan, decided);
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, demand: DemandSlot, plan: Plan, decided: &mut Vec<Decision>) {
+        for victim in plan.victims {
+            self.revoke(victim, decided);
+        }
+        self.claim(demand, plan.machine);
+    }
+
+    fn plan(&mut self, place: Place, class: &Class) -> Option<Plan> {
+        let taker = Taker { leaf: class.group, priority: class.priority, shape: class.shape };
+        let candidates = self.candidates(&taker);
+        if let Some(machine) = self.machines.roomiest(place, taker.shape) {
+            // Only a max stands in the way, and what is on its way back may be enough.
+            let in_the_way = !self.groups.has_room_soon(taker.leaf, taker.shape);
+            let victims = in_the_way.then(|| self.enough_of(&taker, None, candidates))??;
+            return Some(Plan { machine, victims });
+        }
+        let mut seen = BTreeSet::new();
+        let mut plans = Vec::new();
+        for grant in candidates {
+            let machine = self.grants[grant].machine;
+            if !self.lies_in(machine, place) || !seen.insert(machine) {
+                continue;
+            }
+            let here = self.cheapest_first(machine);
+            if let Some(victims) = self.enough_of(&taker, Some(machine), here) {
+                plans.push(Plan { machine, victims });
+                if plans.len() == COMPARED {
+                    break;
+                }
+            }
+        }
+        plans.into_iter().min_by_key(|plan| self.loss(plan))
+    }
+
+    /// Highest priority first, then by how many.
+    fn loss(&self, plan: &Plan) -> (Option<i32>, usize) {
+        let priorities = plan.victims.iter().map(|grant| self.victim(*grant).priority);
+        (priorities.max(), plan.victims.len())
+    }
+
+    fn lies_in(&self, machine: MachineSlot, place: Place) -> bool {
+        match place {
+            Place::Machine(id) => self.machines[machine].id == id,
+            Place::Rack(id) => self.machines[machine].rack == id,
+            Place::Cluster => true,
+        }
+    }
+
+    /// Grants that may be taken, of the lowest priority first, of the largest share first, youngest first.
+    fn candidates(&self, taker: &Taker) -> Vec<GrantSlot> {
+        let holders = self.holders.iter().filter(|((group, priority), units)| {
+            // As if the victim were nothing, so that only the relation of the groups decides.
+            let victim = Victim { leaf: *group, priority: *priority, shape: Resources::default() };
+            !units.is_empty() && self.groups.may_take(taker, &victim)
+        });
+        let mut holders: Vec<_> = holders.collect();
+        holders.sort_by(|((a, low), _), ((b, high), _)| {
+            let shares = self.groups.share(*b).total_cmp(&self.groups.share(*a));
+            low.cmp(high).then(shares).then(a.cmp(b))
+        });
+        let units = holders.into_iter().flat_map(|(_, units)| units.iter().rev());
+        let grants = units.flat_map(|unit| self.units[*unit].held.iter().rev().copied());
+        grants.filter(|grant| !self.grants[*grant].is_revoked).take(LOOKED_AT).collect()
+    }
+
+    fn victim(&self, grant: GrantSlot) -> Victim {
+        let unit = &self.units[self.grants[grant].unit];
+        Victim { leaf: unit.group, priority: unit.definition.priority, shape: unit.definition.shape }
+    }
+
+    /// As few of `candidates` as make room under every max, and on `machine` if there is one; none of them is revoked.
+    fn enough_of(
+        &mut self,
+        taker: &Taker,
+        machine: Option<MachineSlot>,
+        candidates: Vec<GrantSlot>,
+    ) -> Option<Vec<GrantSlot>> {
+        let mut balance = machine.map_or(ANYWHERE, |machine| self.machines[machine].balance_soon());
+        let mut chosen: Vec<GrantSlot> = Vec::new();
+        let mut candidates = candidates.into_iter();
+        while !self.is_enough(taker, balance) {
+            let Some(grant) = candidates.next() else { break };
+            let victim = self.victim(grant);
+            let short = balance.1.plus(taker.shape).minus(balance.0);
+            let helps = !victim.shape.only_where(short).is_zero() || self.groups.relieves(victim.leaf, taker);
+            if helps && self.groups.may_take(taker, &victim) {
+                self.groups.revoke(victim.leaf, victim.shape);
+                balance.1 = balance.1.minus(victim.shape);
+                chosen.push(grant);
+            }
+        }
+        let is_enough = self.is_enough(taker, balance);
+        // Whom it would be the worst to lose is spared first.
+        let mut needed = Vec::new();
+        for grant in chosen.into_iter().rev() {
+            let Victim { leaf, shape, .. } = self.victim(grant);
+            self.groups.spare(leaf, shape);
+            let with = (balance.0, balance.1.plus(shape));
+            if self.is_enough(taker, with) {
+                balance = with;
+            } else {
+                self.groups.revoke(leaf, shape);
+                needed.push(grant);
+            }
+        }
+        needed.reverse();
+        for grant in &needed {
+            let Victim { leaf, shape, .. } = self.victim(*grant);
+            self.groups.spare(leaf, shape);
+        }
+        is_enough.then_some(needed)
+    }
+
+    /// Whether a machine and every max leave room.
+    fn is_enough(&self, taker: &Taker, (capacity, spent): (Resources, Resources)) -> bool {
+        spent.plus(taker.shape).fits_in(capacity) && self.groups.has_room_soon(taker.leaf, taker.shape)
+    }
+}
