@@ -29,6 +29,8 @@ pub struct Config {
     pub load: Option<sigma::LoadPolicy>,
     /// Controllers that are left out, by the names that [`run`] gives them: where others do their work.
     pub without: Vec<String>,
+    /// Where what the controllers have heard of is lent out, for explanations.
+    pub known: sigma::explainer::Known,
 }
 
 impl std::fmt::Debug for Config {
@@ -47,6 +49,7 @@ pub async fn run(config: Config, token: CancellationToken) {
         controllers(&world, &config, &token).into_iter().filter(|(name, _)| !config.is_without(name));
     let tasks: Vec<_> = wanted.map(|(name, work)| kit::task::spawn(name, work)).collect();
     world.watch(&token);
+    kit::task::spawn("known", config.known.clone().lend(world, token));
     for task in tasks {
         // A task that panicked was logged; the others go on.
         let _ended = task.await;

@@ -1,7 +1,8 @@
 //! Hands the scheduler's word on pods to the API server, which knows nothing of placement.
 
 use api::{Explain, ExplainError};
-use control::sigma::{Config, LoadPolicy, explainer};
+use control::sigma::explainer::{self, Known};
+use control::sigma::{Config, LoadPolicy};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kube::Client;
@@ -12,6 +13,8 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(crate) struct Explainer {
     pub(crate) load: Option<LoadPolicy>,
+    /// What controllers of this process have heard of.
+    pub(crate) known: Known,
 }
 
 impl Explain for Explainer {
@@ -22,8 +25,10 @@ impl Explain for Explainer {
         name: String,
     ) -> BoxFuture<'static, Result<Option<Value>, ExplainError>> {
         let config = Config { scheduler_name: SIGMA_SCHEDULER.to_owned(), seed: 1, load: self.load };
+        let known = self.known.clone();
         async move {
-            let told = explainer::explain(&client, config, (namespace, name), kit::clock::wall()).await;
+            let told =
+                explainer::explain((&client, &known), config, (namespace, name), kit::clock::wall()).await;
             let told = told.map_err(|error| ExplainError(error.into()))?;
             let told = told.map(serde_json::to_value).transpose();
             told.map_err(|error| ExplainError(error.into()))

@@ -16,6 +16,7 @@ use api::authentication::User;
 use clap::Args;
 use control::leader::Election;
 use control::sigma::LoadPolicy;
+use control::sigma::explainer::Known;
 use kit::tls::PairPaths;
 use store::Store;
 use store::{embedded, etcd};
@@ -172,13 +173,15 @@ async fn serve(settings: &Settings, options: &ServerOptions) -> anyhow::Result<(
     config.has_agents = options.agents;
     config.limits.max_in_flight = options.max_requests_inflight;
     let server = api::Server::build(config, store).await?;
-    server.explain_by(Arc::new(Explainer { load: options.load_aware }));
+    let known = Known::default();
+    server.explain_by(Arc::new(Explainer { load: options.load_aware, known: known.clone() }));
     let mut roles = Vec::new();
     if let Controllers::All { without } = &options.controllers {
         let mut control =
             control_config(&certificates, server.client(&User::component("controllers"))).await?;
         control.without.clone_from(without);
         control.load = options.load_aware;
+        control.known = known;
         let identity = format!("{node}_{}", settings.api_address());
         let elected = options.store.is_shared().then_some(identity);
         roles.extend(controllers(settings, control, &server, elected, &token).await?);

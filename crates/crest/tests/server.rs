@@ -8,6 +8,8 @@
 
 #[path = "server/identity.rs"]
 mod identity;
+#[path = "server/rebalance.rs"]
+mod rebalance;
 #[path = "server/scheduler.rs"]
 mod scheduler;
 #[path = "server/verbs.rs"]

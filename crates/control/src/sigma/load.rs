@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::{News, convert};
 use crate::metrics::{self, Amounts};
 
+/// As `kubectl` names it.
+pub(super) const WHAT: &str = "nodes.metrics.k8s.io";
 const PERIOD: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Deserialize)]

@@ -10,13 +10,21 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use k8s_openapi::api::storage::v1::StorageClass;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::scheduling::v1alpha2 as workload;
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use kube::ResourceExt;
-use sigma::PodId;
+use model::elastic_quota::ElasticQuota;
+use model::interference_rule::InterferenceRule;
+use model::pod_group::PodGroup;
+use model::reservation::Reservation;
+use model::scheduling_policy::SchedulingPolicy;
 use sigma::report::{Preempting, Report, utilisation};
+use sigma::{PodId, Usage};
 
 use super::bind::Bind;
 use super::decide::{self, Decision, PodExplanation, Scheduler};
@@ -25,6 +33,7 @@ use super::snapshot::Snapshot;
 use super::{Config, convert, policies, reservations};
 use crate::key::ObjectKey;
 use crate::volumes::{self, Storage};
+use crate::world::World;
 
 /// What is said of pods whose room went to more important ones.
 const GIVES_WAY: &str = "more important pods come first: it is tried again after them";
@@ -43,8 +52,23 @@ pub struct Rehearsal {
 impl Rehearsal {
     /// Tells a scheduler of all that is in `snapshot`.
     pub fn new(snapshot: Snapshot, config: &Config, now: Instant) -> Self {
+        let (objects, stock) = Objects::of_snapshot(snapshot);
+        Self::told_of(objects, &stock, config, now)
+    }
+
+    /// Tells a scheduler of all that controllers of this process have heard of.
+    pub(super) fn of_world(
+        world: &World,
+        usage: Vec<(String, Usage, Duration)>,
+        config: &Config,
+        (wall, now): (Timestamp, Instant),
+    ) -> Self {
+        Self::told_of(Objects::of_world(world, usage, wall), world, config, now)
+    }
+
+    fn told_of(objects: Objects, storage: &impl Storage, config: &Config, now: Instant) -> Self {
         let mut scheduler = Scheduler::new(config);
-        let pods = feed(&mut scheduler, snapshot, now);
+        let pods = feed(&mut scheduler, objects, storage, now);
         let (mut by_key, mut waiting) = (BTreeMap::new(), Vec::new());
         for pod in pods {
             let key = ObjectKey::of(&*pod);
@@ -106,49 +130,111 @@ impl Rehearsal {
     }
 }
 
+/// All that a scheduler is told of.
+struct Objects {
+    nodes: Vec<Arc<Node>>,
+    pods: Vec<Arc<Pod>>,
+    namespaces: Vec<Arc<Namespace>>,
+    budgets: Vec<Arc<PodDisruptionBudget>>,
+    csi_nodes: Vec<Arc<CSINode>>,
+    groups: Vec<Arc<PodGroup>>,
+    workload_groups: Vec<Arc<workload::PodGroup>>,
+    policies: Vec<Arc<SchedulingPolicy>>,
+    rules: Vec<Arc<InterferenceRule>>,
+    reservations: Vec<Arc<Reservation>>,
+    quotas: Vec<Arc<ElasticQuota>>,
+    /// What nodes use, and how long ago that was.
+    usage: Vec<(String, Usage, Duration)>,
+    /// When all this was; `None` where that is not known, and then nothing runs out.
+    taken: Option<Timestamp>,
+}
+
+impl Objects {
+    /// What was listed, and where storage is looked up.
+    fn of_snapshot(snapshot: Snapshot) -> (Self, Stock) {
+        fn shared<T>(objects: Vec<T>) -> Vec<Arc<T>> {
+            objects.into_iter().map(Arc::new).collect()
+        }
+        let stock = Stock::new(snapshot.claims, snapshot.classes, snapshot.volumes);
+        let objects = Self {
+            nodes: shared(snapshot.nodes),
+            pods: snapshot.pods.into_iter().map(identified).collect(),
+            namespaces: shared(snapshot.namespaces),
+            budgets: shared(snapshot.budgets),
+            csi_nodes: shared(snapshot.csi_nodes),
+            groups: shared(snapshot.groups),
+            workload_groups: shared(snapshot.workload_groups),
+            policies: shared(snapshot.policies),
+            rules: shared(snapshot.rules),
+            reservations: shared(snapshot.reservations),
+            quotas: shared(snapshot.quotas),
+            usage: snapshot.usage,
+            taken: snapshot.taken,
+        };
+        (objects, stock)
+    }
+
+    /// What controllers have heard of.
+    fn of_world(world: &World, usage: Vec<(String, Usage, Duration)>, now: Timestamp) -> Self {
+        Self {
+            nodes: world.nodes.all(),
+            pods: world.pods.all(),
+            namespaces: world.namespaces.all(),
+            budgets: world.budgets.all(),
+            csi_nodes: world.csi_nodes.all(),
+            groups: world.pod_groups.all(),
+            workload_groups: world.workload_groups.all(),
+            policies: world.scheduling_policies.all(),
+            rules: world.interference_rules.all(),
+            reservations: world.reservations.all(),
+            quotas: world.elastic_quotas.all(),
+            usage,
+            taken: Some(now),
+        }
+    }
+}
+
 /// Tells `scheduler` of everything; returns the pods as it knows them.
-fn feed(scheduler: &mut Scheduler, snapshot: Snapshot, now: Instant) -> Vec<Arc<Pod>> {
-    for namespace in &snapshot.namespaces {
+fn feed(scheduler: &mut Scheduler, objects: Objects, storage: &impl Storage, now: Instant) -> Vec<Arc<Pod>> {
+    for namespace in &objects.namespaces {
         scheduler.namespace_changed(&namespace.name_any(), Some(namespace.labels()), now);
     }
-    for node in &snapshot.nodes {
+    for node in &objects.nodes {
         scheduler.node_changed(&node.name_any(), Some(node), now);
     }
-    for node in &snapshot.csi_nodes {
+    for node in &objects.csi_nodes {
         scheduler.volume_limits_changed(&node.name_any(), volumes::limits(node), now);
     }
-    for budget in &snapshot.budgets {
-        scheduler.budget_changed(&ObjectKey::of(budget).to_string(), convert::budget(budget));
+    for budget in &objects.budgets {
+        scheduler.budget_changed(&ObjectKey::of(&**budget).to_string(), convert::budget(budget));
     }
-    for policy in &snapshot.policies {
+    for policy in &objects.policies {
         scheduler.policy_changed(&policy.name_any(), Some(policy), now);
     }
-    for rule in &snapshot.rules {
+    for rule in &objects.rules {
         scheduler.interference_changed(&rule.name_any(), Some(policies::interference(rule)), now);
     }
-    for quota in &snapshot.quotas {
+    for quota in &objects.quotas {
         scheduler.quota_changed(&quota.name_any(), Some(quota), now);
     }
-    for each in &snapshot.groups {
-        scheduler.group_changed(&ObjectKey::of(each), Origin::Ours, Some(group::ours(each)));
+    for each in &objects.groups {
+        scheduler.group_changed(&ObjectKey::of(&**each), Origin::Ours, Some(group::ours(each)));
     }
-    for each in &snapshot.workload_groups {
-        scheduler.group_changed(&ObjectKey::of(each), Origin::Kubernetes, Some(group::kubernetes(each)));
+    for each in &objects.workload_groups {
+        scheduler.group_changed(&ObjectKey::of(&**each), Origin::Kubernetes, Some(group::kubernetes(each)));
     }
-    for reservation in snapshot.reservations {
-        let key = ObjectKey::of(&reservation);
-        let left = snapshot.taken.and_then(|taken| reservations::time_left(&reservation, taken));
-        scheduler.reservation_changed(&key, Some(&Arc::new(reservation)), left, now);
+    for reservation in &objects.reservations {
+        let key = ObjectKey::of(&**reservation);
+        let left = objects.taken.and_then(|taken| reservations::time_left(reservation, taken));
+        scheduler.reservation_changed(&key, Some(reservation), left, now);
     }
-    let stock = Stock::new(snapshot.claims, snapshot.classes, snapshot.volumes);
-    let pods: Vec<Arc<Pod>> = snapshot.pods.into_iter().map(identified).collect();
-    for pod in &pods {
+    for pod in &objects.pods {
         let id = PodId::new(pod.metadata.uid.as_deref().unwrap_or_default());
-        scheduler.needs_changed(&id, volumes::needs_of(&stock, pod));
+        scheduler.needs_changed(&id, volumes::needs_of(storage, pod));
         scheduler.pod_changed(pod, now);
     }
-    scheduler.usage_changed(&snapshot.usage, now);
-    pods
+    scheduler.usage_changed(&objects.usage, now);
+    objects.pods
 }
 
 /// A manifest has no uid yet.

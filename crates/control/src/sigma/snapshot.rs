@@ -137,7 +137,7 @@ impl Snapshot {
         if with_usage {
             match load::figures(client, now).await {
                 Ok(usage) => snapshot.usage = usage,
-                Err(_) => snapshot.unread.push("nodes.metrics.k8s.io".to_owned()),
+                Err(_) => snapshot.unread.push(load::WHAT.to_owned()),
             }
         }
         Ok(snapshot)

@@ -51,6 +51,11 @@ impl Cluster {
 
     /// A control plane that lacks some controllers.
     pub(crate) async fn start_without(controllers: &[&str]) -> Self {
+        Self::start_as(controllers, false).await
+    }
+
+    /// As [`Cluster::start_without`]; with agents it serves what they measure.
+    pub(crate) async fn start_as(controllers: &[&str], has_agents: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let now = jiff::Timestamp::now();
         let authority = Authority::build(&directory.path().join("pki"), now).unwrap();
@@ -64,7 +69,7 @@ impl Cluster {
             kubelet_client: certificate("admin", &Holder::client("admin", "system:masters")),
             authority: authority.certificate_path(),
             authenticator: api::authentication::Authenticator::default(),
-            has_agents: false,
+            has_agents,
             security: api::SecurityConfig::default(),
             limits: api::Limits::default(),
         };
@@ -82,6 +87,7 @@ impl Cluster {
             seed: 7,
             load: None,
             without: controllers.iter().map(|&name| name.to_owned()).collect(),
+            known: control::sigma::explainer::Known::default(),
         };
         kit::task::spawn("controllers", control::run(config, token.clone()));
         Self { client, joining, authority, address, token, directory }
@@ -95,6 +101,16 @@ impl Cluster {
         command.arg("--ca").arg(self.authority.certificate_path());
         command.arg("--cert").arg(pki.join("admin.crt")).arg("--key").arg(pki.join("admin.key"));
         command.args(arguments).kill_on_drop(true).output().await.unwrap()
+    }
+
+    /// A certificate of the cluster's own authority.
+    pub(crate) fn certificate(&self, name: &str, holder: &Holder) -> kit::tls::PairPaths {
+        self.authority.certificate(name, holder, jiff::Timestamp::now()).unwrap()
+    }
+
+    /// Ends with the control plane.
+    pub(crate) fn token(&self) -> CancellationToken {
+        self.token.child_token()
     }
 
     pub(crate) fn all<K>(&self) -> Api<K>

@@ -13,6 +13,7 @@ mod custom;
 mod golden;
 mod harness;
 mod housekeeping;
+mod load;
 mod quotas;
 mod rebalancing;
 mod rollout;

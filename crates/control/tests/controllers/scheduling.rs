@@ -5,7 +5,9 @@ use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::scheduling::v1alpha2;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::api::{
+    DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective,
+};
 use kube::discovery::ApiResource;
 use model::interference_rule::InterferenceRule;
 use model::pod_group::{PodGroup, PodGroupPhase};
@@ -187,6 +189,24 @@ async fn a_gang_is_bound_once_all_of_it_fits() {
 }
 
 /// Kubernetes' own kind, where it is served: its own servers do behind a gate, Crest by a definition.
+/// Applies an object of a definition, which is served a moment after it was made; fields that it does not know are refused.
+async fn apply<K: kube::Resource<DynamicType = ()>>(cluster: &Cluster, name: &str, spec: serde_json::Value) {
+    let kind = ApiResource::erase::<K>(&());
+    let object = json!({ "apiVersion": kind.api_version, "kind": kind.kind, "metadata": { "name": name }, "spec": spec });
+    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), "default", &kind);
+    let how =
+        PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("test") };
+    let mut refused = None;
+    let applied = async {
+        while let Err(error) = api.patch(name, &how, &Patch::Apply(&object)).await {
+            refused = Some(error);
+            tokio::task::yield_now().await;
+        }
+    };
+    let applied = tokio::time::timeout(std::time::Duration::from_secs(20), applied).await;
+    assert!(applied.is_ok(), "is not served: {refused:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gangs_of_the_workload_api_are_gangs_too() {
     let cluster = Cluster::start().await;
@@ -202,24 +222,22 @@ async fn gangs_of_the_workload_api_are_gangs_too() {
         cluster.create::<Pod>(pod).await;
     }
     cluster.until("x", is_unschedulable).await;
-    let groups: Api<DynamicObject> = Api::namespaced_with(
-        cluster.client.clone(),
-        "default",
-        &ApiResource::erase::<v1alpha2::PodGroup>(&()),
-    );
-    let gang = json!({ "apiVersion": "scheduling.k8s.io/v1alpha2", "kind": "PodGroup", "metadata": { "name": "g" },
-        "spec": { "schedulingPolicy": { "gang": { "minCount": 2 } } } });
-    // The definition is served a moment after it was made.
-    let created = async {
-        while groups
-            .create(&PostParams::default(), &serde_json::from_value(gang.clone()).unwrap())
-            .await
-            .is_err()
-        {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), created).await.expect("is not served");
+    // As controllers write them: the template first, then what is made from it. Nothing of it is unknown.
+    let policy = json!({ "schedulingPolicy": { "gang": { "minCount": 2 } }, "disruptionMode": "PodGroup",
+        "priorityClassName": "", "schedulingConstraints": { "topology": [{ "key": "zone" }] } });
+    let mut template = policy.clone();
+    template["name"] = json!("workers");
+    let mut group = policy;
+    let of = json!({ "workload": { "workloadName": "w", "podGroupTemplateName": "workers" } });
+    group["podGroupTemplateRef"] = of;
+    let job = json!({ "apiGroup": "batch", "kind": "Job", "name": "j" });
+    apply::<v1alpha2::Workload>(
+        &cluster,
+        "w",
+        json!({ "controllerRef": job, "podGroupTemplates": [template] }),
+    )
+    .await;
+    apply::<v1alpha2::PodGroup>(&cluster, "g", group).await;
     cluster.add_node("b", "1").await;
     for name in ["x", "y"] {
         cluster.until(name, is_bound).await;

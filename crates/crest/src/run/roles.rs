@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use api::authentication::{Authenticator, User};
+use control::sigma::explainer::Known;
 use kit::task::spawn;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +40,6 @@ impl Cluster {
         let mut config = api::Config { has_agents: true, ..api_config(settings, &certificates) };
         security.apply(&mut config.security);
         let server = api::Server::build(config, store).await?;
-        server.explain_by(Arc::new(Explainer { load: None }));
         let clients = Clients {
             agent: server.client(&User::node(&node)),
             controllers: server.client(&User::component("controllers")),
@@ -48,6 +48,7 @@ impl Cluster {
         let engine = pouch::Engine::build(engine_config(settings)?).await?;
         let agent = agent::Agent::build(agent_config(settings, &certificates, node, clients.agent)).await?;
         let control = control_config(&certificates, clients.controllers).await?;
+        server.explain_by(Arc::new(Explainer { load: None, known: control.known.clone() }));
         let batch = control::fuxi::Config { client: clients.fuxi, worker_dir: settings.worker_dir() };
 
         let roles = vec![
@@ -153,6 +154,7 @@ pub(crate) async fn control_config(
         seed: kit::clock::since_epoch().as_secs(),
         load: None,
         without: Vec::new(),
+        known: Known::default(),
     })
 }
 
