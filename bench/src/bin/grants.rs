@@ -111,6 +111,7 @@ impl Bed {
             priority: (job % 3) as i32,
             maximum: u32::MAX,
             quota: Some(QuotaId((job % u64::from(QUOTAS)) as u32)),
+            gang: None,
         }
     }
 

@@ -12,6 +12,7 @@
 //! known of a unit. A grant is spent until it is returned, also when it was revoked: the ledger never over-grants.
 
 mod claims;
+mod gangs;
 mod groups;
 mod guarantee;
 mod machines;
@@ -30,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use claims::Claim;
+use gangs::Gangs;
 use groups::{GroupIdx, Groups};
 use machines::Machines;
 use queues::Queues;
@@ -68,6 +70,20 @@ pub enum Place {
     Cluster,
 }
 
+/// Units that start together, as the edge numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GangId(pub u64);
+
+/// A unit's part in a gang: nothing is granted before every unit of it gets its least at once. Then each goes on by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gang {
+    pub id: GangId,
+    /// How many units belong to it, this one included.
+    pub n_units: u32,
+    /// How many grants of this unit there must be to start.
+    pub least: u32,
+}
+
 /// What all workers of a unit have in common, told once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Definition {
@@ -78,6 +94,8 @@ pub struct Definition {
     pub maximum: u32,
     /// The group of the quota tree that pays for it: one without parts.
     pub quota: Option<QuotaId>,
+    /// The units that it starts together with, or not at all.
+    pub gang: Option<Gang>,
 }
 
 /// What the ledger is told.
@@ -167,6 +185,7 @@ pub struct Ledger {
     grants: Slots<Grant>,
     grant_slots: HashMap<GrantId, GrantSlot>,
     claims: Slots<Claim>,
+    gangs: Gangs,
     /// The units of a group and priority that hold something.
     holders: BTreeMap<(GroupIdx, i32), BTreeSet<UnitSlot>>,
     last_grant: u64,
@@ -186,8 +205,25 @@ struct Unsettled {
     units: Vec<UnitSlot>,
     /// Groups whose max may have kept somebody waiting.
     groups: Vec<GroupIdx>,
+    /// Gangs that want something else than before.
+    gangs: Vec<GangId>,
     /// Whether claims that a max has held up may be honoured now.
     claims: bool,
+}
+
+impl Unsettled {
+    fn is_empty(&self) -> bool {
+        let Self { machines, units, groups, gangs, claims } = self;
+        machines.is_empty() && units.is_empty() && groups.is_empty() && gangs.is_empty() && !claims
+    }
+
+    fn clear(&mut self) {
+        self.machines.clear();
+        self.units.clear();
+        self.groups.clear();
+        self.gangs.clear();
+        self.claims = false;
+    }
 }
 
 impl Ledger {
@@ -201,6 +237,7 @@ impl Ledger {
             grants: Slots::default(),
             grant_slots: HashMap::new(),
             claims: Slots::default(),
+            gangs: Gangs::default(),
             holders: BTreeMap::new(),
             last_grant: 0,
             now: Duration::ZERO,
@@ -247,7 +284,8 @@ impl Ledger {
     fn recovered(&mut self) {
         self.is_recovering = false;
         // Every place that anybody can wait for lies on the path of some machine.
-        self.unsettled = Unsettled { machines: self.machines.in_order(), ..Unsettled::default() };
+        self.unsettled =
+            Unsettled { machines: self.machines.in_order(), gangs: self.gangs.ids(), ..Unsettled::default() };
     }
 
     /// From now on this tree decides who gets how much. Whose quota is not in it keeps what it has and gets no more.

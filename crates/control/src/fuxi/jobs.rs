@@ -161,7 +161,7 @@ impl Master {
         self.next_unit += 1;
         let maximum = task.parallelism.unwrap_or(u32::MAX).min(task.instances);
         let definition =
-            Definition { shape: pod::shape(task), priority: spec.priority, maximum, quota: None };
+            Definition { shape: pod::shape(task), priority: spec.priority, maximum, quota: None, gang: None };
         self.tell_ledger(LedgerEvent::Define { unit, definition });
         tracing::debug!(job = %uid.0, task = %task.name, unit = unit.0, "Unit defined");
         TaskEntry { unit, sequence: 0, asked: 0, failures: 0, not_before: Duration::ZERO }

@@ -5,14 +5,14 @@ use super::{ClaimSlot, Decision, DemandSlot, Ledger, MachineSlot, Place, UnitSlo
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
-    unit: UnitSlot,
+    pub(super) unit: UnitSlot,
     pub(super) machine: MachineSlot,
     place: Place,
 }
 
 impl Ledger {
     /// Keeps room on a machine for one of a demand.
-    pub(super) fn claim(&mut self, demand: DemandSlot, machine: MachineSlot) {
+    pub(super) fn claim(&mut self, demand: DemandSlot, machine: MachineSlot) -> ClaimSlot {
         let place = self.queues.demands[demand].place;
         let slot = self.take_one(demand);
         let claim = self.claims.insert(Claim { unit: slot, machine, place });
@@ -21,6 +21,7 @@ impl Ledger {
         self.groups.claim(unit.group, unit.definition.shape);
         self.machines.claim(machine, claim, unit.definition.shape);
         self.queue(slot);
+        claim
     }
 
     /// Grants what is kept on a machine, as far as it is there.
@@ -31,12 +32,25 @@ impl Ledger {
         let mut left = self.machines[machine].unspent();
         for slot in self.machines[machine].claims.clone() {
             let unit = self.claims[slot].unit;
+            if self.units[unit].is_bound {
+                left = left.minus(self.units[unit].definition.shape);
+                continue;
+            }
             let (group, shape) = (self.units[unit].group, self.units[unit].definition.shape);
             if shape.fits_in(left) && self.groups.can_honour(group, shape) {
                 self.remove_claim(slot);
                 self.give(unit, machine, decided);
             }
             left = left.minus(shape);
+        }
+    }
+
+    /// Lets a claim go, with all that is kept for its gang.
+    pub(super) fn let_go(&mut self, slot: ClaimSlot) {
+        let Some(claim) = self.claims.get(slot) else { return };
+        match self.units[claim.unit].definition.gang {
+            Some(gang) => self.disperse(gang.id),
+            None => self.unclaim(slot),
         }
     }
 
@@ -68,7 +82,7 @@ impl Ledger {
         self.queue(unit);
     }
 
-    fn remove_claim(&mut self, slot: ClaimSlot) -> Claim {
+    pub(super) fn remove_claim(&mut self, slot: ClaimSlot) -> Claim {
         let claim = self.claims.remove(slot);
         let unit = &mut self.units[claim.unit];
         unit.claims.retain(|other| *other != slot);
@@ -89,8 +103,9 @@ impl Ledger {
     pub(super) fn review_claims(&mut self) {
         let claims: Vec<ClaimSlot> = self.claims.iter().map(|(slot, _)| slot).collect();
         for claim in claims.into_iter().rev() {
-            if self.machines[self.claims[claim].machine].is_overclaimed() {
-                self.unclaim(claim);
+            let machine = self.claims.get(claim).map(|claim| claim.machine);
+            if machine.is_some_and(|machine| self.machines[machine].is_overclaimed()) {
+                self.let_go(claim);
             }
         }
     }

@@ -62,6 +62,11 @@ impl Groups {
         self.chain(leaf).all(|group| self[group].used.plus(shape).fits_in(self[group].max))
     }
 
+    /// Whether every max leaves room for all claims now.
+    pub(super) fn can_honour_all(&self, leaf: GroupIdx) -> bool {
+        self.chain(leaf).all(|group| self[group].used.plus(self[group].claimed).fits_in(self[group].max))
+    }
+
     /// Whether a return to this leaf may free a claim that waits for a max.
     pub(super) fn may_honour(&self, leaf: GroupIdx) -> bool {
         self.chain(leaf)

@@ -20,8 +20,10 @@ pub(super) struct Machine {
     pub(super) used: Resources,
     /// The part of `used` that was revoked and will come back.
     revoked: Resources,
+    /// The room that is entered in the tournament.
+    listed: Resources,
     /// What is kept for those who have made room here.
-    claimed: Resources,
+    pub(super) claimed: Resources,
     short_since: Option<Duration>,
     pub(super) grants: Vec<GrantSlot>,
     /// In the order in which they are honoured.
@@ -73,6 +75,8 @@ pub(super) struct Machines {
     rooms: Rooms,
     short: BTreeSet<MachineSlot>,
     total: Resources,
+    /// The rooms of all together.
+    free: Resources,
 }
 
 impl std::ops::Index<MachineSlot> for Machines {
@@ -97,6 +101,11 @@ impl Machines {
     /// What all machines have together.
     pub(super) fn total(&self) -> Resources {
         self.total
+    }
+
+    /// The rooms of all together.
+    pub(super) fn free_in_all(&self) -> Resources {
+        self.free
     }
 
     pub(super) fn set(
@@ -130,6 +139,7 @@ impl Machines {
             is_open: false,
             used: Resources::default(),
             revoked: Resources::default(),
+            listed: Resources::default(),
             claimed: Resources::default(),
             short_since: None,
             grants: Vec::new(),
@@ -155,7 +165,9 @@ impl Machines {
     }
 
     fn leave_rack(&mut self, slot: MachineSlot) {
-        let (rack_seat, seat) = self.slots[slot].seat;
+        let machine = &mut self.slots[slot];
+        let (rack_seat, seat) = machine.seat;
+        self.free = self.free.minus(std::mem::take(&mut machine.listed));
         self.set_room((rack_seat, seat), Resources::default());
         let rack = &mut self.racks[rack_seat];
         rack.members[seat] = None;
@@ -204,6 +216,11 @@ impl Machines {
     pub(super) fn revoke(&mut self, slot: MachineSlot, shape: Resources) {
         let machine = &mut self.slots[slot];
         machine.revoked = machine.revoked.plus(shape);
+    }
+
+    pub(super) fn spare(&mut self, slot: MachineSlot, shape: Resources) {
+        let machine = &mut self.slots[slot];
+        machine.revoked = machine.revoked.minus(shape);
     }
 
     pub(super) fn claim(&mut self, slot: MachineSlot, claim: ClaimSlot, shape: Resources) {
@@ -264,8 +281,10 @@ impl Machines {
     }
 
     fn list(&mut self, slot: MachineSlot) {
-        let machine = &self.slots[slot];
+        let machine = &mut self.slots[slot];
         let (seat, room) = (machine.seat, machine.room());
+        self.free = self.free.minus(machine.listed).plus(room);
+        machine.listed = room;
         self.set_room(seat, room);
     }
 

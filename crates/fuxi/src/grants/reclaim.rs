@@ -21,9 +21,9 @@ const COMPARED: usize = 4;
 const ANYWHERE: (Resources, Resources) = (Resources::UNLIMITED, Resources::NOTHING);
 
 /// Where there will be room, when these have gone.
-struct Plan {
-    machine: MachineSlot,
-    victims: Vec<GrantSlot>,
+pub(super) struct Plan {
+    pub(super) machine: MachineSlot,
+    pub(super) victims: Vec<GrantSlot>,
 }
 
 impl Ledger {
@@ -44,6 +44,7 @@ impl Ledger {
                 }
             }
         }
+        self.reclaim_for_gangs(moment, decided);
     }
 
     fn carry_out(&mut self, demand: DemandSlot, plan: Plan, decided: &mut Vec<Decision>) {
@@ -53,7 +54,7 @@ impl Ledger {
         self.claim(demand, plan.machine);
     }
 
-    fn plan(&mut self, place: Place, class: &Class) -> Option<Plan> {
+    pub(super) fn plan(&mut self, place: Place, class: &Class) -> Option<Plan> {
         let taker = Taker { leaf: class.group, priority: class.priority, shape: class.shape };
         let candidates = self.candidates(&taker);
         if let Some(machine) = self.machines.roomiest(place, taker.shape) {
@@ -86,7 +87,7 @@ impl Ledger {
         (priorities.max(), plan.victims.len())
     }
 
-    fn lies_in(&self, machine: MachineSlot, place: Place) -> bool {
+    pub(super) fn lies_in(&self, machine: MachineSlot, place: Place) -> bool {
         match place {
             Place::Machine(id) => self.machines[machine].id == id,
             Place::Rack(id) => self.machines[machine].rack == id,

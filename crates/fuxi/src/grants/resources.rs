@@ -58,6 +58,11 @@ impl Resources {
         self.zip(other, u64::saturating_sub)
     }
 
+    #[must_use]
+    pub fn times(self, count: u32) -> Self {
+        self.zip(self, |amount, _| amount.saturating_mul(u64::from(count)))
+    }
+
     /// Of each the smaller amount.
     #[must_use]
     pub fn least(self, other: Self) -> Self {

@@ -6,39 +6,50 @@ use super::groups::{GroupIdx, Groups};
 use super::queues::Queues;
 use super::units::Grant;
 use super::{
-    Decision, DemandSlot, GrantId, GrantSlot, Ledger, MachineId, MachineSlot, Place, UnitId, UnitSlot,
-    Unsettled,
+    ClaimSlot, Decision, DemandSlot, GrantId, GrantSlot, Ledger, MachineId, MachineSlot, Place, UnitId,
+    UnitSlot, Unsettled,
 };
 
 impl Ledger {
     /// Offers all that has got room, until nobody waits for what there is.
     pub(super) fn settle(&mut self, decided: &mut Vec<Decision>) {
-        let Unsettled { mut machines, mut units, groups, claims } = std::mem::take(&mut self.unsettled);
-        if claims {
+        while !self.unsettled.is_empty() {
+            let mut unsettled = std::mem::take(&mut self.unsettled);
+            self.settle_once(&mut unsettled, decided);
+            if self.unsettled.is_empty() {
+                // Their memory serves the next event.
+                unsettled.clear();
+                self.unsettled = unsettled;
+            }
+        }
+    }
+
+    fn settle_once(&mut self, unsettled: &mut Unsettled, decided: &mut Vec<Decision>) {
+        let Unsettled { machines, units, groups, gangs, claims } = unsettled;
+        if *claims {
             machines.extend(self.claims.iter().map(|(_, claim)| claim.machine));
         }
         machines.sort_unstable();
         machines.dedup();
-        for machine in &machines {
+        for machine in &*machines {
             self.honour_claims(*machine, decided);
             self.offer(*machine, decided);
         }
-        for unit in &units {
+        for unit in &*units {
             self.place(*unit, decided);
         }
-        for group in groups {
-            self.relieve(group, decided);
+        for group in &*groups {
+            self.relieve(*group, decided);
         }
-        // Their memory serves the next event.
-        machines.clear();
-        units.clear();
-        self.unsettled = Unsettled { machines, units, groups: Vec::new(), claims: false };
+        self.settle_gangs(gangs, !machines.is_empty(), decided);
     }
 
     /// Offers the room of one machine along its own path, until nobody there can use it.
     fn offer(&mut self, machine: MachineSlot, decided: &mut Vec<Decision>) {
         while let Some(demand) = self.first_that_fits(machine) {
-            self.grant(demand, machine, decided);
+            if !self.gather(machine, demand, decided) {
+                self.grant(demand, machine, decided);
+            }
         }
     }
 
@@ -57,9 +68,14 @@ impl Ledger {
     }
 
     fn find_room(&self, slot: UnitSlot) -> Option<(DemandSlot, MachineSlot)> {
+        if self.units[slot].is_queued { self.room_for(slot) } else { None }
+    }
+
+    /// One of a unit's demands and a machine with room for it, rather near than far.
+    pub(super) fn room_for(&self, slot: UnitSlot) -> Option<(DemandSlot, MachineSlot)> {
         let unit = &self.units[slot];
         let shape = unit.definition.shape;
-        if !unit.is_queued || unit.demands.is_empty() || !shape.fits_in(self.groups.headroom(unit.group)) {
+        if unit.demands.is_empty() || !shape.fits_in(self.groups.headroom(unit.group)) {
             return None;
         }
         let mut demands = unit.demands.iter();
@@ -102,7 +118,9 @@ impl Ledger {
             self.want(slot, place, 0);
         } else {
             self.queues.demands[demand].count = left;
-            self.queues.rotate(demand, &self.units[slot].class());
+            if self.units[slot].is_queued {
+                self.queues.rotate(demand, &self.units[slot].class());
+            }
         }
         slot
     }
@@ -171,7 +189,7 @@ impl Ledger {
     pub(super) fn machine_gone(&mut self, id: MachineId, now: Duration) {
         let Some(slot) = self.machines.slot(id) else { return };
         for claim in self.machines[slot].claims.clone() {
-            self.unclaim(claim);
+            self.let_go(claim);
         }
         for grant in self.machines[slot].grants.clone() {
             self.free(grant, now);
@@ -189,6 +207,7 @@ impl Ledger {
             self.free(grant, now);
         }
         self.unsettled.units.retain(|unit| *unit != slot);
+        self.leave_gang(slot);
         self.units.remove(slot);
     }
 
@@ -202,7 +221,8 @@ impl Ledger {
     /// Reckons everything anew by another tree.
     pub(super) fn regroup(&mut self, groups: Groups) {
         let units: Vec<UnitSlot> = self.units.iter().map(|(slot, _)| slot).collect();
-        units.iter().for_each(|unit| self.drop_claims(*unit));
+        let claims: Vec<ClaimSlot> = self.claims.iter().map(|(slot, _)| slot).collect();
+        claims.into_iter().for_each(|claim| self.let_go(claim));
         self.holders.clear();
         let queued: Vec<UnitSlot> =
             units.iter().copied().filter(|unit| self.units[*unit].is_queued).collect();

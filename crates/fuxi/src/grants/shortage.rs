@@ -35,12 +35,30 @@ impl Ledger {
     }
 
     pub(super) fn revoke(&mut self, slot: GrantSlot, decided: &mut Vec<Decision>) {
+        self.count_revoked(slot);
+        decided.push(self.tell_revoked(slot));
+    }
+
+    pub(super) fn count_revoked(&mut self, slot: GrantSlot) {
         let grant = &mut self.grants[slot];
         grant.is_revoked = true;
-        let (unit, machine) = (&self.units[grant.unit], grant.machine);
-        self.machines.revoke(machine, unit.definition.shape);
+        let unit = &self.units[grant.unit];
+        self.machines.revoke(grant.machine, unit.definition.shape);
         self.groups.revoke(unit.group, unit.definition.shape);
-        let machine = self.machines[machine].id;
-        decided.push(Decision::Revoke { grant: grant.id, unit: unit.id, machine });
+    }
+
+    /// As if [`Self::count_revoked`] had not been.
+    pub(super) fn count_spared(&mut self, slot: GrantSlot) {
+        let grant = &mut self.grants[slot];
+        grant.is_revoked = false;
+        let unit = &self.units[grant.unit];
+        self.machines.spare(grant.machine, unit.definition.shape);
+        self.groups.spare(unit.group, unit.definition.shape);
+    }
+
+    pub(super) fn tell_revoked(&self, slot: GrantSlot) -> Decision {
+        let grant = &self.grants[slot];
+        let (unit, machine) = (self.units[grant.unit].id, self.machines[grant.machine].id);
+        Decision::Revoke { grant: grant.id, unit, machine }
     }
 }

@@ -29,6 +29,10 @@ impl<T> Slots<T> {
         self.things[slot as usize].take().expect("who knows a number knows that its thing is there")
     }
 
+    pub(super) fn get(&self, slot: u32) -> Option<&T> {
+        self.things.get(slot as usize)?.as_ref()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0..).zip(&self.things).filter_map(|(slot, thing)| Some((slot, thing.as_ref()?)))
     }

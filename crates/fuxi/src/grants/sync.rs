@@ -18,7 +18,10 @@ impl Ledger {
             return;
         }
         unit.sequence = sequence;
-        self.drop_claims(slot);
+        match self.units[slot].definition.gang {
+            Some(gang) => self.disperse(gang.id),
+            None => self.drop_claims(slot),
+        }
         self.want_nothing(slot);
         self.drop_unheld(slot, seen, (&held, now));
         for (grant, machine) in held {
@@ -28,6 +31,7 @@ impl Ledger {
             self.want(slot, place, count);
         }
         self.unsettled.units.push(slot);
+        self.unsettled.gangs.extend(self.units[slot].definition.gang.map(|gang| gang.id));
     }
 
     /// Frees what the unit must have heard of and does not hold.

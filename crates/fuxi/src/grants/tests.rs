@@ -1,5 +1,6 @@
 //! The ledger: scripts, and random histories against what must always hold.
 
+mod gangs;
 mod histories;
 mod quotas;
 
@@ -26,7 +27,7 @@ fn machine(id: u32, cpu: u64) -> Event {
 }
 
 fn define(unit: u64, cpu: u64, priority: i32) -> Event {
-    let definition = Definition { shape: shape(cpu, cpu), priority, maximum: 100, quota: None };
+    let definition = Definition { shape: shape(cpu, cpu), priority, maximum: 100, quota: None, gang: None };
     Event::Define { unit: UnitId(unit), definition }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Unit {
     pub(super) waits_since: Duration,
     /// Whether its demands stand in their queues: not while it may hold no more.
     pub(super) is_queued: bool,
+    /// Whether it gets nothing by itself, as its gang has not started.
+    pub(super) is_bound: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +40,9 @@ pub(super) struct Grant {
 
 impl Unit {
     pub(super) fn may_hold_more(&self) -> bool {
-        u32::try_from(self.held.len() + self.claims.len()).is_ok_and(|held| held < self.definition.maximum)
+        !self.is_bound
+            && u32::try_from(self.held.len() + self.claims.len())
+                .is_ok_and(|held| held < self.definition.maximum)
     }
 
     pub(super) fn class(&self) -> Class {
@@ -66,10 +70,12 @@ impl Ledger {
             held: Vec::new(),
             claims: Vec::new(),
             waits_since: self.now,
-            is_queued: definition.maximum > 0,
+            is_queued: definition.maximum > 0 && definition.gang.is_none(),
+            is_bound: definition.gang.is_some(),
         };
         let slot = self.units.insert(unit);
         self.unit_slots.insert(id, slot);
+        self.join_gang(slot);
     }
 
     pub(super) fn ask(
@@ -89,6 +95,9 @@ impl Ledger {
             return;
         }
         unit.sequence = sequence;
+        if let Some(gang) = unit.definition.gang.filter(|_| unit.is_bound && delta < 0) {
+            self.disperse(gang.id);
+        }
         let before = self.wanted(slot, place);
         // Whoever waited here before proves that there is no room here.
         let is_hopeless = self.queues.has_lesser(place, &self.units[slot].class());
@@ -97,6 +106,7 @@ impl Ledger {
         if wanted > i64::from(before) && !is_hopeless {
             self.unsettled.units.push(slot);
         }
+        self.unsettled.gangs.extend(self.units[slot].definition.gang.map(|gang| gang.id));
     }
 
     /// What a unit waits for at a place, with what is kept for it.

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::grants::{Quota, QuotaId, QuotaTree, ResourceNames};
+use crate::grants::{Gang, GangId, Quota, QuotaId, QuotaTree, ResourceNames};
 
-const SHAPES: [u64; 6] = [500, 1000, 700, 300, 1100, 400];
+const UNITS: usize = 8;
+/// The last two are a gang that starts with two of each.
+const GANG: [usize; 2] = [6, 7];
+const SHAPES: [u64; UNITS] = [500, 1000, 700, 300, 1100, 400, 300, 600];
 /// The quota of each unit: two leaves of one parent, one beside it, and none.
-const QUOTA: [Option<u32>; 6] = [Some(1), Some(1), Some(2), Some(3), None, Some(2)];
+const QUOTA: [Option<u32>; UNITS] = [Some(1), Some(1), Some(2), Some(3), None, Some(2), Some(1), None];
 const MINS: [u64; 4] = [3000, 1000, 1500, 0];
 const MAXES: [u64; 4] = [5000, 4000, u64::MAX, 2500];
 const PARENT: [Option<usize>; 4] = [None, Some(0), Some(0), None];
@@ -36,6 +39,7 @@ fn definition(unit: usize) -> Event {
         priority: priority(unit),
         maximum: if unit == 3 { 2 } else { 100 },
         quota: QUOTA[unit].map(QuotaId),
+        gang: GANG.contains(&unit).then_some(Gang { id: GangId(1), n_units: 2, least: 2 }),
     };
     Event::Define { unit: UnitId(unit as u64), definition }
 }
@@ -63,12 +67,12 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0u32..4, 0u64..9).prop_map(|(id, cpu)| Step::Machine(id, cpu * 500)),
         1 => (0u32..4).prop_map(Step::MachineGone),
-        8 => (0usize..6, place, -3i64..6).prop_map(|(unit, place, delta)| Step::Ask(unit, place, delta)),
-        1 => (0usize..6).prop_map(Step::Lost),
+        8 => (0..UNITS, place, -3i64..6).prop_map(|(unit, place, delta)| Step::Ask(unit, place, delta)),
+        1 => (0..UNITS).prop_map(Step::Lost),
         1 => Just(Step::Repeat),
         8 => any::<usize>().prop_map(Step::Return),
-        1 => (0usize..6).prop_map(Step::UnitGone),
-        1 => (0usize..6).prop_map(Step::Sync),
+        1 => (0..UNITS).prop_map(Step::UnitGone),
+        1 => (0..UNITS).prop_map(Step::Sync),
         3 => (0u64..8).prop_map(Step::Wait),
     ]
 }
@@ -79,9 +83,10 @@ struct Account {
     capacity: BTreeMap<u32, u64>,
     /// Unit, machine, whether it was revoked.
     live: BTreeMap<GrantId, (usize, u32, bool)>,
-    sequence: [u64; 6],
+    sequence: [u64; UNITS],
     /// Units of which an ask was lost.
-    is_lost: [bool; 6],
+    is_lost: [bool; UNITS],
+    has_gang_started: bool,
     last: Option<Event>,
     now: u64,
 }
@@ -116,6 +121,11 @@ impl Account {
                 }
                 Decision::Resync { unit } => prop_assert!(self.is_lost[unit_of(*unit)], "no ask was lost"),
             }
+        }
+        let held = GANG.map(|unit| self.live.values().filter(|(of, ..)| *of == unit).count());
+        if !self.has_gang_started && held != [0, 0] {
+            prop_assert!(held.iter().all(|held| *held >= 2), "the gang got {held:?}");
+            self.has_gang_started = true;
         }
         Ok(())
     }
@@ -206,7 +216,7 @@ struct Kept {
 
 fn kept(ledger: &Ledger) -> Kept {
     let mut kept = Kept { on_machine: BTreeMap::new(), of_quota: [0; 4] };
-    for unit in 0..6 {
+    for unit in 0..UNITS {
         let Some(slot) = ledger.unit_slots.get(&UnitId(unit as u64)) else { continue };
         for claim in &ledger.units[*slot].claims {
             let machine = ledger.machines[ledger.claims[*claim].machine].id.0;
@@ -230,7 +240,7 @@ fn check_rest(ledger: &Ledger, account: &Account) -> Result<(), TestCaseError> {
         let used = account.used(*id, true);
         prop_assert_eq!(ledger.used(MachineId(*id)).cpu.0, used);
         let spoken_for = used + kept.on_machine.get(id).unwrap_or(&0);
-        for unit in 0..6 {
+        for unit in 0..UNITS {
             let wanted = wanted(ledger, unit);
             let here = [Place::Cluster, Place::Machine(MachineId(*id)), Place::Rack(RackId(*id / 2))];
             let holds = account.live.values().filter(|(of, ..)| *of == unit).count();
@@ -247,7 +257,8 @@ fn check_rest(ledger: &Ledger, account: &Account) -> Result<(), TestCaseError> {
                             .saturating_add(SHAPES[unit])
                             > MAXES[quota]
                 });
-            let waits = !is_limited && here.iter().any(|place| wanted.contains_key(place));
+            let is_bound = GANG.contains(&unit) && !account.has_gang_started;
+            let waits = !is_limited && !is_bound && here.iter().any(|place| wanted.contains_key(place));
             prop_assert!(
                 !waits || spoken_for + SHAPES[unit] > *capacity,
                 "unit {} waits though machine {} has room",
@@ -283,14 +294,15 @@ fn let_settle(ledger: &mut Ledger, account: &mut Account) -> Result<(), TestCase
 
 /// Whoever is below its min and waits could not be served by taking back what others have borrowed.
 fn check_mins(ledger: &Ledger, account: &Account) -> Result<(), TestCaseError> {
-    for unit in 0..6 {
+    for unit in 0..UNITS {
         let Some(leaf) = QUOTA[unit].map(|leaf| leaf as usize) else { continue };
         let wanted = wanted(ledger, unit);
         let holds = account.live.values().filter(|(of, ..)| *of == unit).count();
         let is_owed = account.used_of(leaf, true) + SHAPES[unit] <= MINS[leaf]
             && PARENT[leaf]
                 .is_none_or(|up| account.used_of(up, true) + SHAPES[unit] <= MINS[up].max(MAXES[up]));
-        if !is_owed || !wanted.contains_key(&Place::Cluster) || unit == 3 && holds >= 2 {
+        let is_bound = GANG.contains(&unit) && !account.has_gang_started;
+        if is_bound || !is_owed || !wanted.contains_key(&Place::Cluster) || unit == 3 && holds >= 2 {
             continue;
         }
         for (id, capacity) in &account.capacity {
@@ -321,7 +333,7 @@ proptest! {
         ledger.set_quotas(&tree(), Duration::ZERO);
         let mut account = Account::default();
         for step in steps {
-            for unit in 0..6 {
+            for unit in 0..UNITS {
                 ledger.step(definition(unit), Duration::ZERO);
             }
             let Some(event) = account.event(&step, &ledger) else { continue };

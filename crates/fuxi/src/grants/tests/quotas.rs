@@ -23,8 +23,13 @@ fn quota(id: u32, parent: Option<u32>, (min, max, weight): (u64, u64, u32)) -> Q
 }
 
 fn unit_of(unit: u64, quota: u32, (cpu, priority): (u64, i32)) -> Event {
-    let definition =
-        Definition { shape: shape(cpu, cpu), priority, maximum: 100, quota: Some(QuotaId(quota)) };
+    let definition = Definition {
+        shape: shape(cpu, cpu),
+        priority,
+        maximum: 100,
+        quota: Some(QuotaId(quota)),
+        gang: None,
+    };
     Event::Define { unit: UnitId(unit), definition }
 }
 
