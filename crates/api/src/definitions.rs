@@ -20,7 +20,7 @@ use crate::catalog::DEFINITIONS;
 use crate::context::Context;
 use crate::deletion::{self, DeleteOptions};
 use crate::lister::Lister;
-use crate::registry::{Next, gone_is_fine};
+use crate::registry::{Next, Written, gone_is_fine};
 use crate::request::ObjectPath;
 use crate::{object, record, verbs};
 
@@ -94,10 +94,14 @@ async fn look_after_one(
 }
 
 /// Settles what a write of this server may have changed.
-pub(crate) async fn written(context: &Context, kind: &Kind, written: &Value) -> Result<(), Failure> {
+pub(crate) async fn written(context: &Context, kind: &Kind, written: &Written) -> Result<(), Failure> {
     if !is_definition(kind) {
         return Ok(());
     }
+    let written = &match written {
+        Written::Entry(entry) => record::decode(kind, entry)?,
+        Written::Object(object) => object.clone(),
+    };
     let lister = lister(context).await?;
     // The newest first: its writer waits for it. Others of the group may have waited for a name.
     let group = &written["spec"]["group"];

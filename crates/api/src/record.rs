@@ -101,10 +101,12 @@ pub(crate) fn is_selected(kind: &Kind, entry: &Entry, selection: &Selection) -> 
     if selection.is_all() {
         return Ok(true);
     }
-    if kinds::convert::is_stored_as_served(kind) && !selection.labels.may_match(&entry.value) {
-        return Ok(false);
-    }
-    Ok(selection.matches(kind, &outline(kind, entry)?))
+    Ok(may_be_selected(kind, entry, selection) && selection.matches(kind, &outline(kind, entry)?))
+}
+
+/// Whether the object that `entry` holds may be selected, as far as its text alone tells.
+pub(crate) fn may_be_selected(kind: &Kind, entry: &Entry, selection: &Selection) -> bool {
+    !kinds::convert::is_stored_as_served(kind) || selection.labels.may_match(&entry.value)
 }
 
 /// What selectors see of the object that `entry` holds.

@@ -36,26 +36,37 @@ pub(crate) enum Next {
 #[derive(Debug)]
 pub(crate) enum Changed {
     /// It stands as this.
-    Stands(Value),
+    Stands(Written),
     /// It is gone; this was its last state.
     Gone(Value),
 }
 
 impl Changed {
-    pub(crate) fn into_value(self) -> Value {
+    /// What the client is answered.
+    pub(crate) fn into_written(self) -> Written {
         match self {
-            Self::Stands(value) | Self::Gone(value) => value,
+            Self::Stands(written) => written,
+            Self::Gone(object) => Written::Object(object),
         }
     }
 }
 
-/// A new object, as its client is to see it.
+/// An object that was written, as its client is to see it.
 #[derive(Debug)]
-pub(crate) enum Created {
+pub(crate) enum Written {
     /// As it stands in the store.
     Entry(Entry),
     /// What the store does not hold in this form.
     Object(Value),
+}
+
+impl Written {
+    pub(crate) fn into_value(self, kind: &Kind) -> Result<Value, Failure> {
+        match self {
+            Self::Entry(entry) => record::decode(kind, &entry),
+            Self::Object(object) => Ok(object),
+        }
+    }
 }
 
 /// The store, as objects of kinds.
@@ -246,8 +257,9 @@ impl Registry {
         found.map_or(Ok(()), |entry| Err(taken(kind, name, Some(&entry))))
     }
 
-    /// Stores a new object. Its tree is gone before the store is waited for: many wait at a time, and trees are large.
-    pub(crate) async fn create(&self, kind: &Kind, object: Value) -> Result<Created, Failure> {
+    /// Stores a new object. As with every write its tree is gone before the store is waited for: many wait at a time, and
+    /// trees are large.
+    pub(crate) async fn create(&self, kind: &Kind, object: Value) -> Result<Written, Failure> {
         let name = object::name(&object).to_owned();
         let key = request::key(kind, object::namespace(&object), &name);
         let value = self.encoded(kind, &object).await?;
@@ -255,10 +267,7 @@ impl Registry {
         match (self.store.put(&key, value, Expect::Absent).await, shown) {
             (Ok(entry), shown) => {
                 self.listers.met(kind, entry.modified);
-                match shown {
-                    Some(object) => written(kind, object, &entry).map(Created::Object),
-                    None => Ok(Created::Entry(entry)),
-                }
+                Ok(shown_as(shown, entry))
             }
             (Err(WriteError::Conflict { current, .. }), _) => Err(taken(kind, &name, current.as_ref())),
             (Err(error), _) => Err(write_failure(&error)),
@@ -297,7 +306,7 @@ impl Registry {
         dry_run: bool,
     ) -> Result<Result<Changed, Failure>, WriteError> {
         let object = match next {
-            Next::Keep(object) => return Ok(Ok(Changed::Stands(object))),
+            Next::Keep(object) => return Ok(Ok(Changed::Stands(Written::Object(object)))),
             Next::Remove(object) => {
                 if dry_run {
                     return Ok(Ok(Changed::Gone(object)));
@@ -319,14 +328,15 @@ impl Registry {
             Ok(value) => value,
             Err(failure) => return Ok(Err(failure)),
         };
+        let shown = conversion::is_by_webhook(kind).then_some(object);
         // A write that changes nothing makes no revision, so that controllers that repeat themselves stay quiet.
         if dry_run || record::is_same(&value, &entry.value) {
             let unchanged = Entry { value, ..entry.clone() };
-            return Ok(written(kind, object, &unchanged).map(Changed::Stands));
+            return Ok(Ok(Changed::Stands(shown_as(shown, unchanged))));
         }
         let entry = self.store.put(&entry.key, value, Expect::At(entry.modified)).await?;
         self.listers.met(kind, entry.modified);
-        Ok(written(kind, object, &entry).map(Changed::Stands))
+        Ok(Ok(Changed::Stands(shown_as(shown, entry))))
     }
 }
 
@@ -338,13 +348,15 @@ pub(crate) fn gone_is_fine(changed: Result<Changed, Failure>) -> Result<(), Fail
     }
 }
 
-/// The object that was stored as `entry`. What a webhook converted for the store is answered as it was before.
-fn written(kind: &Kind, mut object: Value, entry: &Entry) -> Result<Value, Failure> {
-    if !conversion::is_by_webhook(kind) && !kinds::convert::is_stored_as_served(kind) {
-        return record::decode(kind, entry);
+/// What was stored as `entry`. What a webhook converted for the store is answered as it was before.
+fn shown_as(object: Option<Value>, entry: Entry) -> Written {
+    match object {
+        Some(mut object) => {
+            object::set_metadata(&mut object, "resourceVersion", entry.modified.0.to_string());
+            Written::Object(object)
+        }
+        None => Written::Entry(entry),
     }
-    object::set_metadata(&mut object, "resourceVersion", entry.modified.0.to_string());
-    Ok(object)
 }
 
 /// What watchers are told of a Pod on a node before it is gone: that its grace is over. The node's agent deletes it

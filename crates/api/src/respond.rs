@@ -11,7 +11,7 @@ use store::Entry;
 
 use crate::accept::{Accept, Encoding, Shape, ShapeVersion};
 use crate::record::Place;
-use crate::registry::Created;
+use crate::registry::Written;
 use crate::{object, record, yaml};
 
 /// One object, shaped as the client accepts it.
@@ -34,11 +34,16 @@ pub(crate) fn object(
     self::shaped(status, accept, shaped)
 }
 
-/// A new object, shaped as the client accepts it.
-pub(crate) fn created(accept: Accept, kind: &Kind, created: Created) -> Result<Response<Body>, Failure> {
-    match created {
-        Created::Entry(entry) => self::entry(StatusCode::CREATED, accept, kind, &entry),
-        Created::Object(value) => object(StatusCode::CREATED, accept, kind, value),
+/// An object that was written, shaped as the client accepts it.
+pub(crate) fn written(
+    status: StatusCode,
+    accept: Accept,
+    kind: &Kind,
+    written: Written,
+) -> Result<Response<Body>, Failure> {
+    match written {
+        Written::Entry(entry) => self::entry(status, accept, kind, &entry),
+        Written::Object(value) => object(status, accept, kind, value),
     }
 }
 

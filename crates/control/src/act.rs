@@ -3,11 +3,11 @@
 use std::error::Error;
 use std::fmt::Debug;
 
-use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Client, Resource, ResourceExt};
+use kube::core::Request;
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::key::ObjectKey;
 
@@ -170,16 +170,46 @@ impl Act {
     /// object that is gone.
     pub async fn update_status<K: Acted>(&self, object: &K) -> Result<(), ActError> {
         let key = ObjectKey::of(object);
-        let api = self.api::<K>(&key.namespace);
-        let replaced = api.replace_status(&key.name, &post(), object).await.map(drop);
-        unless_gone(replaced.map_err(failed::<K>("update the status of", &key)))
+        let replaced = async {
+            let object = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+            let request = requests::<K>(&key).replace_subresource("status", &key.name, &post(), object);
+            send(&self.client, request).await
+        };
+        unless_gone(replaced.await.map_err(failed::<K>("update the status of", &key)))
+    }
+
+    /// Merges `patch` into the status, as a strategic merge patch in the name of `manager`. Nobody reads the status of an
+    /// object that is gone.
+    pub async fn patch_status<K: Acted>(
+        &self,
+        key: &ObjectKey,
+        patch: &serde_json::Value,
+        how: &PatchParams,
+    ) -> Result<(), ActError> {
+        let request =
+            requests::<K>(key).patch_subresource("status", &key.name, how, &Patch::Strategic(patch));
+        unless_gone(send(&self.client, request).await.map_err(failed::<K>("patch the status of", key)))
     }
 
     /// Deletes the object; one that is gone already is a success.
     pub async fn delete<K: Acted>(&self, key: &ObjectKey, how: &DeleteParams) -> Result<(), ActError> {
-        let api = self.api::<K>(&key.namespace);
-        unless_gone(api.delete(&key.name, how).await.map(drop).map_err(failed::<K>("delete", key)))
+        let request = requests::<K>(key).delete(&key.name, how);
+        unless_gone(send(&self.client, request).await.map_err(failed::<K>("delete", key)))
     }
+}
+
+/// Requests about the kind's objects in the key's namespace.
+pub(crate) fn requests<K: Acted>(key: &ObjectKey) -> Request {
+    Request::new(K::url_path(&(), Some(&key.namespace)))
+}
+
+/// Sends a request whose answer nobody reads: no object is made of it.
+pub(crate) async fn send(
+    client: &Client,
+    request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+) -> kube::Result<()> {
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    client.request::<IgnoredAny>(request).await.map(drop)
 }
 
 /// Wraps what the client says about an action on `key`.

@@ -8,9 +8,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::Patch;
-use kube::{Api, Client, Resource};
+use kube::{Client, Resource};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use crate::act;
+use crate::key::ObjectKey;
 
 /// Events that wait to be written. More are dropped: they are for people, and nobody reads that many.
 const BACKLOG: usize = 16 * 1024;
@@ -98,20 +101,21 @@ async fn write_all(client: Client, mut notes: mpsc::Receiver<Noted>, token: Canc
             return;
         }
         let namespace = noted.about.namespace.clone().unwrap_or_else(|| "default".to_owned());
-        let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
         let identity = (noted.about.uid.clone(), noted.note.clone());
         if known.len() >= REMEMBERED {
             known.clear();
         }
         if let Some((name, count)) = known.get_mut(&identity) {
             *count += 1;
-            if count_again(&api, name, (*count, noted.at)).await.is_ok() {
+            let key = ObjectKey { namespace: namespace.clone(), name: name.clone() };
+            if count_again(&client, &key, (*count, noted.at)).await.is_ok() {
                 continue;
             }
         }
-        match api.create(&crate::act::post(), &event(&namespace, noted)).await {
-            Ok(created) => {
-                known.insert(identity, (created.metadata.name.unwrap_or_default(), 1));
+        let event = event(&namespace, noted);
+        match create(&client, &namespace, &event).await {
+            Ok(()) => {
+                known.insert(identity, (event.metadata.name.unwrap_or_default(), 1));
             }
             // A namespace that is going away takes no new events.
             Err(error) => tracing::debug!(error = %kit::Chain(&error), "Event was not recorded"),
@@ -132,9 +136,15 @@ impl Pace {
     }
 }
 
-async fn count_again(api: &Api<Event>, name: &str, (count, at): (i32, Timestamp)) -> kube::Result<Event> {
-    let patch = serde_json::json!({ "count": count, "lastTimestamp": Time(at) });
-    api.patch(name, &crate::act::patch(), &Patch::Merge(patch)).await
+async fn create(client: &Client, namespace: &str, event: &Event) -> kube::Result<()> {
+    let key = ObjectKey { namespace: namespace.to_owned(), name: String::new() };
+    let body = serde_json::to_vec(event).map_err(kube::Error::SerdeError)?;
+    act::send(client, act::requests::<Event>(&key).create(&act::post(), body)).await
+}
+
+async fn count_again(client: &Client, key: &ObjectKey, (count, at): (i32, Timestamp)) -> kube::Result<()> {
+    let patch = Patch::Merge(serde_json::json!({ "count": count, "lastTimestamp": Time(at) }));
+    act::send(client, act::requests::<Event>(key).patch(&key.name, &act::patch(), &patch)).await
 }
 
 fn event(namespace: &str, Noted { by, about, note, at }: Noted) -> Event {

@@ -34,8 +34,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodCondition};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::PatchParams;
 use model::elastic_quota::ElasticQuota;
 use model::reservation::Reservation;
 use model::scheduling_policy::SchedulingPolicy;
@@ -43,7 +42,7 @@ use sigma::{Interference, PodId, Usage};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::act::{Act, ActError, failed, only};
+use crate::act::{Act, ActError, only};
 use crate::informer::Change;
 use crate::key::ObjectKey;
 use crate::record::{Note, Recorder};
@@ -364,7 +363,7 @@ impl Edge {
         let message = format!("{}: {}", self.recorder.component(), why(victim));
         let condition = condition(("DisruptionTarget", "True"), "PreemptionByScheduler", message);
         let status = serde_json::json!({ "status": { "conditions": [condition] } });
-        self.patch_status(&victim.key, status, "report on").await?;
+        self.patch_status(&victim.key, status).await?;
         self.act.delete::<Pod>(&victim.key, &only(Some(victim.id.as_str()))).await?;
         let mut gone = Pod::default();
         gone.metadata.name = Some(victim.key.name.clone());
@@ -382,24 +381,17 @@ impl Edge {
         report: Option<Report>,
     ) -> Result<(), ActError> {
         let patch = serde_json::json!({ "status": status });
-        let result = self.patch_status(&decide::key_of(pod), patch, "report on").await;
+        let result = self.patch_status(&decide::key_of(pod), patch).await;
         if let Some(report) = report {
             self.recorder.note(pod, Note::warning("FailedScheduling", report.message));
         }
         result
     }
 
-    /// Merges `patch` into the status of a pod; nobody reads that of a pod that is gone.
-    async fn patch_status(
-        &self,
-        key: &ObjectKey,
-        patch: serde_json::Value,
-        verb: &'static str,
-    ) -> Result<(), ActError> {
-        let api: Api<Pod> = Api::namespaced(self.act.client().clone(), &key.namespace);
+    /// Merges `patch` into the status of a pod.
+    async fn patch_status(&self, key: &ObjectKey, patch: serde_json::Value) -> Result<(), ActError> {
         let how = PatchParams { field_manager: manager(), ..PatchParams::default() };
-        let patched = api.patch_status(&key.name, &how, &Patch::Strategic(patch)).await;
-        crate::act::unless_gone(patched.map(drop).map_err(failed::<Pod>(verb, key)))
+        self.act.patch_status::<Pod>(key, &patch, &how).await
     }
 }
 

@@ -44,8 +44,13 @@ impl Seen {
         if selection.is_all() {
             return Ok((before.is_some(), after.is_some()));
         }
+        let may_match = |entry: Option<&Entry>| {
+            entry.is_some_and(|entry| record::may_be_selected(kind, entry, selection))
+        };
         let outlines = match self.outlines.get() {
             Some(outlines) => outlines,
+            // Most changes are of no interest to most who select by label, and need not be read for them.
+            None if !may_match(before) && !may_match(after) => return Ok((false, false)),
             None => {
                 let outlines = Outlines::read(kind, [before, after])?;
                 self.outlines.get_or_init(|| outlines)

@@ -34,9 +34,11 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
         // Whoever is asked may change what is finalized, and nothing else.
         review.object = finalized(&next, &review.object);
         admission::validate(&mut review).await?;
-        let Some(changed) = attempts.write(Next::Replace(review.object.clone())).await? else { continue };
+        let Some(changed) = attempts.write(Next::Replace(std::mem::take(&mut review.object))).await? else {
+            continue;
+        };
         call.warnings.add(review.keep());
-        return respond::object(StatusCode::OK, call.accept, &call.path.kind, changed.into_value());
+        return respond::written(StatusCode::OK, call.accept, &call.path.kind, changed.into_written());
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
 /// Changes the workload to what `next` makes of its Scale.
 async fn set(call: &Call, mut next: impl FnMut(&Value) -> Result<Value, Failure>) -> Result<Value, Failure> {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
-    verbs::update::replace(call, options, Part::Main, |workload| {
+    let written = verbs::update::replace(call, options, Part::Main, |workload| {
         let scale = next(workload)?;
         let replicas = replicas(call, &scale)?;
         let revision = object::metadata(&scale, "resourceVersion");
@@ -55,7 +55,8 @@ async fn set(call: &Call, mut next: impl FnMut(&Value) -> Result<Value, Failure>
         verbs::owned(call, |writer| kinds::managed::scale(&call.path.kind, writer, workload, &mut new));
         Ok(new)
     })
-    .await
+    .await?;
+    written.into_value(&call.path.kind)
 }
 
 /// Makes the workload ask for so many replicas.

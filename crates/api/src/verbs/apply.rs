@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::call::Call;
 use crate::query::{FieldValidation, WriteOptions};
-use crate::registry::Created;
+use crate::registry::Written;
 use crate::strategy::Part;
 use crate::{object, respond, verbs};
 
@@ -31,9 +31,9 @@ pub(crate) async fn handle(mut call: Call, part: Part) -> Result<Response<Body>,
     .await;
     match merged {
         Err(failure) if failure.code() == 404 && part == Part::Main => {
-            respond::created(call.accept, kind, create(&call, &applied, options).await?)
+            respond::written(StatusCode::CREATED, call.accept, kind, create(&call, &applied, options).await?)
         }
-        merged => respond::object(StatusCode::OK, call.accept, kind, merged?),
+        merged => respond::written(StatusCode::OK, call.accept, kind, merged?),
     }
 }
 
@@ -67,7 +67,7 @@ fn merge(call: &Call, current: &Value, applied: &Applied) -> Result<Value, Failu
     Ok(merged)
 }
 
-async fn create(call: &Call, applied: &Applied, options: WriteOptions) -> Result<Created, Failure> {
+async fn create(call: &Call, applied: &Applied, options: WriteOptions) -> Result<Written, Failure> {
     let mut new = merge(call, &Value::Object(Map::new()), applied)?;
     if object::name(&new).is_empty() {
         object::set_metadata(&mut new, "name", call.path.name());

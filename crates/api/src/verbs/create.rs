@@ -1,7 +1,7 @@
 //! POST: a new object.
 
 use axum::body::Body;
-use http::Response;
+use http::{Response, StatusCode};
 use kinds::decode::Decoded;
 use kinds::status::Failure;
 use kinds::{Kind, custom};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::admission::Review;
 use crate::call::Call;
 use crate::query::WriteOptions;
-use crate::registry::Created;
+use crate::registry::Written;
 use crate::request::Verb;
 use crate::{access, admission, definitions, guard, object, respond, strategy, verbs};
 
@@ -19,11 +19,11 @@ pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let body = call.take_body().await?;
     let decoded = kinds::decode::body(&call.path.kind, call.media_type(), &body)?;
     let stored = create(&call, decoded, options).await?;
-    respond::created(call.accept, &call.path.kind, stored)
+    respond::written(StatusCode::CREATED, call.accept, &call.path.kind, stored)
 }
 
 /// Stores a new object; answers it as stored.
-async fn create(call: &Call, decoded: Decoded, options: WriteOptions) -> Result<Created, Failure> {
+async fn create(call: &Call, decoded: Decoded, options: WriteOptions) -> Result<Written, Failure> {
     let mut new = verbs::checked(call, decoded, options.field_validation)?;
     place(call, &mut new)?;
     verbs::complete(call, None, &mut new);
@@ -31,7 +31,7 @@ async fn create(call: &Call, decoded: Decoded, options: WriteOptions) -> Result<
 }
 
 /// Stores a new object that has its defaults and its managers; answers it as stored.
-pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Result<Created, Failure> {
+pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Result<Written, Failure> {
     let kind = &call.path.kind;
     if kind.custom().is_some_and(|version| custom::status::is_terminating(&version.definition)) {
         let message = "create not allowed while custom resource definition is terminating";
@@ -54,14 +54,11 @@ pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Res
     if options.dry_run {
         call.context.registry.must_be_free(kind, &review.object).await?;
         call.warnings.add(std::mem::take(&mut review.warnings));
-        return Ok(Created::Object(review.object));
+        return Ok(Written::Object(review.object));
     }
     let object = std::mem::take(&mut review.object);
-    let definition = definitions::is_definition(kind).then(|| object.clone());
     let created = call.context.registry.create(kind, object).await?;
-    if let Some(definition) = definition {
-        definitions::written(&call.context, kind, &definition).await?;
-    }
+    definitions::written(&call.context, kind, &created).await?;
     call.warnings.add(review.keep());
     Ok(created)
 }

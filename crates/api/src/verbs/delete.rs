@@ -4,14 +4,14 @@ use axum::body::Body;
 use http::{Response, StatusCode};
 use kinds::Kind;
 use kinds::status::Failure;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::admission::Review;
 use crate::call::Call;
 use crate::deletion::{self, DeleteOptions};
 use crate::query::Selection;
 use crate::record::{self, Place};
-use crate::registry::Changed;
+use crate::registry::{Changed, Found, Written};
 use crate::request::ObjectPath;
 use crate::{admission, guard, object, respond, verbs};
 
@@ -23,15 +23,15 @@ pub(crate) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let kind = &call.path.kind.clone();
     let options = options(&mut call).await?;
     let changed = delete(&call, &call.path, &options).await?;
-    let value = match changed {
-        Changed::Stands(object) => object,
-        Changed::Gone(object) if is_answered_whole(kind) => object,
-        Changed::Gone(object) => {
-            kinds::status::success(kind, object::name(&object), object::metadata(&object, "uid"))
+    let written = match changed {
+        Changed::Gone(object) if !is_answered_whole(kind) => {
+            let (name, uid) = (object::name(&object), object::metadata(&object, "uid"));
+            Written::Object(kinds::status::success(kind, name, uid))
         }
+        changed => changed.into_written(),
     };
     call.warnings.add(deletion::warns_of_orphans(kind, &options).then(|| ORPHAN_WARNING.to_owned()));
-    respond::object(StatusCode::OK, call.accept, kind, value)
+    respond::written(StatusCode::OK, call.accept, kind, written)
 }
 
 /// Deletes the object at `path`, or marks it for deletion.
@@ -41,21 +41,24 @@ pub(crate) async fn delete(
     options: &DeleteOptions,
 ) -> Result<Changed, Failure> {
     let context = &call.context;
-    let current = context.registry.get(path).await?;
-    let mut review = Review::of_delete(call, path, current, options);
-    admission::mutate(&mut review).await?;
-    admission::validate(&mut review).await?;
-    let decide = |current: &Value| {
-        guard::delete(call, current)?;
-        deletion::decide(&path.kind, current, options, context.now())
-    };
-    let changed = context.registry.modify(path, options.dry_run, decide).await?;
-    if let Changed::Gone(object) = &changed
-        && !options.dry_run
-    {
-        admission::deleted(context, &path.kind, object);
+    let mut attempts = context.registry.attempts(path, options.dry_run);
+    loop {
+        let current = match attempts.read().await? {
+            Found::Object(current) => current,
+            Found::Gone(object) => return Ok(Changed::Gone(object)),
+        };
+        let review = admission::admit(Review::of_delete(call, path, current, options)).await?;
+        guard::delete(call, &review.old)?;
+        let next = deletion::decide(&path.kind, &review.old, options, context.now())?;
+        let Some(changed) = attempts.write(next).await? else { continue };
+        call.warnings.add(review.keep());
+        if let Changed::Gone(object) = &changed
+            && !options.dry_run
+        {
+            admission::deleted(context, &path.kind, object);
+        }
+        return Ok(changed);
     }
-    Ok(changed)
 }
 
 /// Deletes each selected object; answers those objects as they were found.

@@ -39,7 +39,7 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
     }
     let patch = call.take_body().await?;
     let duplicates = kinds::patch::duplicates(patch_type, &patch);
-    let object = verbs::update::replace(&call, options, part, |current| {
+    let written = verbs::update::replace(&call, options, part, |current| {
         let patched = kinds::patch::apply(kind, patch_type, current, &patch)?;
         let mut decoded = kinds::decode::object(kind, patched)
             .map_err(|failure| no_object(object::name(current), &failure))?;
@@ -51,7 +51,7 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
         Ok(new)
     })
     .await?;
-    respond::object(StatusCode::OK, call.accept, kind, object)
+    respond::written(StatusCode::OK, call.accept, kind, written)
 }
 
 /// A patch that replaces everything need not repeat whose object it is.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::admission::Review;
 use crate::call::Call;
 use crate::query::WriteOptions;
-use crate::registry::{Changed, Found, Next};
+use crate::registry::{Changed, Found, Next, Written};
 use crate::strategy::Part;
 use crate::{admission, definitions, guard, object, respond, strategy, verbs};
 
@@ -42,9 +42,10 @@ pub(crate) async fn handle_part(mut call: Call, part: Part) -> Result<Response<B
                 && object::metadata(&new, "resourceVersion").is_empty() =>
         {
             verbs::complete(&call, None, &mut new);
-            respond::created(call.accept, kind, verbs::create::store(&call, new, options).await?)
+            let created = verbs::create::store(&call, new, options).await?;
+            respond::written(StatusCode::CREATED, call.accept, kind, created)
         }
-        replaced => respond::object(StatusCode::OK, call.accept, kind, replaced?),
+        replaced => respond::written(StatusCode::OK, call.accept, kind, replaced?),
     }
 }
 
@@ -66,13 +67,13 @@ pub(crate) async fn replace(
     options: WriteOptions,
     part: Part,
     mut next: impl FnMut(&Value) -> Result<Value, Failure>,
-) -> Result<Value, Failure> {
+) -> Result<Written, Failure> {
     let kind = &call.path.kind;
     let mut attempts = call.context.registry.attempts(&call.path, options.dry_run);
     loop {
         let current = match attempts.read().await? {
             Found::Object(current) => current,
-            Found::Gone(object) => return Ok(object),
+            Found::Gone(object) => return Ok(Written::Object(object)),
         };
         let new = next(&current)?;
         // An attempt that came too late drops its review, and what it had claimed is free again.
@@ -91,12 +92,12 @@ pub(crate) async fn replace(
         }
         // What the server put back leaves no trace, not even in the times of the managers.
         let is_same = kinds::managed::differ_in_times_only(&review.object, &review.old);
-        let next = if is_same { review.old.clone() } else { review.object.clone() };
+        let next = std::mem::take(if is_same { &mut review.old } else { &mut review.object });
         let Some(changed) = attempts.write(Next::Replace(next)).await? else { continue };
         if !options.dry_run
-            && let Changed::Stands(object) = &changed
+            && let Changed::Stands(written) = &changed
         {
-            definitions::written(&call.context, kind, object).await?;
+            definitions::written(&call.context, kind, written).await?;
         }
         call.warnings.add(review.keep());
         if let Changed::Gone(object) = &changed
@@ -104,7 +105,7 @@ pub(crate) async fn replace(
         {
             admission::deleted(&call.context, kind, object);
         }
-        return Ok(changed.into_value());
+        return Ok(changed.into_written());
     }
 }
 
