@@ -14,7 +14,7 @@ mod hand_out;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::dagjob::{DagJobSpec, DagJobStatus, JobPhase, TaskStatus};
+use model::dagjob::{DagJobSpec, DagJobStatus, DesiredState, JobPhase, TaskStatus};
 
 use crate::dag::{Dag, InvalidJob, TaskIdx};
 use crate::instances::{Failure, Instances};
@@ -65,6 +65,8 @@ pub enum Event {
         worker: WorkerId,
         reason: String,
     },
+    /// What the job's owner wants of it now.
+    Want(DesiredState),
     /// The status of this version is durable.
     Stored {
         version: u64,
@@ -85,6 +87,7 @@ pub enum Decision {
 pub enum Outcome {
     Succeeded,
     Failed { task: TaskIdx, message: String },
+    Cancelled,
 }
 
 /// The state of one job.
@@ -94,6 +97,7 @@ pub struct Job {
     tasks: Vec<Task>,
     workers: BTreeMap<WorkerId, Worker>,
     outcome: Option<Outcome>,
+    desired: DesiredState,
     /// Grows with every change that the status shows.
     version: u64,
     stored: u64,
@@ -159,12 +163,14 @@ impl Job {
             tasks,
             workers: BTreeMap::new(),
             outcome: None,
+            desired: DesiredState::Running,
             version: 1,
             stored: 0,
             unacknowledged: BTreeMap::new(),
             urgent_at: 1,
         };
         job.restore_progress();
+        job.want(spec.desired_state, (Duration::ZERO, &mut Vec::new()));
         Ok(job)
     }
 
@@ -194,6 +200,7 @@ impl Job {
             Event::Disconnected { worker } => self.disconnected(worker),
             Event::Drain { worker } => self.drain(worker, (now, &mut owed)),
             Event::Gone { worker, reason } => self.gone(worker, reason, (now, &mut owed)),
+            Event::Want(desired) => self.want(desired, (now, &mut owed)),
             Event::Stored { version } => self.stored(version, (now, &mut owed)),
             Event::Tick => self.tick((now, &mut owed)),
         }
@@ -203,7 +210,7 @@ impl Job {
     /// How many more workers `task` could use now.
     pub fn n_missing_workers(&self, task: TaskIdx) -> u32 {
         let state = &self.tasks[task.0];
-        if self.outcome.is_some() || !self.dag.may_start(task) {
+        if !self.may_go_on() || !self.dag.may_start(task) {
             return 0;
         }
         let held = u32::try_from(state.workers.len()).unwrap_or(u32::MAX);
@@ -240,6 +247,8 @@ impl Job {
         match self.outcome {
             Some(Outcome::Succeeded) => JobPhase::Succeeded,
             Some(Outcome::Failed { .. }) => JobPhase::Failed,
+            Some(Outcome::Cancelled) => JobPhase::Cancelled,
+            None if self.desired == DesiredState::Paused => JobPhase::Paused,
             None if self.tasks.iter().any(|task| task.instances.was_touched()) => JobPhase::Running,
             None => JobPhase::Pending,
         }
@@ -280,7 +289,9 @@ impl Job {
         for result in results {
             self.record(id, result, owed);
         }
-        if before == Phase::Stopping || matches!(self.outcome, Some(Outcome::Failed { .. })) {
+        if before == Phase::Stopping
+            || matches!(self.outcome, Some(Outcome::Failed { .. } | Outcome::Cancelled))
+        {
             self.set_phase(id, Phase::Stopping);
             owed.push(Decision::Stop { worker: id });
             return;
@@ -354,17 +365,40 @@ impl Job {
     }
 
     fn fail(&mut self, task: TaskIdx, message: String, owed: &mut Vec<Decision>) {
+        self.end(Outcome::Failed { task, message }, owed);
+    }
+
+    /// Ends the job at once, whatever is unfinished. The first end stands.
+    fn end(&mut self, outcome: Outcome, owed: &mut Vec<Decision>) {
         self.changed();
         self.urgent_at = self.version;
-        if self.outcome.is_none() {
-            self.outcome = Some(Outcome::Failed { task, message });
-        }
+        self.outcome.get_or_insert(outcome);
         for task in &mut self.tasks {
             task.instances.halt();
         }
         let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
         for worker in workers {
             self.stop(worker, owed);
+        }
+    }
+
+    /// Whether instances may be handed out.
+    fn may_go_on(&self) -> bool {
+        self.outcome.is_none() && self.desired == DesiredState::Running
+    }
+
+    fn want(&mut self, desired: DesiredState, owe: Owe<'_>) {
+        if self.outcome.is_some() || desired == self.desired {
+            return;
+        }
+        self.desired = desired;
+        if desired == DesiredState::Cancelled {
+            self.end(Outcome::Cancelled, owe.1);
+            return;
+        }
+        self.changed();
+        for task in self.dag.tasks() {
+            self.hand_out(task, (owe.0, &mut *owe.1));
         }
     }
 

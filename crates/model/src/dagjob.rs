@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a user asks for.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "crest.dev",
     version = "v1alpha1",
@@ -40,6 +40,25 @@ pub struct DagJobSpec {
     /// Keep the worker Pods of a finished task for this long, for their logs. Default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_workers_seconds: Option<u32>,
+    /// What the job is to do: run, pause after the instances that run now, or end without the rest.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub desired_state: DesiredState,
+    /// Counted up, a job that failed or was cancelled goes on with its unfinished instances.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry: u32,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What its owner wants of a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DesiredState {
+    #[default]
+    Running,
+    Paused,
+    Cancelled,
 }
 
 /// Many instances of one command.
@@ -120,6 +139,9 @@ pub struct DagJobStatus {
     /// Per task, by name.
     #[serde(default)]
     pub tasks: BTreeMap<String, TaskStatus>,
+    /// How often the job was begun again, as `spec.retry` asked.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry: u32,
     /// `Complete` or `Failed`, so that `kubectl wait --for=condition=Complete` works.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -131,8 +153,31 @@ pub enum JobPhase {
     #[default]
     Pending,
     Running,
+    Paused,
     Succeeded,
     Failed,
+    Cancelled,
+}
+
+impl JobPhase {
+    /// Whether nothing of the job runs any more, nor will.
+    pub fn is_ended(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl DagJobStatus {
+    /// The status with which a job that had ended begins again: what is finished stays finished, and every other instance
+    /// has all its attempts anew.
+    pub fn begun_again(mut self, retry: u32) -> Self {
+        for task in self.tasks.values_mut() {
+            (task.running, task.failed_attempts) = (0, 0);
+            task.retries.clear();
+            task.last_failure = None;
+        }
+        self.conditions.retain(|condition| !matches!(condition.type_.as_str(), "Complete" | "Failed"));
+        Self { phase: JobPhase::Pending, completion_time: None, retry, ..self }
+    }
 }
 
 /// How a task stands. `finished` is the hard state: what stands there is never run again.

@@ -117,14 +117,26 @@ impl Master {
         if self.jobs.contains_key(&uid) {
             if is_going {
                 self.job_deleted(&uid);
+            } else {
+                self.tell(&uid, Event::Want(object.desired_state()));
             }
-        } else if !is_going && !object.has_ended() && !self.ended.contains(&uid) {
-            self.load(key, &object, uid);
+            return;
+        }
+        let begun = self.ended.get(&uid).copied();
+        let is_to_begin = !object.has_ended() && begun.is_none();
+        if !is_going && (is_to_begin || object.is_to_begin_again(begun)) {
+            self.ended.remove(&uid);
+            self.load(key, &object, uid, begun);
         }
     }
 
-    fn load(&mut self, key: &ObjectKey, raw: &RawJob, uid: JobUid) {
+    /// Takes up a job that was `begun` again so often, if that is known.
+    fn load(&mut self, key: &ObjectKey, raw: &RawJob, uid: JobUid, begun: Option<u32>) {
         let read = raw.read().map_err(|error| kit::Chain(&error).to_string());
+        let read = read.map(|(spec, status)| match raw.is_to_begin_again(begun) {
+            true => (spec.clone(), status.begun_again(spec.retry)),
+            false => (spec, status),
+        });
         let made = read.and_then(|(spec, status)| match Job::try_new(&spec, &status) {
             Ok(core) => Ok((spec, status, core)),
             Err(error) => Err(error.to_string()),
@@ -178,7 +190,8 @@ impl Master {
     fn refuse(&mut self, key: &ObjectKey, raw: &RawJob, uid: JobUid, message: &str) {
         tracing::warn!(job = %key, message, "Job cannot run");
         self.recorder.note(raw, Note::warning("InvalidSpec", message));
-        self.ended.insert(uid);
+        let retry = raw.read().map_or(0, |(spec, _)| spec.retry);
+        self.ended.insert(uid, retry);
         let before = raw.read().map(|(_, status)| status).unwrap_or_default();
         let status = status::invalid(before, message, kit::clock::wall());
         let write = status::store(self.config.client.clone(), raw.clone(), status);
@@ -272,11 +285,12 @@ impl Master {
             None => return,
             Some(Outcome::Succeeded) => Note::normal("Completed", "All instances succeeded"),
             Some(Outcome::Failed { message, .. }) => Note::warning("Failed", message.clone()),
+            Some(Outcome::Cancelled) => Note::normal("Cancelled", "Cancelled by its owner"),
         };
         tracing::info!(job = %job.key, phase = ?job.core.phase(), "Job ended");
         job.stage = Stage::Ended;
         self.recorder.note(&job.raw, note);
-        self.ended.insert(uid.clone());
+        self.ended.insert(uid.clone(), job.status.retry);
         self.forget_if_over(uid);
     }
 
@@ -288,7 +302,7 @@ impl Master {
         }
         tracing::info!(job = %job.key, "Job deleted");
         job.stage = Stage::Deleted;
-        self.ended.insert(uid.clone());
+        self.ended.insert(uid.clone(), job.status.retry);
         self.by_key.remove(&job.key);
         self.unbalanced.insert(uid.clone());
         for worker in self.workers.of_job(uid) {
@@ -302,6 +316,8 @@ impl Master {
         let is_over = |job: &JobEntry| job.stage != Stage::Active && job.core.n_workers() == 0;
         let Some(job) = self.jobs.get(uid).filter(|job| is_over(job)) else { return };
         let units: Vec<UnitId> = job.tasks.iter().map(|task| task.unit).collect();
+        // Who asked for it to begin again while its last workers ended is heard now.
+        let again = (job.stage == Stage::Ended).then(|| job.key.clone());
         if self.by_key.get(&job.key) == Some(uid) {
             self.by_key.remove(&job.key);
         }
@@ -310,6 +326,9 @@ impl Master {
         for unit in units {
             self.units.remove(&unit);
             self.tell_ledger(LedgerEvent::UnitGone { unit });
+        }
+        if let Some(key) = again {
+            self.on_job(&key);
         }
     }
 }

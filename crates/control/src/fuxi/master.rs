@@ -35,8 +35,8 @@ pub(super) struct Master {
     pub(super) next_unit: u64,
     pub(super) jobs: BTreeMap<JobUid, JobEntry>,
     pub(super) by_key: BTreeMap<ObjectKey, JobUid>,
-    /// Jobs that are over, though an older state of them may still come by.
-    pub(super) ended: BTreeSet<JobUid>,
+    /// Jobs that are over, though an older state of them may still come by, and how often each was begun again.
+    pub(super) ended: BTreeMap<JobUid, u32>,
     pub(super) workers: Workers,
     /// Jobs whose status has changed since it was stored.
     pub(super) dirty: BTreeSet<JobUid>,
@@ -66,7 +66,7 @@ impl Master {
             next_unit: 1,
             jobs: BTreeMap::new(),
             by_key: BTreeMap::new(),
-            ended: BTreeSet::new(),
+            ended: BTreeMap::new(),
             workers: Workers::default(),
             dirty: BTreeSet::new(),
             unbalanced: BTreeSet::new(),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
-use model::dagjob::{DagJob, DagJobSpec, DagJobStatus, JobPhase};
+use model::dagjob::{DagJob, DagJobSpec, DagJobStatus, DesiredState, JobPhase};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -49,7 +49,20 @@ impl RawJob {
     /// Whether the job has ended, as far as its status can be read.
     pub(super) fn has_ended(&self) -> bool {
         let phase = self.status.as_ref().and_then(|status| JobPhase::deserialize(status.get("phase")?).ok());
-        matches!(phase, Some(JobPhase::Succeeded | JobPhase::Failed))
+        phase.is_some_and(JobPhase::is_ended)
+    }
+
+    /// Whether a job that has ended without all of its instances is to go on. `begun` is how often it was begun again, if
+    /// that is known from elsewhere: the status may be an older one.
+    pub(super) fn is_to_begin_again(&self, begun: Option<u32>) -> bool {
+        let Ok((spec, status)) = self.read() else { return false };
+        matches!(status.phase, JobPhase::Failed | JobPhase::Cancelled)
+            && spec.retry > begun.unwrap_or(status.retry)
+    }
+
+    pub(super) fn desired_state(&self) -> DesiredState {
+        let desired = self.spec.get("desiredState").map(DesiredState::deserialize);
+        desired.and_then(Result::ok).unwrap_or_default()
     }
 
     pub(super) fn keep_workers_seconds(&self) -> u64 {

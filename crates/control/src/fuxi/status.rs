@@ -31,6 +31,7 @@ pub(super) fn of(job: &Job, spec: &DagJobSpec, before: &DagJobStatus, now: jiff:
         completion_time: before.completion_time.clone(),
         tasks: job.task_status(),
         conditions: before.conditions.clone(),
+        retry: before.retry,
     };
     match job.outcome() {
         None => {}
@@ -46,6 +47,9 @@ pub(super) fn of(job: &Job, spec: &DagJobSpec, before: &DagJobStatus, now: jiff:
             let name = spec.tasks.get(task.0).map_or("", |task| task.name.as_str());
             let message = format!("task `{name}`: {message}");
             end(&mut status, ("Failed", "MaxAttemptsReached", &message), now);
+        }
+        Some(Outcome::Cancelled) => {
+            end(&mut status, ("Failed", "Cancelled", "The job was cancelled by spec.desiredState"), now);
         }
     }
     status

@@ -10,8 +10,9 @@ impl Job {
         if now >= state.adopt_until {
             state.adopting.clear();
         }
-        let may_assign = self.outcome.is_none() && state.adopting.is_empty();
-        for id in state.idle.clone() {
+        let (is_adopted, idle) = (state.adopting.is_empty(), state.idle.clone());
+        let may_assign = is_adopted && self.may_go_on();
+        for id in idle {
             let draining = self.workers.get(&id).is_some_and(|worker| worker.draining);
             let next =
                 if may_assign && !draining { self.tasks[task.0].instances.next(id, now) } else { None };
@@ -28,9 +29,9 @@ impl Job {
         }
     }
 
-    /// No instance waits, or the job is over. What still runs is tried again by its own worker if it fails.
+    /// No instance waits, or the job is over or pauses. What still runs is tried again by its own worker if it fails.
     fn has_nothing_left(&self, task: TaskIdx) -> bool {
-        self.outcome.is_some() || self.tasks[task.0].instances.n_pending() == 0
+        !self.may_go_on() || self.tasks[task.0].instances.n_pending() == 0
     }
 
     fn stop_when_acknowledged(&mut self, id: WorkerId, owed: &mut Vec<Decision>) {
@@ -47,7 +48,8 @@ impl Job {
         let state = &self.tasks[task.0];
         let is_finished = state.instances.is_finished();
         let is_unneeded = |id: &WorkerId| match self.workers.get(id).map(|worker| worker.phase) {
-            Some(Phase::Starting) => true,
+            // Who was there before this master may run something.
+            Some(Phase::Starting) => !state.adopting.contains(id),
             Some(Phase::Busy(_)) => is_finished,
             Some(Phase::Idle | Phase::Stopping) | None => false,
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use model::dagjob::{DagJobSpec, DagJobStatus, Task};
+use model::dagjob::{DagJobSpec, DagJobStatus, DesiredState, JobPhase, Task};
 use world::{Act, World, act};
 
 use super::{Decision, Event, Job, Outcome, WorkerId};
@@ -24,12 +24,7 @@ pub(super) fn spec(tasks: &[(&str, u32, &[&str])]) -> DagJobSpec {
         max_attempts: 3,
         ..Task::default()
     };
-    DagJobSpec {
-        tasks: tasks.iter().map(task).collect(),
-        volumes: Vec::new(),
-        priority: 0,
-        keep_workers_seconds: None,
-    }
+    DagJobSpec { tasks: tasks.iter().map(task).collect(), ..DagJobSpec::default() }
 }
 
 const DIAMOND: [(&str, u32, &[&str]); 4] =
@@ -106,6 +101,49 @@ fn an_attempt_far_beyond_its_limit_is_given_up_with_its_worker() {
     assert_eq!(job.step(Event::Tick, Duration::from_secs(34)), []);
     assert_eq!(job.step(Event::Tick, Duration::from_secs(36)), [Decision::Stop { worker: WorkerId(1) }]);
     assert_eq!(job.task_status()["a"].retries, "0:0/1");
+}
+
+#[test]
+fn a_pause_lets_end_what_runs_and_lets_go_of_the_rest() {
+    let mut job = Job::try_new(&spec(&[("a", 9, &[])]), &DagJobStatus::default()).unwrap();
+    for worker in 1..=2 {
+        job.step(Event::Created { worker: WorkerId(worker), task: TaskIdx(0) }, Duration::ZERO);
+    }
+    job.step(hello(1), Duration::ZERO);
+    let paused = job.step(Event::Want(DesiredState::Paused), Duration::ZERO);
+    assert_eq!(paused, [Decision::Stop { worker: WorkerId(2) }], "who has not begun is let go");
+    assert_eq!((job.phase(), job.n_missing_workers(TaskIdx(0))), (JobPhase::Paused, 0));
+    job.step(Event::Result { worker: WorkerId(1), result: result(0, 1, Exit::Code(0)) }, Duration::ZERO);
+    let version = job.version();
+    let owed = job.step(Event::Stored { version }, Duration::ZERO);
+    assert_eq!(owed.last(), Some(&Decision::Stop { worker: WorkerId(1) }));
+    job.step(Event::Gone { worker: WorkerId(1), reason: "ended".to_owned() }, Duration::ZERO);
+    job.step(Event::Gone { worker: WorkerId(2), reason: "ended".to_owned() }, Duration::ZERO);
+    job.step(Event::Want(DesiredState::Running), Duration::ZERO);
+    assert_eq!((job.phase(), job.n_missing_workers(TaskIdx(0))), (JobPhase::Running, 8));
+}
+
+#[test]
+fn a_cancelled_job_ends_at_once_and_can_begin_again_where_it_was() {
+    let mut spec = spec(&[("a", 3, &[])]);
+    let mut job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(hello(1), Duration::ZERO);
+    job.step(Event::Result { worker: WorkerId(1), result: result(0, 1, Exit::Code(0)) }, Duration::ZERO);
+    job.step(Event::Result { worker: WorkerId(1), result: result(1, 1, Exit::Code(1)) }, Duration::ZERO);
+    let owed = job.step(Event::Want(DesiredState::Cancelled), Duration::ZERO);
+    assert_eq!(owed, [Decision::Stop { worker: WorkerId(1) }]);
+    assert_eq!((job.outcome(), job.phase()), (Some(&Outcome::Cancelled), JobPhase::Cancelled));
+    assert_eq!(job.step(Event::Want(DesiredState::Running), Duration::ZERO), [], "an end stands");
+
+    let status = DagJobStatus { phase: job.phase(), tasks: job.task_status(), ..DagJobStatus::default() };
+    spec.desired_state = DesiredState::Cancelled;
+    let found = Job::try_new(&spec, &status).unwrap();
+    assert_eq!(found.outcome(), Some(&Outcome::Cancelled), "also after a restart");
+    spec.desired_state = DesiredState::Running;
+    let again = Job::try_new(&spec, &status.begun_again(1)).unwrap();
+    assert_eq!((again.outcome(), again.n_missing_workers(TaskIdx(0))), (None, 2));
+    assert_eq!(again.task_status()["a"].retries, "", "all attempts anew");
 }
 
 proptest! {

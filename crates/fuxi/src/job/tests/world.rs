@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use model::dagjob::{DagJobSpec, DagJobStatus};
+use model::dagjob::{DagJobSpec, DagJobStatus, DesiredState};
 use proptest::prelude::*;
 
 use super::{Decision, Event, Job, Outcome, WorkerId};
@@ -31,6 +31,7 @@ pub(super) enum Act {
     Store,
     /// The master is killed; perhaps just after its last status became durable and before it knew.
     Restart(bool),
+    Want(DesiredState),
     Wait,
 }
 
@@ -46,6 +47,7 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         1 => any::<usize>().prop_map(Act::Drain),
         4 => Just(Act::Store),
         1 => any::<bool>().prop_map(Act::Restart),
+        1 => prop_oneof![Just(DesiredState::Running), Just(DesiredState::Paused)].prop_map(Act::Want),
         1 => Just(Act::Wait),
     ]
 }
@@ -117,11 +119,13 @@ impl World {
                 let lost = self.losses.values().any(|count| *count >= MAX_LOSSES);
                 if gave_up || lost { Ok(()) } else { Err("failed without three failures".to_owned()) }
             }
+            Some(Outcome::Cancelled) => Err("nobody cancelled it".to_owned()),
         }
     }
 
     /// Lets everything arrive and end well until the job is over and stored.
     pub(super) fn settle(&mut self) {
+        self.perform(&Act::Want(DesiredState::Running));
         for _ in 0..300 {
             for task in 0..self.spec.tasks.len() {
                 self.perform(&Act::Create(task));
@@ -159,6 +163,10 @@ impl World {
                 self.tell(Event::Stored { version });
             }
             Act::Restart(after_store) => self.restart(*after_store),
+            Act::Want(desired) => {
+                self.spec.desired_state = *desired;
+                self.tell(Event::Want(*desired));
+            }
             Act::Wait => {
                 self.now += Duration::from_secs(1);
                 self.tell(Event::Tick);
@@ -321,6 +329,9 @@ impl World {
         match decision {
             Decision::Assign { worker, task, attempt } => {
                 let definition = &self.spec.tasks[task.0];
+                if self.spec.desired_state != DesiredState::Running {
+                    self.broken.push(format!("{attempt:?} was handed out while the job pauses"));
+                }
                 if self.finished(&definition.name).contains(attempt.index) {
                     self.broken.push(format!("{attempt:?} is finished and was handed out again"));
                 }

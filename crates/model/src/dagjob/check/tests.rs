@@ -6,7 +6,7 @@ use super::faults;
 use crate::dagjob::{DagJobSpec, Task};
 
 fn check(tasks: Vec<Task>, expected: Expect) {
-    let spec = DagJobSpec { tasks, volumes: Vec::new(), priority: 0, keep_workers_seconds: None };
+    let spec = DagJobSpec { tasks, ..DagJobSpec::default() };
     let lines: Vec<String> = faults(&spec)
         .iter()
         .map(|fault| format!("{:?} {} [{}]\n", fault.kind, fault.field, fault.value))
