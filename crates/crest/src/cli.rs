@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::explain::{ExplainVerb, WhatIfOptions};
+use crate::job::JobVerb;
 use crate::node::NodeVerb;
 use crate::plan::PlanVerb;
 use crate::scheduler::SchedulerOptions;
@@ -62,6 +63,9 @@ pub(crate) enum Command {
     Explain(ExplainVerb),
     /// Place a manifest's pods on the cluster as it is now, or as it would be with more nodes, without acting
     WhatIf(WhatIfOptions),
+    /// Submit batch jobs, follow them, and steer them
+    #[command(subcommand)]
+    Job(JobVerb),
     /// Let the placement engine place recorded clusters, without touching any
     #[command(subcommand)]
     Sim(SimVerb),

@@ -41,12 +41,17 @@ pub(crate) struct ClusterOptions {
     /// Context of the kubeconfig
     #[arg(long)]
     context: Option<String>,
-    /// Namespace of the pod, or of objects that name none; else the context's
+    /// Namespace of what is named, or of objects that name none; else the context's
     #[arg(long, short)]
     namespace: Option<String>,
 }
 
 impl ClusterOptions {
+    /// The namespace that was named.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// Whether no cluster was named.
     pub(crate) fn is_default(&self) -> bool {
         self.kubeconfig.is_none() && self.context.is_none()

@@ -9,6 +9,7 @@ mod down;
 mod explain;
 mod explainer;
 mod image;
+mod job;
 mod node;
 mod plan;
 mod preflight;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let settings = cli.settings();
     match cli.command {
+        Command::Job(verb) => return job::execute(&settings, verb),
         Command::Store(verb) => return store_verbs::execute(&settings, verb),
         Command::Explain(verb) => return explain::explain(&settings, verb),
         Command::WhatIf(options) => return explain::what_if(&settings, &options),

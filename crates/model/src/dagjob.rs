@@ -5,6 +5,7 @@
 //! ```
 
 pub mod check;
+pub mod import;
 
 use std::collections::BTreeMap;
 

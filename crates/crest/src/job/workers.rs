@@ -1,0 +1,113 @@
+//! A job's workers, which are Pods: what they wrote, and what they use.
+
+use anyhow::Context;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, LogParams};
+use kube::core::Request;
+use model::Quantity;
+use model::names::{JOB_LABEL, TASK_LABEL};
+use serde_json::{Value, json};
+
+use super::{LogsOptions, OneOptions, Place, show};
+use crate::cli::Output;
+use crate::settings::Settings;
+
+/// The Pods of a job's workers, or of one task's.
+pub(super) async fn pods(place: &Place, job: &str, task: Option<&str>) -> anyhow::Result<Vec<Pod>> {
+    let api: Api<Pod> = Api::namespaced(place.client.clone(), &place.namespace);
+    let task = task.map(|task| format!(",{TASK_LABEL}={task}")).unwrap_or_default();
+    let listed = api.list(&ListParams::default().labels(&format!("{JOB_LABEL}={job}{task}"))).await;
+    Ok(listed.context("cannot list the job's workers")?.items)
+}
+
+fn task_of(pod: &Pod) -> &str {
+    pod.labels().get(TASK_LABEL).map(String::as_str).unwrap_or_default()
+}
+
+pub(super) async fn logs(settings: &Settings, options: &LogsOptions) -> anyhow::Result<()> {
+    let place = Place::open(settings, &options.cluster).await?;
+    let job = place.job(&options.name).await?;
+    let pods = pods(&place, &options.name, options.task.as_deref()).await?;
+    if pods.is_empty() {
+        let kept = job.spec.keep_workers_seconds.unwrap_or(0);
+        eprintln!(
+            "No worker is there: they go {kept} s after their task has ended. `spec.keepWorkersSeconds` keeps them longer."
+        );
+    }
+    let api: Api<Pod> = Api::namespaced(place.client.clone(), &place.namespace);
+    for pod in pods {
+        let (name, task) = (pod.name_any(), task_of(&pod).to_owned());
+        let parameters = LogParams { tail_lines: options.tail, ..LogParams::default() };
+        // One that has not begun has nothing to say.
+        match api.logs(&name, &parameters).await {
+            Ok(text) => text.lines().for_each(|line| println!("{task} {name}: {line}")),
+            Err(error) => eprintln!("{task} {name}: {error}"),
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn top(settings: &Settings, options: &OneOptions) -> anyhow::Result<()> {
+    let place = Place::open(settings, &options.cluster).await?;
+    let job = place.job(&options.name).await?;
+    let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{}", place.namespace);
+    let labelled = ListParams::default().labels(&format!("{JOB_LABEL}={}", options.name));
+    let request = Request::new(format!("{path}/pods")).list(&labelled).map_err(kube::Error::BuildRequest)?;
+    let measured: Value = place
+        .client
+        .request(request)
+        .await
+        .context("cannot read what the workers use: is `metrics.k8s.io` served here?")?;
+    let workers = pods(&place, &options.name, None).await?;
+    let items = measured["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut rows = vec![["TASK", "WORKERS", "CPU", "MEMORY", "ASKED CPU", "ASKED MEMORY"].map(str::to_owned)];
+    let mut told = Vec::new();
+    for task in &job.spec.tasks {
+        let of_task: Vec<&Pod> = workers.iter().filter(|pod| task_of(pod) == task.name).collect();
+        let is_of_task = |item: &&Value| of_task.iter().any(|pod| item["metadata"]["name"] == pod.name_any());
+        let used = usage(items.iter().filter(is_of_task));
+        told.push(
+            json!({"task": task.name, "workers": of_task.len(), "cpuMilli": used.0, "memoryBytes": used.1}),
+        );
+        rows.push([
+            task.name.clone(),
+            of_task.len().to_string(),
+            format!("{}m", used.0),
+            format!("{}Mi", used.1 >> 20),
+            task.resources.cpu.clone(),
+            task.resources.memory.clone(),
+        ]);
+    }
+    match options.output {
+        Output::Text => print!("{}", show::columns(&rows)),
+        Output::Json => println!("{}", json!({ "tasks": told })),
+    }
+    Ok(())
+}
+
+/// Milli-cores and bytes that the containers of some Pods use together.
+fn usage<'a>(pods: impl Iterator<Item = &'a Value>) -> (u64, u64) {
+    let containers = pods.flat_map(|pod| pod["containers"].as_array().into_iter().flatten());
+    containers.fold((0, 0), |(cpu, memory), container| {
+        let of = |name: &str| {
+            let text = container["usage"][name].as_str().unwrap_or("0");
+            Quantity::parse(text).map_or(0, |quantity| u64::try_from(quantity.to_milli()).unwrap_or(0))
+        };
+        (cpu + of("cpu"), memory + of("memory") / 1000)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::usage;
+
+    #[test]
+    fn what_containers_use_is_added() {
+        let pod = json!({"containers": [{"usage": {"cpu": "250m", "memory": "1Mi"}},
+            {"usage": {"cpu": "1", "memory": "1024"}}, {"usage": {}}]});
+        assert_eq!(usage([&pod, &pod].into_iter()), (2500, 2 * ((1 << 20) + 1024)));
+    }
+}
