@@ -15,6 +15,8 @@ mod cluster;
 mod guest;
 #[path = "e2e/helm.rs"]
 mod helm;
+#[path = "e2e/jobs.rs"]
+mod jobs;
 #[path = "e2e/join.rs"]
 mod join;
 #[path = "e2e/kubectl.rs"]

@@ -133,7 +133,8 @@ mod tests {
             split  done          2/2        0        1
             count  running       2/8        3        1                split
             merge  after others  0/1        0        1                count
-        "#]].assert_eq(&text(&job(), now));
+        "#]]
+        .assert_eq(&text(&job(), now));
     }
 
     #[test]
@@ -143,6 +144,7 @@ mod tests {
             NAMESPACE  NAME   STATUS   INSTANCES  RUNNING  DURATION  LEFT
             lab        words  Running  4/11       3        8s        14s
                        new    Pending  0/11       0        -         -
-        "#]].assert_eq(&table(&[job(), DagJob::new("new", spec())], now));
+        "#]]
+        .assert_eq(&table(&[job(), DagJob::new("new", spec())], now));
     }
 }
