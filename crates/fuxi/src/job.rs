@@ -9,6 +9,7 @@
 //! stored ([`Event::Stored`]), and the worker keeps it until then. A task's children start only when its completion is
 //! stored. After a restart nothing is handed out before all known workers have said what they run, or had time to.
 
+mod ends;
 mod hand_out;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -361,44 +362,6 @@ impl Job {
         self.urgent_at = version;
         if self.outcome.is_none() && self.tasks.iter().all(|task| task.finished_at.is_some()) {
             self.outcome = Some(Outcome::Succeeded);
-        }
-    }
-
-    fn fail(&mut self, task: TaskIdx, message: String, owed: &mut Vec<Decision>) {
-        self.end(Outcome::Failed { task, message }, owed);
-    }
-
-    /// Ends the job at once, whatever is unfinished. The first end stands.
-    fn end(&mut self, outcome: Outcome, owed: &mut Vec<Decision>) {
-        self.changed();
-        self.urgent_at = self.version;
-        self.outcome.get_or_insert(outcome);
-        for task in &mut self.tasks {
-            task.instances.halt();
-        }
-        let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
-        for worker in workers {
-            self.stop(worker, owed);
-        }
-    }
-
-    /// Whether instances may be handed out.
-    fn may_go_on(&self) -> bool {
-        self.outcome.is_none() && self.desired == DesiredState::Running
-    }
-
-    fn want(&mut self, desired: DesiredState, owe: Owe<'_>) {
-        if self.outcome.is_some() || desired == self.desired {
-            return;
-        }
-        self.desired = desired;
-        if desired == DesiredState::Cancelled {
-            self.end(Outcome::Cancelled, owe.1);
-            return;
-        }
-        self.changed();
-        for task in self.dag.tasks() {
-            self.hand_out(task, (owe.0, &mut *owe.1));
         }
     }
 
