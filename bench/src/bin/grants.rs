@@ -54,6 +54,7 @@ fn main() -> anyhow::Result<()> {
             let micros = bed.churn();
             let slower = micros / *first.get_or_insert(micros);
             println!("  {slower:.2} times the time of the first size, {:.2} of the limit", slower / 2.0);
+            bed.make_room();
             bed.fail_over()?;
         }
     }
@@ -219,6 +220,22 @@ impl Bed {
         report("grants and releases", rate, (1_000_000.0, "per second"));
         self.tell_use();
         mean
+    }
+
+    /// One tick long after everybody has begun to wait: higher priorities take from lower ones.
+    fn make_room(&mut self) {
+        const LIMIT: f64 = 100.0;
+        let start = kit::clock::monotonic();
+        let decisions = self.ledger.step(Event::Tick, Duration::from_secs(60));
+        let spent = start.elapsed().as_secs_f64();
+        let n_revoked =
+            decisions.iter().filter(|decision| matches!(decision, Decision::Revoke { .. })).count();
+        let each = spent * 1e6 / n_revoked.max(1) as f64;
+        report(
+            &format!("{n_revoked} revoked for higher priorities in {:.1} ms", spent * 1e3),
+            each,
+            (LIMIT, "us each"),
+        );
     }
 
     /// Tells a new ledger all that the old one knew, until it has granted something.

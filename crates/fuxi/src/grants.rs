@@ -16,6 +16,7 @@ mod gangs;
 mod groups;
 mod guarantee;
 mod machines;
+mod numbers;
 mod queues;
 mod quota;
 mod reclaim;
@@ -27,13 +28,14 @@ mod slots;
 mod sync;
 mod units;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use claims::Claim;
 use gangs::Gangs;
 use groups::{GroupIdx, Groups};
 use machines::Machines;
+use numbers::NumberMap;
 use queues::Queues;
 pub use quota::{InvalidTree, Quota, QuotaId, QuotaTree, TreeFault};
 pub use resources::{EXTENDED, ResourceNames, Resources, TooManyResources};
@@ -181,9 +183,9 @@ pub struct Ledger {
     queues: Queues,
     groups: Groups,
     units: Slots<Unit>,
-    unit_slots: HashMap<UnitId, UnitSlot>,
+    unit_slots: NumberMap<UnitId, UnitSlot>,
     grants: Slots<Grant>,
-    grant_slots: HashMap<GrantId, GrantSlot>,
+    grant_slots: NumberMap<GrantId, GrantSlot>,
     claims: Slots<Claim>,
     gangs: Gangs,
     /// The units of a group and priority that hold something.
@@ -195,6 +197,8 @@ pub struct Ledger {
     grace: Duration,
     unsettled: Unsettled,
     is_recovering: bool,
+    /// How many of those who wait were passed over at the last tick, and need not be tried at the next.
+    reclaim_from: usize,
 }
 
 /// What has got room in the course of an event, and was not offered yet.
@@ -233,9 +237,9 @@ impl Ledger {
             queues: Queues::default(),
             groups: Groups::new(&QuotaTree::default()),
             units: Slots::default(),
-            unit_slots: HashMap::new(),
+            unit_slots: NumberMap::default(),
             grants: Slots::default(),
-            grant_slots: HashMap::new(),
+            grant_slots: NumberMap::default(),
             claims: Slots::default(),
             gangs: Gangs::default(),
             holders: BTreeMap::new(),
@@ -244,6 +248,7 @@ impl Ledger {
             grace,
             unsettled: Unsettled::default(),
             is_recovering: false,
+            reclaim_from: 0,
         }
     }
 

@@ -1,8 +1,9 @@
 //! The machines: what they have, what is spent on them, and where there is room.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::numbers::NumberMap;
 use super::resources::Resources;
 use super::rooms::Rooms;
 use super::slots::Slots;
@@ -68,9 +69,9 @@ struct Rack {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Machines {
     slots: Slots<Machine>,
-    by_id: HashMap<MachineId, MachineSlot>,
+    by_id: NumberMap<MachineId, MachineSlot>,
     racks: Vec<Rack>,
-    rack_seats: HashMap<RackId, usize>,
+    rack_seats: NumberMap<RackId, usize>,
     /// The roomiest of each rack against each other.
     rooms: Rooms,
     short: BTreeSet<MachineSlot>,

@@ -7,10 +7,13 @@
 //! they form a linked list: who is served goes to its end, and nobody else is touched.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::Hash;
 
+use model::{Bytes, MilliCpu};
+
 use super::groups::GroupIdx;
+use super::numbers::NumberMap;
 use super::resources::Resources;
 use super::slots::Slots;
 use super::{DemandSlot, MachineId, Place, RackId, UnitSlot};
@@ -72,17 +75,32 @@ struct Level {
 
 #[derive(Clone, Debug)]
 struct Line {
-    group: GroupIdx,
     /// Highest priority first.
     levels: Vec<Level>,
     /// What each shape here needs at least.
     least: Resources,
 }
 
+/// Of a line what rules most out, apart from it: a machine's queue is seldom looked at and then cold in memory.
+#[derive(Clone, Copy, Debug)]
+struct Brief {
+    group: GroupIdx,
+    cpu: MilliCpu,
+    memory: Bytes,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
+    /// In the order of groups, as are `lines`.
+    briefs: Vec<Brief>,
     lines: Vec<Line>,
     least: Resources,
+}
+
+impl Brief {
+    fn new(group: GroupIdx, least: Resources) -> Self {
+        Self { group, cpu: least.cpu, memory: least.memory }
+    }
 }
 
 impl Level {
@@ -101,20 +119,36 @@ impl Line {
         self.levels.iter().find_map(|level| Some((level.priority, level.first_that_fits(room)?)))
     }
 
+    fn has_lesser(&self, shape: Resources) -> bool {
+        let affordable = |level: &Level| level.entries.partition_point(|entry| entry.shape.cpu <= shape.cpu);
+        // The largest of those with no more CPU is the likeliest to be the shape itself.
+        let mut levels = self.levels.iter().map(|level| &level.entries[..affordable(level)]);
+        levels.any(|entries| entries.iter().rev().any(|entry| entry.shape.fits_in(shape)))
+    }
+
     fn shapes(&self) -> impl Iterator<Item = Resources> + '_ {
         self.levels.iter().flat_map(|level| level.entries.iter().map(|entry| entry.shape))
     }
 }
 
 impl Queue {
+    fn position(&self, group: GroupIdx) -> Result<usize, usize> {
+        self.briefs.binary_search_by_key(&group, |brief| brief.group)
+    }
+
     fn line(&self, group: GroupIdx) -> Option<&Line> {
-        let index = self.lines.binary_search_by_key(&group, |line| line.group).ok()?;
-        Some(&self.lines[index])
+        Some(&self.lines[self.position(group).ok()?])
+    }
+
+    fn first_that_fits(&self, group: GroupIdx, room: Resources) -> Option<(i32, &Entry)> {
+        let position = self.position(group).ok()?;
+        let Brief { cpu, memory, .. } = self.briefs[position];
+        if cpu > room.cpu || memory > room.memory { None } else { self.lines[position].first_that_fits(room) }
     }
 
     /// The entry of a class, where there is one.
     fn entry_mut(&mut self, class: &Class) -> Option<&mut Entry> {
-        let line = self.lines.binary_search_by_key(&class.group, |line| line.group).ok()?;
+        let line = self.position(class.group).ok()?;
         let levels = &mut self.lines[line].levels;
         let level =
             levels.binary_search_by_key(&Reverse(class.priority), |level| Reverse(level.priority)).ok()?;
@@ -129,12 +163,14 @@ impl Queue {
             self.least = shape;
         }
         self.least = self.least.least(shape);
-        let line = self.lines.binary_search_by_key(&group, |line| line.group).unwrap_or_else(|at| {
-            self.lines.insert(at, Line { group, levels: Vec::new(), least: shape });
+        let position = self.position(group).unwrap_or_else(|at| {
+            self.briefs.insert(at, Brief::new(group, shape));
+            self.lines.insert(at, Line { levels: Vec::new(), least: shape });
             at
         });
-        let line = &mut self.lines[line];
+        let line = &mut self.lines[position];
         line.least = line.least.least(shape);
+        self.briefs[position] = Brief::new(group, line.least);
         let level = line
             .levels
             .binary_search_by_key(&Reverse(priority), |level| Reverse(level.priority))
@@ -149,7 +185,7 @@ impl Queue {
 
     /// Removes the entry of a class, and what is empty without it.
     fn close(&mut self, class: &Class) {
-        let Ok(at) = self.lines.binary_search_by_key(&class.group, |line| line.group) else { return };
+        let Ok(at) = self.position(class.group) else { return };
         let line = &mut self.lines[at];
         for level in &mut line.levels {
             if level.priority == class.priority {
@@ -158,8 +194,10 @@ impl Queue {
         }
         line.levels.retain(|level| !level.entries.is_empty());
         line.least = line.shapes().reduce(Resources::least).unwrap_or_default();
+        self.briefs[at] = Brief::new(class.group, line.least);
         if line.levels.is_empty() {
             self.lines.remove(at);
+            self.briefs.remove(at);
         }
         self.least = self.lines.iter().map(|line| line.least).reduce(Resources::least).unwrap_or_default();
     }
@@ -168,8 +206,8 @@ impl Queue {
 #[derive(Clone, Debug, Default)]
 struct Places {
     cluster: Queue,
-    racks: HashMap<RackId, Queue>,
-    machines: HashMap<MachineId, Queue>,
+    racks: NumberMap<RackId, Queue>,
+    machines: NumberMap<MachineId, Queue>,
 }
 
 impl Places {
@@ -208,7 +246,7 @@ impl Places {
     }
 }
 
-fn close_one<K: Eq + Hash>(queues: &mut HashMap<K, Queue>, id: K, class: &Class) {
+fn close_one<K: Eq + Hash>(queues: &mut NumberMap<K, Queue>, id: K, class: &Class) {
     if let Some(queue) = queues.get_mut(&id) {
         queue.close(class);
         if queue.lines.is_empty() {
@@ -222,7 +260,7 @@ pub(super) struct Queues {
     pub(super) demands: Slots<Demand>,
     places: Places,
     /// Where each group waits, with how many entries.
-    of_group: HashMap<GroupIdx, BTreeMap<Place, usize>>,
+    of_group: NumberMap<GroupIdx, BTreeMap<Place, usize>>,
     last_turn: u64,
 }
 
@@ -241,7 +279,7 @@ impl Queues {
 
     /// Who of a group is next to get some of `room`: by priority, then from near to far, then in turn.
     pub(super) fn next(path: &Path<'_>, group: GroupIdx, room: Resources) -> Option<DemandSlot> {
-        let heads = path.iter().flatten().filter_map(|queue| queue.line(group)?.first_that_fits(room));
+        let heads = path.iter().flatten().filter_map(|queue| queue.first_that_fits(group, room));
         let best = heads.reduce(|best, other| if other.0 > best.0 { other } else { best });
         best.map(|(_, entry)| entry.first)
     }
@@ -270,12 +308,14 @@ impl Queues {
         Some(level.entries[entry].first)
     }
 
-    /// Whether somebody of the same group waits at the same place for no more than this shape.
+    /// Whether somebody of the same group waits at the same place, or anywhere, for no more than this shape.
     ///
     /// Between events nobody waits for what has room, so that there is then no room for the shape either.
     pub(super) fn has_lesser(&self, place: Place, class: &Class) -> bool {
-        let line = self.places.get(place).and_then(|queue| queue.line(class.group));
-        line.is_some_and(|line| line.shapes().any(|shape| shape.fits_in(class.shape)))
+        [Place::Cluster, place].into_iter().any(|place| {
+            let line = self.places.get(place).and_then(|queue| queue.line(class.group));
+            line.is_some_and(|line| line.has_lesser(class.shape))
+        })
     }
 
     /// To the end of its entry.

@@ -6,14 +6,21 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::guarantee::{Taker, Victim};
 use super::queues::{Class, Waiting};
 use super::resources::Resources;
+use super::units::Unit;
 use super::{Decision, DemandSlot, GrantSlot, Ledger, MachineSlot, Place};
 
-/// How many grants are looked at for one that waits. Who cannot make room by these looks again at the next tick.
-const LOOKED_AT: usize = 2_000;
+/// How many grants are looked at for one that waits, if few do not do. Who cannot make room by these looks again at the
+/// next tick.
+const LOOKED_AT: [usize; 2] = [50, 2_000];
+/// For how many room is made at one tick; the others wait for the next, so that none takes long.
+const SERVED: usize = 1_000;
+/// Of those for whom no room can be made, how many are tried at one tick. The next goes on after them.
+const TRIED: usize = 2_000;
 /// Among how many machines the one where the least is lost is chosen.
 const COMPARED: usize = 4;
 
@@ -31,20 +38,47 @@ impl Ledger {
         let Some(moment) = self.now.checked_sub(self.grace).filter(|_| !self.is_recovering) else { return };
         self.review_claims();
         self.settle(decided);
+        self.reclaim_for_units(moment, decided);
+        self.reclaim_for_gangs(moment, decided);
+    }
+
+    fn reclaim_for_units(&mut self, moment: Duration, decided: &mut Vec<Decision>) {
+        let (mut n_served, mut n_seen, from) = (0, 0, std::mem::take(&mut self.reclaim_from));
         for leaf in self.groups.waiting_leaves() {
             let mut waiting: Vec<Waiting> = self.queues.waiting(leaf).collect();
             waiting.sort_by_key(|waiting| Reverse(waiting.priority));
             for Waiting { place, priority, shape, .. } in waiting {
+                n_seen += 1;
+                if n_seen <= from {
+                    continue;
+                }
+                if n_served == SERVED || n_seen > from + TRIED {
+                    self.reclaim_from = n_seen - 1;
+                    return;
+                }
                 let class = Class { group: leaf, priority, shape };
-                while let Some(demand) = self.queues.first_of(place, &class)
-                    && self.units[self.queues.demands[demand].unit].waits_since <= moment
-                    && let Some(plan) = self.plan(place, &class)
-                {
-                    self.carry_out(demand, plan, decided);
+                while n_served < SERVED && self.serve_by_force((place, &class), moment, decided) {
+                    n_served += 1;
                 }
             }
         }
-        self.reclaim_for_gangs(moment, decided);
+    }
+
+    /// Makes room for one more of those who wait in an entry, if its first has waited since `moment`.
+    fn serve_by_force(
+        &mut self,
+        (place, class): (Place, &Class),
+        moment: Duration,
+        decided: &mut Vec<Decision>,
+    ) -> bool {
+        let Some(demand) = self.queues.first_of(place, class) else { return false };
+        if self.units[self.queues.demands[demand].unit].waits_since > moment {
+            return false;
+        }
+        let plan = self.plan(place, class);
+        let is_served = plan.is_some();
+        plan.into_iter().for_each(|plan| self.carry_out(demand, plan, decided));
+        is_served
     }
 
     fn carry_out(&mut self, demand: DemandSlot, plan: Plan, decided: &mut Vec<Decision>) {
@@ -56,11 +90,24 @@ impl Ledger {
 
     pub(super) fn plan(&mut self, place: Place, class: &Class) -> Option<Plan> {
         let taker = Taker { leaf: class.group, priority: class.priority, shape: class.shape };
-        let candidates = self.candidates(&taker);
+        if let Place::Machine(id) = place
+            && self.machines.roomiest(place, taker.shape).is_none()
+        {
+            let machine = self.machines.slot(id)?;
+            let victims = self.enough_of(&taker, Some(machine), self.cheapest_first(machine))?;
+            return Some(Plan { machine, victims });
+        }
+        LOOKED_AT.into_iter().find_map(|looked_at| {
+            let candidates = self.candidates(&taker, looked_at);
+            if candidates.is_empty() { None } else { self.plan_with(place, &taker, candidates) }
+        })
+    }
+
+    fn plan_with(&mut self, place: Place, taker: &Taker, candidates: Vec<GrantSlot>) -> Option<Plan> {
         if let Some(machine) = self.machines.roomiest(place, taker.shape) {
             // Only a max stands in the way, and what is on its way back may be enough.
             let in_the_way = !self.groups.has_room_soon(taker.leaf, taker.shape);
-            let victims = in_the_way.then(|| self.enough_of(&taker, None, candidates))??;
+            let victims = in_the_way.then(|| self.enough_of(taker, None, candidates))??;
             return Some(Plan { machine, victims });
         }
         let mut seen = BTreeSet::new();
@@ -71,7 +118,7 @@ impl Ledger {
                 continue;
             }
             let here = self.cheapest_first(machine);
-            if let Some(victims) = self.enough_of(&taker, Some(machine), here) {
+            if let Some(victims) = self.enough_of(taker, Some(machine), here) {
                 plans.push(Plan { machine, victims });
                 if plans.len() == COMPARED {
                     break;
@@ -96,7 +143,7 @@ impl Ledger {
     }
 
     /// Grants that may be taken, of the lowest priority first, of the largest share first, youngest first.
-    fn candidates(&self, taker: &Taker) -> Vec<GrantSlot> {
+    fn candidates(&self, taker: &Taker, looked_at: usize) -> Vec<GrantSlot> {
         let holders = self.holders.iter().filter(|((group, priority), units)| {
             // As if the victim were nothing, so that only the relation of the groups decides.
             let victim = Victim { leaf: *group, priority: *priority, shape: Resources::default() };
@@ -108,8 +155,13 @@ impl Ledger {
             low.cmp(high).then(shares).then(a.cmp(b))
         });
         let units = holders.into_iter().flat_map(|(_, units)| units.iter().rev());
+        let units = units.filter(|unit| {
+            let Unit { group, definition, .. } = &self.units[**unit];
+            let victim = Victim { leaf: *group, priority: definition.priority, shape: definition.shape };
+            self.groups.may_take(taker, &victim)
+        });
         let grants = units.flat_map(|unit| self.units[*unit].held.iter().rev().copied());
-        grants.filter(|grant| !self.grants[*grant].is_revoked).take(LOOKED_AT).collect()
+        grants.filter(|grant| !self.grants[*grant].is_revoked).take(looked_at).collect()
     }
 
     fn victim(&self, grant: GrantSlot) -> Victim {
