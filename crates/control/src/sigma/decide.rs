@@ -355,8 +355,10 @@ impl Scheduler {
         decisions.extend(elsewhere);
         let batch: Vec<Pending> = due.iter().filter_map(|id| self.pending(id)).collect();
         let outcomes = self.cluster.place_together(&batch, &gangs);
+        let put_off = self.promise_to_gangs(&batch, &gangs, &outcomes, now);
         let mut short: Vec<(&Pending, Option<Decision>)> = Vec::new();
-        for (pending, outcome) in batch.iter().zip(&outcomes) {
+        let all = batch.iter().zip(&outcomes).enumerate();
+        for (_, (pending, outcome)) in all.filter(|(place, _)| !put_off.contains(place)) {
             let made = self.decided(pending.id.clone(), outcome.clone(), now);
             match outcome {
                 Outcome::Unplaced(Unplaced::NoFit(_) | Unplaced::OverQuota(_)) => short.push((pending, made)),
@@ -369,7 +371,7 @@ impl Scheduler {
             let made = self.make_room(pending, &mut decisions, now);
             decisions.extend(room::told_together(report, made));
         }
-        for gang in &gangs {
+        for gang in gangs.iter().filter(|gang| !gang.members.iter().any(|place| put_off.contains(place))) {
             let half = gang.members.iter().find_map(|&place| gangs::half(&outcomes[place]));
             let made = self.gang_decided((&batch, gang), half, &mut decisions, now);
             decisions.extend(made);

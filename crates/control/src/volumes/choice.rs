@@ -31,7 +31,7 @@ pub(crate) struct Candidate {
 }
 
 impl Choice {
-    pub(super) fn of(claim: ObjectKey, free: &[Arc<PersistentVolume>], made: Option<Vec<NodeTerm>>) -> Self {
+    pub(crate) fn of(claim: ObjectKey, free: &[Arc<PersistentVolume>], made: Option<Vec<NodeTerm>>) -> Self {
         let mut free: Vec<&PersistentVolume> = free.iter().map(|volume| &**volume).collect();
         free.sort_by_key(|volume| decide::rank(volume));
         Self { claim, volumes: free.into_iter().map(Candidate::of).collect(), made }

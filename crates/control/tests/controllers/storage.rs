@@ -220,3 +220,40 @@ async fn a_pod_brings_its_claim_with_it_and_takes_it_away() {
     cluster.api::<Pod>().delete("p", &DeleteParams::default()).await.unwrap();
     cluster.until("p-v", |claim: Option<&PersistentVolumeClaim>| claim.is_none()).await;
 }
+
+/// Both would rather be where only one of them finds a volume.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gang_has_volumes_for_all_or_none() {
+    use k8s_openapi::api::core::v1::PersistentVolume;
+    use model::pod_group::PodGroup;
+    let cluster = Cluster::start().await;
+    of_local_disks(&cluster).await;
+    cluster.create_for_all::<PersistentVolume>(local("on-a", "a", "1Gi")).await;
+    for name in ["a", "b"] {
+        cluster.add_node(name, "4").await;
+    }
+    let near_a = json!({ "key": "kubernetes.io/hostname", "operator": "In", "values": ["a"] });
+    for name in ["p", "q"] {
+        cluster.create::<PersistentVolumeClaim>(claim(name, "local", "ReadWriteOnce")).await;
+        let mut member = using(name, name);
+        member["metadata"]["labels"] = json!({ "crest.dev/pod-group": "g" });
+        member["spec"]["affinity"] = json!({ "nodeAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [
+            { "weight": 100, "preference": { "matchExpressions": [near_a] } }] } });
+        cluster.create::<Pod>(member).await;
+    }
+    cluster.create::<PodGroup>(json!({ "metadata": { "name": "g" }, "spec": { "minMember": 2 } })).await;
+    let waits = "gang g: 1 of 2 fit: 0/2 nodes are available: 2 node(s) didn't find available persistent volumes to bind.";
+    cluster.until("p", is_told(waits)).await;
+    for name in ["p", "q"] {
+        assert!(!is_bound(Some(&cluster.api::<Pod>().get(name).await.unwrap())), "{name} is bound alone");
+    }
+    cluster.create_for_all::<PersistentVolume>(local("on-b", "b", "2Gi")).await;
+    let mut nodes = Vec::new();
+    for name in ["p", "q"] {
+        let pod = cluster.until(name, is_bound).await.unwrap();
+        nodes.push(control::pods::node_name(&pod).unwrap().to_owned());
+        until_phase(&cluster, name, "Bound").await;
+    }
+    nodes.sort();
+    assert_eq!(nodes, ["a", "b"]);
+}

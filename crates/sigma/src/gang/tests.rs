@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use crate::label::{Labels, Requirement, Selector};
 use crate::node::Node;
 use crate::pod::{Pod, PodId, PodTerm};
+use crate::quota::Quota;
 use crate::resources::Amounts;
 use crate::{Budget, Cluster, Gang, Outcome, Pending};
 
@@ -303,48 +304,72 @@ fn of_those_who_were_to_go_for_a_gang_who_need_not_stays() {
     assert!(cluster.is_leaving(&PodId::new("x")) && !cluster.is_leaving(&PodId::new("y")));
 }
 
-/// Nodes, and lesser pods on them: the node, what it asks for, its priority.
-fn occupied(nodes: &[u64], lesser: &[(usize, u64, i32)], without: impl Fn(usize) -> bool) -> Cluster {
+/// A lesser pod: its node, what it asks for, its priority, and whether it is of the gang's quota.
+type Lesser = (usize, u64, i32, bool);
+
+/// Of the gang's namespace, or of one without a quota.
+fn of(is_own: bool, pod: Pod) -> Arc<Pod> {
+    let namespace = if is_own { "own" } else { "other" };
+    let labels = Labels::from([("app".to_owned(), namespace.to_owned())]);
+    Arc::new(Pod { namespace: namespace.to_owned(), labels, ..pod })
+}
+
+/// Nodes and lesser pods on them; the gang's namespace may use `max` in all, and of its pods `spare` may be disrupted.
+fn occupied(
+    nodes: &[u64],
+    lesser: &[Lesser],
+    (max, spare): (u64, u64),
+    without: impl Fn(usize) -> bool,
+) -> Cluster {
     let names: Vec<String> = nodes.iter().enumerate().map(|(at, cpu)| format!("n{at}={cpu}")).collect();
     let mut cluster = cluster(&names.join(" "));
-    for (at, &(node, cpu, priority)) in lesser.iter().enumerate() {
+    let quota = Quota {
+        namespaces: ["own".to_owned()].into(),
+        max: Amounts::from([("cpu".to_owned(), max)]),
+        ..Quota::default()
+    };
+    cluster.set_quota("own", quota);
+    let selector = Selector { requirements: vec![Requirement::equals("app", "own")] };
+    cluster.set_budget("b", Budget { namespace: "own".to_owned(), selector, allowed: spare });
+    for (at, &(node, cpu, priority, is_own)) in lesser.iter().enumerate() {
         let node = format!("n{}", node % nodes.len());
         let id = PodId::new(&format!("l{at}"));
         if cluster.free(&node, "cpu").is_some_and(|free| free >= cpu) {
-            cluster.add_pod(&id, &Arc::new(pod(cpu, priority)), &node);
-        }
-        if without(at) {
-            cluster.remove_pod(&id);
+            cluster.add_pod(&id, &of(is_own, pod(cpu, priority)), &node);
         }
     }
+    let gone = (0..lesser.len()).filter(|&at| without(at));
+    gone.for_each(|at| cluster.remove_pod(&PodId::new(&format!("l{at}"))));
     cluster
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     /// Once all victims have gone the gang fits, and without any one of them it would not.
     #[test]
     fn nobody_goes_for_a_gang_in_vain(
         nodes in proptest::collection::vec(1..8_u64, 1..5),
-        lesser in proptest::collection::vec((0..5_usize, 1..4_u64, 0..3_i32), 0..12),
+        lesser in proptest::collection::vec((0..5_usize, 1..4_u64, 0..3_i32, any::<bool>()), 0..12),
         members in proptest::collection::vec(1..5_u64, 1..6),
+        bounds in (2..30_u64, 0..4_u64),
         short in 0..3_usize,
     ) {
         let texts: Vec<String> = members.iter().map(|cpu| format!("g:{cpu}@9")).collect();
         let min_member = members.len().saturating_sub(short).max(1);
-        let (batch, gangs) = batch(&texts.join(" "), &format!("g={min_member}"));
+        let (mut batch, gangs) = batch(&texts.join(" "), &format!("g={min_member}"));
+        batch.iter_mut().for_each(|pending| pending.pod = of(true, (*pending.pod).clone()));
         let fits = |cluster: &mut Cluster| {
             let outcomes = cluster.place_together(&batch, &gangs);
             outcomes.iter().any(|outcome| matches!(outcome, Outcome::Placed { .. }))
         };
-        let mut cluster = occupied(&nodes, &lesser, |_| false);
+        let mut cluster = occupied(&nodes, &lesser, bounds, |_| false);
         if fits(&mut cluster) {
             return Ok(());
         }
-        let n_before = cluster.n_pods();
+        let (n_before, usage) = (cluster.n_pods(), cluster.quota_usages());
         let Some(held) = cluster.preempt_gang(&batch, &gangs[0], |_| true) else {
-            prop_assert_eq!(cluster.n_pods(), n_before);
+            prop_assert_eq!((cluster.n_pods(), cluster.quota_usages()), (n_before, usage));
             return Ok(());
         };
         prop_assert!(held.len() >= min_member);
@@ -354,14 +379,19 @@ proptest! {
         let victims: Vec<usize> = (0..lesser.len()).filter(|&at| goes(at)).collect();
         let n_leaving = (0..lesser.len()).filter(|&at| cluster.is_leaving(&name(at))).count();
         prop_assert_eq!(n_leaving, victims.len());
-        // The room that is held is there once they have gone.
+        // The room that is held is there once they have gone, on the nodes and in the quota.
         victims.iter().for_each(|&at| cluster.remove_pod(&name(at)));
         for (at, cpu) in nodes.iter().enumerate() {
             let node = format!("n{at}");
             prop_assert!(cluster.used(&node).unwrap()[0] <= *cpu, "{} is over-full", node);
         }
+        let kept = lesser.iter().enumerate().filter(|(at, (.., is_own))| *is_own && cluster.node_of(&name(*at)).is_some());
+        let kept: u64 = kept.map(|(_, (_, cpu, ..))| cpu).sum();
+        let of_gang: u64 = held.keys().map(|&position| members[position]).sum();
+        prop_assert_eq!(cluster.quota_usages()["own"].used["cpu"], u128::from(kept + of_gang));
+        prop_assert!(victims.is_empty() || kept + of_gang <= bounds.0 || kept > bounds.0, "beyond max");
         for &spared in &victims {
-            let mut without = occupied(&nodes, &lesser, |at| at != spared && goes(at));
+            let mut without = occupied(&nodes, &lesser, bounds, |at| at != spared && goes(at));
             prop_assert!(!fits(&mut without), "l{} goes in vain: {:?}", spared, held);
         }
     }

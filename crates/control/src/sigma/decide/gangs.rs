@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1 as k8s;
 use model::pod_group::PodGroupPhase;
 use sigma::{Gang, HalfGang, Outcome, Pending, PodId, Unplaced};
 
-use super::{Decision, Place, Scheduler};
+use super::{Decision, Place, Scheduler, pause};
 use crate::key::ObjectKey;
 use crate::pods;
 use crate::sigma::group::{Group, Membership, Origin, Standing};
@@ -217,6 +217,51 @@ impl Scheduler {
         (batch, gangs, decisions)
     }
 
+    /// Promises the claims of gangs that have found room their volumes. Where that leaves a gang too small, all of it is
+    /// put off: it is tried again at once with what was promised to some, so that the others look elsewhere. Tells who
+    /// was put off, by their places in the batch.
+    pub(super) fn promise_to_gangs(
+        &mut self,
+        batch: &[Pending],
+        gangs: &[Gang],
+        outcomes: &[Outcome],
+        now: Instant,
+    ) -> BTreeSet<usize> {
+        let mut put_off = BTreeSet::new();
+        for gang in gangs.iter().filter(|gang| !gang.members.iter().any(|&place| is_half(&outcomes[place]))) {
+            let before = self.stock.version;
+            let lacks = |scheduler: &mut Self, place: usize| match &outcomes[place] {
+                Outcome::Placed { node, .. } => scheduler.choose_volumes(&batch[place].id, node).is_none(),
+                Outcome::Unplaced(_) => true,
+            };
+            let mut n_promised = 0;
+            for &place in &gang.members {
+                n_promised += usize::from(!lacks(self, place));
+            }
+            if gang.n_bound + n_promised >= gang.min_member {
+                continue;
+            }
+            let is_new = self.stock.version != before;
+            put_off.extend(&gang.members);
+            gang.members.iter().for_each(|&place| self.put_off(&batch[place].id, is_new, now));
+        }
+        put_off
+    }
+
+    /// One of a gang that did not find its volumes: at once again where something new is promised, else after a pause, and
+    /// what was promised to it may be another's.
+    fn put_off(&mut self, id: &PodId, is_new: bool, now: Instant) {
+        self.cluster.remove_pod(id);
+        if !is_new {
+            self.stock.release(id);
+        }
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        let until = if is_new { now } else { now + pause(waiting.n_failures) };
+        waiting.n_failures += u32::from(!is_new);
+        waiting.place = Place::Paused { until };
+        self.paused.insert((until, id.clone()));
+    }
+
     /// Takes in what has become of a gang that was tried, and makes room for it if that helps.
     pub(super) fn gang_decided(
         &mut self,
@@ -230,6 +275,7 @@ impl Scheduler {
             first.into_iter().for_each(|first| self.gangs.waits_no_more(&first));
             return Vec::new();
         };
+        gang.members.iter().for_each(|&place| self.stock.release(&batch[place].id));
         if let Some(key) = first.and_then(|first| self.gangs.of.get(&first)).cloned() {
             self.gangs.waits(&key, ("Unschedulable", half.to_string()), now);
         }

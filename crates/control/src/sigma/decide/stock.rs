@@ -18,8 +18,8 @@ use crate::volumes::{Candidate, Choice, Needs};
 /// All promises.
 #[derive(Debug, Default)]
 pub(super) struct Stock {
-    /// For which claim each volume is, and whose pod it was promised for.
-    by_volume: BTreeMap<String, (ObjectKey, PodId)>,
+    /// For which claim each volume is.
+    by_volume: BTreeMap<String, ObjectKey>,
     by_claim: BTreeMap<ObjectKey, String>,
     by_pod: BTreeMap<PodId, BTreeSet<ObjectKey>>,
     /// What volumes say themselves: pods that wait are not told anew of what they can have whenever one is taken.
@@ -64,10 +64,10 @@ impl Stock {
             }
         }
         for (claim, volume) in &chosen {
-            self.by_volume.insert(volume.clone(), (claim.clone(), id.clone()));
             self.by_claim.insert(claim.clone(), volume.clone());
             self.by_pod.entry(id.clone()).or_default().insert(claim.clone());
-            self.version += 1;
+            let before = self.by_volume.insert(volume.clone(), claim.clone());
+            self.version += u64::from(before.as_ref() != Some(claim));
         }
         Some(chosen)
     }
@@ -107,5 +107,79 @@ impl Stock {
         if !claims.is_empty() {
             self.by_pod.insert(id.clone(), claims);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::api::core::v1::PersistentVolume;
+    use serde_json::json;
+
+    use super::*;
+
+    fn node(name: &str) -> Node {
+        Node {
+            name: name.to_owned(),
+            labels: [("host".to_owned(), name.to_owned())].into(),
+            ..Node::default()
+        }
+    }
+
+    /// The claims of a pod, each with the volumes `name@host` that are free for it, the best first.
+    fn needs(claims: &[(&str, &[&str])]) -> Needs {
+        let volume = |(rank, text): (usize, &&str)| {
+            let (name, host) = text.split_once('@').unwrap();
+            let here = json!({ "key": "host", "operator": "In", "values": [host] });
+            let volume: PersistentVolume = serde_json::from_value(json!({ "metadata": { "name": name }, "spec": {
+                "capacity": { "storage": format!("{}Gi", rank + 1) },
+                "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [here] }] } } } }))
+            .unwrap();
+            Arc::new(volume)
+        };
+        let choice = |(claim, volumes): &(&str, &[&str])| {
+            let free: Vec<_> = volumes.iter().enumerate().map(volume).collect();
+            Choice::of(ObjectKey::new("n", claim), &free, Some(Vec::new()))
+        };
+        Needs { choices: claims.iter().map(choice).collect(), ..Needs::default() }
+    }
+
+    fn choose(stock: &mut Stock, pod: &str, needs: &Needs, host: &str) -> Option<Vec<String>> {
+        let chosen = stock.choose(&PodId::new(pod), needs, &node(host))?;
+        Some(chosen.into_iter().map(|(claim, volume)| format!("{}={volume}", claim.name)).collect())
+    }
+
+    fn hosts(stock: &Stock, needs: &Needs) -> Vec<String> {
+        let terms = stock.places(needs).flat_map(|place| place.terms).flat_map(|term| term.labels);
+        terms.flat_map(|label| label.values).collect()
+    }
+
+    #[test]
+    fn what_is_promised_to_one_is_no_others() {
+        let mut stock = Stock::default();
+        let (p, q) = (needs(&[("c", &["v@a", "w@b"])]), needs(&[("d", &["v@a", "w@b"])]));
+        assert_eq!(choose(&mut stock, "p", &p, "a").unwrap(), ["c=v"]);
+        assert_eq!(choose(&mut stock, "p", &p, "a").unwrap(), ["c=v"], "it is its own");
+        assert_eq!((hosts(&stock, &p), hosts(&stock, &q)), (vec!["a".to_owned()], vec!["b".to_owned()]));
+        assert_eq!(choose(&mut stock, "q", &q, "a"), None);
+        stock.release(&PodId::new("p"));
+        assert_eq!(choose(&mut stock, "q", &q, "a").unwrap(), ["d=v"]);
+        // Its claim has the volume: from now on that says so itself.
+        stock.set_taken("v", Some(ObjectKey::new("n", "d")));
+        stock.settle(&PodId::new("q"), None);
+        assert_eq!(choose(&mut stock, "p", &p, "a"), None);
+        stock.set_taken("v", None);
+        assert_eq!(choose(&mut stock, "p", &p, "a").unwrap(), ["c=v"]);
+    }
+
+    #[test]
+    fn claims_of_one_pod_get_a_volume_each_or_none() {
+        let mut stock = Stock::default();
+        let both = needs(&[("c", &["v@a"]), ("d", &["v@a"])]);
+        assert_eq!(choose(&mut stock, "p", &both, "a"), None);
+        assert_eq!(stock.version, 0, "nothing is promised");
+        let both = needs(&[("c", &["v@a", "w@a"]), ("d", &["v@a", "w@a"])]);
+        assert_eq!(choose(&mut stock, "p", &both, "a").unwrap(), ["c=v", "d=w"]);
     }
 }
