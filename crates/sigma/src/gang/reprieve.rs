@@ -21,7 +21,7 @@ use super::Gang;
 pub(super) type Held = BTreeMap<usize, Preemption>;
 
 /// More attempts to place a pod than this are not made for the sake of victims, so that nobody waits for seconds.
-const MOST_ATTEMPTS: usize = 10_000;
+const MOST_ATTEMPTS: usize = 4_096;
 
 impl Cluster {
     /// As many as can be of those who were told to go for the gang stay; the budgets of the others are still to be spent.

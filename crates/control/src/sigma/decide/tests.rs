@@ -2,6 +2,7 @@
 //! skips and repeats, strangers who bind, a clock that jumps. Compared with a plain list of what it was told.
 
 mod quotas;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
