@@ -204,6 +204,60 @@ pub(crate) fn splice(
     Ok(())
 }
 
+/// Writes the object with its revision, reduced to its metadata, to `out` without parsing it. Whether its form allows that.
+pub(crate) fn splice_metadata(kind: &Kind, value: &[u8], revision: Revision, out: &mut Vec<u8>) -> bool {
+    let Some(fields) = metadata_of(kind, value) else { return false };
+    out.extend_from_slice(
+        b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{\"resourceVersion\":",
+    );
+    out.extend_from_slice(format!("\"{}\"", revision.0).as_bytes());
+    if !fields.is_empty() {
+        out.push(b',');
+    }
+    out.extend_from_slice(fields);
+    out.extend_from_slice(b"}}");
+    true
+}
+
+/// The fields of an object's metadata in its stored form.
+fn metadata_of<'v>(kind: &Kind, value: &'v [u8]) -> Option<&'v [u8]> {
+    // What stands among the annotations of a DaemonSet may be a field of the object.
+    if kind.table_name() == "DaemonSet" || !kinds::convert::is_stored_as_served(kind) {
+        return None;
+    }
+    let rest = value.strip_prefix(head(kind).as_bytes())?;
+    rest.get(..end_of_object(rest)?)
+}
+
+/// Where the object ends of which `text` is what follows its opening brace.
+fn end_of_object(text: &[u8]) -> Option<usize> {
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(found) = text.get(at..)?.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}')) {
+        at += found;
+        match text[at] {
+            b'"' => at = end_of_text(text, at + 1)?,
+            b'{' => depth += 1,
+            _ if depth == 0 => return Some(at),
+            _ => depth -= 1,
+        }
+        at += 1;
+    }
+    None
+}
+
+/// The quote that ends the text that begins at `from`.
+fn end_of_text(text: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text[at] == b'"' {
+            return Some(at);
+        }
+        // What follows a backslash is part of the text.
+        at += 2;
+    }
+}
+
 /// What of a stored form is served as it is, and how it ends then; `None` if what the schema says of it may be something
 /// else now than when it was stored.
 fn open<'v>(kind: &Kind, value: &'v [u8]) -> Option<(&'v [u8], &'static [u8])> {

@@ -2,7 +2,7 @@ use kinds::Kind;
 use serde_json::{Value, json};
 use store::{Entry, Revision};
 
-use super::{Place, decode, encode, is_same, splice};
+use super::{Place, decode, encode, is_same, splice, splice_metadata};
 
 fn entry(kind: &Kind, object: &Value) -> Entry {
     let value = encode(kind, object).unwrap();
@@ -17,6 +17,13 @@ fn check(kind: &Kind, object: &Value) {
     let mut out = Vec::new();
     splice(kind, &entry.value, entry.modified, Place::Alone, &mut out).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), expected);
+    out.clear();
+    if splice_metadata(kind, &entry.value, entry.modified, &mut out) {
+        let bare = kinds::table::partial_metadata(expected.clone());
+        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), bare);
+    } else {
+        assert!(!kinds::convert::is_stored_as_served(kind));
+    }
     out.clear();
     splice(kind, &entry.value, entry.modified, Place::InList, &mut out).unwrap();
     let fields = expected.as_object_mut().unwrap();
@@ -34,6 +41,25 @@ fn an_object_comes_back_with_the_revision_of_its_entry() {
         "apiVersion": "v1", "kind": "ConfigMap"}),
     );
     check(kind, &json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {}}));
+    let awkward = json!({"a": "}", "b\"": "{\\", "\\": "\"}}", "é\n": {"c": [{"d": "\\\""}, {}]}});
+    check(
+        kind,
+        &json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"metadata": "{"},
+        "metadata": {"annotations": awkward, "labels": {}, "name": "a"}}),
+    );
+}
+
+#[test]
+fn what_is_no_stored_object_has_no_metadata() {
+    let kind = kinds::find("", "v1", "configmaps").unwrap();
+    for text in [
+        "",
+        "{",
+        r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"a":"\"#,
+        r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"a":{}"#,
+    ] {
+        assert!(!splice_metadata(kind, text.as_bytes(), Revision(1), &mut Vec::new()), "{text}");
+    }
 }
 
 #[test]

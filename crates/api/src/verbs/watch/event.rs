@@ -156,11 +156,14 @@ impl EventWriter {
         revision: Revision,
         out: &mut Vec<u8>,
     ) -> Result<(), Failure> {
-        if self.accept.shape == Shape::Object && self.accept.encoding == Encoding::Json {
+        if self.accept.encoding == Encoding::Json {
+            let start = out.len();
             out.extend_from_slice(format!("{{\"type\":\"{}\",\"object\":", event_type.as_str()).as_bytes());
-            record::splice(&self.kind, value, revision, Place::Alone, out)?;
-            out.extend_from_slice(b"}\n");
-            return Ok(());
+            if self.spliced(value, revision, out)? {
+                out.extend_from_slice(b"}\n");
+                return Ok(());
+            }
+            out.truncate(start);
         }
         let shaped = match self.accept.shape {
             Shape::Object => record::decode_at(&self.kind, value, revision)?,
@@ -170,6 +173,20 @@ impl EventWriter {
             Shape::Table => self.table(&record::decode_at(&self.kind, value, revision)?, revision),
         };
         self.framed(event_type, &shaped, out)
+    }
+
+    /// Writes the object without parsing it; whether its shape and form allow that.
+    fn spliced(&self, value: &[u8], revision: Revision, out: &mut Vec<u8>) -> Result<bool, Failure> {
+        match self.accept.shape {
+            Shape::Object => {
+                record::splice(&self.kind, value, revision, Place::Alone, out)?;
+                Ok(true)
+            }
+            Shape::Metadata | Shape::MetadataList => {
+                Ok(record::splice_metadata(&self.kind, value, revision, out))
+            }
+            Shape::Table => Ok(false),
+        }
     }
 
     fn table(&mut self, object: &Value, revision: Revision) -> Value {
