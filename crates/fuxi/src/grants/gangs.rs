@@ -184,6 +184,7 @@ impl Ledger {
         for claim in claims {
             let claim = self.remove_claim(claim);
             self.give(claim.unit, claim.machine, decided);
+            self.machines.list(claim.machine);
         }
         for unit in units {
             self.units[unit].is_bound = false;

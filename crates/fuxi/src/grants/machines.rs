@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::numbers::NumberMap;
 use super::resources::Resources;
-use super::rooms::Rooms;
+use super::rooms::{Most, Rooms};
 use super::slots::Slots;
 use super::{ClaimSlot, GrantSlot, MachineId, MachineSlot, Place, RackId};
 
@@ -184,17 +184,16 @@ impl Machines {
         self.by_id.remove(&machine.id);
     }
 
-    /// Puts a grant on a machine; its place among the machine's grants.
+    /// Puts a grant on a machine, to be [listed](Self::list) by the caller; its place among the machine's grants.
     pub(super) fn spend(&mut self, slot: MachineSlot, grant: GrantSlot, shape: Resources) -> usize {
         let machine = &mut self.slots[slot];
         machine.used = machine.used.plus(shape);
         machine.grants.push(grant);
         let position = machine.grants.len() - 1;
-        self.list(slot);
         position
     }
 
-    /// Takes a grant off a machine; the grant that has its place now.
+    /// Takes a grant off a machine, to be [listed](Self::list) by the caller; the grant that has its place now.
     pub(super) fn free(
         &mut self,
         slot: MachineSlot,
@@ -209,7 +208,6 @@ impl Machines {
         }
         machine.grants.swap_remove(position);
         let moved = machine.grants.get(position).copied();
-        self.list(slot);
         self.note_shortage(slot, now);
         moved
     }
@@ -263,12 +261,12 @@ impl Machines {
     pub(super) fn roomiest(&self, place: Place, shape: Resources) -> Option<MachineSlot> {
         match place {
             Place::Machine(id) => self.slot(id).filter(|slot| shape.fits_in(self.slots[*slot].room())),
-            Place::Rack(id) => self.roomiest_in(*self.rack_seats.get(&id)?, shape),
+            Place::Rack(id) => self.roomiest_in(*self.rack_seats.get(&id)?, &shape.into()),
             Place::Cluster => {
                 // What a rack passes on may be of several machines, none of which has room by itself.
-                let mut found = None;
-                self.rooms.find_where(shape, &mut |seat| {
-                    found = self.roomiest_in(seat, shape);
+                let (mut found, shape) = (None, Most::from(shape));
+                self.rooms.find_where(&shape, &mut |seat| {
+                    found = self.roomiest_in(seat, &shape);
                     found.is_some()
                 });
                 found
@@ -276,12 +274,13 @@ impl Machines {
         }
     }
 
-    fn roomiest_in(&self, rack_seat: usize, shape: Resources) -> Option<MachineSlot> {
+    fn roomiest_in(&self, rack_seat: usize, shape: &Most) -> Option<MachineSlot> {
         let rack = &self.racks[rack_seat];
         rack.members[rack.rooms.find(shape)?]
     }
 
-    fn list(&mut self, slot: MachineSlot) {
+    /// Enters a machine's room in the tournaments. Done once for several changes, as it is what they cost most.
+    pub(super) fn list(&mut self, slot: MachineSlot) {
         let machine = &mut self.slots[slot];
         let (seat, room) = (machine.seat, machine.room());
         self.free = self.free.minus(machine.listed).plus(room);
@@ -292,7 +291,7 @@ impl Machines {
     fn set_room(&mut self, (rack_seat, seat): (usize, usize), room: Resources) {
         let rooms = &mut self.racks[rack_seat].rooms;
         let before = rooms.most();
-        rooms.set(seat, room);
+        rooms.set(seat, room.into());
         let most = rooms.most();
         if most != before {
             self.rooms.set(rack_seat, most);

@@ -51,6 +51,7 @@ impl Ledger {
                 self.grant(demand, machine, decided);
             }
         }
+        self.machines.list(machine);
     }
 
     fn first_that_fits(&self, slot: MachineSlot) -> Option<DemandSlot> {
@@ -64,6 +65,7 @@ impl Ledger {
     fn place(&mut self, slot: UnitSlot, decided: &mut Vec<Decision>) {
         while let Some((demand, machine)) = self.find_room(slot) {
             self.grant(demand, machine, decided);
+            self.machines.list(machine);
         }
     }
 
@@ -86,6 +88,7 @@ impl Ledger {
     fn relieve(&mut self, group: GroupIdx, decided: &mut Vec<Decision>) {
         while let Some((demand, machine)) = self.find_room_within(group) {
             self.grant(demand, machine, decided);
+            self.machines.list(machine);
         }
     }
 
@@ -135,7 +138,7 @@ impl Ledger {
         decided.push(Decision::Grant { grant: id, unit, machine });
     }
 
-    /// Counts a grant everywhere.
+    /// Counts a grant everywhere; its machine is to be listed by the caller.
     pub(super) fn hold(&mut self, id: GrantId, slot: UnitSlot, machine: MachineSlot) {
         let unit = &mut self.units[slot];
         let (shape, in_unit) = (unit.definition.shape, unit.held.len());

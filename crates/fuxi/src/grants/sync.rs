@@ -70,6 +70,7 @@ impl Ledger {
             return;
         }
         self.hold(grant, slot, machine);
+        self.machines.list(machine);
         self.queue(slot);
         self.machines.note_shortage(machine, now);
     }
