@@ -189,8 +189,7 @@ impl Machines {
         let machine = &mut self.slots[slot];
         machine.used = machine.used.plus(shape);
         machine.grants.push(grant);
-        let position = machine.grants.len() - 1;
-        position
+        machine.grants.len() - 1
     }
 
     /// Takes a grant off a machine, to be [listed](Self::list) by the caller; the grant that has its place now.
