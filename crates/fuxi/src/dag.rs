@@ -19,8 +19,11 @@ pub struct InvalidJob {
 /// The graph, and how far it has come.
 #[derive(Clone, Debug)]
 pub struct Dag {
-    children: Vec<Vec<TaskIdx>>,
-    /// Per task, how many parents are not done.
+    /// Per task, who waits for it, and for how many of its instances, the fewest first.
+    children: Vec<Vec<(u32, TaskIdx)>>,
+    /// Per task, how many of those have waited long enough.
+    released: Vec<usize>,
+    /// Per task, how many parents are not far enough.
     waits_for: Vec<usize>,
     done: Vec<bool>,
 }
@@ -44,17 +47,19 @@ impl Dag {
             parents.dedup();
             waits_for[index] = parents.len();
             for parent in parents {
-                children[parent.0].push(TaskIdx(index));
+                children[parent.0].push((task.needs_of(&spec.tasks[parent.0]), TaskIdx(index)));
             }
         }
-        Ok(Self { done: vec![false; children.len()], children, waits_for })
+        children.iter_mut().for_each(|of_task| of_task.sort_unstable());
+        let (done, released) = (vec![false; children.len()], vec![0; children.len()]);
+        Ok(Self { children, released, waits_for, done })
     }
 
     pub fn tasks(&self) -> impl Iterator<Item = TaskIdx> + use<> {
         (0..self.children.len()).map(TaskIdx)
     }
 
-    /// Whether all parents of `task` are done.
+    /// Whether all parents of `task` are far enough.
     pub fn may_start(&self, task: TaskIdx) -> bool {
         self.waits_for[task.0] == 0
     }
@@ -69,16 +74,27 @@ impl Dag {
 
     /// Takes note that `task` is done, once; the tasks that may start from now on.
     pub fn complete(&mut self, task: TaskIdx) -> Vec<TaskIdx> {
-        if std::mem::replace(&mut self.done[task.0], true) {
-            return Vec::new();
-        }
+        self.done[task.0] = true;
+        self.reach(task, u32::MAX)
+    }
+
+    /// Takes note that so many instances of `task` have ended well; the tasks that may start from now on.
+    pub fn reach(&mut self, task: TaskIdx, count: u32) -> Vec<TaskIdx> {
         let mut ready = Vec::new();
-        for child in &self.children[task.0] {
+        while let Some((needed, child)) = self.children[task.0].get(self.released[task.0])
+            && *needed <= count
+        {
+            self.released[task.0] += 1;
             self.waits_for[child.0] -= 1;
             if self.waits_for[child.0] == 0 {
                 ready.push(*child);
             }
         }
         ready
+    }
+
+    /// Whether somebody waits for just so many instances of `task`.
+    pub fn is_awaited(&self, task: TaskIdx, count: u32) -> bool {
+        self.children[task.0].iter().any(|(needed, _)| *needed == count)
     }
 }

@@ -138,7 +138,8 @@ impl Instances {
         self.running.clear();
     }
 
-    fn n_finished(&self) -> u32 {
+    /// How many instances ended well.
+    pub fn n_finished(&self) -> u32 {
         u32::try_from(self.finished.len()).unwrap_or(u32::MAX).min(self.count)
     }
 

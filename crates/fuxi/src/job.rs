@@ -116,6 +116,8 @@ struct Task {
     instances: Instances,
     /// All instances finished as of this version.
     finished_at: Option<u64>,
+    /// As of which versions so many instances were finished as others wait for.
+    reached_at: Vec<(u64, u32)>,
     workers: BTreeSet<WorkerId>,
     idle: BTreeSet<WorkerId>,
     adopting: BTreeSet<WorkerId>,
@@ -153,6 +155,7 @@ impl Job {
                 status.tasks.get(&task.name).unwrap_or(&none),
             ),
             finished_at: None,
+            reached_at: Vec::new(),
             workers: BTreeSet::new(),
             idle: BTreeSet::new(),
             adopting: BTreeSet::new(),
@@ -178,8 +181,10 @@ impl Job {
     /// What was read from the store is durable: children of finished tasks may start.
     fn restore_progress(&mut self) {
         for task in self.dag.tasks() {
-            if self.tasks[task.0].instances.is_finished() {
-                self.tasks[task.0].finished_at = Some(0);
+            let state = &mut self.tasks[task.0];
+            self.dag.reach(task, state.instances.n_finished());
+            if state.instances.is_finished() {
+                state.finished_at = Some(0);
                 self.dag.complete(task);
             }
         }
@@ -355,6 +360,11 @@ impl Job {
     fn note_finished(&mut self, task: TaskIdx) {
         let version = self.version;
         let state = &mut self.tasks[task.0];
+        let count = state.instances.n_finished();
+        if self.dag.is_awaited(task, count) {
+            state.reached_at.push((version, count));
+            self.urgent_at = version;
+        }
         if !state.instances.is_finished() || state.finished_at.is_some() {
             return;
         }
@@ -421,6 +431,10 @@ impl Job {
         self.stored = self.stored.max(version.min(self.version));
         self.send_acknowledgements(owed);
         for task in self.dag.tasks() {
+            let stored = self.stored;
+            for (_, count) in self.tasks[task.0].reached_at.extract_if(.., |(at, _)| *at <= stored) {
+                self.dag.reach(task, count);
+            }
             if self.tasks[task.0].finished_at.is_some_and(|at| at <= self.stored) {
                 self.dag.complete(task);
             }

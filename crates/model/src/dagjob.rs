@@ -71,6 +71,9 @@ pub struct Task {
     /// Tasks that must have ended well before this one starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
+    /// Start already when this share of the instances of each of those tasks has ended well. Default 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at_percent: Option<u32>,
     /// How many instances to run. Each knows its index from `CREST_INSTANCE_INDEX`.
     pub instances: u32,
     /// At most this many instances at once. Default: as many as there is room for.
@@ -95,6 +98,15 @@ pub struct Task {
     /// An instance that runs longer is killed and counts as failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
+}
+
+impl Task {
+    /// How many instances of `parent` must have ended well before this task starts: at least one.
+    pub fn needs_of(&self, parent: &Self) -> u32 {
+        let percent = u64::from(self.start_at_percent.unwrap_or(100).min(100));
+        let needed = (u64::from(parent.instances) * percent).div_ceil(100);
+        u32::try_from(needed).unwrap_or(parent.instances).max(1)
+    }
 }
 
 fn default_attempts() -> u32 {

@@ -11,7 +11,7 @@ pub(super) struct TaskProgress<'a> {
     pub(super) name: &'a str,
     pub(super) instances: u32,
     pub(super) status: TaskStatus,
-    /// Whether tasks that it depends on are unfinished.
+    /// Whether tasks that it depends on are not far enough.
     pub(super) waits: bool,
 }
 
@@ -34,15 +34,15 @@ impl TaskProgress<'_> {
 /// All tasks in the order of the job.
 pub(super) fn tasks<'a>(spec: &'a DagJobSpec, status: &DagJobStatus) -> Vec<TaskProgress<'a>> {
     let of = |name: &str| status.tasks.get(name).cloned().unwrap_or_default();
-    let is_finished = |name: &String| {
-        let instances = spec.tasks.iter().find(|task| task.name == *name).map_or(0, |task| task.instances);
-        of(name).succeeded >= instances
+    let is_far_enough = |task: &model::dagjob::Task, name: &String| {
+        let parent = spec.tasks.iter().find(|task| task.name == *name);
+        of(name).succeeded >= parent.map_or(0, |parent| task.needs_of(parent))
     };
     let progress = |task: &'a model::dagjob::Task| TaskProgress {
         name: &task.name,
         instances: task.instances,
         status: of(&task.name),
-        waits: !task.depends_on.iter().all(is_finished),
+        waits: !task.depends_on.iter().all(|name| is_far_enough(task, name)),
     };
     spec.tasks.iter().map(progress).collect()
 }

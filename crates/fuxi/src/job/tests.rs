@@ -80,6 +80,29 @@ fn a_command_that_cannot_run_fails_the_job_with_its_words() {
 }
 
 #[test]
+fn a_task_may_start_while_those_before_it_run_on() {
+    let mut spec = spec(&[("a", 4, &[]), ("b", 1, &["a"])]);
+    spec.tasks[1].start_at_percent = Some(50);
+    let mut job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(hello(1), Duration::ZERO);
+    for index in 0..2 {
+        assert_eq!(job.n_missing_workers(TaskIdx(1)), 0);
+        job.step(
+            Event::Result { worker: WorkerId(1), result: result(index, 1, Exit::Code(0)) },
+            Duration::ZERO,
+        );
+    }
+    assert_eq!(job.n_missing_workers(TaskIdx(1)), 0, "not before it is stored");
+    assert!(job.is_urgent());
+    let version = job.version();
+    job.step(Event::Stored { version }, Duration::ZERO);
+    assert_eq!(job.n_missing_workers(TaskIdx(1)), 1);
+    let status = DagJobStatus { tasks: job.task_status(), ..DagJobStatus::default() };
+    assert_eq!(Job::try_new(&spec, &status).unwrap().n_missing_workers(TaskIdx(1)), 1, "nor after a restart");
+}
+
+#[test]
 fn a_drained_worker_ends_what_it_runs_and_gets_nothing_more() {
     let mut job = Job::try_new(&spec(&[("a", 9, &[])]), &DagJobStatus::default()).unwrap();
     job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
@@ -149,8 +172,15 @@ fn a_cancelled_job_ends_at_once_and_can_begin_again_where_it_was() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
-    fn nothing_is_lost_or_counted_twice(acts in prop::collection::vec(act(), 1..160)) {
-        let mut world = World::new(spec(&DIAMOND));
+    fn nothing_is_lost_or_counted_twice(
+        acts in prop::collection::vec(act(), 1..160),
+        percents in prop::array::uniform4(prop::option::of(1_u32..=100)),
+    ) {
+        let mut diamond = spec(&DIAMOND);
+        for (task, percent) in diamond.tasks.iter_mut().zip(percents) {
+            task.start_at_percent = percent;
+        }
+        let mut world = World::new(diamond);
         for act in acts {
             world.perform(&act);
         }

@@ -87,6 +87,11 @@ fn count_faults(path: &str, task: &Task, found: &mut Vec<Fault>) {
         ("maxAttempts", Some(task.max_attempts)),
         ("timeoutSeconds", task.timeout_seconds),
     ];
+    if task.start_at_percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
+        let value = task.start_at_percent.unwrap_or_default().to_string();
+        let message = "a share of the instances before it: between 1 and 100";
+        found.push(Fault::new(FaultKind::Invalid, format!("{path}.startAtPercent"), &value, message));
+    }
     for (name, count) in positive {
         if count == Some(0) {
             found.push(Fault::new(FaultKind::Invalid, format!("{path}.{name}"), "0", "must be at least 1"));

@@ -336,10 +336,13 @@ impl World {
                     self.broken.push(format!("{attempt:?} is finished and was handed out again"));
                 }
                 for parent in &definition.depends_on {
-                    let count = self.spec.tasks.iter().find(|task| task.name == *parent).unwrap().instances;
+                    let parent_task = self.spec.tasks.iter().find(|task| task.name == *parent).unwrap();
+                    let count = definition.needs_of(parent_task);
                     if self.finished(parent).len() < u64::from(count) {
-                        self.broken
-                            .push(format!("{} started before {parent} was durably done", definition.name));
+                        self.broken.push(format!(
+                            "{} started before {parent} was durably far enough",
+                            definition.name
+                        ));
                     }
                 }
                 let elsewhere = self.workers.iter().any(|(id, state)| {

@@ -32,6 +32,21 @@ fn a_sound_job_has_no_faults() {
 }
 
 #[test]
+fn a_share_is_between_one_and_all() {
+    let starting_at = |percent: u32| Task { start_at_percent: Some(percent), ..task("b", &["a"]) };
+    check(vec![task("a", &[]), starting_at(50)], expect![[""]]);
+    check(vec![task("a", &[]), starting_at(0)], expect![[r#"
+        Invalid spec.tasks[1].startAtPercent [0]
+    "#]]);
+    check(vec![task("a", &[]), starting_at(101)], expect![[r#"
+        Invalid spec.tasks[1].startAtPercent [101]
+    "#]]);
+    let needs =
+        |percent: u32, instances: u32| starting_at(percent).needs_of(&Task { instances, ..task("a", &[]) });
+    assert_eq!([needs(1, 10), needs(50, 3), needs(100, 7), needs(99, 1)], [1, 2, 7, 1]);
+}
+
+#[test]
 fn cycles_are_named() {
     check(
         vec![task("a", &["c"]), task("b", &["a"]), task("c", &["b"]), task("d", &["a"])],
