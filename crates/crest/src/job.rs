@@ -62,6 +62,9 @@ pub(crate) struct SubmitOptions {
     /// Manifest in YAML or JSON, `-` for standard input; repeat for more
     #[arg(long = "filename", short, value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
+    /// Sets a parameter of every job, as DAY=2026-11-27; repeat for more
+    #[arg(long = "parameter", short, value_name = "NAME=VALUE", value_parser = parse_parameter)]
+    parameters: Vec<(String, String)>,
     /// Wait until the jobs have ended; exit with 2 when one did not succeed
     #[arg(long, short)]
     wait: bool,
@@ -120,6 +123,11 @@ pub(crate) struct OneOptions {
     cluster: ClusterOptions,
     #[arg(long, short, value_enum, default_value_t = crate::cli::Output::Text)]
     output: crate::cli::Output,
+}
+
+fn parse_parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// The cluster, and the namespace in it.

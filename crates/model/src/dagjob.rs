@@ -35,6 +35,9 @@ pub struct DagJobSpec {
     /// Volumes that the tasks' containers may mount.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
+    /// What differs from one submission of the job to the next: every instance has them in its environment, by these names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
     /// Jobs of higher priority are served first. Default 0.
     #[serde(default)]
     pub priority: i32,

@@ -84,7 +84,7 @@ pub(super) fn worker(
     });
     Pod {
         spec: Some(PodSpec {
-            containers: vec![container(job, task, &metadata)],
+            containers: vec![container((job, spec), task, &metadata)],
             volumes: Some(volumes),
             node_name: Some(node.to_owned()),
             scheduler_name: Some(names::FUXI_SCHEDULER.to_owned()),
@@ -101,7 +101,7 @@ pub(super) fn worker(
     }
 }
 
-fn container(job: &RawJob, task: &Task, metadata: &ObjectMeta) -> Container {
+fn container((job, spec): (&RawJob, &DagJobSpec), task: &Task, metadata: &ObjectMeta) -> Container {
     let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
     let worker = format!("{namespace}/{}", metadata.name.as_deref().unwrap_or_default());
     let token = EnvVarSource {
@@ -112,7 +112,14 @@ fn container(job: &RawJob, task: &Task, metadata: &ObjectMeta) -> Container {
         }),
         ..EnvVarSource::default()
     };
-    let mut env = task.env.clone();
+    let parameter = |(name, value): (&String, &String)| EnvVar {
+        name: name.clone(),
+        // A dollar sign stands for itself: the value is the user's, not a template.
+        value: Some(value.replace("$(", "$$(")),
+        value_from: None,
+    };
+    // A task's own environment comes after, and so has the last word.
+    let mut env: Vec<EnvVar> = spec.parameters.iter().map(parameter).chain(task.env.clone()).collect();
     env.push(EnvVar { name: protocol::env::NAME.to_owned(), value: Some(worker), value_from: None });
     env.push(EnvVar { name: protocol::env::TOKEN.to_owned(), value: None, value_from: Some(token) });
     let mut mounts = task.volume_mounts.clone();

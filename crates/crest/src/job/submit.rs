@@ -23,7 +23,8 @@ pub(super) async fn submit(settings: &Settings, options: &SubmitOptions) -> anyh
     }
     let place = Place::open(settings, &options.cluster).await?;
     let mut made = Vec::new();
-    for job in jobs {
+    for mut job in jobs {
+        job.spec.parameters.extend(options.parameters.iter().cloned());
         let namespace = job.namespace().unwrap_or_else(|| place.namespace.clone());
         let api: Api<DagJob> = Api::namespaced(place.client.clone(), &namespace);
         let job = api

@@ -15,6 +15,7 @@ apiVersion: crest.dev/v1alpha1
 kind: DagJob
 metadata: {{name: steered}}
 spec:
+  parameters: {{DAY: yesterday}}
   keepWorkersSeconds: 300
   volumes: [{{name: out, hostPath: {{path: {out}, type: DirectoryOrCreate}}}}]
   tasks:
@@ -23,7 +24,7 @@ spec:
       parallelism: 2
       maxAttempts: 1
       image: busybox:test
-      command: [sh, -c, 'echo instance $CREST_INSTANCE_INDEX; echo ran >> /out/$CREST_INSTANCE_INDEX; until [ -e /out/go ]; do sleep 0.1; done; [ ! -e /out/fail ]']
+      command: [sh, -c, 'echo instance $CREST_INSTANCE_INDEX of $DAY; echo ran >> /out/$CREST_INSTANCE_INDEX; until [ -e /out/go ]; do sleep 0.1; done; [ ! -e /out/fail ]']
       volumeMounts: [{{name: out, mountPath: /out}}]
       resources: {{cpu: 50m, memory: 16Mi}}
     - name: end
@@ -63,7 +64,7 @@ fn a_job_does_as_its_owner_says() {
     let out = cluster.state_dir().join("out");
     let manifest = cluster.state_dir().join("steered.yaml");
     fs::write(&manifest, job(&out)).unwrap();
-    let said = verb(&cluster, &["submit", "-f", manifest.to_str().unwrap()]);
+    let said = verb(&cluster, &["submit", "-f", manifest.to_str().unwrap(), "--parameter", "DAY=$(today)"]);
     assert!(said.stdout.contains("dagjob/steered submitted"), "{said:?}");
     cluster.until("two instances run", |cluster| status(cluster)["tasks"]["work"]["running"] == 2);
 
@@ -107,7 +108,7 @@ fn a_job_does_as_its_owner_says() {
     let said = verb(&cluster, &["list"]);
     assert!(said.stdout.contains("steered") && said.stdout.contains("13/13"), "{said:?}");
     let said = verb(&cluster, &["logs", "steered", "--task", "work"]);
-    assert!(said.stdout.contains("instance 11"), "{said:?}");
+    assert!(said.stdout.contains("instance 11 of $(today)"), "{said:?}");
     let page = verb(&cluster, &["get", "steered", "--output", "html"]).stdout;
     assert!(page.contains("12/12 done") && page.contains("</svg>"), "{page}");
     assert!(verb(&cluster, &["top", "steered"]).stdout.contains("ASKED CPU"));

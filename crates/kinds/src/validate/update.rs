@@ -148,7 +148,7 @@ fn ranges(new: &Value, old: &Value, faults: &mut Faults) {
 }
 
 fn dag_job(new: &Value, old: &Value, faults: &mut Faults) {
-    if new["tasks"] != old["tasks"] || new["volumes"] != old["volumes"] {
+    if ["tasks", "volumes", "parameters"].iter().any(|field| new[*field] != old[*field]) {
         let message = "the tasks of a job may not change once it is created; create another job";
         faults.push(FieldError::forbidden("spec.tasks", message));
     }

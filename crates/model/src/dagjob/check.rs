@@ -40,6 +40,7 @@ pub fn faults(spec: &DagJobSpec) -> Vec<Fault> {
     if spec.tasks.is_empty() {
         found.push(Fault::new(FaultKind::Required, "spec.tasks", "", "a job needs at least one task"));
     }
+    parameter_faults(spec, &mut found);
     let names: BTreeSet<&str> = spec.tasks.iter().map(|task| task.name.as_str()).collect();
     let mut seen = BTreeSet::new();
     for (index, task) in spec.tasks.iter().enumerate() {
@@ -58,6 +59,21 @@ pub fn faults(spec: &DagJobSpec) -> Vec<Fault> {
         found.push(Fault::new(FaultKind::Invalid, "spec.tasks", &cycle, message));
     }
     found
+}
+
+fn parameter_faults(spec: &DagJobSpec, found: &mut Vec<Fault>) {
+    for name in spec.parameters.keys() {
+        let starts = name.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_');
+        let sound = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let message = if !starts || !name.chars().all(sound) {
+            "a parameter is named as a variable of the environment: letters, digits and '_', no digit first"
+        } else if name.starts_with("CREST_") {
+            "names that begin with CREST_ are what Crest itself tells an instance"
+        } else {
+            continue;
+        };
+        found.push(Fault::new(FaultKind::Invalid, format!("spec.parameters[{name}]"), name, message));
+    }
 }
 
 fn name_faults(path: &str, task: &Task, names: &BTreeSet<&str>, found: &mut Vec<Fault>) {

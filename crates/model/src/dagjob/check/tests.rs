@@ -32,15 +32,36 @@ fn a_sound_job_has_no_faults() {
 }
 
 #[test]
+fn parameters_have_names_that_an_environment_knows() {
+    let check = |name: &str, is_sound: bool| {
+        let parameters = [(name.to_owned(), "v".to_owned())].into();
+        let spec = DagJobSpec { tasks: vec![task("a", &[])], parameters, ..DagJobSpec::default() };
+        assert_eq!(faults(&spec).is_empty(), is_sound, "{name}");
+    };
+    for (name, is_sound) in
+        [("DAY", true), ("_a1", true), ("", false), ("1a", false), ("a-b", false), ("é", false)]
+    {
+        check(name, is_sound);
+    }
+    check("CREST_JOB", false);
+}
+
+#[test]
 fn a_share_is_between_one_and_all() {
     let starting_at = |percent: u32| Task { start_at_percent: Some(percent), ..task("b", &["a"]) };
     check(vec![task("a", &[]), starting_at(50)], expect![[""]]);
-    check(vec![task("a", &[]), starting_at(0)], expect![[r#"
+    check(
+        vec![task("a", &[]), starting_at(0)],
+        expect![[r#"
         Invalid spec.tasks[1].startAtPercent [0]
-    "#]]);
-    check(vec![task("a", &[]), starting_at(101)], expect![[r#"
+    "#]],
+    );
+    check(
+        vec![task("a", &[]), starting_at(101)],
+        expect![[r#"
         Invalid spec.tasks[1].startAtPercent [101]
-    "#]]);
+    "#]],
+    );
     let needs =
         |percent: u32, instances: u32| starting_at(percent).needs_of(&Task { instances, ..task("a", &[]) });
     assert_eq!([needs(1, 10), needs(50, 3), needs(100, 7), needs(99, 1)], [1, 2, 7, 1]);
