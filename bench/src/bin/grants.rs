@@ -2,8 +2,8 @@
 //! engine needs to learn everything after a failover. Usage: `grants [MACHINES]...` (5,000 and 100,000 if none is given).
 //!
 //! Machines are synthetic: 96 cores and 384 GiB, 40 to a rack. 1,000 jobs in 20 quotas have five kinds of worker each, of
-//! 0.5 to 4 cores with 2 to 6 GiB for each core; a third of them would rather be in one rack or on one machine. They hold
-//! what there is, and 500,000 workers wait. Then workers end at random, and for each another one is asked for.
+//! 0.5 to 4 cores with 2 to 6 GiB for each core; a third of them are for one rack or one machine only. They hold what
+//! there is for them, and 500,000 workers wait. Then workers end at random, and for each another one is asked for.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::cast_possible_truncation, reason = "numbers of units and jobs, which are small")]
 
