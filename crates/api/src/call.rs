@@ -17,6 +17,7 @@ use crate::accept::Accept;
 use crate::audit::Notes;
 use crate::authentication::User;
 use crate::catalog::Served;
+use crate::client::WithoutOwners;
 use crate::context::Context;
 use crate::flow::Held;
 use crate::query::Query;
@@ -118,6 +119,11 @@ impl Call {
         if let Some(notes) = self.parts.extensions.get::<Notes>() {
             notes.add(key, value);
         }
+    }
+
+    /// Whether the client wants to hear who owns which field.
+    pub(crate) fn hears_of_owners(&self) -> bool {
+        self.parts.extensions.get::<WithoutOwners>().is_none()
     }
 
     pub(crate) fn headers(&self) -> &HeaderMap {

@@ -10,6 +10,8 @@
 //! A custom resource bears the seal of the schema that it was pruned and filled by. Where that is the schema by which it
 //! is read, nothing has to be done again; everything else is parsed, whoever wrote it, and whatever he knew.
 
+mod text;
+
 use bytes::Bytes;
 use kinds::Kind;
 use kinds::status::Failure;
@@ -28,6 +30,9 @@ pub(crate) enum Place {
     Alone,
     InList,
 }
+
+/// The part of the metadata that says who owns which field.
+const MANAGED_FIELDS: &str = "managedFields";
 
 /// Where the seal stands, after everything else.
 const SEAL: &str = "crest.dev/schema";
@@ -185,77 +190,70 @@ pub(crate) fn splice(
     out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
     let head = head(kind);
-    let Some((rest, end)) =
-        open(kind, value).and_then(|(body, end)| Some((body.strip_prefix(head.as_bytes())?, end)))
-    else {
+    let Some((rest, end)) = body(kind, value, &head) else {
         return write_json(out, &listed(kind, decode_at(kind, value, revision)?, place));
     };
     let opening = match place {
         Place::InList if kind.custom().is_none() => "{\"metadata\":{",
         Place::Alone | Place::InList => head.as_str(),
     };
-    out.extend_from_slice(opening.as_bytes());
-    out.extend_from_slice(format!("\"resourceVersion\":\"{}\"", revision.0).as_bytes());
-    if !rest.starts_with(b"}") {
-        out.push(b',');
-    }
-    out.extend_from_slice(rest);
-    out.extend_from_slice(end);
+    joined(opening, revision, [rest, b"", end], out);
     Ok(())
 }
 
-/// Writes the object with its revision, reduced to its metadata, to `out` without parsing it. Whether its form allows that.
-pub(crate) fn splice_metadata(kind: &Kind, value: &[u8], revision: Revision, out: &mut Vec<u8>) -> bool {
-    let Some(fields) = metadata_of(kind, value) else { return false };
-    out.extend_from_slice(
-        b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{\"resourceVersion\":",
-    );
-    out.extend_from_slice(format!("\"{}\"", revision.0).as_bytes());
-    if !fields.is_empty() {
-        out.push(b',');
-    }
-    out.extend_from_slice(fields);
-    out.extend_from_slice(b"}}");
+/// As [`splice`], without saying who owns which field. Whether the object's form allows that without parsing it.
+pub(crate) fn splice_unmanaged(kind: &Kind, value: &[u8], revision: Revision, out: &mut Vec<u8>) -> bool {
+    let head = head(kind);
+    let Some((rest, end)) = body(kind, value, &head) else { return false };
+    let [before, after] = text::without(rest, MANAGED_FIELDS).unwrap_or([rest, b""]);
+    joined(&head, revision, [before, after, end], out);
     true
 }
 
-/// The fields of an object's metadata in its stored form.
+/// Writes the object with its revision, reduced to its metadata, to `out` without parsing it; `managed` is whether to say
+/// who owns which field. Whether its form allows that.
+pub(crate) fn splice_metadata(
+    kind: &Kind,
+    value: &[u8],
+    (revision, managed): (Revision, bool),
+    out: &mut Vec<u8>,
+) -> bool {
+    const OPENING: &str =
+        "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{";
+    let Some(fields) = metadata_of(kind, value) else { return false };
+    let bare = if managed { None } else { text::without(fields, MANAGED_FIELDS) };
+    let [before, after] = bare.unwrap_or([fields, b""]);
+    joined(OPENING, revision, [before, after, b"}"], out);
+    true
+}
+
+/// What is written first, the revision, and the rest of the metadata and of the object.
+fn joined(opening: &str, revision: Revision, [before, after, end]: [&[u8]; 3], out: &mut Vec<u8>) {
+    out.extend_from_slice(opening.as_bytes());
+    out.extend_from_slice(format!("\"resourceVersion\":\"{}\"", revision.0).as_bytes());
+    let next = before.first().or(after.first());
+    if next.is_some_and(|byte| *byte != b'}') {
+        out.push(b',');
+    }
+    for part in [before, after, end] {
+        out.extend_from_slice(part);
+    }
+}
+
+/// What follows `head` in a stored form that is served as it is, and how it ends.
+fn body<'v>(kind: &Kind, value: &'v [u8], head: &str) -> Option<(&'v [u8], &'static [u8])> {
+    let (body, end) = open(kind, value)?;
+    Some((body.strip_prefix(head.as_bytes())?, end))
+}
+
+/// The fields of an object's metadata in its stored form, and the brace that ends them.
 fn metadata_of<'v>(kind: &Kind, value: &'v [u8]) -> Option<&'v [u8]> {
     // What stands among the annotations of a DaemonSet may be a field of the object.
     if kind.table_name() == "DaemonSet" || !kinds::convert::is_stored_as_served(kind) {
         return None;
     }
     let rest = value.strip_prefix(head(kind).as_bytes())?;
-    rest.get(..end_of_object(rest)?)
-}
-
-/// Where the object ends of which `text` is what follows its opening brace.
-fn end_of_object(text: &[u8]) -> Option<usize> {
-    let (mut depth, mut at) = (0_usize, 0);
-    while let Some(found) = text.get(at..)?.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}')) {
-        at += found;
-        match text[at] {
-            b'"' => at = end_of_text(text, at + 1)?,
-            b'{' => depth += 1,
-            _ if depth == 0 => return Some(at),
-            _ => depth -= 1,
-        }
-        at += 1;
-    }
-    None
-}
-
-/// The quote that ends the text that begins at `from`.
-fn end_of_text(text: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    loop {
-        at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
-        if text[at] == b'"' {
-            return Some(at);
-        }
-        // What follows a backslash is part of the text.
-        at += 2;
-    }
+    rest.get(..=text::end_of_object(rest)?)
 }
 
 /// What of a stored form is served as it is, and how it ends then; `None` if what the schema says of it may be something

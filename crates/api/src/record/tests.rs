@@ -2,7 +2,7 @@ use kinds::Kind;
 use serde_json::{Value, json};
 use store::{Entry, Revision};
 
-use super::{Place, decode, encode, is_same, splice, splice_metadata};
+use super::{Place, decode, encode, is_same, splice, splice_metadata, splice_unmanaged};
 
 fn entry(kind: &Kind, object: &Value) -> Entry {
     let value = encode(kind, object).unwrap();
@@ -18,9 +18,20 @@ fn check(kind: &Kind, object: &Value) {
     splice(kind, &entry.value, entry.modified, Place::Alone, &mut out).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), expected);
     out.clear();
-    if splice_metadata(kind, &entry.value, entry.modified, &mut out) {
+    if splice_metadata(kind, &entry.value, (entry.modified, true), &mut out) {
         let bare = kinds::table::partial_metadata(expected.clone());
         assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), bare);
+    } else {
+        assert!(!kinds::convert::is_stored_as_served(kind));
+    }
+    out.clear();
+    if splice_unmanaged(kind, &entry.value, entry.modified, &mut out) {
+        let mut bare = expected.clone();
+        bare["metadata"].as_object_mut().unwrap().remove("managedFields");
+        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), bare);
+        out.clear();
+        assert!(splice_metadata(kind, &entry.value, (entry.modified, false), &mut out));
+        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap()["metadata"], bare["metadata"]);
     } else {
         assert!(!kinds::convert::is_stored_as_served(kind));
     }
@@ -47,6 +58,14 @@ fn an_object_comes_back_with_the_revision_of_its_entry() {
         &json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"metadata": "{"},
         "metadata": {"annotations": awkward, "labels": {}, "name": "a"}}),
     );
+    let managed = json!([{"manager": "m", "fieldsV1": {"f:data": {"k:{\"a\":1}": {}}}}]);
+    for metadata in [
+        json!({"managedFields": managed}),
+        json!({"labels": {"a": "b"}, "managedFields": managed}),
+        json!({"labels": {"a": "b"}, "managedFields": managed, "name": "a"}),
+    ] {
+        check(kind, &json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata}));
+    }
 }
 
 #[test]
@@ -58,7 +77,7 @@ fn what_is_no_stored_object_has_no_metadata() {
         r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"a":"\"#,
         r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"a":{}"#,
     ] {
-        assert!(!splice_metadata(kind, text.as_bytes(), Revision(1), &mut Vec::new()), "{text}");
+        assert!(!splice_metadata(kind, text.as_bytes(), (Revision(1), true), &mut Vec::new()), "{text}");
     }
 }
 

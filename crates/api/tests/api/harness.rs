@@ -24,6 +24,8 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// A running server. It stops when this is dropped.
 pub(crate) struct Cluster {
     pub(crate) client: Client,
+    /// As which Crest's own controllers come.
+    pub(crate) controllers: Client,
     pub(crate) authority: Authority,
     address: SocketAddr,
     directory: TempDir,
@@ -85,6 +87,7 @@ impl Cluster {
         let kubeconfig = authority.kubeconfig(&url, "admin", &admin).unwrap();
         std::fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
         let client = server.client(&User::new("kubernetes-admin", ["system:masters"]));
+        let controllers = server.client(&User::component("controllers"));
         let token = CancellationToken::new();
         kit::task::spawn("api", server.run(token.clone()));
         // No controller runs here that would make the account of the namespace's Pods; another server on the same
@@ -100,7 +103,7 @@ impl Cluster {
             .commit(&PostParams::default())
             .await
             .unwrap();
-        Self { client, authority, address, directory, token }
+        Self { client, controllers, authority, address, directory, token }
     }
 
     /// Where a server that was started with a policy writes down who does what.

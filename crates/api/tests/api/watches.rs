@@ -144,3 +144,37 @@ async fn a_watch_over_websocket_sends_a_message_for_each_event() {
     let (status, _) = cluster.send("GET", &format!("{MAPS}?watch=true"), &headers, Vec::new()).await;
     assert_eq!(status, 400);
 }
+
+/// Crest's own controllers, which never look at owners, are not told of them; what they write keeps them.
+#[tokio::test]
+async fn controllers_watch_without_owners_and_lose_none() {
+    let cluster = Cluster::start().await;
+    let made = cluster.config_maps().create(&PostParams::default(), &config_map("a")).await.unwrap();
+    let all = watcher::Config::default().streaming_lists();
+    let watched = async |client: kube::Client| {
+        let maps: kube::Api<ConfigMap> = kube::Api::default_namespaced(client);
+        let mut events = std::pin::pin!(watcher(maps, all.clone()));
+        loop {
+            if let Event::InitApply(map) = events.next().await.unwrap().unwrap()
+                && map.name_any() == "a"
+            {
+                return map;
+            }
+        }
+    };
+    assert_eq!(watched(cluster.client.clone()).await, made);
+    let mut bare = watched(cluster.controllers.clone()).await;
+    assert_eq!(bare.metadata.managed_fields, None);
+    assert_eq!((&bare.data, &bare.metadata.uid), (&made.data, &made.metadata.uid));
+
+    bare.data.get_or_insert_default().insert("more".to_owned(), "x".to_owned());
+    let maps: kube::Api<ConfigMap> = kube::Api::default_namespaced(cluster.controllers.clone());
+    maps.replace("a", &PostParams::default(), &bare).await.unwrap();
+    let managers = |map: &ConfigMap| {
+        let entries = map.managed_fields().iter();
+        entries.map(|entry| entry.manager.clone().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let now = cluster.config_maps().get("a").await.unwrap();
+    assert!(managers(&made).iter().all(|manager| managers(&now).contains(manager)), "{:?}", managers(&now));
+    assert_eq!(managers(&now).len(), managers(&made).len() + 1);
+}

@@ -56,6 +56,8 @@ pub(super) struct EventWriter {
     selection: Selection,
     accept: Accept,
     include: IncludeObject,
+    /// Whether to say who owns which field.
+    owners: bool,
     /// Only the first table says its columns.
     has_sent_columns: bool,
 }
@@ -72,6 +74,7 @@ impl EventWriter {
             selection,
             accept: call.accept,
             include,
+            owners: call.hears_of_owners(),
             has_sent_columns: false,
         })
     }
@@ -178,12 +181,15 @@ impl EventWriter {
     /// Writes the object without parsing it; whether its shape and form allow that.
     fn spliced(&self, value: &[u8], revision: Revision, out: &mut Vec<u8>) -> Result<bool, Failure> {
         match self.accept.shape {
+            Shape::Object if !self.owners && record::splice_unmanaged(&self.kind, value, revision, out) => {
+                Ok(true)
+            }
             Shape::Object => {
                 record::splice(&self.kind, value, revision, Place::Alone, out)?;
                 Ok(true)
             }
             Shape::Metadata | Shape::MetadataList => {
-                Ok(record::splice_metadata(&self.kind, value, revision, out))
+                Ok(record::splice_metadata(&self.kind, value, (revision, self.owners), out))
             }
             Shape::Table => Ok(false),
         }
