@@ -11,7 +11,8 @@ use model::dagjob::{DagJob, DagJobSpec, Task, TaskResources};
 #[derive(Debug, Args)]
 pub(crate) struct ImportOptions {
     /// CSV with a header that names at least `task_name` and `instances`; `job`, `plan_cpu` (100 is one core) and
-    /// `duration_s` are read where they are there
+    /// `duration_s` are read where they are there. Without a header: Alibaba's `batch_task` of 2018 (nine columns), or
+    /// arrival, job, task, seconds, CPU, memory and instances (seven)
     table: PathBuf,
     /// Only the tasks of this job
     #[arg(long)]
@@ -34,6 +35,33 @@ pub(super) fn import(options: &ImportOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The columns of Alibaba's `batch_task`, whose file has no header.
+const BATCH_TASK: [&str; 9] = [
+    "task_name",
+    "instances",
+    "job",
+    "task_type",
+    "status",
+    "start_time",
+    "end_time",
+    "plan_cpu",
+    "plan_mem",
+];
+/// Those of an excerpt of it, in the order of arrival.
+const EXCERPT: [&str; 7] =
+    ["arrival_s", "job", "task_name", "duration_s", "plan_cpu", "plan_mem", "instances"];
+
+/// The names of the columns, and whether the first line is what names them.
+fn columns(first: &str) -> (Vec<&str>, bool) {
+    let cells: Vec<&str> = first.split(',').map(str::trim).collect();
+    let is_number = |index: usize| cells.get(index).is_some_and(|cell| cell.parse::<f64>().is_ok());
+    match cells.len() {
+        9 if is_number(1) && is_number(5) => (BATCH_TASK.to_vec(), false),
+        7 if is_number(0) && is_number(6) => (EXCERPT.to_vec(), false),
+        _ => (cells, true),
+    }
+}
+
 /// One task of the table.
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
@@ -46,10 +74,11 @@ struct Row {
 }
 
 fn rows(text: &str, only: Option<&str>) -> anyhow::Result<Vec<Row>> {
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let (_, header) = lines.next().context("it is empty")?;
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
+    let (names, has_header) = columns(lines.peek().context("it is empty")?.1);
+    lines.next_if(|_| has_header);
     let columns: BTreeMap<&str, usize> =
-        header.split(',').enumerate().map(|(index, name)| (name.trim(), index)).collect();
+        names.into_iter().enumerate().map(|(index, name)| (name, index)).collect();
     for needed in ["task_name", "instances"] {
         anyhow::ensure!(columns.contains_key(needed), "its header has no column `{needed}`");
     }
@@ -65,7 +94,8 @@ fn rows(text: &str, only: Option<&str>) -> anyhow::Result<Vec<Row>> {
         let instances =
             instances.parse().with_context(|| format!("line {}: `{instances}` instances", number + 1))?;
         let number_of = |name: &str| cell(name).and_then(|text| text.parse::<f64>().ok());
-        let (cpu, seconds) = (number_of("plan_cpu"), number_of("duration_s"));
+        let ran = || Some(number_of("end_time")? - number_of("start_time")?);
+        let (cpu, seconds) = (number_of("plan_cpu"), number_of("duration_s").or_else(ran));
         let name = cell("task_name").unwrap_or_default().to_owned();
         rows.push(Row { job: job.to_owned(), name, instances, cpu, seconds });
     }
@@ -124,6 +154,16 @@ mod tests {
             (vec!["m1".to_owned()], vec!["sleep".to_owned(), "2".to_owned()])
         );
         assert_eq!(model::dagjob::check::faults(&imported.spec), []);
+    }
+
+    #[test]
+    fn tables_without_a_header_are_known_by_their_columns() {
+        let excerpt = "1,j_7,M1,11,50.0,0.39,1\n1,j_7,R2_1,9,50.0,0.39,4\n2,j_8,M1,1,1,1,1\n";
+        let whole = "M1,1,j_7,1,Terminated,100,111,50,0.39\nR2_1,4,j_7,1,Terminated,200,209,50,0.39\n";
+        let of = |table: &str| job(&rows(table, Some("j_7")).unwrap(), &options()).unwrap();
+        assert_eq!(of(excerpt), of(whole));
+        assert_eq!(of(whole).spec.tasks[1].depends_on, ["m1"]);
+        assert_eq!(of(whole).spec.tasks[0].command, ["sleep", "11"]);
     }
 
     #[test]
