@@ -19,6 +19,7 @@ pub(super) async fn list(settings: &Settings, options: &ListOptions) -> anyhow::
     let jobs: Vec<DagJob> = jobs.list(&ListParams::default()).await.context("cannot list jobs")?.items;
     match options.output {
         Output::Json => println!("{}", json!({ "items": jobs })),
+        Output::Text if jobs.is_empty() && options.all_namespaces => println!("There are no jobs."),
         Output::Text if jobs.is_empty() => println!("No jobs in namespace `{}`.", place.namespace),
         Output::Text => print!("{}", table(&jobs, kit::clock::wall())),
     }
