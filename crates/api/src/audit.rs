@@ -246,8 +246,8 @@ impl Request {
         let (sent, attributes) = (&self.sent, &self.attributes);
         let judgement = self.judgement.as_ref();
         let level = judgement.map_or(Level::None, |judgement| judgement.level);
-        let is_managed = judgement.is_some_and(|judgement| judgement.omits_managed_fields);
-        let shown = |value: Value| if is_managed { body::without_managed_fields(value) } else { value };
+        let is_bare = judgement.is_some_and(|judgement| judgement.omits_managed_fields);
+        let shown = |value: Value| if is_bare { body::without_managed_fields(value) } else { value };
         Event {
             kind: "Event",
             api_version: "audit.k8s.io/v1",

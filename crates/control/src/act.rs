@@ -178,7 +178,7 @@ impl Act {
         unless_gone(replaced.await.map_err(failed::<K>("update the status of", &key)))
     }
 
-    /// Merges `patch` into the status, as a strategic merge patch in the name of `manager`. Nobody reads the status of an
+    /// Merges `patch` into the status, as a strategic merge patch sent as `how` says. Nobody reads the status of an
     /// object that is gone.
     pub async fn patch_status<K: Acted>(
         &self,

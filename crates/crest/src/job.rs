@@ -19,6 +19,7 @@ use kube::api::{Api, Patch, PatchParams};
 use model::dagjob::{DagJob, DesiredState, JobPhase};
 use serde_json::{Value, json};
 
+use crate::cli::Output;
 use crate::explain::{ClusterOptions, config};
 use crate::settings::Settings;
 
@@ -79,8 +80,8 @@ pub(crate) struct ListOptions {
     all_namespaces: bool,
     #[command(flatten)]
     cluster: ClusterOptions,
-    #[arg(long, short, value_enum, default_value_t = crate::cli::Output::Text)]
-    output: crate::cli::Output,
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -121,8 +122,8 @@ pub(crate) struct OneOptions {
     name: String,
     #[command(flatten)]
     cluster: ClusterOptions,
-    #[arg(long, short, value_enum, default_value_t = crate::cli::Output::Text)]
-    output: crate::cli::Output,
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
 }
 
 fn parse_parameter(text: &str) -> Result<(String, String), String> {
@@ -208,8 +209,8 @@ async fn patched(place: &Place, options: &OneOptions, patch: &Value) -> anyhow::
     let job = patched.with_context(|| format!("cannot change the job `{name}`"))?;
     let desired = job.spec.desired_state;
     match options.output {
-        crate::cli::Output::Text => println!("dagjob/{name} is to be {desired:?}"),
-        crate::cli::Output::Json => println!("{}", json!({"name": name, "desiredState": desired})),
+        Output::Text => println!("dagjob/{name} is to be {desired:?}"),
+        Output::Json => println!("{}", json!({"name": name, "desiredState": desired})),
     }
     Ok(())
 }

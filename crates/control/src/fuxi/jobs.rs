@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use model::dagjob::{DagJobSpec, DagJobStatus};
 
 use super::master::Master;
-use super::raw::RawJob;
+use super::raw::{self, RawJob};
 use super::server::Connection;
 use super::status::{self, StoreError};
 use super::{Input, pod};
@@ -133,9 +133,10 @@ impl Master {
     /// Takes up a job that was `begun` again so often, if that is known.
     fn load(&mut self, key: &ObjectKey, raw: &RawJob, uid: JobUid, begun: Option<u32>) {
         let read = raw.read().map_err(|error| kit::Chain(&error).to_string());
-        let read = read.map(|(spec, status)| match raw.is_to_begin_again(begun) {
-            true => (spec.clone(), status.begun_again(spec.retry)),
-            false => (spec, status),
+        let read = read.map(|(spec, status)| {
+            let is_again = raw::is_to_begin_again(&spec, &status, begun);
+            let status = if is_again { status.begun_again(spec.retry) } else { status };
+            (spec, status)
         });
         let made = read.and_then(|(spec, status)| match Job::try_new(&spec, &status) {
             Ok(core) => Ok((spec, status, core)),

@@ -52,12 +52,9 @@ impl RawJob {
         phase.is_some_and(JobPhase::is_ended)
     }
 
-    /// Whether a job that has ended without all of its instances is to go on. `begun` is how often it was begun again, if
-    /// that is known from elsewhere: the status may be an older one.
+    /// As [`is_to_begin_again`]; not, if the job cannot be read.
     pub(super) fn is_to_begin_again(&self, begun: Option<u32>) -> bool {
-        let Ok((spec, status)) = self.read() else { return false };
-        matches!(status.phase, JobPhase::Failed | JobPhase::Cancelled)
-            && spec.retry > begun.unwrap_or(status.retry)
+        self.read().is_ok_and(|(spec, status)| is_to_begin_again(&spec, &status, begun))
     }
 
     pub(super) fn desired_state(&self) -> DesiredState {
@@ -73,6 +70,13 @@ impl RawJob {
     pub(super) fn with_status(&self, status: &DagJobStatus) -> serde_json::Result<Self> {
         Ok(Self { status: Some(serde_json::to_value(status)?), ..self.clone() })
     }
+}
+
+/// Whether a job that has ended without all of its instances is to go on. `begun` is how often it was begun again, if that
+/// is known from elsewhere: the status may be an older one.
+pub(super) fn is_to_begin_again(spec: &DagJobSpec, status: &DagJobStatus, begun: Option<u32>) -> bool {
+    matches!(status.phase, JobPhase::Failed | JobPhase::Cancelled)
+        && spec.retry > begun.unwrap_or(status.retry)
 }
 
 impl Resource for RawJob {

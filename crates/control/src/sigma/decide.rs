@@ -312,12 +312,10 @@ impl Scheduler {
         self.cluster.remove_pod(id);
         self.stock.release(id);
         self.gangs.note_change(id);
-        let Some(waiting) = self.waiting.get_mut(id) else { return };
-        let until = now + pause(waiting.n_failures);
-        waiting.n_failures += 1;
-        waiting.place = Place::Paused { until };
-        self.paused.insert((until, id.clone()));
-        self.wake(now, Whom::All);
+        if self.waiting.contains_key(id) {
+            self.try_again(id, false, now);
+            self.wake(now, Whom::All);
+        }
     }
 
     /// When [`Scheduler::decide`] has something to do again although nothing changes.

@@ -29,7 +29,6 @@ struct Finding {
 /// What a machine offers to batch, in milli-cores and bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Offer {
-    node: String,
     cpu: i128,
     memory: i128,
 }
@@ -60,7 +59,7 @@ fn offer(node: &Node) -> Option<Offer> {
     let milli =
         |name: &str| Quantity::parse(&allocatable.get(name)?.0).ok().map(|quantity| quantity.to_milli());
     // The name counts milli-cores already.
-    Some(Offer { node: node.name_any(), cpu: milli(BATCH_CPU)? / 1000, memory: milli(BATCH_MEMORY)? / 1000 })
+    Some(Offer { cpu: milli(BATCH_CPU)? / 1000, memory: milli(BATCH_MEMORY)? / 1000 })
 }
 
 fn findings(job: &DagJob, pods: &[Pod], offers: &[Offer]) -> Vec<Finding> {
@@ -195,7 +194,7 @@ mod tests {
 
     #[test]
     fn every_state_has_its_reason() {
-        let large = Offer { node: "a".to_owned(), cpu: 4000, memory: 8 << 30 };
+        let large = Offer { cpu: 4000, memory: 8 << 30 };
         let small = Offer { cpu: 100, ..large.clone() };
         let large = std::slice::from_ref(&large);
         check(&job(status()), &[], large, &["it runs"]);
@@ -219,7 +218,7 @@ mod tests {
             "status": {"containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": false,
                 "restartCount": 0, "state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]}}))
         .unwrap();
-        let large = Offer { node: "a".to_owned(), cpu: 4000, memory: 8 << 30 };
+        let large = Offer { cpu: 4000, memory: 8 << 30 };
         check(
             &job(DagJobStatus::default()),
             &[pod],

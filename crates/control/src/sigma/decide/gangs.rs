@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1 as k8s;
 use model::pod_group::PodGroupPhase;
 use sigma::{Gang, HalfGang, Outcome, Pending, PodId, Unplaced};
 
-use super::{Decision, Place, Scheduler, pause};
+use super::{Decision, Place, Scheduler};
 use crate::key::ObjectKey;
 use crate::pods;
 use crate::sigma::group::{Group, Membership, Origin, Standing};
@@ -255,11 +255,7 @@ impl Scheduler {
         if !is_new {
             self.stock.release(id);
         }
-        let Some(waiting) = self.waiting.get_mut(id) else { return };
-        let until = if is_new { now } else { now + pause(waiting.n_failures) };
-        waiting.n_failures += u32::from(!is_new);
-        waiting.place = Place::Paused { until };
-        self.paused.insert((until, id.clone()));
+        self.try_again(id, is_new, now);
     }
 
     /// Takes in what has become of a gang that was tried, and makes room for it if that helps.

@@ -11,7 +11,7 @@ use crate::key::ObjectKey;
 use crate::volumes::Needs;
 
 use super::queue::Whom;
-use super::{Decision, Place, Promised, Scheduler, convert, pause};
+use super::{Decision, Place, Promised, Scheduler, convert};
 
 /// Why a pod waits whose claims could each have a volume, but not all of them one.
 const NOT_FOR_ALL: &str = "node(s) didn't find available persistent volumes to bind for all claims at once";
@@ -65,16 +65,12 @@ impl Scheduler {
     /// The pod gives the room back that it found beside volumes that it cannot have.
     pub(super) fn lacks_volumes(&mut self, id: &PodId, now: Instant) -> Option<Decision> {
         self.cluster.remove_pod(id);
-        let waiting = self.waiting.get_mut(id)?;
         // Another of the same batch was quicker: what is left is known now.
         let was_late = self.stock.version != self.stock_seen;
-        let until = if was_late { now } else { now + pause(waiting.n_failures) };
-        waiting.n_failures += u32::from(!was_late);
-        waiting.place = Place::Paused { until };
-        self.paused.insert((until, id.clone()));
+        self.try_again(id, was_late, now);
         // Else its own claims are too many for what there is.
         let message = hindrance(self.nodes.len(), NOT_FOR_ALL);
-        if was_late { None } else { waiting.report("Unschedulable", message, None) }
+        if was_late { None } else { self.waiting.get_mut(id)?.report("Unschedulable", message, None) }
     }
 
     /// Whether no node would do for the pod at the moment.

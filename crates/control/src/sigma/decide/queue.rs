@@ -22,6 +22,15 @@ impl Scheduler {
         self.sleep(id, Place::Parked { not_before });
     }
 
+    /// Has the pod tried again at once, or after a pause that is the longer the more often it failed.
+    pub(super) fn try_again(&mut self, id: &PodId, is_at_once: bool, now: Instant) {
+        let Some(waiting) = self.waiting.get_mut(id) else { return };
+        let until = if is_at_once { now } else { now + pause(waiting.n_failures) };
+        waiting.n_failures += u32::from(!is_at_once);
+        waiting.place = Place::Paused { until };
+        self.paused.insert((until, id.clone()));
+    }
+
     /// Puts the pod to a place from which a change wakes it.
     pub(super) fn sleep(&mut self, id: &PodId, place: Place) {
         let Some(waiting) = self.waiting.get_mut(id) else { return };

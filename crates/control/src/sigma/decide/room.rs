@@ -247,11 +247,7 @@ impl Scheduler {
     fn pause(&mut self, id: &PodId, now: Instant) {
         self.cluster.remove_pod(id);
         self.stock.release(id);
-        let Some(waiting) = self.waiting.get_mut(id) else { return };
-        let until = now + pause(waiting.n_failures);
-        waiting.n_failures += 1;
-        waiting.place = Place::Paused { until };
-        self.paused.insert((until, id.clone()));
+        self.try_again(id, false, now);
     }
 
     fn may_give_way(&self, id: &PodId, decisions: &[Decision]) -> bool {
