@@ -9,12 +9,14 @@
 //! stored ([`Event::Stored`]), and the worker keeps it until then. A task's children start only when its completion is
 //! stored. After a restart nothing is handed out before all known workers have said what they run, or had time to.
 
+mod crew;
 mod ends;
 mod hand_out;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crew::Crew;
 use model::dagjob::{DagJobSpec, DagJobStatus, DesiredState, JobPhase, TaskStatus};
 
 use crate::dag::{Dag, InvalidJob, TaskIdx};
@@ -118,10 +120,7 @@ struct Task {
     finished_at: Option<u64>,
     /// As of which versions so many instances were finished as others wait for.
     reached_at: Vec<(u64, u32)>,
-    workers: BTreeSet<WorkerId>,
-    idle: BTreeSet<WorkerId>,
-    adopting: BTreeSet<WorkerId>,
-    adopt_until: Duration,
+    crew: Crew,
 }
 
 #[derive(Clone, Debug)]
@@ -156,10 +155,7 @@ impl Job {
             ),
             finished_at: None,
             reached_at: Vec::new(),
-            workers: BTreeSet::new(),
-            idle: BTreeSet::new(),
-            adopting: BTreeSet::new(),
-            adopt_until: Duration::ZERO,
+            crew: Crew::default(),
         };
         let tasks = spec.tasks.iter().map(task).collect();
         let mut job = Self {
@@ -219,7 +215,7 @@ impl Job {
         if !self.may_go_on() || !self.dag.may_start(task) {
             return 0;
         }
-        let held = u32::try_from(state.workers.len()).unwrap_or(u32::MAX);
+        let held = u32::try_from(state.crew.len()).unwrap_or(u32::MAX);
         state.parallelism.min(state.instances.n_unfinished()).saturating_sub(held)
     }
 
@@ -272,15 +268,13 @@ impl Job {
     fn expect(&mut self, worker: WorkerId, task: TaskIdx) {
         let state = Worker { task, phase: Phase::Starting, connected: false, draining: false };
         if self.workers.insert(worker, state).is_none() {
-            self.tasks[task.0].workers.insert(worker);
+            self.tasks[task.0].crew.expect(worker);
         }
     }
 
     fn find(&mut self, worker: WorkerId, task: TaskIdx, now: Duration) {
         self.expect(worker, task);
-        let state = &mut self.tasks[task.0];
-        state.adopting.insert(worker);
-        state.adopt_until = now + ADOPTION_GRACE;
+        self.tasks[task.0].crew.adopt(worker, now + ADOPTION_GRACE);
     }
 
     fn hello(&mut self, id: WorkerId, running: Option<Attempt>, results: Vec<AttemptResult>, owe: Owe<'_>) {
@@ -291,7 +285,7 @@ impl Job {
         };
         worker.connected = true;
         let (task, before) = (worker.task, worker.phase);
-        self.tasks[task.0].adopting.remove(&id);
+        self.tasks[task.0].crew.heard_of(id);
         for result in results {
             self.record(id, result, owed);
         }
@@ -378,7 +372,7 @@ impl Job {
     fn disconnected(&mut self, id: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.connected = false;
-            self.tasks[worker.task.0].idle.remove(&id);
+            self.tasks[worker.task.0].crew.cut(id);
         }
     }
 
@@ -399,11 +393,10 @@ impl Job {
         let (now, owed) = owe;
         let Some(worker) = self.workers.remove(&id) else { return };
         let task = worker.task;
-        let state = &mut self.tasks[task.0];
-        state.workers.remove(&id);
-        state.idle.remove(&id);
-        state.adopting.remove(&id);
-        self.unacknowledged.retain(|(worker, _), _| *worker != id);
+        self.tasks[task.0].crew.forget(id);
+        for attempt in self.unacknowledged_of(id).collect::<Vec<_>>() {
+            self.unacknowledged.remove(&(id, attempt));
+        }
         if let Phase::Busy(attempt) = worker.phase {
             let text =
                 format!("instance {} attempt {}: lost its worker: {reason}", attempt.index, attempt.number);
@@ -452,6 +445,9 @@ impl Job {
             }
             keep
         });
+        for worker in durable.keys() {
+            self.reconsider(*worker);
+        }
         owed.extend(durable.into_iter().map(|(worker, attempts)| Decision::Ack { worker, attempts }));
     }
 

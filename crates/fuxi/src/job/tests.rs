@@ -115,6 +115,23 @@ fn a_drained_worker_ends_what_it_runs_and_gets_nothing_more() {
 }
 
 #[test]
+fn who_only_waits_for_the_store_takes_what_comes_back() {
+    let mut job = Job::try_new(&spec(&[("a", 2, &[])]), &DagJobStatus::default()).unwrap();
+    for worker in 1..=3 {
+        job.step(Event::Created { worker: WorkerId(worker), task: TaskIdx(0) }, Duration::ZERO);
+    }
+    job.step(hello(1), Duration::ZERO);
+    let last = job.step(hello(2), Duration::ZERO);
+    assert_eq!(last[1..], [Decision::Stop { worker: WorkerId(3) }], "nothing is left for it");
+    let told = Event::Result { worker: WorkerId(1), result: result(0, 1, Exit::Code(0)) };
+    assert_eq!(job.step(told, Duration::ZERO), [], "its result is not stored");
+    let gone = Event::Gone { worker: WorkerId(2), reason: "killed".to_owned() };
+    let attempt = Attempt { index: 1, number: 2 };
+    let again = Decision::Assign { worker: WorkerId(1), task: TaskIdx(0), attempt };
+    assert_eq!(job.step(gone, Duration::ZERO), [again]);
+}
+
+#[test]
 fn an_attempt_far_beyond_its_limit_is_given_up_with_its_worker() {
     let mut limited = spec(&[("a", 1, &[])]);
     limited.tasks[0].timeout_seconds = Some(5);

@@ -1,0 +1,80 @@
+//! The workers of one task by what they do, so that no event has to look at all of them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Phase, WorkerId};
+
+/// All workers of a task that are not gone. Those that stop are in no other set than `all`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Crew {
+    all: BTreeSet<WorkerId>,
+    pub(super) starting: BTreeSet<WorkerId>,
+    pub(super) busy: BTreeSet<WorkerId>,
+    /// Connected, and to be given an instance or let go.
+    pub(super) idle: BTreeSet<WorkerId>,
+    /// Let go as soon as their results are stored, or given an instance that comes back until then.
+    pub(super) leaving: BTreeSet<WorkerId>,
+    /// Were there before this master and may run anything.
+    adopting: BTreeSet<WorkerId>,
+    adopt_until: Duration,
+}
+
+impl Crew {
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn expect(&mut self, id: WorkerId) {
+        self.all.insert(id);
+        self.starting.insert(id);
+    }
+
+    pub(super) fn adopt(&mut self, id: WorkerId, until: Duration) {
+        self.starting.remove(&id);
+        self.adopting.insert(id);
+        self.adopt_until = until;
+    }
+
+    pub(super) fn heard_of(&mut self, id: WorkerId) {
+        self.adopting.remove(&id);
+    }
+
+    /// Whether a worker may still say that it runs something that nobody knows of.
+    pub(super) fn is_adopting(&self) -> bool {
+        !self.adopting.is_empty()
+    }
+
+    /// Who has not been heard of by now counts as any other that starts; they are the answer.
+    pub(super) fn stop_adopting(&mut self, now: Duration) -> BTreeSet<WorkerId> {
+        if now < self.adopt_until { BTreeSet::new() } else { std::mem::take(&mut self.adopting) }
+    }
+
+    pub(super) fn place(&mut self, id: WorkerId, phase: Phase, connected: bool) {
+        self.take_out(id);
+        match phase {
+            Phase::Idle if connected => drop(self.idle.insert(id)),
+            Phase::Busy(_) => drop(self.busy.insert(id)),
+            Phase::Starting => drop(self.starting.insert(id)),
+            Phase::Idle | Phase::Stopping => {}
+        }
+    }
+
+    /// Its connection is lost: nothing can be handed to it.
+    pub(super) fn cut(&mut self, id: WorkerId) {
+        self.idle.remove(&id);
+        self.leaving.remove(&id);
+    }
+
+    pub(super) fn forget(&mut self, id: WorkerId) {
+        self.take_out(id);
+        self.all.remove(&id);
+        self.adopting.remove(&id);
+    }
+
+    fn take_out(&mut self, id: WorkerId) {
+        for set in [&mut self.starting, &mut self.busy, &mut self.idle, &mut self.leaving] {
+            set.remove(&id);
+        }
+    }
+}
