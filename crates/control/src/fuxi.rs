@@ -1,4 +1,4 @@
-//! The edge of the batch engine: DagJobs, Nodes and worker Pods in, Pods, statuses and instances out.
+//! The edge of the batch engine: DagJobs, quotas, Nodes and worker Pods in, Pods, statuses and instances out.
 //!
 //! ```text
 //!   watches ──┐                        ┌──► Pods, Secrets, Events     (tasks that report back)
@@ -13,6 +13,7 @@ mod jobs;
 mod machines;
 mod master;
 mod pod;
+mod quotas;
 mod raw;
 mod server;
 mod status;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::watcher;
 use kube::{Api, Client};
+use model::batch_quota::BatchQuota;
 use model::names;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -67,6 +69,8 @@ enum Input {
     Job(ObjectKey),
     Node(ObjectKey),
     Pod(ObjectKey),
+    Quotas,
+    QuotasTold,
     Hello(Connection, Box<Hello>),
     Said(ConnectionId, AttemptResult),
     Closed(ConnectionId),
@@ -82,6 +86,7 @@ struct Watched {
     jobs: Arc<Informer<RawJob>>,
     nodes: Arc<Informer<Node>>,
     pods: Arc<Informer<Pod>>,
+    quotas: Arc<Informer<BatchQuota>>,
 }
 
 /// Runs all DagJobs until `token` is cancelled.
@@ -111,15 +116,19 @@ impl Watched {
         self.jobs.on_change(move |change| job(ObjectKey::of(&**change.object())));
         self.nodes.on_change(move |change| node(ObjectKey::of(&**change.object())));
         self.pods.on_change(move |change| pod(ObjectKey::of(&**change.object())));
+        let quotas = tell(|_| Input::Quotas);
+        self.quotas.on_change(move |change| quotas(ObjectKey::of(&**change.object())));
         let workers = watcher::Config::default().labels(names::JOB_LABEL);
         let all = watcher::Config::default;
         let (jobs, nodes, pods) = (Arc::clone(&self.jobs), Arc::clone(&self.nodes), Arc::clone(&self.pods));
         kit::task::spawn("watch-dagjobs", jobs.run(Api::all(client.clone()), all(), token.clone()));
         kit::task::spawn("watch-nodes", nodes.run(Api::all(client.clone()), all(), token.clone()));
+        let quotas = Arc::clone(&self.quotas);
+        kit::task::spawn("watch-batch-quotas", quotas.run(Api::all(client.clone()), all(), token.clone()));
         kit::task::spawn("watch-workers", pods.run(Api::all(client.clone()), workers, token.clone()));
     }
 
     async fn synced(&self) {
-        tokio::join!(self.jobs.synced(), self.nodes.synced(), self.pods.synced());
+        tokio::join!(self.jobs.synced(), self.nodes.synced(), self.pods.synced(), self.quotas.synced());
     }
 }

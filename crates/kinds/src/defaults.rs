@@ -49,6 +49,7 @@ pub fn apply(kind: &Kind, object: &mut Value) {
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => kinds::role_binding(fields),
         ("resource.k8s.io", "ResourceClaim" | "ResourceClaimTemplate") => kinds::resource_claim(fields),
         ("apiextensions.k8s.io", _) => kinds::definition(fields),
+        ("crest.dev", "BatchQuota") => batch_quota(fields),
         ("crest.dev", "DagJob") => dag_job(fields),
         _ => {}
     }
@@ -157,6 +158,12 @@ fn event(fields: &mut Map<String, Value>) {
     }
     fill(fields, "reportingComponent", "");
     fill(fields, "reportingInstance", "");
+}
+
+fn batch_quota(fields: &mut Map<String, Value>) {
+    if let Some(spec) = existing(fields, "spec") {
+        fill(spec, "weight", 1);
+    }
 }
 
 fn dag_job(fields: &mut Map<String, Value>) {

@@ -359,6 +359,9 @@ const fn own_status(kind: &'static str) -> Subresource {
 }
 
 const OWN_KINDS: &[Entry] = &[
+    OWN.cluster(["BatchQuota", "batchquota", "batchquotas", "dev.crest.v1alpha1.BatchQuota"])
+        .short(&["bq"])
+        .with(&[own_status("BatchQuota")]),
     OWN.namespaced(["BindingBatch", "bindingbatch", "bindingbatches", "dev.crest.v1alpha1.BindingBatch"])
         .verbs(&["create"]),
     OWN.namespaced(["DagJob", "dagjob", "dagjobs", "dev.crest.v1alpha1.DagJob"])

@@ -41,6 +41,9 @@ pub struct DagJobSpec {
     /// Jobs of higher priority are served first. Default 0.
     #[serde(default)]
     pub priority: i32,
+    /// The `BatchQuota` that its workers count for: one without parts. Without one they share what quotas leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<String>,
     /// Keep the worker Pods of a finished task for this long, for their logs. Default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_workers_seconds: Option<u32>,
@@ -82,6 +85,9 @@ pub struct Task {
     /// At most this many instances at once. Default: as many as there is room for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallelism: Option<u32>,
+    /// Begin only when there is room for so many at once, and all of it is granted together. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_parallelism: Option<u32>,
     /// The image that the instances run in.
     pub image: String,
     /// The command of an instance.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does IO, waits or reads a clock.
 
+pub mod batch_quota;
 pub mod binding_batch;
 pub mod cpu_set;
 pub mod cpu_topology;

@@ -19,8 +19,9 @@ impl Master {
 
     fn asks(&mut self, uid: &JobUid) -> Vec<LedgerEvent> {
         let now = self.now();
+        let may_use_quota = self.may_use_quota(uid);
         let Some(job) = self.jobs.get_mut(uid) else { return Vec::new() };
-        let may_start = job.stage == Stage::Active && job.token.is_some();
+        let may_start = job.stage == Stage::Active && job.token.is_some() && may_use_quota;
         let mut asks = Vec::new();
         for task in job.core.tasks() {
             let entry = &mut job.tasks[task.0];
@@ -39,7 +40,15 @@ impl Master {
 
     /// Lets the ledger take a step and acts on what it decides.
     pub(super) fn tell_ledger(&mut self, event: LedgerEvent) {
-        for decision in self.ledger.step(event, self.now()) {
+        let now = self.now();
+        let decisions = self.ledger.step(event, now);
+        self.quotas.touch(now);
+        self.follow(decisions);
+    }
+
+    /// Acts on what the ledger has decided.
+    pub(super) fn follow(&mut self, decisions: Vec<Decision>) {
+        for decision in decisions {
             match decision {
                 Decision::Grant { grant, unit, machine } => self.granted(grant, unit, machine),
                 Decision::Revoke { grant, .. } => self.revoked(grant),

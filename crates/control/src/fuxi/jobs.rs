@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use fuxi::Job;
-use fuxi::grants::{Definition, Event as LedgerEvent, UnitId};
+use fuxi::grants::{Definition, Event as LedgerEvent, Gang, GangId, UnitId};
 use fuxi::job::{Event, Outcome};
 use fuxi::protocol::Hello;
+use fuxi::{Job, TaskIdx};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -52,6 +52,8 @@ pub(super) struct JobEntry {
     /// Workers that came before the token.
     pub(super) early: Vec<(Connection, Hello)>,
     pub(super) stage: Stage,
+    /// Why it may not use its quota, as its owner was told.
+    pub(super) refusal: Option<String>,
     status: DagJobStatus,
     write: Write,
 }
@@ -144,7 +146,7 @@ impl Master {
         });
         match made {
             Ok((spec, status, core)) => {
-                let tasks = spec.tasks.iter().map(|task| self.define(&uid, &spec, task)).collect();
+                let tasks = core.tasks().map(|task| self.define(&uid, &spec, (task, &core))).collect();
                 tracing::info!(job = %key, "Job taken up");
                 let entry = JobEntry {
                     key: key.clone(),
@@ -155,6 +157,7 @@ impl Master {
                     token: None,
                     early: Vec::new(),
                     stage: Stage::Active,
+                    refusal: None,
                     status,
                     write: Write::Idle { not_before: Duration::ZERO },
                 };
@@ -169,12 +172,18 @@ impl Master {
         }
     }
 
-    fn define(&mut self, uid: &JobUid, spec: &DagJobSpec, task: &model::dagjob::Task) -> TaskEntry {
+    fn define(&mut self, uid: &JobUid, spec: &DagJobSpec, (index, core): (TaskIdx, &Job)) -> TaskEntry {
+        let task = &spec.tasks[index.0];
         let unit = UnitId(self.next_unit);
         self.next_unit += 1;
         let maximum = task.parallelism.unwrap_or(u32::MAX).min(task.instances);
+        // Of a job that goes on after a restart, fewer instances may be left than it began with.
+        let least = task.min_parallelism.map(|least| least.min(core.n_unfinished(index)));
+        let gang = least.filter(|least| *least > 1);
+        let gang = gang.map(|least| Gang { id: GangId(unit.0), n_units: 1, least });
+        let quota = spec.quota.as_ref().map(|quota| self.quotas.id(quota));
         let definition =
-            Definition { shape: pod::shape(task), priority: spec.priority, maximum, quota: None, gang: None };
+            Definition { shape: pod::shape(task), priority: spec.priority, maximum, quota, gang };
         self.tell_ledger(LedgerEvent::Define { unit, definition });
         tracing::debug!(job = %uid.0, task = %task.name, unit = unit.0, "Unit defined");
         TaskEntry { unit, sequence: 0, asked: 0, failures: 0, not_before: Duration::ZERO }

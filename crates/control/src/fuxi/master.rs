@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::jobs::{JobEntry, JobUid};
 use super::machines::Machines;
+use super::quotas::Quotas;
 use super::workers::Workers;
 use super::{Config, Input, Watched};
 use crate::key::ObjectKey;
@@ -31,6 +32,7 @@ pub(super) struct Master {
     ticked: Duration,
     pub(super) ledger: Ledger,
     pub(super) machines: Machines,
+    pub(super) quotas: Quotas,
     pub(super) units: BTreeMap<UnitId, (JobUid, TaskIdx)>,
     pub(super) next_unit: u64,
     pub(super) jobs: BTreeMap<JobUid, JobEntry>,
@@ -62,6 +64,7 @@ impl Master {
             ticked: Duration::ZERO,
             ledger: Ledger::new(REVOKE_GRACE),
             machines: Machines::default(),
+            quotas: Quotas::default(),
             units: BTreeMap::new(),
             next_unit: 1,
             jobs: BTreeMap::new(),
@@ -109,9 +112,10 @@ impl Master {
         kit::clock::monotonic().duration_since(self.started)
     }
 
-    /// After a start: machines first, then the jobs with the workers that they find, then Pods of nobody.
+    /// After a start: quotas and machines first, then the jobs with the workers that they find, then Pods of nobody.
     fn take_stock(&mut self) {
         self.tell_ledger(fuxi::grants::Event::Recover);
+        self.on_quotas();
         for node in self.watched.nodes.all() {
             self.on_node(&ObjectKey::of(&*node));
         }
@@ -129,6 +133,8 @@ impl Master {
             Input::Job(key) => self.on_job(&key),
             Input::Node(key) => self.on_node(&key),
             Input::Pod(key) => self.on_pod(&key),
+            Input::Quotas => self.on_quotas(),
+            Input::QuotasTold => self.on_quotas_told(),
             Input::Hello(connection, hello) => self.on_hello(connection, *hello),
             Input::Said(connection, result) => self.on_result(connection, result),
             Input::Closed(connection) => self.on_closed(connection),
@@ -143,7 +149,7 @@ impl Master {
         let tick = (!self.jobs.is_empty()).then_some(self.ticked + TICK);
         let write = self.dirty.iter().filter_map(|uid| self.jobs.get(uid)?.write_due()).min();
         let kept = self.kept.values().min().copied();
-        [tick, write, kept].into_iter().flatten().min()
+        [tick, write, kept, self.quotas.due].into_iter().flatten().min()
     }
 
     fn pass_time(&mut self) {
@@ -153,6 +159,9 @@ impl Master {
         for key in over {
             self.kept.remove(&key);
             self.delete_pod(&key);
+        }
+        if self.quotas.due.is_some_and(|due| due <= now) {
+            self.tell_quotas();
         }
         if now < self.ticked + TICK {
             return;

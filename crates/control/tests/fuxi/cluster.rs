@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use kube::api::{ApiResource, DynamicObject, ListParams, PostParams, WatchParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
+use model::batch_quota::BatchQuota;
 use model::dagjob::{DagJob, DagJobStatus};
 use serde_json::{Value, json};
 use store::Store;
@@ -53,6 +54,8 @@ impl Cluster {
         drop(pods.watch(&WatchParams::default(), "0").await.unwrap());
         let mut cluster = Self { client, node, store, folder, master: None, token };
         drop(cluster.raw_jobs().watch(&WatchParams::default(), "0").await.unwrap());
+        let quotas: Api<BatchQuota> = Api::all(cluster.client.clone());
+        drop(quotas.watch(&WatchParams::default(), "0").await.unwrap());
         cluster.start_master();
         cluster
     }
@@ -73,10 +76,14 @@ impl Cluster {
     }
 
     pub(crate) async fn create_job(&self, name: &str, tasks: Value) {
+        self.create(name, json!({ "tasks": tasks })).await;
+    }
+
+    pub(crate) async fn create(&self, name: &str, spec: Value) {
         let job = json!({
             "apiVersion": "crest.dev/v1alpha1", "kind": "DagJob",
             "metadata": { "name": name, "namespace": "default" },
-            "spec": { "tasks": tasks },
+            "spec": spec,
         });
         self.raw_jobs().create(&PostParams::default(), &serde_json::from_value(job).unwrap()).await.unwrap();
     }
@@ -133,6 +140,11 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("it did not come about");
+    }
+
+    /// A file that the instances read.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join("out").join(name), text).unwrap();
     }
 
     /// A file that the instances wrote.

@@ -10,6 +10,7 @@
 
 mod cluster;
 mod node;
+mod quotas;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,6 +22,10 @@ use model::dagjob::{DagJob, DagJobStatus, JobPhase};
 use serde_json::{Value, json};
 
 use cluster::Cluster;
+use quotas::{
+    a_faulty_quota_stands_as_it_did_also_after_a_restart, a_job_waits_for_its_quota_and_hears_why,
+    a_quota_bounds_its_jobs_and_says_what_they_use, a_task_that_begins_together_waits_for_room_for_all,
+};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).peekable();
@@ -50,6 +55,10 @@ fn main() -> ExitCode {
         an_unknown_command_fails_the_job_and_says_so,
         a_job_that_was_stored_unchecked_fails_and_the_others_go_on,
         deleting_a_job_ends_its_workers,
+        a_quota_bounds_its_jobs_and_says_what_they_use,
+        a_job_waits_for_its_quota_and_hears_why,
+        a_faulty_quota_stands_as_it_did_also_after_a_restart,
+        a_task_that_begins_together_waits_for_room_for_all,
         hand_over_is_fast
     );
     ExitCode::SUCCESS

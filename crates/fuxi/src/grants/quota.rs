@@ -53,6 +53,23 @@ pub enum TreeFault {
     MinsAboveTotal { resource: String, sum: u64, total: u64 },
 }
 
+impl TreeFault {
+    /// The quotas that could be changed to mend it. For parts above their whole, that is the whole.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Self::SameName { name }
+            | Self::UnknownParent { name, .. }
+            | Self::TooDeep { name }
+            | Self::ZeroWeight { name }
+            | Self::MinAboveMax { name, .. }
+            | Self::PartsAboveMin { name, .. } => vec![name],
+            Self::SameId { name, other } => vec![name, other],
+            Self::Cycle { names } => names.iter().map(String::as_str).collect(),
+            Self::MinsAboveTotal { .. } => Vec::new(),
+        }
+    }
+}
+
 /// Why a tree is not taken; every fault that it has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the quotas do not fit together: {}", .faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]

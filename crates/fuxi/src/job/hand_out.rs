@@ -6,6 +6,11 @@ use super::{Decision, Job, Owe, Phase, TaskIdx, WorkerId};
 use crate::protocol::Attempt;
 
 impl Job {
+    /// How many instances of a task have not ended well.
+    pub fn n_unfinished(&self, task: TaskIdx) -> u32 {
+        self.tasks[task.0].instances.n_unfinished()
+    }
+
     /// Gives every idle worker of `task` an instance, or lets it go when there is none and nothing is owed to it.
     pub(super) fn hand_out(&mut self, task: TaskIdx, (now, owed): Owe<'_>) {
         self.give_up_adopting(task, now);

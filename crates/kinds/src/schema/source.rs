@@ -8,6 +8,7 @@ use k8s_openapi::api::{
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
+use model::batch_quota::{BatchQuotaSpec, BatchQuotaStatus};
 use model::binding_batch::{BindingBatchSpec, BindingBatchStatus};
 use model::dagjob::{DagJobSpec, DagJobStatus};
 use model::elastic_quota::{ElasticQuotaSpec, ElasticQuotaStatus};
@@ -137,6 +138,8 @@ fn add_all(generator: &mut SchemaGenerator) {
 /// The parts of our own kinds.
 fn add_ours(generator: &mut SchemaGenerator) {
     let add = [
+        SchemaGenerator::subschema_for::<BatchQuotaSpec>,
+        SchemaGenerator::subschema_for::<BatchQuotaStatus>,
         SchemaGenerator::subschema_for::<BindingBatchSpec>,
         SchemaGenerator::subschema_for::<BindingBatchStatus>,
         SchemaGenerator::subschema_for::<DagJobSpec>,
@@ -167,6 +170,14 @@ fn qualified(name: &str) -> String {
 type OwnKind = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 const OWN_KINDS: &[OwnKind] = &[
+    (
+        "BatchQuota",
+        "BatchQuota is what a group of batch jobs is sure to get, how far it may go, and its share of the rest.",
+        &[
+            ("spec", "Where it stands in the tree, how much, and for whom."),
+            ("status", "What is in force and what is used of it."),
+        ],
+    ),
     (
         "BindingBatch",
         "BindingBatch gives many Pods of a namespace to their nodes by one request. It is answered and never stored.",

@@ -3,15 +3,23 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::cell::{NONE, count, created, name, selector, text_or};
+use super::cell::{NONE, condition, count, created, name, selector, text_or};
 use crate::Kind;
 
 pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
     let (spec, status) = (&object["spec"], &object["status"]);
     let own: Vec<Value> = match kind.kind {
+        "BatchQuota" => {
+            let told = [&spec["min"], &spec["max"], &status["used"]].map(amounts_or_none);
+            let own = [text_or(&spec["parent"], NONE), spec["weight"].as_u64().unwrap_or(1).into()];
+            own.into_iter()
+                .chain(told)
+                .chain([condition(object, "InForce").unwrap_or("Unknown").into()])
+                .collect()
+        }
         "ElasticQuota" => {
             let told = [&spec["min"], &spec["max"], &status["used"], &status["borrowed"]];
-            told.map(|told| if told.is_object() { amounts(told) } else { NONE.into() }).into()
+            told.map(amounts_or_none).into()
         }
         "InterferenceRule" => vec![
             count(&spec["atMost"]).into(),
@@ -60,6 +68,10 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         _ => Vec::new(),
     };
     std::iter::once(name(object)).chain(own).chain([created(object, now)]).collect()
+}
+
+fn amounts_or_none(told: &Value) -> Value {
+    if told.is_object() { amounts(told) } else { NONE.into() }
 }
 
 /// Amounts by name, on one line.

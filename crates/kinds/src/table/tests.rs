@@ -88,6 +88,11 @@ fn other_kinds() {
         expect![[r#"["x","Running","1/2","3/5","","5m",2,"1"]"#]],
     );
     check(
+        "BatchQuota",
+        json!({"metadata": {}, "spec": {"parent": "all", "weight": 3, "min": {"cpu": "2"}}, "status": {"used": {"cpu": "2500m"}, "conditions": [{"type": "InForce", "status": "True"}]}}),
+        expect![[r#"["x","all",3,"cpu: 2","<none>","cpu: 2500m","True","5m"]"#]],
+    );
+    check(
         "ElasticQuota",
         json!({"metadata": {}, "spec": {"namespaces": ["a"], "min": {"cpu": "2", "memory": "1Gi"}}, "status": {"used": {"cpu": "2500m"}, "borrowed": {"cpu": "500m"}}}),
         expect![[r#"["x","cpu: 2, memory: 1Gi","<none>","cpu: 2500m","cpu: 500m","5m"]"#]],

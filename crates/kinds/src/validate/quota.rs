@@ -1,7 +1,8 @@
-//! What must hold of what limits use: LimitRanges, ResourceQuotas and ElasticQuotas.
+//! What must hold of what limits use: LimitRanges, ResourceQuotas, ElasticQuotas and BatchQuotas.
 
 use std::collections::{BTreeSet, HashSet};
 
+use model::batch_quota::RESOURCES;
 use model::quantity::Quantity;
 use serde_json::Value;
 
@@ -242,12 +243,33 @@ pub(super) fn elastic_quota(object: &Value, faults: &mut Faults) {
             faults.push(FieldError::duplicate(format!("spec.namespaces[{at}]"), name.clone()));
         }
     }
+    guarantees(spec, faults, |path, name, faults| {
+        container::resource_name(path, name, Holder::Anything, faults);
+    });
+}
+
+/// What is guaranteed of resources that batch counts must be within what is allowed. Whether all quotas fit together is
+/// said by their status: they come one by one.
+pub(super) fn batch_quota(object: &Value, faults: &mut Faults) {
+    guarantees(&object["spec"], faults, |path, name, faults| {
+        if !RESOURCES.contains(&name) {
+            faults.push(FieldError::not_supported(path, name, &RESOURCES));
+        }
+    });
+    if object["spec"]["parent"] == object["metadata"]["name"] {
+        let message = "a quota is no part of itself";
+        faults.push(FieldError::invalid("spec.parent", object["spec"]["parent"].clone(), message));
+    }
+}
+
+/// What `spec.min` and `spec.max` say, where `judge` knows which resources there are.
+fn guarantees(spec: &Value, faults: &mut Faults, judge: impl Fn(&str, &str, &mut Faults)) {
     let amount =
         |side: &str, name: &str| spec[side][name].as_str().and_then(|text| Quantity::parse(text).ok());
     for side in ["min", "max"] {
         for (name, value) in spec[side].as_object().into_iter().flatten() {
             let path = format!("spec.{side}[{name}]");
-            container::resource_name(&path, name, Holder::Anything, faults);
+            judge(&path, name, faults);
             if amount(side, name).is_none_or(|amount| amount.is_negative()) {
                 let message = "must be a quantity that is not negative, such as 500m or 2Gi";
                 faults.push(FieldError::invalid(path, value.clone(), message));

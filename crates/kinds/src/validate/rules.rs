@@ -122,6 +122,9 @@ fn ours(kind: &Kind) -> Rules {
             ("spec.window.start", Required),
             ("spec.window.end", Required),
         ],
+        "BatchQuota" => {
+            &[("spec.parent", Subdomain), ("spec.weight", Range(1..=1_000_000)), ("spec.namespaces[]", Label)]
+        }
         "ElasticQuota" => &[("spec.namespaces[]", Label), ("spec.namespaceSelector", LabelSelector)],
         "InterferenceRule" => &[
             ("spec.pods.selector", LabelSelector),

@@ -196,6 +196,28 @@ fn policies_of_the_optimiser_know_the_time_of_the_day() {
 }
 
 #[test]
+fn batch_quotas_count_what_batch_counts() {
+    check("BatchQuota", json!({"spec": {}}), expect![[""]]);
+    check(
+        "BatchQuota",
+        json!({"spec": {"parent": "all", "min": {"cpu": "2", "workers": "3"}, "max": {"memory": "1Gi", "workers": "4"}}}),
+        expect![""],
+    );
+    check(
+        "BatchQuota",
+        json!({"spec": {"parent": "x", "weight": 0, "namespaces": ["Team A"], "min": {"pods": "2", "cpu": "3"}, "max": {"cpu": "2500m", "memory": "-1"}}}),
+        expect![[r#"
+            spec.weight: Invalid value: 0: must be between 1 and 1000000, inclusive
+            spec.namespaces[0]: Invalid value: "Team A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+            spec.min[pods]: Unsupported value: "pods": supported values: "cpu", "memory", "workers"
+            spec.max[memory]: Invalid value: "-1": must be a quantity that is not negative, such as 500m or 2Gi
+            spec.min[cpu]: Invalid value: "3": must be at most spec.max[cpu], which is 2500m
+            spec.parent: Invalid value: "x": a quota is no part of itself
+        "#]],
+    );
+}
+
+#[test]
 fn elastic_quotas_guarantee_what_they_allow_to_somebody() {
     let min = json!({"cpu": "1500m", "memory": "1Gi", "pods": "3"});
     check(

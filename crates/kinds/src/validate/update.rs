@@ -152,6 +152,10 @@ fn dag_job(new: &Value, old: &Value, faults: &mut Faults) {
         let message = "the tasks of a job may not change once it is created; create another job";
         faults.push(FieldError::forbidden("spec.tasks", message));
     }
+    if new["quota"] != old["quota"] {
+        let message = "the quota of a job may not change once it is created; create another job";
+        faults.push(FieldError::forbidden("spec.quota", message));
+    }
 }
 
 fn at<'a>(object: &'a Value, path: &str) -> &'a Value {

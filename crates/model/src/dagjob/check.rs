@@ -41,6 +41,10 @@ pub fn faults(spec: &DagJobSpec) -> Vec<Fault> {
         found.push(Fault::new(FaultKind::Required, "spec.tasks", "", "a job needs at least one task"));
     }
     parameter_faults(spec, &mut found);
+    if let Some(quota) = spec.quota.as_ref().filter(|quota| quota.is_empty()) {
+        let message = "name a BatchQuota, or leave the field out";
+        found.push(Fault::new(FaultKind::Invalid, "spec.quota", quota, message));
+    }
     let names: BTreeSet<&str> = spec.tasks.iter().map(|task| task.name.as_str()).collect();
     let mut seen = BTreeSet::new();
     for (index, task) in spec.tasks.iter().enumerate() {
@@ -100,6 +104,7 @@ fn count_faults(path: &str, task: &Task, found: &mut Vec<Fault>) {
     }
     let positive = [
         ("parallelism", task.parallelism),
+        ("minParallelism", task.min_parallelism),
         ("maxAttempts", Some(task.max_attempts)),
         ("timeoutSeconds", task.timeout_seconds),
     ];
@@ -107,6 +112,12 @@ fn count_faults(path: &str, task: &Task, found: &mut Vec<Fault>) {
         let value = task.start_at_percent.unwrap_or_default().to_string();
         let message = "a share of the instances before it: between 1 and 100";
         found.push(Fault::new(FaultKind::Invalid, format!("{path}.startAtPercent"), &value, message));
+    }
+    let most = task.parallelism.unwrap_or(u32::MAX).min(task.instances);
+    if let Some(least) = task.min_parallelism.filter(|least| *least > most) {
+        let message = format!("must be at most the instances that may run at once, which are {most}");
+        let field = format!("{path}.minParallelism");
+        found.push(Fault::new(FaultKind::Invalid, field, &least.to_string(), message));
     }
     for (name, count) in positive {
         if count == Some(0) {

@@ -5,6 +5,7 @@ use crate::Kind;
 
 pub(super) fn columns(kind: &Kind) -> Option<&'static [Column]> {
     Some(match kind.kind {
+        "BatchQuota" => BATCH_QUOTAS,
         "ElasticQuota" => ELASTIC_QUOTAS,
         "InterferenceRule" => INTERFERENCE_RULES,
         "PodExplanation" => POD_EXPLANATIONS,
@@ -30,6 +31,16 @@ const POD_GROUPS: &[Column] = &[
     own("Min", "How many pods of the group are placed at once, or none.").integer(),
     own("Members", "How many pods of the group are there.").integer(),
     own("Scheduled", "How many of them have a node.").integer(),
+    AGE,
+];
+const BATCH_QUOTAS: &[Column] = &[
+    NAME,
+    own("Parent", "The quota that it is a part of."),
+    own("Weight", "Its share beside its neighbours.").integer(),
+    own("Min", "What its jobs are sure to get."),
+    own("Max", "What its jobs never go beyond."),
+    own("Used", "What its jobs' workers hold."),
+    own("In Force", "Whether it counts as it stands."),
     AGE,
 ];
 const ELASTIC_QUOTAS: &[Column] = &[

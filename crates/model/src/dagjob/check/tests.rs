@@ -68,6 +68,44 @@ fn a_share_is_between_one_and_all() {
 }
 
 #[test]
+fn a_task_begins_with_no_more_than_it_ever_runs() {
+    let least = |least: u32, parallelism: Option<u32>| Task {
+        instances: 4,
+        parallelism,
+        min_parallelism: Some(least),
+        ..task("a", &[])
+    };
+    check(vec![least(4, None)], expect![[""]]);
+    check(vec![least(3, Some(3))], expect![[""]]);
+    check(
+        vec![least(0, None)],
+        expect![[r#"
+        Invalid spec.tasks[0].minParallelism [0]
+    "#]],
+    );
+    check(
+        vec![least(5, None)],
+        expect![[r#"
+        Invalid spec.tasks[0].minParallelism [5]
+    "#]],
+    );
+    check(
+        vec![least(4, Some(3))],
+        expect![[r#"
+        Invalid spec.tasks[0].minParallelism [4]
+    "#]],
+    );
+}
+
+#[test]
+fn a_quota_has_a_name() {
+    let spec =
+        DagJobSpec { tasks: vec![task("a", &[])], quota: Some(String::new()), ..DagJobSpec::default() };
+    assert_eq!(faults(&spec).len(), 1);
+    assert_eq!(faults(&DagJobSpec { quota: Some("training".to_owned()), ..spec }).len(), 0);
+}
+
+#[test]
 fn cycles_are_named() {
     check(
         vec![task("a", &["c"]), task("b", &["a"]), task("c", &["b"]), task("d", &["a"])],
