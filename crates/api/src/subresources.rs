@@ -1,10 +1,12 @@
 //! Parts of objects with paths of their own: status, scale, binding, eviction, log, exec and their kin.
 
+mod batch;
 pub(crate) mod binding;
 mod connect;
 mod eviction;
 mod finalize;
 mod log;
+pub(crate) mod preemption;
 mod proxy;
 pub(crate) mod scale;
 mod token;

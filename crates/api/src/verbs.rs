@@ -60,6 +60,9 @@ async fn act(call: Call) -> Result<Response<Body>, Failure> {
         Verb::Create if call.path.kind.kind == "BindingBatch" => {
             Box::pin(subresources::binding::handle_batch(call)).await
         }
+        Verb::Create if call.path.kind.kind == "PreemptionBatch" => {
+            Box::pin(subresources::preemption::handle(call)).await
+        }
         Verb::Create if !call.path.kind.is_stored() => Err(Failure::method_not_allowed()),
         Verb::Create => Box::pin(create::handle(call)).await,
         Verb::Update => Box::pin(update::handle(call)).await,
@@ -91,9 +94,13 @@ pub(crate) fn complete(call: &Call, current: Option<&Value>, new: &mut Value) {
 
 /// Does something in the name of the request's field manager.
 pub(crate) fn owned<T>(call: &Call, write: impl FnOnce(&Writer<'_>) -> T) -> T {
+    owned_part(call, call.path.subresource.as_deref().unwrap_or_default(), write)
+}
+
+/// The same where the request is for something else than the part that is written.
+pub(crate) fn owned_part<T>(call: &Call, subresource: &str, write: impl FnOnce(&Writer<'_>) -> T) -> T {
     let manager = call.manager();
     let now = crate::object::time(call.context.now());
-    let subresource = call.path.subresource.as_deref().unwrap_or_default();
     write(&Writer { manager: &manager, subresource, now: &now })
 }
 

@@ -13,6 +13,7 @@ mod group;
 mod groups;
 mod load;
 mod policies;
+mod preempt;
 mod quotas;
 pub mod rehearsal;
 mod reservations;
@@ -42,7 +43,7 @@ use sigma::{Interference, PodId, Usage};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::act::{Act, ActError, only};
+use crate::act::{Act, ActError};
 use crate::informer::Change;
 use crate::key::ObjectKey;
 use crate::record::{Note, Recorder};
@@ -50,9 +51,10 @@ use crate::volumes::{self, Needs};
 use crate::world::World;
 
 use bind::{Bind, Binder, Groups};
-use decide::{Decision, Report, Scheduler, Victim};
+use decide::{Decision, Report, Scheduler};
 use group::{Group, Origin};
 use groups::Teller;
+use preempt::Preemptor;
 use quotas::Account;
 
 /// What is under way at once, batches of bindings aside. More waits: the server is the bottleneck then.
@@ -132,6 +134,7 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
         act: world.act.clone(),
         recorder: recorder.clone(),
         binder: Binder::new(world.clone(), recorder.clone()),
+        preemptor: Preemptor::new(world.act.clone(), recorder.clone()),
         groups: Teller(teller),
         quotas: bookkeeper,
     };
@@ -184,6 +187,7 @@ struct Edge {
     act: Act,
     recorder: Recorder,
     binder: Binder,
+    preemptor: Preemptor,
     groups: Teller,
     quotas: mpsc::UnboundedSender<Account>,
 }
@@ -308,7 +312,7 @@ impl Edge {
             }
             Decision::Preempt { pod, node, victims, report } => {
                 self.nominate(&pod, &node, report).await;
-                return self.preempt(&pod, victims).await;
+                return Acted::Stays(self.preemptor.preempt(&pod, victims).await);
             }
             Decision::Reserve { key, status } => {
                 reservations::tell(self.act.client(), &self.recorder, &key, &status).await
@@ -345,34 +349,6 @@ impl Edge {
         }
     }
 
-    /// Has the victims go.
-    async fn preempt(&self, pod: &Pod, victims: Vec<Victim>) -> Acted {
-        let evictions = victims.into_iter().map(|victim| async {
-            let evicted = self.evict(pod, &victim).await;
-            evicted.err().map(|error| {
-                tracing::warn!(error = %kit::Chain(&error), "A pod was not preempted");
-                victim.id
-            })
-        });
-        let stay: Vec<PodId> = futures::future::join_all(evictions).await.into_iter().flatten().collect();
-        Acted::Stays(stay)
-    }
-
-    async fn evict(&self, pod: &Pod, victim: &Victim) -> Result<(), ActError> {
-        let by = decide::key_of(pod);
-        let message = format!("{}: {}", self.recorder.component(), why(victim));
-        let condition = condition(("DisruptionTarget", "True"), "PreemptionByScheduler", message);
-        let status = serde_json::json!({ "status": { "conditions": [condition] } });
-        self.patch_status(&victim.key, status).await?;
-        self.act.delete::<Pod>(&victim.key, &only(Some(victim.id.as_str()))).await?;
-        let mut gone = Pod::default();
-        gone.metadata.name = Some(victim.key.name.clone());
-        gone.metadata.namespace = Some(victim.key.namespace.clone());
-        gone.metadata.uid = Some(victim.id.as_str().to_owned());
-        self.recorder.note(&gone, Note::normal("Preempted", format!("Preempted by pod {by}")));
-        Ok(())
-    }
-
     /// Writes what the status of a pod that waits must say, and an event.
     async fn tell(
         &self,
@@ -392,14 +368,6 @@ impl Edge {
     async fn patch_status(&self, key: &ObjectKey, patch: serde_json::Value) -> Result<(), ActError> {
         let how = PatchParams { field_manager: manager(), ..PatchParams::default() };
         self.act.patch_status::<Pod>(key, &patch, &how).await
-    }
-}
-
-/// Why a pod must go.
-fn why(victim: &Victim) -> String {
-    match &victim.borrower {
-        Some(quota) => format!("preempting to take back what quota {quota} has borrowed"),
-        None => "preempting to accommodate a higher priority pod".to_owned(),
     }
 }
 

@@ -388,6 +388,13 @@ const OWN_KINDS: &[Entry] = &[
     OWN.namespaced(["PodGroup", "podgroup", "podgroups", "dev.crest.v1alpha1.PodGroup"])
         .short(&["pg"])
         .with(&[own_status("PodGroup")]),
+    OWN.namespaced([
+        "PreemptionBatch",
+        "preemptionbatch",
+        "preemptionbatches",
+        "dev.crest.v1alpha1.PreemptionBatch",
+    ])
+    .verbs(&["create"]),
     OWN.cluster([
         "RebalancePolicy",
         "rebalancepolicy",

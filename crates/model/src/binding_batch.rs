@@ -36,14 +36,14 @@ pub struct BindingBatchStatus {
     pub bound: u32,
     /// The others, and why not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refused: Vec<RefusedBinding>,
+    pub refused: Vec<Refusal>,
 }
 
-/// A binding that was refused, in the words that it would have been answered with alone.
+/// One of a batch that was refused, in the words that it would have been answered with alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RefusedBinding {
-    /// Its place among the bindings, from 0.
+pub struct Refusal {
+    /// Its place in the batch, from 0.
     pub index: u32,
     /// The code that HTTP would have had.
     pub code: u16,

@@ -13,6 +13,7 @@ pub mod names;
 pub mod pinning;
 pub mod pod_explanation;
 pub mod pod_group;
+pub mod preemption_batch;
 pub mod qos;
 pub mod quantity;
 pub mod rebalance_policy;

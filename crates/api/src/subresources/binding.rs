@@ -2,17 +2,20 @@
 
 use axum::body::Body;
 use http::{Response, StatusCode};
-use kinds::Kind;
 use kinds::status::Failure;
-use model::binding_batch::{BindingBatchStatus, MAX_BINDINGS, RefusedBinding};
+use model::binding_batch::MAX_BINDINGS;
 use serde_json::{Value, json};
 
+use super::batch;
 use crate::admission::Review;
 use crate::call::Call;
 use crate::query::WriteOptions;
 use crate::registry::Next;
 use crate::request::ObjectPath;
 use crate::{access, admission, object, respond};
+
+/// What of a Pod a binding is.
+const PART: &str = "binding";
 
 pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
     let body = call.take_body().await?;
@@ -24,83 +27,30 @@ pub(super) async fn handle(mut call: Call) -> Result<Response<Body>, Failure> {
 pub(crate) async fn handle_unaddressed(mut call: Call) -> Result<Response<Body>, Failure> {
     let body = call.take_body().await?;
     let binding = kinds::decode::raw(call.media_type(), &body)?;
-    let path = path_of(pods()?, &call, &binding)?;
+    let path = path_of(&call, &binding)?;
     answer(&call, &path, binding).await
 }
 
 /// Many bindings at once. Each is judged and stored for itself, beside the others.
 pub(crate) async fn handle_batch(mut call: Call) -> Result<Response<Body>, Failure> {
-    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
-    let body = call.take_body().await?;
-    let bindings = bindings_of(kinds::decode::raw(call.media_type(), &body)?)?;
-    let pods = pods()?;
+    let asked = batch::read(&mut call, ("bindings", MAX_BINDINGS)).await?;
     // The right to send batches gives no right to bind.
-    access::may_also(&call, &path_to(pods, call.namespace(), None), "create")?;
-    let each = bindings.into_iter().map(|binding| async {
-        let path = path_of(pods, &call, &binding)?;
-        bind(&call, &path, binding, options.dry_run).await
+    access::may_also(&call, &batch::path_to(&call, None, Some(PART))?, "create")?;
+    let each = asked.items.into_iter().map(|binding| async {
+        let path = path_of(&call, &binding)?;
+        bind(&call, &path, binding, asked.dry_run).await
     });
     let outcomes = futures::future::join_all(each).await;
-    let status = status_of(&call, outcomes);
-    let mut batch = json!({"metadata": {"namespace": call.namespace()}, "spec": {}});
-    batch["status"] = serde_json::to_value(status).map_err(Failure::internal)?;
-    let batch = object::typed(batch, &call.path.kind.api_version(), call.path.kind.kind);
-    respond::object(StatusCode::CREATED, call.accept, &call.path.kind, batch)
-}
-
-fn bindings_of(mut batch: Value) -> Result<Vec<Value>, Failure> {
-    match batch["spec"]["bindings"].take() {
-        Value::Array(bindings) if bindings.len() > MAX_BINDINGS => Err(Failure::unreasonable(format!(
-            "spec.bindings: Too many: {}: must have at most {MAX_BINDINGS} items",
-            bindings.len()
-        ))),
-        Value::Array(bindings) => Ok(bindings),
-        _ => Err(Failure::unreasonable(
-            "spec.bindings: Required value: the Bindings, each with its Pod's name",
-        )),
-    }
-}
-
-fn status_of(call: &Call, outcomes: Vec<Result<Vec<String>, Failure>>) -> BindingBatchStatus {
-    let mut status = BindingBatchStatus::default();
-    for (index, outcome) in (0..).zip(outcomes) {
-        match outcome {
-            Ok(warnings) => {
-                status.bound += 1;
-                call.warnings.add(warnings);
-            }
-            Err(failure) => status.refused.push(RefusedBinding {
-                index,
-                code: failure.code(),
-                reason: failure.reason().to_owned(),
-                message: failure.message().to_owned(),
-            }),
-        }
-    }
-    status
-}
-
-fn pods() -> Result<&'static Kind, Failure> {
-    kinds::find("", "v1", "pods").ok_or_else(Failure::no_such_path)
+    batch::answer(&call, "bound", outcomes)
 }
 
 /// The path of the Pod that a binding names.
-fn path_of(pods: &Kind, call: &Call, binding: &Value) -> Result<ObjectPath, Failure> {
+fn path_of(call: &Call, binding: &Value) -> Result<ObjectPath, Failure> {
     let name = object::name(binding);
     if name.is_empty() {
         return Err(Failure::bad_request("metadata.name: a binding names its Pod"));
     }
-    Ok(path_to(pods, call.namespace(), Some(name)))
-}
-
-fn path_to(pods: &Kind, namespace: &str, name: Option<&str>) -> ObjectPath {
-    ObjectPath {
-        kind: pods.clone(),
-        namespace: Some(namespace.to_owned()),
-        name: name.map(str::to_owned),
-        subresource: Some("binding".to_owned()),
-        legacy_watch: false,
-    }
+    batch::path_to(call, Some(name), Some(PART))
 }
 
 async fn answer(call: &Call, path: &ObjectPath, binding: Value) -> Result<Response<Body>, Failure> {

@@ -7,6 +7,8 @@
 
 mod decide;
 
+pub(super) use decide::set_condition;
+
 use axum::body::Body;
 use http::{Response, StatusCode};
 use kinds::Kind;

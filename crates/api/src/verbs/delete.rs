@@ -4,7 +4,7 @@ use axum::body::Body;
 use http::{Response, StatusCode};
 use kinds::Kind;
 use kinds::status::Failure;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::admission::Review;
 use crate::call::Call;
@@ -40,6 +40,16 @@ pub(crate) async fn delete(
     path: &ObjectPath,
     options: &DeleteOptions,
 ) -> Result<Changed, Failure> {
+    delete_marked(call, path, options, Value::clone).await
+}
+
+/// The same of an object that `mark` has changed before, in the same step.
+pub(crate) async fn delete_marked(
+    call: &Call,
+    path: &ObjectPath,
+    options: &DeleteOptions,
+    mark: impl Fn(&Value) -> Value,
+) -> Result<Changed, Failure> {
     let context = &call.context;
     let mut attempts = context.registry.attempts(path, options.dry_run);
     loop {
@@ -49,7 +59,7 @@ pub(crate) async fn delete(
         };
         let review = admission::admit(Review::of_delete(call, path, current, options)).await?;
         guard::delete(call, &review.old)?;
-        let next = deletion::decide(&path.kind, &review.old, options, context.now())?;
+        let next = deletion::decide(&path.kind, &mark(&review.old), options, context.now())?;
         let Some(changed) = attempts.write(next).await? else { continue };
         call.warnings.add(review.keep());
         if let Changed::Gone(object) = &changed

@@ -1,4 +1,4 @@
-//! Many bindings by one request: each stands for itself, and nobody may do by a batch what they may not do alone.
+//! Many bindings, or Pods that make room, by one request: each stands for itself, and nobody may do by a batch what they may not do alone.
 
 use serde_json::{Value, json};
 
@@ -72,8 +72,8 @@ async fn a_dry_run_binds_nobody() {
 async fn a_batch_that_is_none_is_refused() {
     let cluster = Cluster::start().await;
     for (body, said) in [
-        (json!({"spec": {}}), "spec.bindings: Required value"),
-        (json!({"spec": {"bindings": "a"}}), "spec.bindings: Required value"),
+        (json!({"spec": {}}), "spec.bindings: Required value: a list"),
+        (json!({"spec": {"bindings": "a"}}), "spec.bindings: Required value: a list"),
         (batch(vec![binding("a", "n"); 1025]), "spec.bindings: Too many: 1025"),
     ] {
         let (status, answer) = cluster.request("POST", BATCHES, &body).await;
@@ -108,4 +108,73 @@ async fn who_may_not_bind_may_not_bind_by_batches() {
     assert_eq!(cluster.request("PATCH", &format!("{roles}/roles/r"), &more).await.0, 200);
     let (status, answer) = cluster.send("POST", BATCHES, &headers, body).await;
     assert_eq!((status, &answer["status"]["bound"]), (201, &json!(1)), "{answer}");
+}
+
+const PREEMPTIONS: &str = "/apis/crest.dev/v1alpha1/namespaces/default/preemptionbatches";
+
+fn victims(victims: &[(&str, &str)]) -> Value {
+    let victim = |(name, uid): &(&str, &str)| json!({"name": name, "uid": uid, "message": "why"});
+    json!({"spec": {"victims": victims.iter().map(victim).collect::<Vec<_>>()}})
+}
+
+async fn uid_of(cluster: &Cluster, pod: &str) -> String {
+    let (_, pod) = cluster.request("GET", &format!("{PODS}/{pod}"), &Value::Null).await;
+    pod["metadata"]["uid"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn each_victim_is_marked_and_deleted_for_itself() {
+    let cluster = Cluster::start().await;
+    create_pods(&cluster, &["a", "b", "c"]).await;
+    // With a node, it is its agent's to say when it has stopped.
+    cluster.request("POST", BATCHES, &batch(vec![binding("a", "n1")])).await;
+    let [a, b] = [uid_of(&cluster, "a").await, uid_of(&cluster, "b").await];
+    let asked = victims(&[("a", &a), ("missing", "u"), ("b", &b), ("c", "other"), ("c", "")]);
+    let dry = format!("{PREEMPTIONS}?dryRun=All");
+    let (_, answer) = cluster.request("POST", &dry, &asked).await;
+    assert_eq!(answer["status"]["preempted"], 2);
+    let (status, answer) = cluster.request("POST", PREEMPTIONS, &asked).await;
+    assert_eq!((status, &answer["status"]["preempted"]), (201, &json!(2)), "{answer}");
+    let refused = answer["status"]["refused"].as_array().unwrap();
+    let refused: Vec<_> = refused.iter().map(|each| (&each["index"], &each["code"])).collect();
+    assert_eq!(json!(refused), json!([[1, 404], [3, 409], [4, 400]]), "{answer}");
+    let (_, marked) = cluster.request("GET", &format!("{PODS}/a"), &Value::Null).await;
+    let condition = marked["status"]["conditions"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(
+        json!([condition["type"], condition["status"], condition["reason"], condition["message"]]),
+        json!(["DisruptionTarget", "True", "PreemptionByScheduler", "why"])
+    );
+    assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 30);
+    let owned = marked["metadata"]["managedFields"].as_array().unwrap();
+    let marks = |owner: &Value| owner["fieldsV1"].to_string().contains("DisruptionTarget");
+    assert!(owned.iter().any(|owner| owner["subresource"] == "status" && marks(owner)), "{owned:?}");
+    assert_eq!(cluster.request("GET", &format!("{PODS}/b"), &Value::Null).await.0, 404);
+    let (_, spared) = cluster.request("GET", &format!("{PODS}/c"), &Value::Null).await;
+    assert_eq!(spared["metadata"]["deletionTimestamp"], Value::Null);
+}
+
+#[tokio::test]
+async fn who_may_not_delete_may_not_preempt() {
+    let cluster = Cluster::start().await;
+    create_pods(&cluster, &["a"]).await;
+    let uid = uid_of(&cluster, "a").await;
+    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let rule = |group: &str, resource: &str, verb: &str| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]});
+    let mut rules = vec![rule("crest.dev", "preemptionbatches", "create")];
+    let role = json!({"metadata": {"name": "r"}, "rules": rules});
+    assert_eq!(cluster.request("POST", &format!("{roles}/roles"), &role).await.0, 201);
+    let granted = json!({"metadata": {"name": "r"},
+        "subjects": [{"kind": "User", "name": "s", "apiGroup": "rbac.authorization.k8s.io"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}});
+    assert_eq!(cluster.request("POST", &format!("{roles}/rolebindings"), &granted).await.0, 201);
+    let body = victims(&[("a", &uid)]).to_string().into_bytes();
+    let headers = [("content-type", "application/json"), ("impersonate-user", "s")];
+    for more in [rule("", "pods/status", "patch"), rule("", "pods", "delete")] {
+        assert_eq!(cluster.send("POST", PREEMPTIONS, &headers, body.clone()).await.0, 403);
+        rules.push(more);
+        let more = json!({"rules": rules});
+        assert_eq!(cluster.request("PATCH", &format!("{roles}/roles/r"), &more).await.0, 200);
+    }
+    let (status, answer) = cluster.send("POST", PREEMPTIONS, &headers, body).await;
+    assert_eq!((status, &answer["status"]["preempted"]), (201, &json!(1)), "{answer}");
 }

@@ -190,11 +190,11 @@ impl Binder {
 }
 
 /// The server does not know batches, or does not take them from this client.
-fn takes_no_batches(error: &kube::Error) -> bool {
+pub(super) fn takes_no_batches(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 403..=405))
 }
 
-fn as_scheduler() -> PostParams {
+pub(super) fn as_scheduler() -> PostParams {
     PostParams { field_manager: manager(), ..PostParams::default() }
 }
 

@@ -15,6 +15,7 @@ use model::elastic_quota::{ElasticQuotaSpec, ElasticQuotaStatus};
 use model::interference_rule::InterferenceRuleSpec;
 use model::pod_explanation::PodExplanationStatus;
 use model::pod_group::{PodGroupSpec, PodGroupStatus};
+use model::preemption_batch::{PreemptionBatchSpec, PreemptionBatchStatus};
 use model::rebalance_policy::{RebalancePolicySpec, RebalancePolicyStatus};
 use model::reservation::{ReservationSpec, ReservationStatus};
 use model::scheduling_policy::SchedulingPolicySpec;
@@ -155,6 +156,8 @@ fn add_ours(generator: &mut SchemaGenerator) {
         SchemaGenerator::subschema_for::<PodExplanationStatus>,
         SchemaGenerator::subschema_for::<PodGroupSpec>,
         SchemaGenerator::subschema_for::<PodGroupStatus>,
+        SchemaGenerator::subschema_for::<PreemptionBatchSpec>,
+        SchemaGenerator::subschema_for::<PreemptionBatchStatus>,
     ];
     for add in add {
         let _reference = add(generator);
@@ -197,6 +200,11 @@ const OWN_KINDS: &[OwnKind] = &[
         "InterferenceRule",
         "InterferenceRule says how many pods of one kind may be beside each pod of another.",
         &[("spec", "Which pods, and how many.")],
+    ),
+    (
+        "PreemptionBatch",
+        "PreemptionBatch has Pods of a namespace go to make room for others. It is answered and never stored.",
+        &[("spec", "Who is to go, and why."), ("status", "What became of them. Written by the server.")],
     ),
     (
         "RebalancePolicy",

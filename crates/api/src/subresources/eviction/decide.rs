@@ -83,7 +83,7 @@ pub(super) fn disrupted(pod: &Value, now: &str) -> Value {
 }
 
 /// Puts a condition in the place of the one of its type. One that says the same keeps the time since when.
-fn set_condition(status: &mut Value, mut condition: Value) {
+pub(in crate::subresources) fn set_condition(status: &mut Value, mut condition: Value) {
     if !status["conditions"].is_array() {
         status["conditions"] = json!([]);
     }
