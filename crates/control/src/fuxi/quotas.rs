@@ -46,7 +46,8 @@ impl Quotas {
 
     /// What is used may have changed.
     pub(super) fn touch(&mut self, now: Duration) {
-        if !self.is_writing && !(self.in_force.is_empty() && self.faults.is_empty()) {
+        let nobody_asks = self.in_force.is_empty() && self.faults.is_empty();
+        if !nobody_asks && !self.is_writing {
             self.due.get_or_insert(now + PAUSE);
         }
     }
