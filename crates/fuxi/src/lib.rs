@@ -9,12 +9,14 @@
 //! ```
 //! Everything is `(state, event, now) -> decisions`, where `now` is the time since any fixed moment.
 
+pub mod asks;
 pub mod dag;
 pub mod grants;
 pub mod instances;
 pub mod job;
 pub mod protocol;
 pub mod ranges;
+pub mod writes;
 
 pub use dag::TaskIdx;
 pub use job::{Job, WorkerId};

@@ -1,6 +1,7 @@
 //! Importers: one module per source. Each reads its files whole and either understands every row or says which one it
 //! does not understand, and how to mend it.
 
+pub mod batch;
 pub mod dump;
 pub mod openb;
 pub mod table;
@@ -28,6 +29,8 @@ pub enum ImportError {
     BadValue { path: PathBuf, line: u64, column: String, value: String, expected: &'static str },
     #[error("{}:{line}: `{name}` is there twice: names must differ; rename one of the two lines", path.display())]
     Repeated { path: PathBuf, line: u64, name: String },
+    #[error("{}:{line}: job `{job}`: {why}", path.display())]
+    Job { path: PathBuf, line: u64, job: String, why: String },
     #[error("`{}` holds no rows: is it the right file?", path.display())]
     Empty { path: PathBuf },
 }

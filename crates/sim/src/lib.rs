@@ -6,6 +6,7 @@
 //!
 //! Nothing here decides: where a pod goes is the engine's word. Seeds are parameters; there is no clock.
 
+pub mod batch;
 pub mod contest;
 pub mod gpus;
 pub mod import;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use model::dagjob::import::{TaskName, depends_on};
+use model::dagjob::import::{TaskName, depends_on, task_columns};
 use model::dagjob::{DagJob, DagJobSpec, Task, TaskResources};
 
 #[derive(Debug, Args)]
@@ -35,33 +35,6 @@ pub(super) fn import(options: &ImportOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The columns of Alibaba's `batch_task`, whose file has no header.
-const BATCH_TASK: [&str; 9] = [
-    "task_name",
-    "instances",
-    "job",
-    "task_type",
-    "status",
-    "start_time",
-    "end_time",
-    "plan_cpu",
-    "plan_mem",
-];
-/// Those of an excerpt of it, in the order of arrival.
-const EXCERPT: [&str; 7] =
-    ["arrival_s", "job", "task_name", "duration_s", "plan_cpu", "plan_mem", "instances"];
-
-/// The names of the columns, and whether the first line is what names them.
-fn columns(first: &str) -> (Vec<&str>, bool) {
-    let cells: Vec<&str> = first.split(',').map(str::trim).collect();
-    let is_number = |index: usize| cells.get(index).is_some_and(|cell| cell.parse::<f64>().is_ok());
-    match cells.len() {
-        9 if is_number(1) && is_number(5) => (BATCH_TASK.to_vec(), false),
-        7 if is_number(0) && is_number(6) => (EXCERPT.to_vec(), false),
-        _ => (cells, true),
-    }
-}
-
 /// One task of the table.
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
@@ -75,7 +48,8 @@ struct Row {
 
 fn rows(text: &str, only: Option<&str>) -> anyhow::Result<Vec<Row>> {
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
-    let (names, has_header) = columns(lines.peek().context("it is empty")?.1);
+    let first: Vec<&str> = lines.peek().context("it is empty")?.1.split(',').map(str::trim).collect();
+    let (names, has_header) = task_columns(&first);
     lines.next_if(|_| has_header);
     let columns: BTreeMap<&str, usize> =
         names.into_iter().enumerate().map(|(index, name)| (name, index)).collect();

@@ -1,4 +1,73 @@
-//! Tasks named as in Alibaba's published traces: `R4_2_3` is task 4, a reduce, after tasks 2 and 3.
+//! Alibaba's published traces of batch jobs: what their columns are, and what a task's name says. `R4_2_3` is task 4, a
+//! reduce, after tasks 2 and 3.
+
+/// The columns of Alibaba's `batch_task` of 2018, whose file has no header.
+const BATCH_TASK: [&str; 9] = [
+    "task_name",
+    "instances",
+    "job",
+    "task_type",
+    "status",
+    "start_time",
+    "end_time",
+    "plan_cpu",
+    "plan_mem",
+];
+/// Those of an excerpt of it, in the order of arrival.
+const TASK_EXCERPT: [&str; 7] =
+    ["arrival_s", "job", "task_name", "duration_s", "plan_cpu", "plan_mem", "instances"];
+/// The columns of `batch_instance`.
+const BATCH_INSTANCE: [&str; 14] = [
+    "instance",
+    "task_name",
+    "job",
+    "task_type",
+    "status",
+    "start_time",
+    "end_time",
+    "machine",
+    "sequence",
+    "sequences",
+    "cpu_avg",
+    "cpu_max",
+    "mem_avg",
+    "mem_max",
+];
+const INSTANCE_EXCERPT: [&str; 7] =
+    ["arrival_s", "job", "task_name", "instance", "duration_s", "cpu_avg", "mem_avg"];
+
+fn is_number(cells: &[&str], index: usize) -> bool {
+    cells.get(index).is_some_and(|cell| cell.parse::<f64>().is_ok())
+}
+
+/// The names of the columns of a table of tasks, and whether `first`, its first line, is what names them.
+pub fn task_columns<'a>(first: &[&'a str]) -> (Vec<&'a str>, bool) {
+    match first.len() {
+        9 if is_number(first, 1) && is_number(first, 5) => (BATCH_TASK.to_vec(), false),
+        7 if is_number(first, 0) && is_number(first, 6) => (TASK_EXCERPT.to_vec(), false),
+        _ => (named(first), true),
+    }
+}
+
+/// As [`task_columns`] for a table of instances.
+pub fn instance_columns<'a>(first: &[&'a str]) -> (Vec<&'a str>, bool) {
+    match first.len() {
+        14 if is_number(first, 5) => (BATCH_INSTANCE.to_vec(), false),
+        7 if is_number(first, 0) && is_number(first, 4) => (INSTANCE_EXCERPT.to_vec(), false),
+        _ => (named(first), true),
+    }
+}
+
+/// A header, whichever of two names it gives a column.
+fn named<'a>(header: &[&'a str]) -> Vec<&'a str> {
+    let name = |name: &&'a str| match *name {
+        "job_name" => "job",
+        "instance_num" => "instances",
+        "instance_name" => "instance",
+        other => other,
+    };
+    header.iter().map(name).collect()
+}
 
 /// A task's name, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +118,16 @@ impl TaskName {
 
 /// The labels of the tasks that `task` waits for, among `all` of its job.
 pub fn depends_on(task: &TaskName, all: &[TaskName]) -> Result<Vec<String>, UnknownTask> {
-    let label = |number: &u32| {
-        let found = all.iter().find(|other| other.number == Some(*number));
-        found.map(TaskName::label).ok_or(UnknownTask { number: *number })
+    Ok(parents(task, all)?.into_iter().map(|parent| all[parent].label()).collect())
+}
+
+/// The places among `all` tasks of its job of those that `task` waits for.
+pub fn parents(task: &TaskName, all: &[TaskName]) -> Result<Vec<usize>, UnknownTask> {
+    let place = |number: &u32| {
+        let found = all.iter().position(|other| other.number == Some(*number));
+        found.ok_or(UnknownTask { number: *number })
     };
-    task.after.iter().map(label).collect()
+    task.after.iter().map(place).collect()
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@
 mod tests;
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::{BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
+
+use flate2::read::MultiGzDecoder;
 
 use super::ImportError;
 
@@ -26,6 +28,9 @@ pub struct Row<'a> {
     record: &'a csv::StringRecord,
 }
 
+/// The names of the columns, made of the cells of the first line, and whether that line is a header.
+pub type Columns = for<'a> fn(&[&'a str]) -> (Vec<&'a str>, bool);
+
 impl Table {
     /// A table whose first line names the columns; those of `required` must be among them, in any order.
     pub fn with_header(path: &Path, required: &[&'static str]) -> Result<Self, ImportError> {
@@ -36,6 +41,35 @@ impl Table {
     pub fn without_header(path: &Path, columns: &[&'static str]) -> Result<Self, ImportError> {
         let columns = columns.iter().map(|&column| column.to_owned()).collect();
         Self { path: path.to_owned(), columns, rows: Vec::new() }.filled(reader(open(path)?, false))
+    }
+
+    /// Hands every row of a file to `each`, which need not keep it: files may be larger than memory. The columns in
+    /// `required` must be there.
+    pub fn scan(
+        path: &Path,
+        columns: Columns,
+        required: &[&'static str],
+        mut each: impl FnMut(Row<'_>) -> Result<(), ImportError>,
+    ) -> Result<(), ImportError> {
+        let malformed = |source| ImportError::Malformed { path: path.to_owned(), source };
+        let mut table = Self { path: path.to_owned(), columns: Vec::new(), rows: Vec::new() };
+        let (mut reader, mut record) = (reader(open(path)?, false), csv::StringRecord::new());
+        let mut is_empty = true;
+        while reader.read_record(&mut record).map_err(malformed)? {
+            if table.columns.is_empty() {
+                let first: Vec<&str> =
+                    record.iter().map(|name| name.trim_start_matches('\u{feff}')).collect();
+                let (names, is_header) = columns(&first);
+                table.columns = names.into_iter().map(str::to_owned).collect();
+                require(path, &table.columns, required)?;
+                if is_header {
+                    continue;
+                }
+            }
+            is_empty = false;
+            each(Row { table: &table, record: &record })?;
+        }
+        if is_empty { Err(ImportError::Empty { path: path.to_owned() }) } else { Ok(()) }
     }
 
     fn parse_with_header(
@@ -50,10 +84,7 @@ impl Table {
         // Spreadsheets put a mark before the first name.
         let columns: Vec<String> =
             header.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned()).collect();
-        if let Some(column) = required.iter().find(|&&column| !columns.iter().any(|each| each == column)) {
-            let (path, expected) = (path.to_owned(), required.to_vec());
-            return Err(ImportError::MissingColumn { path, column, expected });
-        }
+        require(path, &columns, required)?;
         Self { path: path.to_owned(), columns, rows: Vec::new() }.filled(reader)
     }
 
@@ -74,12 +105,22 @@ impl Table {
     }
 }
 
+fn require(path: &Path, columns: &[String], required: &[&'static str]) -> Result<(), ImportError> {
+    match required.iter().find(|&&column| !columns.iter().any(|each| each == column)) {
+        None => Ok(()),
+        Some(column) => {
+            let (path, expected) = (path.to_owned(), required.to_vec());
+            Err(ImportError::MissingColumn { path, column, expected })
+        }
+    }
+}
+
 fn open(path: &Path) -> Result<Box<dyn Read>, ImportError> {
     let file = File::open(path).map_err(|source| ImportError::Open { path: path.to_owned(), source })?;
-    if path.extension().is_some_and(|extension| extension == "xz") {
-        unpacked(path, file)
-    } else {
-        Ok(Box::new(file))
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("xz") => unpacked(path, file),
+        Some("gz") => Ok(Box::new(MultiGzDecoder::new(BufReader::new(file)))),
+        _ => Ok(Box::new(file)),
     }
 }
 
