@@ -1,34 +1,45 @@
-//! The worker: runs inside a batch container and takes instances one after another, each as a child process.
+//! The worker: runs inside a batch container and takes instances one after another, each as a child process, or hands
+//! them to one program that stays alive.
 //!
 //! ```text
-//!                    ┌──────────── assign ───────────┐
-//!   link down ──► hello ──► idle                   running ──► ending (leftovers are killed) ──► result
-//!       ▲                    ▲                                                                     │
-//!       └─ the master died   └──────────────────── kept until acknowledged ◄───────────────────────┘
+//!                 ┌──── assign ────► queue ──recall──► returned
+//!   link ─ hello ─┤                    │
+//!    ▲            │                    ├── exec: running ──► ending (leftovers are killed) ──┐
+//!    │            │                    └── stream: given to the program ──► answered ────────┴─► result
+//!    └ the master │                                                                                 │
+//!      died       └──────────── kept until acknowledged ◄─────── told, a few at a time ◄────────────┘
 //! ```
 //! One thread and one `poll`, so that it costs next to nothing beside the work. It is PID 1 of its container: it reaps
 //! whatever its instances leave behind, and nothing of an instance outlives that instance.
 
 mod link;
+mod process;
 mod processes;
+mod report;
 mod running;
 mod stderr;
+mod stream;
 
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use fuxi::protocol::{self, Attempt, AttemptResult, FromMaster, FromWorker, Hello};
+use fuxi::protocol::{self, Attempt, FromMaster, FromWorker, Hello, Program, Span};
+use model::dagjob::Mode;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use link::Link;
-use running::{Running, SpawnError};
+use processes::Reaped;
+use report::Report;
+use running::Running;
 use stderr::Tee;
+use stream::{Desk, Stream, not_started};
 
 /// Between the polite and the final signal when the worker itself has to end.
 const STOP_GRACE: Duration = Duration::from_millis(300);
@@ -90,11 +101,28 @@ struct Worker {
     link: Link,
     signals: SignalFd,
     tee: Tee,
-    running: Option<Running>,
-    /// Not acknowledged yet, oldest first.
-    results: Vec<AttemptResult>,
+    /// Unknown until the master has told it.
+    program: Option<Program>,
+    /// Not begun, in the order in which it will be.
+    queue: VecDeque<Attempt>,
+    /// All that is not begun or not ended.
+    held: BTreeSet<Attempt>,
+    work: Work,
+    report: Report,
+    /// Children may have ended since we looked.
+    is_to_reap: bool,
     /// The exit code to end with, once nothing runs.
     ending: Option<u8>,
+}
+
+/// What runs.
+enum Work {
+    Exec {
+        running: Option<Running>,
+        /// Since when nothing has run, after something had.
+        free_since: Option<Instant>,
+    },
+    Stream(Box<Stream>),
 }
 
 /// Which of the descriptors that the worker waits for have something.
@@ -102,11 +130,12 @@ struct Worker {
 struct Ready {
     signals: bool,
     link: bool,
-    stderr: StderrReady,
+    log: Pipes,
+    program: Pipes,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct StderrReady {
+struct Pipes {
     readable: bool,
     writable: bool,
 }
@@ -129,8 +158,12 @@ impl Worker {
             link,
             signals,
             tee: Tee::default(),
-            running: None,
-            results: Vec::new(),
+            program: None,
+            queue: VecDeque::new(),
+            held: BTreeSet::new(),
+            work: Work::Exec { running: None, free_since: None },
+            report: Report::default(),
+            is_to_reap: true,
             ending: None,
         })
     }
@@ -140,70 +173,128 @@ impl Worker {
             let now = kit::clock::monotonic();
             self.connect(now);
             self.advance(now);
-            if let (Some(code), None) = (self.ending, &self.running) {
+            if let (Some(code), false) = (self.ending, self.work.is_on()) {
                 self.tee.flush();
                 return ExitCode::from(code);
             }
+            self.report.send(&mut self.link, self.held.is_empty(), now);
             let ready = self.wait(now);
-            if ready.signals {
-                self.read_signals();
-            }
-            if ready.stderr.writable {
-                self.tee.write_some();
-            }
-            if ready.stderr.readable
-                && let Some(running) = &mut self.running
-            {
-                running.read_stderr(&mut self.tee);
-            }
-            if ready.link {
-                self.converse();
-            }
+            self.attend(ready);
+        }
+    }
+
+    fn attend(&mut self, ready: Ready) {
+        if ready.signals {
+            self.read_signals();
+        }
+        if ready.log.writable {
+            self.tee.write_some();
+        }
+        if ready.log.readable
+            && let Some(process) = self.work.process()
+        {
+            process.read_stderr(&mut self.tee);
+        }
+        if ready.link {
+            self.converse();
+        }
+        if ready.program.writable
+            && let Work::Stream(stream) = &mut self.work
+        {
+            stream.write(kit::clock::monotonic());
+        }
+        if ready.program.readable {
+            self.with_stream(|stream, desk| drop(stream.read(desk, kit::clock::monotonic())));
         }
     }
 
     fn connect(&mut self, now: Instant) {
         if self.link.try_connect(now) {
-            let running = self.running.as_ref().map(|running| running.attempt);
             self.link.send(&FromWorker::Hello(Hello {
                 worker: self.config.name.clone(),
                 token: self.config.token.clone(),
-                running,
-                results: self.results.clone(),
+                held: self.held.iter().copied().collect(),
+                ended: self.report.n_kept(),
             }));
+            self.report.send_all(&mut self.link);
         }
     }
 
-    /// Reaps what has ended and enforces limits.
+    /// Reaps what has ended, enforces limits, and begins what waits.
     fn advance(&mut self, now: Instant) {
-        let reaped = processes::reap();
-        let Some(running) = &mut self.running else {
-            // Nothing of ours should live now; what does came from elsewhere in the container.
-            return;
+        let is_ending = self.work.process().is_some_and(|process| !process.is_free());
+        let reaped = if std::mem::take(&mut self.is_to_reap) || is_ending {
+            processes::reap()
+        } else {
+            Reaped::default()
         };
-        if running.advance(&reaped, now) {
-            let ended = self.running.take().map(|running| running.finish(&mut self.tee, now));
-            if let Some(result) = ended.filter(|_| self.ending.is_none()) {
-                self.report(result);
+        match &mut self.work {
+            Work::Exec { running, free_since } => {
+                if running.as_mut().is_some_and(|running| running.process.advance(&reaped, now)) {
+                    *free_since = Some(now);
+                    let ended = running.take().map(|running| running.finish(&mut self.tee, now));
+                    self.note(ended, now);
+                }
+                // Where nothing of ours should live, what does came from elsewhere in the container.
+                self.start_next(now);
+            }
+            Work::Stream(_) => self.with_stream(|stream, desk| {
+                stream.advance(&reaped, (desk, now));
+                stream.fill(desk, now);
+            }),
+        }
+    }
+
+    /// Begins the next instance as a process, if none runs.
+    fn start_next(&mut self, now: Instant) {
+        while self.ending.is_none()
+            && let (Work::Exec { running, free_since }, Some(program)) = (&mut self.work, &self.program)
+            && running.is_none()
+            && let Some(attempt) = self.queue.pop_front()
+        {
+            match Running::spawn(program, attempt, (now, *free_since)) {
+                Ok(begun) => *running = Some(begun),
+                Err(error) => self.note([not_started(attempt, &error)], now),
             }
         }
     }
 
-    fn report(&mut self, result: AttemptResult) {
-        self.results.push(result.clone());
-        self.link.send(&FromWorker::Result(result));
+    fn with_stream(&mut self, act: impl FnOnce(&mut Stream, &mut Desk<'_>)) {
+        let Work::Stream(stream) = &mut self.work else { return };
+        let mut results = Vec::new();
+        // Nothing is begun any more at the end.
+        let mut none = VecDeque::new();
+        let queue = if self.ending.is_some() { &mut none } else { &mut self.queue };
+        act(stream, &mut Desk { queue, results: &mut results, tee: &mut self.tee });
+        if !results.is_empty() {
+            self.note(results, kit::clock::monotonic());
+        }
+    }
+
+    /// Takes note of what has ended.
+    fn note(&mut self, results: impl IntoIterator<Item = protocol::AttemptResult>, now: Instant) {
+        for result in results {
+            self.held.remove(&result.attempt);
+            // At the end of the worker what it kills is no result.
+            if self.ending.is_none() {
+                self.report.add(result, now);
+            }
+        }
     }
 
     fn wait(&self, now: Instant) -> Ready {
-        let stderr = self.running.as_ref().and_then(Running::stderr).filter(|_| self.tee.has_room());
         let log = std::io::stderr();
         let mut sources: Vec<(BorrowedFd<'_>, PollFlags)> = vec![(self.signals.as_fd(), PollFlags::POLLIN)];
         let link = self.link.source().map(|(fd, flags)| position_of(&mut sources, fd, flags));
+        let stderr = self.work.stderr().filter(|_| self.tee.has_room());
         let stderr = stderr.map(|fd| position_of(&mut sources, fd, PollFlags::POLLIN));
         let log = self.tee.is_waiting().then(|| position_of(&mut sources, log.as_fd(), PollFlags::POLLOUT));
+        let (stdin, stdout) = self.work.program_pipes();
+        let stdin = stdin.map(|fd| position_of(&mut sources, fd, PollFlags::POLLOUT));
+        let stdout = stdout.map(|fd| position_of(&mut sources, fd, PollFlags::POLLIN));
         let mut fds: Vec<PollFd<'_>> = sources.iter().map(|(fd, flags)| PollFd::new(*fd, *flags)).collect();
-        let due = [self.link.due(), self.running.as_ref().and_then(Running::due)].into_iter().flatten().min();
-        let timeout = due.map_or(PollTimeout::NONE, |due| {
+        let due = [self.link.due(), self.work.due(!self.queue.is_empty()), self.report.due()];
+        let timeout = due.into_iter().flatten().min().map_or(PollTimeout::NONE, |due| {
             // Rounded up: waking just before the moment would spin.
             let millis = due.saturating_duration_since(now).as_micros().div_ceil(1000);
             PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
@@ -212,15 +303,18 @@ impl Worker {
             return Ready::default();
         }
         let has = |position: Option<usize>| position.is_some_and(|at| fds[at].any().unwrap_or(true));
-        let stderr = StderrReady { readable: has(stderr), writable: has(log) };
-        Ready { signals: has(Some(0)), link: has(link), stderr }
+        Ready {
+            signals: has(Some(0)),
+            link: has(link),
+            log: Pipes { readable: has(stderr), writable: has(log) },
+            program: Pipes { readable: has(stdout), writable: has(stdin) },
+        }
     }
 
     fn read_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.read_signal() {
             match i32::try_from(signal.ssi_signo).map(Signal::try_from) {
-                // Reaping follows in any case.
-                Ok(Ok(Signal::SIGCHLD)) => {}
+                Ok(Ok(Signal::SIGCHLD)) => self.is_to_reap = true,
                 Ok(Ok(Signal::SIGINT)) => self.end(130),
                 _ => self.end(143),
             }
@@ -229,17 +323,21 @@ impl Worker {
 
     fn end(&mut self, code: u8) {
         self.ending = self.ending.or(Some(code));
-        if let Some(running) = &mut self.running {
-            running.terminate(kit::clock::monotonic() + STOP_GRACE);
-        }
+        self.work.end(kit::clock::monotonic());
     }
 
     fn converse(&mut self) {
         for message in self.link.receive(kit::clock::monotonic()) {
             match message {
-                FromMaster::Assign(assign) => self.assign(assign),
-                FromMaster::Ack { attempts } => {
-                    self.results.retain(|result| !attempts.contains(&result.attempt))
+                FromMaster::Program(program) => self.learn(program),
+                FromMaster::Assign { attempts } => self.assign(&attempts),
+                FromMaster::Ack { attempts } => self.report.forget(&attempts),
+                FromMaster::Recall => {
+                    let attempts: Vec<Attempt> = self.queue.drain(..).collect();
+                    for attempt in &attempts {
+                        self.held.remove(attempt);
+                    }
+                    self.link.send(&FromWorker::Returned { attempts });
                 }
                 FromMaster::Stop => self.end(0),
                 FromMaster::Ping => self.link.send(&FromWorker::Pong),
@@ -247,36 +345,74 @@ impl Worker {
         }
     }
 
-    fn assign(&mut self, assign: protocol::Assign) {
-        if self.ending.is_some() || self.is_running(assign.attempt) {
-            return;
+    /// What the instances are. It is told again after a reconnect, and does not change.
+    fn learn(&mut self, program: Program) {
+        if program.mode == Mode::Stream && !matches!(self.work, Work::Stream(_)) {
+            self.work = Work::Stream(Box::new(Stream::new(program.clone())));
         }
-        if let Some(result) = self.results.iter().find(|result| result.attempt == assign.attempt) {
-            let result = result.clone();
-            self.link.send(&FromWorker::Result(result));
-            return;
-        }
-        if self.running.is_some() {
-            // The master is mistaken about us: the hello of a new connection tells it what is true.
-            self.link.reset(kit::clock::monotonic());
-            return;
-        }
-        let attempt = assign.attempt;
-        let now = kit::clock::monotonic();
-        match Running::spawn(assign, now) {
-            Ok(running) => self.running = Some(running),
-            Err(error) => self.report(not_started(attempt, &error)),
-        }
+        self.program = Some(program);
     }
 
-    fn is_running(&self, attempt: Attempt) -> bool {
-        self.running.as_ref().is_some_and(|running| running.attempt == attempt)
+    fn assign(&mut self, spans: &[Span]) {
+        if self.ending.is_some() {
+            return;
+        }
+        for attempt in protocol::attempts(spans) {
+            // The master did not hear of a result, or repeats itself.
+            if !self.report.repeat(attempt, &mut self.link) && self.held.insert(attempt) {
+                self.queue.push_back(attempt);
+            }
+        }
     }
 }
 
-fn not_started(attempt: Attempt, error: &SpawnError) -> AttemptResult {
-    let exit = protocol::Exit::NotStarted { code: error.code(), message: kit::Chain(error).to_string() };
-    AttemptResult { attempt, exit, duration_ms: 0, tail: String::new() }
+impl Work {
+    fn is_on(&self) -> bool {
+        match self {
+            Self::Exec { running, .. } => running.is_some(),
+            Self::Stream(stream) => stream.is_on(),
+        }
+    }
+
+    fn process(&mut self) -> Option<&mut process::Process> {
+        match self {
+            Self::Exec { running, .. } => running.as_mut().map(|running| &mut running.process),
+            Self::Stream(stream) => stream.process(),
+        }
+    }
+
+    fn stderr(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Exec { running, .. } => running.as_ref()?.process.stderr(),
+            Self::Stream(stream) => stream.stderr(),
+        }
+    }
+
+    /// Of a program that takes instances: its input, if something waits for it, and its output.
+    fn program_pipes(&self) -> (Option<BorrowedFd<'_>>, Option<BorrowedFd<'_>>) {
+        match self {
+            Self::Exec { .. } => (None, None),
+            Self::Stream(stream) => (stream.stdin(), stream.stdout()),
+        }
+    }
+
+    fn due(&self, something_waits: bool) -> Option<Instant> {
+        match self {
+            Self::Exec { running, .. } => running.as_ref()?.process.due(),
+            Self::Stream(stream) => stream.due(something_waits),
+        }
+    }
+
+    fn end(&mut self, now: Instant) {
+        match self {
+            Self::Exec { running, .. } => {
+                if let Some(running) = running {
+                    running.process.terminate(now + STOP_GRACE);
+                }
+            }
+            Self::Stream(stream) => stream.end(now, now + STOP_GRACE),
+        }
+    }
 }
 
 fn position_of<'a>(

@@ -7,18 +7,20 @@
     reason = "a test program with a main of its own"
 )]
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use fuxi::protocol::{Assign, Attempt, AttemptResult, Exit, FromMaster, FromWorker, Hello, env};
+use fuxi::protocol::{Attempt, AttemptResult, Exit, FromMaster, FromWorker, Hello, Program, Span, env};
+use model::dagjob::Mode;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-const TESTS: [(&str, fn()); 10] = [
+const TESTS: [(&str, fn()); 11] = [
     ("instances_run_one_after_another_with_their_own_environment", instances_run_one_after_another),
     ("results_are_kept_until_they_are_acknowledged", results_are_kept),
     ("a_running_instance_outlives_its_master", a_running_instance_outlives_its_master),
@@ -29,6 +31,7 @@ const TESTS: [(&str, fn()); 10] = [
     ("stop_and_sigterm_end_the_worker_and_what_it_runs", stop_and_sigterm),
     ("nonsense_and_mistakes_of_the_master_do_no_harm", nonsense_does_no_harm),
     ("hundreds_of_instances_per_second", hundreds_per_second),
+    ("what_is_not_begun_is_given_back", what_is_not_begun_is_given_back),
 ];
 
 fn main() -> ExitCode {
@@ -47,12 +50,26 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn program(mode: Mode, command: &[&str], timeout_seconds: Option<u32>) -> Program {
+    Program {
+        job: "words".to_owned(),
+        task: "count".to_owned(),
+        count: 9,
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
+        mode,
+        timeout_seconds,
+        ..Program::default()
+    }
+}
+
 /// A worker process, and its master: this test.
 struct Scene {
     folder: TempDir,
     listener: UnixListener,
     worker: Child,
     line: BufReader<UnixStream>,
+    /// Results that came together with others that were asked for.
+    told: VecDeque<AttemptResult>,
 }
 
 impl Scene {
@@ -71,7 +88,7 @@ impl Scene {
             .spawn()
             .unwrap();
         let line = BufReader::new(listener.accept().unwrap().0);
-        let mut scene = Self { folder, listener, worker, line };
+        let mut scene = Self { folder, listener, worker, line, told: VecDeque::new() };
         let hello = scene.hello();
         (scene, hello)
     }
@@ -88,10 +105,18 @@ impl Scene {
     }
 
     fn hello(&mut self) -> Hello {
-        match self.receive() {
-            FromWorker::Hello(hello) => hello,
-            other => panic!("expected a hello, got {other:?}"),
+        let FromWorker::Hello(hello) = self.receive() else { panic!("expected a hello") };
+        self.told.clear();
+        while self.told.len() < usize::try_from(hello.ended).unwrap() {
+            let FromWorker::Results { results } = self.receive() else { panic!("expected results") };
+            self.told.extend(results);
         }
+        hello
+    }
+
+    /// The instances whose results came with the last hello.
+    fn told_with_hello(&mut self) -> Vec<u32> {
+        self.told.drain(..).map(|result| result.attempt.index).collect()
     }
 
     fn receive(&mut self) -> FromWorker {
@@ -102,9 +127,14 @@ impl Scene {
     }
 
     fn result(&mut self) -> AttemptResult {
-        match self.receive() {
-            FromWorker::Result(result) => result,
-            other => panic!("expected a result, got {other:?}"),
+        loop {
+            if let Some(result) = self.told.pop_front() {
+                return result;
+            }
+            match self.receive() {
+                FromWorker::Results { results } => self.told.extend(results),
+                other => panic!("expected results, got {other:?}"),
+            }
         }
     }
 
@@ -115,14 +145,12 @@ impl Scene {
     }
 
     fn assign(&mut self, index: u32, command: &[&str], timeout_seconds: Option<u32>) {
-        self.send(&FromMaster::Assign(Assign {
-            attempt: Attempt { index, number: 1 },
-            job: "words".to_owned(),
-            task: "count".to_owned(),
-            count: 9,
-            command: command.iter().map(|word| (*word).to_owned()).collect(),
-            timeout_seconds,
-        }));
+        self.send(&FromMaster::Program(program(Mode::Exec, command, timeout_seconds)));
+        self.give(index, index);
+    }
+
+    fn give(&mut self, first: u32, last: u32) {
+        self.send(&FromMaster::Assign { attempts: vec![Span { first, last, number: 1 }] });
     }
 
     /// `script` with `$1` for this scene's folder.
@@ -160,7 +188,7 @@ fn is_alive(pid: &str) -> bool {
 fn instances_run_one_after_another() {
     let (mut scene, hello) = Scene::open();
     assert_eq!((hello.worker.as_str(), hello.token.as_str()), ("default/count-1", "secret"));
-    assert_eq!((hello.running, hello.results), (None, Vec::new()));
+    assert_eq!((hello.held, hello.ended), (Vec::new(), 0));
     for index in 0..3 {
         let script = "echo $OWN $CREST_JOB $CREST_TASK $CREST_INSTANCE_INDEX $CREST_INSTANCE_COUNT \
                       $CREST_INSTANCE_ATTEMPT [$CREST_WORKER_TOKEN] >> $1/out; exit $CREST_INSTANCE_INDEX";
@@ -177,15 +205,15 @@ fn results_are_kept() {
         scene.assign(index, &["true"], None);
         scene.result();
     }
-    let hello = scene.replace_master();
-    assert_eq!(hello.results.iter().map(|result| result.attempt.index).collect::<Vec<_>>(), [0, 1]);
-    scene.send(&FromMaster::Ack { attempts: vec![Attempt { index: 0, number: 1 }] });
+    scene.replace_master();
+    assert_eq!(scene.told_with_hello(), [0, 1]);
+    scene.send(&FromMaster::Ack { attempts: vec![Span { first: 0, last: 0, number: 1 }] });
     // Assigned again, a result that is still held is told again and not run again.
     scene.assign_script(1, "echo again > $1/again", None);
     assert_eq!(scene.result().attempt.index, 1);
     assert!(!scene.folder.path().join("again").exists());
-    let hello = scene.replace_master();
-    assert_eq!(hello.results.iter().map(|result| result.attempt.index).collect::<Vec<_>>(), [1]);
+    scene.replace_master();
+    assert_eq!(scene.told_with_hello(), [1]);
 }
 
 fn a_running_instance_outlives_its_master() {
@@ -197,12 +225,13 @@ fn a_running_instance_outlives_its_master() {
     std::fs::remove_file(&socket).unwrap();
     scene.listener = UnixListener::bind(&socket).unwrap();
     let hello = scene.replace_master();
-    assert_eq!(hello.running, Some(Attempt { index: 4, number: 1 }));
-    // A master that is wrong about it gets the truth.
+    assert_eq!(hello.held, [Attempt { index: 4, number: 1 }]);
+    // What is given to it now waits its turn, also when it is given twice.
     scene.assign(5, &["true"], None);
-    assert_eq!(scene.accept_again().running, Some(Attempt { index: 4, number: 1 }));
+    scene.give(4, 5);
+    assert_eq!(scene.replace_master().held.len(), 2);
     std::fs::write(scene.folder.path().join("gate"), "end\n").unwrap();
-    assert_eq!(scene.result().exit, Exit::Code(0));
+    assert_eq!((scene.result().attempt.index, scene.result().attempt.index), (4, 5));
     assert_eq!(scene.read("log"), "start\nend\n");
 }
 
@@ -299,10 +328,26 @@ fn hundreds_per_second() {
     let start = kit::clock::monotonic();
     for index in 0..500 {
         scene.assign(index, &["/bin/true"], None);
-        let attempt = scene.result().attempt;
-        scene.send(&FromMaster::Ack { attempts: vec![attempt] });
+        assert_eq!(scene.result().attempt.index, index);
+        scene.send(&FromMaster::Ack { attempts: vec![Span { first: index, last: index, number: 1 }] });
     }
     let spent: Duration = Instant::elapsed(&start);
     println!("500 instances of /bin/true in {spent:?}: {:.0} per second", 500.0 / spent.as_secs_f64());
     assert!(spent < Duration::from_secs(10));
+}
+
+fn what_is_not_begun_is_given_back() {
+    let (mut scene, _) = Scene::open();
+    scene.make_fifo("ready");
+    scene.make_fifo("gate");
+    scene.assign_script(0, "echo > $1/ready; cat $1/gate; echo ran >> $1/log", None);
+    scene.give(1, 5);
+    scene.read("ready");
+    scene.send(&FromMaster::Recall);
+    let returned = (1..=5).map(|index| Attempt { index, number: 1 }).collect();
+    assert_eq!(scene.receive(), FromWorker::Returned { attempts: returned });
+    std::fs::write(scene.folder.path().join("gate"), "").unwrap();
+    assert_eq!(scene.result().exit, Exit::Code(0));
+    assert_eq!(scene.replace_master().held, []);
+    assert_eq!(scene.read("log"), "ran\n");
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   watches ──┐                        ┌──► Pods, Secrets, Events     (tasks that report back)
 //!   workers ──┼─► Input ──► Master ────┼──► status of each job, at most every 200 ms
-//!   tasks  ───┘    one loop, no waiting└──► assign, ack, stop ──► workers
+//!   tasks  ───┘    one loop, no waiting└──► assign, recall, ack, stop ──► workers
 //! ```
 //! The loop owns all state and never waits for anything but its next input, so that handing over an instance costs
 //! microseconds. What it decides, it asks of [`fuxi::Job`] (one per DagJob) and [`fuxi::grants::Ledger`] (one).
@@ -32,7 +32,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use fuxi::WorkerId;
-use fuxi::protocol::{AttemptResult, Hello};
 
 use crate::informer::Informer;
 use crate::key::ObjectKey;
@@ -40,7 +39,7 @@ use crate::record::Recorder;
 use jobs::JobUid;
 use raw::RawJob;
 pub use server::BindError;
-use server::{Connection, ConnectionId};
+use server::{Connection, ConnectionId, Greeting, Said};
 use status::StoreError;
 
 /// What the batch master needs.
@@ -71,8 +70,8 @@ enum Input {
     Pod(ObjectKey),
     Quotas,
     QuotasTold,
-    Hello(Connection, Box<Hello>),
-    Said(ConnectionId, AttemptResult),
+    Hello(Connection, Box<Greeting>),
+    Said(ConnectionId, Said),
     Closed(ConnectionId),
     /// A job's token is in its Secret.
     Prepared(JobUid, Result<String, jobs::PrepareError>),

@@ -165,10 +165,11 @@ impl Instances {
     }
 
     /// A worker that was not known to run anything says that it runs `attempt`. False if that is not needed: it is
-    /// finished, no instance of this task, or runs elsewhere.
+    /// finished, was counted as ended, is no instance of this task, or runs elsewhere.
     pub fn adopt(&mut self, worker: WorkerId, attempt: Attempt, now: Duration) -> bool {
         let Attempt { index, number } = attempt;
-        if index >= self.count || self.finished.contains(index) {
+        let used = self.tries.get(&index).map_or(0, |tries| tries.used);
+        if index >= self.count || self.finished.contains(index) || number <= used {
             return false;
         }
         if let Some(running) = self.running.get(&index) {
@@ -224,7 +225,7 @@ impl Instances {
         }
     }
 
-    /// The attempts that run since before `moment`.
+    /// The attempts that were handed out before `moment` and have not ended.
     pub fn running_since_before(&self, moment: Duration) -> Vec<(WorkerId, Attempt)> {
         let old = self.running.iter().filter(|(_, running)| running.since < moment);
         old.map(|(index, running)| (running.worker, Attempt { index: *index, number: running.number }))

@@ -1,10 +1,15 @@
 //! The master of one job: brings its tasks, instances and workers together.
 //!
 //! ```text
-//!   worker:  starting ──hello──► idle ◄──result── busy         gone, from anywhere: what it ran is tried again
-//!                │                │ └───assign────►│
-//!                └──not needed────┴──► stopping ◄──┘ only when the job has ended or the attempt was given up
+//!   worker:  starting ──hello──► ready, and holds   ──assign──► more        gone, from anywhere: what it
+//!                │               nothing or some  ◄──results── fewer       held is tried again
+//!                │                │             ◄──returned── those it had not begun, when they are recalled
+//!                └──not needed────┴──► stopping    when nothing is left for it, or an attempt was given up
 //! ```
+//! A worker holds more than it runs, so that it need not wait for us between two instances: as much as it should end within
+//! [`HOLD`], going by what the task's instances took so far. Nobody idles while another holds what it has not begun: that
+//! is recalled.
+//!
 //! Two rules make kill -9 harmless at any moment. A result is acknowledged only when the status that contains it is
 //! stored ([`Event::Stored`]), and the worker keeps it until then. A task's children start only when its completion is
 //! stored. After a restart nothing is handed out before all known workers have said what they run, or had time to.
@@ -12,21 +17,31 @@
 mod crew;
 mod ends;
 mod hand_out;
+mod pace;
+mod results;
+mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crew::Crew;
-use model::dagjob::{DagJobSpec, DagJobStatus, DesiredState, JobPhase, TaskStatus};
+use model::dagjob::{DagJobSpec, DagJobStatus, DesiredState, JobPhase, Mode, TaskStatus};
 
 use crate::dag::{Dag, InvalidJob, TaskIdx};
-use crate::instances::{Failure, Instances};
-use crate::protocol::{Attempt, AttemptResult};
+use crate::instances::Instances;
+use crate::protocol::{self, Attempt, AttemptResult, READY_LIMIT};
+use pace::Pace;
 
 /// How long a restarted master waits for workers that were there before it.
 pub const ADOPTION_GRACE: Duration = Duration::from_secs(10);
 /// How long after its time limit an attempt is given up with its worker, which should have ended it.
 pub const TIMEOUT_SLACK: Duration = Duration::from_secs(30);
+/// A worker is given as much as it should end within this time.
+pub const HOLD: Duration = Duration::from_millis(100);
+/// The most that a worker holds, however fast it is.
+pub const MAX_HELD: usize = 4096;
+/// A worker whose results wait for the store gets no more above this many of them: it has to keep them all.
+const MAX_UNSTORED: usize = protocol::MAX_KEPT as usize / 2;
 /// The longest `lastFailure`, so that a status stays small.
 const MAX_FAILURE_TEXT: usize = 1024;
 
@@ -47,14 +62,20 @@ pub enum Event {
         worker: WorkerId,
         task: TaskIdx,
     },
+    /// It is connected, holds just these, and has ended others without being told that this is durable.
     Hello {
         worker: WorkerId,
-        running: Option<Attempt>,
+        held: Vec<Attempt>,
         results: Vec<AttemptResult>,
     },
-    Result {
+    Results {
         worker: WorkerId,
-        result: AttemptResult,
+        results: Vec<AttemptResult>,
+    },
+    /// It will not run these, as it was asked to give back what it had not begun.
+    Returned {
+        worker: WorkerId,
+        attempts: Vec<Attempt>,
     },
     Disconnected {
         worker: WorkerId,
@@ -80,9 +101,22 @@ pub enum Event {
 /// What the edge owes the workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    Assign { worker: WorkerId, task: TaskIdx, attempt: Attempt },
-    Ack { worker: WorkerId, attempts: Vec<Attempt> },
-    Stop { worker: WorkerId },
+    Assign {
+        worker: WorkerId,
+        task: TaskIdx,
+        attempts: Vec<Attempt>,
+    },
+    /// It shall give back what it has not begun.
+    Recall {
+        worker: WorkerId,
+    },
+    Ack {
+        worker: WorkerId,
+        attempts: Vec<Attempt>,
+    },
+    Stop {
+        worker: WorkerId,
+    },
 }
 
 /// How a job ended.
@@ -104,8 +138,6 @@ pub struct Job {
     /// Grows with every change that the status shows.
     version: u64,
     stored: u64,
-    /// Reports that wait for the version that contains them to be stored.
-    unacknowledged: BTreeMap<(WorkerId, Attempt), u64>,
     /// At this version a task or the job ended and waits for the store to go on.
     urgent_at: u64,
 }
@@ -114,13 +146,15 @@ pub struct Job {
 struct Task {
     name: String,
     parallelism: u32,
-    timeout: Option<Duration>,
+    /// How long a worker may hold something without ending anything.
+    patience: Option<Duration>,
     instances: Instances,
     /// All instances finished as of this version.
     finished_at: Option<u64>,
     /// As of which versions so many instances were finished as others wait for.
     reached_at: Vec<(u64, u32)>,
     crew: Crew,
+    pace: Pace,
 }
 
 #[derive(Clone, Debug)]
@@ -129,14 +163,30 @@ struct Worker {
     phase: Phase,
     connected: bool,
     draining: bool,
+    /// What it was given and has not ended, oldest first. It begins them in this order.
+    held: VecDeque<Attempt>,
+    /// Since when it is busy with what it holds: its last result, or its first assignment after it held nothing.
+    since: Duration,
+    recall: Recall,
+    /// Reports that wait for the version that contains them to be stored.
+    unacknowledged: VecDeque<(u64, Attempt)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Starting,
-    Idle,
-    Busy(Attempt),
+    Ready,
     Stopping,
+}
+
+/// Whether a worker may hold what it has not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recall {
+    /// It may.
+    Never,
+    Asked,
+    /// It gave everything back that it had not begun, and got nothing since.
+    Done,
 }
 
 impl Job {
@@ -147,7 +197,7 @@ impl Job {
         let task = |task: &model::dagjob::Task| Task {
             name: task.name.clone(),
             parallelism: task.parallelism.unwrap_or(u32::MAX),
-            timeout: task.timeout_seconds.map(|seconds| Duration::from_secs(u64::from(seconds))),
+            patience: patience(task),
             instances: Instances::restore(
                 task.instances,
                 task.max_attempts,
@@ -156,6 +206,7 @@ impl Job {
             finished_at: None,
             reached_at: Vec::new(),
             crew: Crew::default(),
+            pace: Pace::default(),
         };
         let tasks = spec.tasks.iter().map(task).collect();
         let mut job = Self {
@@ -166,7 +217,6 @@ impl Job {
             desired: DesiredState::Running,
             version: 1,
             stored: 0,
-            unacknowledged: BTreeMap::new(),
             urgent_at: 1,
         };
         job.restore_progress();
@@ -195,13 +245,12 @@ impl Job {
         match event {
             Event::Created { worker, task } => self.expect(worker, task),
             Event::Found { worker, task } => self.find(worker, task, now),
-            Event::Hello { worker, running, results } => {
-                self.hello(worker, running, results, (now, &mut owed))
-            }
-            Event::Result { worker, result } => self.result(worker, result, (now, &mut owed)),
+            Event::Hello { worker, held, results } => self.hello(worker, (held, results), (now, &mut owed)),
+            Event::Results { worker, results } => self.results(worker, results, (now, &mut owed)),
+            Event::Returned { worker, attempts } => self.returned(worker, &attempts, (now, &mut owed)),
             Event::Disconnected { worker } => self.disconnected(worker),
             Event::Drain { worker } => self.drain(worker, (now, &mut owed)),
-            Event::Gone { worker, reason } => self.gone(worker, reason, (now, &mut owed)),
+            Event::Gone { worker, reason } => self.gone(worker, &reason, (now, &mut owed)),
             Event::Want(desired) => self.want(desired, (now, &mut owed)),
             Event::Stored { version } => self.stored(version, (now, &mut owed)),
             Event::Tick => self.tick((now, &mut owed)),
@@ -258,228 +307,32 @@ impl Job {
 
     /// The tasks' part of the job's status, as of [`Self::version`].
     pub fn task_status(&self) -> BTreeMap<String, TaskStatus> {
-        self.tasks.iter().map(|task| (task.name.clone(), task.instances.status())).collect()
+        self.tasks.iter().map(|task| (task.name.clone(), self.status_of(task))).collect()
+    }
+
+    fn status_of(&self, task: &Task) -> TaskStatus {
+        // What a worker holds beside what it runs does not run.
+        let running = match self.outcome {
+            None => u32::try_from(task.crew.busy.len()).unwrap_or(u32::MAX),
+            Some(_) => 0,
+        };
+        TaskStatus { running, ..task.instances.status() }
     }
 
     fn changed(&mut self) {
         self.version += 1;
     }
+}
 
-    fn expect(&mut self, worker: WorkerId, task: TaskIdx) {
-        let state = Worker { task, phase: Phase::Starting, connected: false, draining: false };
-        if self.workers.insert(worker, state).is_none() {
-            self.tasks[task.0].crew.expect(worker);
-        }
-    }
-
-    fn find(&mut self, worker: WorkerId, task: TaskIdx, now: Duration) {
-        self.expect(worker, task);
-        self.tasks[task.0].crew.adopt(worker, now + ADOPTION_GRACE);
-    }
-
-    fn hello(&mut self, id: WorkerId, running: Option<Attempt>, results: Vec<AttemptResult>, owe: Owe<'_>) {
-        let (now, owed) = owe;
-        let Some(worker) = self.workers.get_mut(&id) else {
-            owed.push(Decision::Stop { worker: id });
-            return;
-        };
-        worker.connected = true;
-        let (task, before) = (worker.task, worker.phase);
-        self.tasks[task.0].crew.heard_of(id);
-        for result in results {
-            self.record(id, result, owed);
-        }
-        if before == Phase::Stopping
-            || matches!(self.outcome, Some(Outcome::Failed { .. } | Outcome::Cancelled))
-        {
-            self.set_phase(id, Phase::Stopping);
-            owed.push(Decision::Stop { worker: id });
-            return;
-        }
-        let instances = &mut self.tasks[task.0].instances;
-        if let Phase::Busy(attempt) = before
-            && running != Some(attempt)
-        {
-            // Unless its result was among the others, the assignment was lost with the old connection.
-            instances.withdraw(id, attempt);
-        }
-        if let Some(attempt) = running {
-            instances.adopt(id, attempt, now);
-        }
-        self.set_phase(id, running.map_or(Phase::Idle, Phase::Busy));
-        self.changed();
-        self.hand_out(task, (now, owed));
-    }
-
-    fn result(&mut self, id: WorkerId, result: AttemptResult, owe: Owe<'_>) {
-        let (now, owed) = owe;
-        let Some(task) = self.workers.get(&id).map(|worker| worker.task) else { return };
-        let attempt = result.attempt;
-        self.record(id, result, owed);
-        if self.workers.get(&id).is_some_and(|worker| worker.phase == Phase::Busy(attempt)) {
-            self.set_phase(id, Phase::Idle);
-            self.hand_out(task, (now, owed));
-        }
-    }
-
-    /// Counts a result once, however often and by whomever it is told.
-    fn record(&mut self, id: WorkerId, result: AttemptResult, owed: &mut Vec<Decision>) {
-        let Some(task) = self.workers.get(&id).map(|worker| worker.task) else { return };
-        let state = &mut self.tasks[task.0];
-        let attempt = result.attempt;
-        if result.exit.is_success() {
-            if state.instances.succeed(attempt) {
-                self.changed();
-                self.note_finished(task);
-            }
-        } else {
-            let text = describe(&result);
-            match state.instances.fail(id, attempt, text.clone()) {
-                Failure::Stale => {}
-                Failure::Again => self.changed(),
-                Failure::Exhausted => self.fail(task, text, owed),
-            }
-        }
-        self.acknowledge(id, attempt, owed);
-    }
-
-    fn acknowledge(&mut self, worker: WorkerId, attempt: Attempt, owed: &mut Vec<Decision>) {
-        if self.is_stored() {
-            owed.push(Decision::Ack { worker, attempts: vec![attempt] });
-        } else {
-            self.unacknowledged.insert((worker, attempt), self.version);
-        }
-    }
-
-    fn note_finished(&mut self, task: TaskIdx) {
-        let version = self.version;
-        let state = &mut self.tasks[task.0];
-        let count = state.instances.n_finished();
-        if self.dag.is_awaited(task, count) {
-            state.reached_at.push((version, count));
-            self.urgent_at = version;
-        }
-        if !state.instances.is_finished() || state.finished_at.is_some() {
-            return;
-        }
-        state.finished_at = Some(version);
-        self.urgent_at = version;
-        if self.outcome.is_none() && self.tasks.iter().all(|task| task.finished_at.is_some()) {
-            self.outcome = Some(Outcome::Succeeded);
-        }
-    }
-
-    fn disconnected(&mut self, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.connected = false;
-            self.tasks[worker.task.0].crew.cut(id);
-        }
-    }
-
-    fn drain(&mut self, id: WorkerId, owe: Owe<'_>) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.draining = true;
-        match worker.phase {
-            Phase::Starting => self.stop(id, owe.1),
-            Phase::Idle => {
-                let task = worker.task;
-                self.hand_out(task, owe);
-            }
-            Phase::Busy(_) | Phase::Stopping => {}
-        }
-    }
-
-    fn gone(&mut self, id: WorkerId, reason: String, owe: Owe<'_>) {
-        let (now, owed) = owe;
-        let Some(worker) = self.workers.remove(&id) else { return };
-        let task = worker.task;
-        self.tasks[task.0].crew.forget(id);
-        for attempt in self.unacknowledged_of(id).collect::<Vec<_>>() {
-            self.unacknowledged.remove(&(id, attempt));
-        }
-        if let Phase::Busy(attempt) = worker.phase {
-            let text =
-                format!("instance {} attempt {}: lost its worker: {reason}", attempt.index, attempt.number);
-            self.lose(id, task, attempt, (text, owed));
-        }
-        self.hand_out(task, (now, owed));
-    }
-
-    fn lose(
-        &mut self,
-        id: WorkerId,
-        task: TaskIdx,
-        attempt: Attempt,
-        (text, owed): (String, &mut Vec<Decision>),
-    ) {
-        match self.tasks[task.0].instances.lose(id, attempt, shortened(text.clone())) {
-            Failure::Stale => {}
-            Failure::Again => self.changed(),
-            Failure::Exhausted => self.fail(task, text, owed),
-        }
-    }
-
-    fn stored(&mut self, version: u64, owe: Owe<'_>) {
-        let (now, owed) = owe;
-        self.stored = self.stored.max(version.min(self.version));
-        self.send_acknowledgements(owed);
-        for task in self.dag.tasks() {
-            let stored = self.stored;
-            for (_, count) in self.tasks[task.0].reached_at.extract_if(.., |(at, _)| *at <= stored) {
-                self.dag.reach(task, count);
-            }
-            if self.tasks[task.0].finished_at.is_some_and(|at| at <= self.stored) {
-                self.dag.complete(task);
-            }
-            self.hand_out(task, (now, owed));
-        }
-    }
-
-    fn send_acknowledgements(&mut self, owed: &mut Vec<Decision>) {
-        let stored = self.stored;
-        let mut durable: BTreeMap<WorkerId, Vec<Attempt>> = BTreeMap::new();
-        self.unacknowledged.retain(|(worker, attempt), version| {
-            let keep = *version > stored;
-            if !keep {
-                durable.entry(*worker).or_default().push(*attempt);
-            }
-            keep
-        });
-        for worker in durable.keys() {
-            self.reconsider(*worker);
-        }
-        owed.extend(durable.into_iter().map(|(worker, attempts)| Decision::Ack { worker, attempts }));
-    }
-
-    fn tick(&mut self, owe: Owe<'_>) {
-        let (now, owed) = owe;
-        for task in self.dag.tasks() {
-            let state = &self.tasks[task.0];
-            let overdue = state
-                .timeout
-                .and_then(|timeout| now.checked_sub(timeout + TIMEOUT_SLACK))
-                .map(|moment| state.instances.running_since_before(moment))
-                .unwrap_or_default();
-            for (worker, attempt) in overdue {
-                let text =
-                    format!("instance {} attempt {}: did not end in time", attempt.index, attempt.number);
-                self.lose(worker, task, attempt, (text, owed));
-                self.stop(worker, owed);
-            }
-            self.hand_out(task, (now, owed));
-        }
-    }
+/// The longest time that a worker may hold an attempt without ending one.
+fn patience(task: &model::dagjob::Task) -> Option<Duration> {
+    let limit = Duration::from_secs(u64::from(task.timeout_seconds?));
+    let start = if task.mode == Mode::Stream { READY_LIMIT } else { Duration::ZERO };
+    Some(limit + start + TIMEOUT_SLACK)
 }
 
 /// The time, and where to put what is owed.
 type Owe<'a> = (Duration, &'a mut Vec<Decision>);
-
-fn describe(result: &AttemptResult) -> String {
-    let Attempt { index, number } = result.attempt;
-    let tail = result.tail.trim();
-    let separator = if tail.is_empty() { "" } else { ": " };
-    shortened(format!("instance {index} attempt {number}: {}{separator}{tail}", result.exit))
-}
 
 fn shortened(mut text: String) -> String {
     if text.len() > MAX_FAILURE_TEXT {

@@ -2,15 +2,27 @@
 //!
 //! ```text
 //!   worker                                   master
-//!     │ hello{worker, token, running, results} │   again after every reconnect, with all it still holds
-//!     │ ◄─────────────────── assign{instance…} │
-//!     │ result{instance, attempt, exit…} ────► │
-//!     │ ◄─────────────── assign{the next one…} │   at once, not waiting for the store
-//!     │ ◄─────────────────────── ack{attempts} │   when the results are durable; the worker may forget them
-//!     │ ◄───────────────────────────────  stop │   nothing left to do, or no longer wanted
+//!     │ hello{worker, token, held} ──────────► │   again after every reconnect, with all that it still holds,
+//!     │ results{…} ──────────────────────────► │   and all that it ended and knows not to be durable
+//!     │ ◄──────────────── program{command, …}  │   what its instances are
+//!     │ ◄──────────────── assign{instances}    │   enough for a moment, so that it need not wait for the next
+//!     │ results{instance, attempt, exit…} ───► │
+//!     │ ◄──────────────── assign{more}         │   at once, not waiting for the store
+//!     │ ◄──────────────── ack{attempts}        │   when results are durable; the worker may forget them
+//!     │ ◄──────────────── recall               │   others are idle: give back what you have not begun
+//!     │ returned{attempts} ──────────────────► │
+//!     │ ◄──────────────── stop                 │   nothing left to do, or no longer wanted
 //! ```
 
+mod span;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::dagjob::Mode;
 use serde::{Deserialize, Serialize};
+
+pub use span::{Span, attempts, spans};
 
 /// Where the worker's directory appears in its container.
 pub const MOUNT: &str = "/.crest";
@@ -20,8 +32,12 @@ pub const SOCKET: &str = "fuxi.sock";
 pub const PROGRAM: &str = "crest";
 /// The longest line either side accepts. Commands are the longest thing said.
 pub const MAX_LINE: usize = 4 << 20;
-/// How much of a failed instance's standard error travels with its result.
+/// The most results that a worker keeps.
+pub const MAX_KEPT: u32 = 1 << 16;
+/// How much of a failed instance's standard error, or of what it says of itself, travels with its result.
 pub const MAX_TAIL: usize = 2048;
+/// How long a program that takes instances as a stream may take until it is ready for the first.
+pub const READY_LIMIT: Duration = Duration::from_secs(120);
 
 /// Environment of the worker, which instances do not inherit.
 pub mod env {
@@ -45,7 +61,13 @@ pub struct Attempt {
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub enum FromWorker {
     Hello(Hello),
-    Result(AttemptResult),
+    Results {
+        results: Vec<AttemptResult>,
+    },
+    /// Answers a recall: these it has not begun, and will not.
+    Returned {
+        attempts: Vec<Attempt>,
+    },
     /// Answers a ping.
     Pong,
 }
@@ -55,19 +77,24 @@ pub enum FromWorker {
 pub struct Hello {
     pub worker: String,
     pub token: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub running: Option<Attempt>,
-    /// Results that were not acknowledged yet, oldest first.
+    /// What it was assigned and has neither ended nor returned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub results: Vec<AttemptResult>,
+    pub held: Vec<Attempt>,
+    /// How many results follow that were not acknowledged. They belong to the hello: nothing is decided before them.
+    #[serde(default)]
+    pub ended: u32,
 }
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct AttemptResult {
     pub attempt: Attempt,
     pub exit: Exit,
     pub duration_ms: u64,
+    /// How long the worker did nothing before it began this attempt, since it had ended another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap_micros: Option<u32>,
     /// The end of what a failed attempt wrote to its standard error.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tail: String,
@@ -86,6 +113,10 @@ pub enum Exit {
         code: i32,
         message: String,
     },
+    /// An instance that was given to a running program failed, as the program said, or with the program.
+    Failed {
+        message: String,
+    },
 }
 
 impl Exit {
@@ -101,6 +132,7 @@ impl std::fmt::Display for Exit {
             Self::Signal(signal) => write!(f, "killed by signal {signal}"),
             Self::TimedOut(seconds) => write!(f, "killed after its time limit of {seconds} s"),
             Self::NotStarted { code, message } => write!(f, "exit code {code}: {message}"),
+            Self::Failed { message } => f.write_str(message),
         }
     }
 }
@@ -109,26 +141,41 @@ impl std::fmt::Display for Exit {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub enum FromMaster {
-    Assign(Assign),
-    Ack {
-        attempts: Vec<Attempt>,
+    /// Once for every connection, before the first assignment.
+    Program(Program),
+    Assign {
+        attempts: Vec<Span>,
     },
+    Ack {
+        attempts: Vec<Span>,
+    },
+    /// Give back what is not begun.
+    Recall,
     /// Kill what runs and exit.
     Stop,
     Ping,
 }
 
-/// An instance to run now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assign {
-    pub attempt: Attempt,
+/// What the instances of the worker's task are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Program {
     pub job: String,
     pub task: String,
     /// How many instances the task has.
     pub count: u32,
     pub command: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_exec")]
+    pub mode: Mode,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
+    /// The job's parameters, for programs that take instances as a stream. Processes have them in their environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+}
+
+fn is_exec(mode: &Mode) -> bool {
+    *mode == Mode::Exec
 }
 
 #[cfg(test)]

@@ -90,8 +90,11 @@ pub struct Task {
     pub min_parallelism: Option<u32>,
     /// The image that the instances run in.
     pub image: String,
-    /// The command of an instance.
+    /// The command of an instance; in the mode `Stream` of the program that takes them.
     pub command: Vec<String>,
+    /// Whether each instance is a process, or one program takes them all. Default `Exec`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mode: Mode,
     /// Environment of every instance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<EnvVar>,
@@ -104,9 +107,20 @@ pub struct Task {
     /// An instance that fails is tried again until it was tried this often. Default 3.
     #[serde(default = "default_attempts")]
     pub max_attempts: u32,
-    /// An instance that runs longer is killed and counts as failed.
+    /// An instance that runs longer is killed and counts as failed; in the mode `Stream` with the program that holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
+}
+
+/// How a worker runs instances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// The command once for each instance, which it knows from its environment; its exit code says how it ended.
+    #[default]
+    Exec,
+    /// The command once for each worker: it stays alive, takes instances line by line on its standard input, and answers
+    /// each on its standard output.
+    Stream,
 }
 
 impl Task {

@@ -23,6 +23,12 @@ impl Tee {
         self.waiting.len() < MAX_WAITING
     }
 
+    /// A line of our own.
+    pub(super) fn say(&mut self, line: &str) {
+        self.waiting.extend_from_slice(line.as_bytes());
+        self.waiting.push(b'\n');
+    }
+
     pub(super) fn write_some(&mut self) {
         let chunk = self.waiting.len().min(PIPE_ATOM);
         match std::io::stderr().write(&self.waiting[..chunk]) {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use fuxi::grants::{Definition, Event as LedgerEvent, Gang, GangId, UnitId};
 use fuxi::job::{Event, Outcome};
-use fuxi::protocol::Hello;
 use fuxi::{Job, TaskIdx};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
@@ -13,7 +12,7 @@ use model::dagjob::{DagJobSpec, DagJobStatus};
 
 use super::master::Master;
 use super::raw::{self, RawJob};
-use super::server::Connection;
+use super::server::{Connection, Greeting};
 use super::status::{self, StoreError};
 use super::{Input, pod};
 use crate::act::Cause;
@@ -50,7 +49,7 @@ pub(super) struct JobEntry {
     /// Unknown until the job's Secret is there.
     pub(super) token: Option<String>,
     /// Workers that came before the token.
-    pub(super) early: Vec<(Connection, Hello)>,
+    pub(super) early: Vec<(Connection, Greeting)>,
     pub(super) stage: Stage,
     /// Why it may not use its quota, as its owner was told.
     pub(super) refusal: Option<String>,
@@ -225,8 +224,8 @@ impl Master {
         match result {
             Ok(token) => {
                 job.token = Some(token);
-                for (connection, hello) in std::mem::take(&mut job.early) {
-                    self.on_hello(connection, hello);
+                for (connection, greeting) in std::mem::take(&mut job.early) {
+                    self.on_hello(connection, greeting);
                 }
                 self.unbalanced.insert(uid.clone());
             }

@@ -135,8 +135,8 @@ impl Master {
             Input::Pod(key) => self.on_pod(&key),
             Input::Quotas => self.on_quotas(),
             Input::QuotasTold => self.on_quotas_told(),
-            Input::Hello(connection, hello) => self.on_hello(connection, *hello),
-            Input::Said(connection, result) => self.on_result(connection, result),
+            Input::Hello(connection, greeting) => self.on_hello(connection, *greeting),
+            Input::Said(connection, said) => self.on_said(connection, said),
             Input::Closed(connection) => self.on_closed(connection),
             Input::Prepared(uid, result) => self.on_prepared(&uid, result),
             Input::Stored(uid, version, result) => self.on_stored(&uid, version, *result),
@@ -185,7 +185,7 @@ impl Master {
         }
         self.unbalanced.insert(uid.clone());
         for decision in owed {
-            self.owe(uid, decision);
+            self.owe(decision);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use fuxi::protocol::{FromMaster, FromWorker, Hello, MAX_LINE, SOCKET};
+use fuxi::protocol::{Attempt, AttemptResult, FromMaster, FromWorker, Hello, MAX_KEPT, MAX_LINE, SOCKET};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio_util::codec::{Framed, LinesCodec};
@@ -33,6 +33,20 @@ impl Connection {
     pub(super) fn send(&self, message: FromMaster) {
         let _closed = self.lines.send(message);
     }
+}
+
+/// A worker's hello with the results that belong to it.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    pub(super) hello: Hello,
+    pub(super) results: Vec<AttemptResult>,
+}
+
+/// What a worker says after its hello.
+#[derive(Debug)]
+pub(super) enum Said {
+    Results(Vec<AttemptResult>),
+    Returned(Vec<Attempt>),
 }
 
 /// Why there is no socket for workers.
@@ -92,31 +106,35 @@ pub(super) async fn serve(
     }
 }
 
+type Lines = Framed<UnixStream, LinesCodec>;
+
 async fn converse(stream: UnixStream, id: ConnectionId, inputs: &mpsc::UnboundedSender<Input>) {
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
-    let Ok(Some(Ok(first))) = tokio::time::timeout(HELLO_LIMIT, lines.next()).await else { return };
-    let Ok(FromWorker::Hello(hello)) = serde_json::from_str(&first) else {
+    let Ok(Some(greeting)) = tokio::time::timeout(HELLO_LIMIT, greet(&mut lines)).await else {
         tracing::debug!("Connection did not begin with a hello");
         return;
     };
     let (sender, mut replies) = mpsc::unbounded_channel();
-    if inputs.send(greeting(id, sender, hello)).is_err() {
+    let connection = Connection { id, lines: sender };
+    if inputs.send(Input::Hello(connection, Box::new(greeting))).is_err() {
         return;
     }
     loop {
         tokio::select! {
             line = lines.next() => {
                 let Some(Ok(line)) = line else { return };
-                match serde_json::from_str(&line) {
-                    Ok(FromWorker::Result(result)) => drop(inputs.send(Input::Said(id, result))),
-                    Ok(FromWorker::Pong) => {}
+                let said = match serde_json::from_str(&line) {
+                    Ok(FromWorker::Results { results }) => Said::Results(results),
+                    Ok(FromWorker::Returned { attempts }) => Said::Returned(attempts),
+                    Ok(FromWorker::Pong) => continue,
                     Ok(FromWorker::Hello(_)) | Err(_) => return,
-                }
+                };
+                // The loop is ending if it does not listen.
+                let _ending = inputs.send(Input::Said(id, said));
             }
             reply = replies.recv() => {
                 let Some(reply) = reply else { return };
-                let Ok(line) = serde_json::to_string(&reply) else { return };
-                if lines.send(line).await.is_err() {
+                if answer(&mut lines, reply, &mut replies).await.is_none() {
                     return;
                 }
             }
@@ -124,6 +142,32 @@ async fn converse(stream: UnixStream, id: ConnectionId, inputs: &mpsc::Unbounded
     }
 }
 
-fn greeting(id: ConnectionId, lines: mpsc::UnboundedSender<FromMaster>, hello: Hello) -> Input {
-    Input::Hello(Connection { id, lines }, Box::new(hello))
+/// The first line, and the results that it announces.
+async fn greet(lines: &mut Lines) -> Option<Greeting> {
+    let FromWorker::Hello(hello) = next(lines).await? else { return None };
+    let expected = usize::try_from(hello.ended.min(MAX_KEPT)).ok()?;
+    let mut greeting = Greeting { hello, results: Vec::new() };
+    while greeting.results.len() < expected {
+        let FromWorker::Results { results } = next(lines).await? else { return None };
+        greeting.results.extend(results);
+    }
+    Some(greeting)
+}
+
+async fn next(lines: &mut Lines) -> Option<FromWorker> {
+    serde_json::from_str(&lines.next().await?.ok()?).ok()
+}
+
+/// Sends a reply, and with it those that have come meanwhile.
+async fn answer(
+    lines: &mut Lines,
+    first: FromMaster,
+    more: &mut mpsc::UnboundedReceiver<FromMaster>,
+) -> Option<()> {
+    let mut reply = Some(first);
+    while let Some(message) = reply {
+        lines.feed(serde_json::to_string(&message).ok()?).await.ok()?;
+        reply = more.try_recv().ok();
+    }
+    SinkExt::<String>::flush(lines).await.ok()
 }

@@ -1,20 +1,21 @@
 //! Workers: their Pods, their connections, and what is owed to them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use fuxi::grants::{Event as LedgerEvent, GrantId};
 use fuxi::job::{Decision, Event};
-use fuxi::protocol::{Assign, AttemptResult, FromMaster, Hello};
+use fuxi::protocol::{FromMaster, Program, spans};
 use fuxi::{TaskIdx, WorkerId};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
+use model::dagjob::Mode;
 use model::names;
 
-use super::jobs::{JobUid, Stage};
+use super::jobs::{JobEntry, JobUid, Stage};
 use super::master::Master;
-use super::server::{Connection, ConnectionId};
+use super::server::{Connection, ConnectionId, Greeting, Said};
 use super::{Input, pod, status};
 use crate::key::ObjectKey;
 use crate::owner::controller_uid;
@@ -276,48 +277,57 @@ impl Master {
         self.forget_if_over(&worker.job);
     }
 
-    pub(super) fn on_hello(&mut self, connection: Connection, hello: Hello) {
+    pub(super) fn on_hello(&mut self, connection: Connection, greeting: Greeting) {
+        let hello = &greeting.hello;
         let key = hello.worker.split_once('/').map(|(namespace, name)| ObjectKey::new(namespace, name));
         let Some(id) = key.and_then(|key| self.workers.by_pod.get(&key).copied()) else {
             connection.send(FromMaster::Stop);
             return;
         };
-        let Some(uid) = self.workers.by_id.get(&id).map(|worker| worker.job.clone()) else { return };
+        let Some(worker) = self.workers.by_id.get(&id) else { return };
+        let (uid, task) = (worker.job.clone(), worker.task);
         let Some(job) = self.jobs.get_mut(&uid) else { return };
         let Some(token) = &job.token else {
-            job.early.push((connection, hello));
+            job.early.push((connection, greeting));
             return;
         };
         if !is_same(token, &hello.token) {
             tracing::warn!(worker = %hello.worker, "Worker was turned away: its token is wrong");
             return;
         }
-        if let Some(task) = self.workers.by_id.get(&id).map(|worker| worker.task) {
-            job.tasks[task.0].failures = 0;
-        }
+        job.tasks[task.0].failures = 0;
         if job.core.phase() == model::dagjob::JobPhase::Pending {
             self.recorder.note(&job.raw, Note::normal("Started", "The first worker has begun"));
         }
+        connection.send(FromMaster::Program(program(job, task)));
         self.workers.connect(id, connection);
-        self.tell(&uid, Event::Hello { worker: id, running: hello.running, results: hello.results });
+        let Greeting { hello, results } = greeting;
+        self.tell(&uid, Event::Hello { worker: id, held: hello.held, results });
     }
 
-    pub(super) fn on_result(&mut self, connection: ConnectionId, result: AttemptResult) {
+    pub(super) fn on_said(&mut self, connection: ConnectionId, said: Said) {
         let Some(worker) = self.workers.by_connection.get(&connection).copied() else {
-            self.add_to_early(connection, result);
+            self.add_to_early(connection, said);
             return;
         };
         if let Some(uid) = self.workers.by_id.get(&worker).map(|worker| worker.job.clone()) {
-            self.tell(&uid, Event::Result { worker, result });
+            let event = match said {
+                Said::Results(results) => Event::Results { worker, results },
+                Said::Returned(attempts) => Event::Returned { worker, attempts },
+            };
+            self.tell(&uid, event);
         }
     }
 
-    /// A worker whose hello waits for the job's token has ended what it ran: its hello will tell that, too.
-    fn add_to_early(&mut self, connection: ConnectionId, result: AttemptResult) {
+    /// A worker whose hello waits for the job's token has ended some of what it ran: its hello will tell that, too.
+    fn add_to_early(&mut self, connection: ConnectionId, said: Said) {
         let mut early = self.jobs.values_mut().flat_map(|job| &mut job.early);
-        if let Some((_, hello)) = early.find(|(waiting, _)| waiting.id == connection) {
-            hello.running = hello.running.filter(|running| *running != result.attempt);
-            hello.results.push(result);
+        if let (Some((_, greeting)), Said::Results(results)) =
+            (early.find(|(waiting, _)| waiting.id == connection), said)
+        {
+            let ended: BTreeSet<_> = results.iter().map(|result| result.attempt).collect();
+            greeting.hello.held.retain(|held| !ended.contains(held));
+            greeting.results.extend(results);
         }
     }
 
@@ -338,22 +348,16 @@ impl Master {
     }
 
     /// Does what a job's engine owes a worker.
-    pub(super) fn owe(&mut self, uid: &JobUid, decision: Decision) {
+    pub(super) fn owe(&mut self, decision: Decision) {
         match decision {
-            Decision::Assign { worker, task, attempt } => {
-                let Some(job) = self.jobs.get(uid) else { return };
-                let definition = &job.spec.tasks[task.0];
-                let assign = Assign {
-                    attempt,
-                    job: job.key.name.clone(),
-                    task: definition.name.clone(),
-                    count: definition.instances,
-                    command: definition.command.clone(),
-                    timeout_seconds: definition.timeout_seconds,
-                };
-                self.workers.send(worker, FromMaster::Assign(assign));
+            Decision::Assign { worker, attempts, .. } => {
+                self.workers.send(worker, FromMaster::Assign { attempts: spans(&attempts) });
             }
-            Decision::Ack { worker, attempts } => self.workers.send(worker, FromMaster::Ack { attempts }),
+            Decision::Recall { worker } => self.workers.send(worker, FromMaster::Recall),
+            Decision::Ack { worker, mut attempts } => {
+                attempts.sort_unstable();
+                self.workers.send(worker, FromMaster::Ack { attempts: spans(&attempts) });
+            }
             Decision::Stop { worker } => self.stop_worker(worker),
         }
     }
@@ -403,6 +407,25 @@ impl Master {
                 _ => {}
             }
         });
+    }
+}
+
+/// What the instances of a task are, as its workers are told.
+fn program(job: &JobEntry, task: TaskIdx) -> Program {
+    let definition = &job.spec.tasks[task.0];
+    // Processes have the parameters in their environment.
+    let parameters = match definition.mode {
+        Mode::Exec => BTreeMap::new(),
+        Mode::Stream => job.spec.parameters.clone(),
+    };
+    Program {
+        job: job.key.name.clone(),
+        task: definition.name.clone(),
+        count: definition.instances,
+        command: definition.command.clone(),
+        mode: definition.mode,
+        timeout_seconds: definition.timeout_seconds,
+        parameters,
     }
 }
 

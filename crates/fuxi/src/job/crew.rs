@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Phase, WorkerId};
+use super::{Phase, Recall, Worker, WorkerId};
 
 /// All workers of a task that are not gone. Those that stop are in no other set than `all`.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,10 @@ pub(super) struct Crew {
     all: BTreeSet<WorkerId>,
     pub(super) starting: BTreeSet<WorkerId>,
     pub(super) busy: BTreeSet<WorkerId>,
+    /// Of those the ones that may hold what they have not begun, and can be asked for it.
+    pub(super) laden: BTreeSet<WorkerId>,
+    /// And those that were asked and have not answered.
+    pub(super) recalled: BTreeSet<WorkerId>,
     /// Connected, and to be given an instance or let go.
     pub(super) idle: BTreeSet<WorkerId>,
     /// Let go as soon as their results are stored, or given an instance that comes back until then.
@@ -50,20 +54,29 @@ impl Crew {
         if now < self.adopt_until { BTreeSet::new() } else { std::mem::take(&mut self.adopting) }
     }
 
-    pub(super) fn place(&mut self, id: WorkerId, phase: Phase, connected: bool) {
+    /// Puts a worker where it belongs by what it does now.
+    pub(super) fn place(&mut self, id: WorkerId, worker: &Worker) {
         self.take_out(id);
-        match phase {
-            Phase::Idle if connected => drop(self.idle.insert(id)),
-            Phase::Busy(_) => drop(self.busy.insert(id)),
+        match worker.phase {
             Phase::Starting => drop(self.starting.insert(id)),
-            Phase::Idle | Phase::Stopping => {}
+            Phase::Ready if worker.is_busy() => {
+                self.busy.insert(id);
+                match worker.recall {
+                    Recall::Never if worker.connected && worker.held.len() > 1 => drop(self.laden.insert(id)),
+                    Recall::Asked => drop(self.recalled.insert(id)),
+                    Recall::Never | Recall::Done => {}
+                }
+            }
+            Phase::Ready if worker.connected => drop(self.idle.insert(id)),
+            Phase::Ready | Phase::Stopping => {}
         }
     }
 
     /// Its connection is lost: nothing can be handed to it.
     pub(super) fn cut(&mut self, id: WorkerId) {
-        self.idle.remove(&id);
-        self.leaving.remove(&id);
+        for set in [&mut self.idle, &mut self.leaving, &mut self.laden] {
+            set.remove(&id);
+        }
     }
 
     pub(super) fn forget(&mut self, id: WorkerId) {
@@ -73,7 +86,8 @@ impl Crew {
     }
 
     fn take_out(&mut self, id: WorkerId) {
-        for set in [&mut self.starting, &mut self.busy, &mut self.idle, &mut self.leaving] {
+        let by_phase = [&mut self.starting, &mut self.idle, &mut self.leaving];
+        for set in by_phase.into_iter().chain([&mut self.busy, &mut self.laden, &mut self.recalled]) {
             set.remove(&id);
         }
     }

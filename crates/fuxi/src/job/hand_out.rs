@@ -1,9 +1,8 @@
-//! Who gets the next instance, and who is let go.
+//! Who gets the next instances, who gives some back, and who is let go.
 
 use std::time::Duration;
 
-use super::{Decision, Job, Owe, Phase, TaskIdx, WorkerId};
-use crate::protocol::Attempt;
+use super::{Decision, Job, MAX_UNSTORED, Owe, Phase, Recall, TaskIdx, WorkerId};
 
 impl Job {
     /// How many instances of a task have not ended well.
@@ -11,22 +10,24 @@ impl Job {
         self.tasks[task.0].instances.n_unfinished()
     }
 
-    /// Gives every idle worker of `task` an instance, or lets it go when there is none and nothing is owed to it.
+    /// Gives every idle worker of `task` something to do, if need be from what others have not begun, or lets it go when
+    /// there is nothing and nothing is owed to it.
     pub(super) fn hand_out(&mut self, task: TaskIdx, (now, owed): Owe<'_>) {
         self.give_up_adopting(task, now);
-        let may_assign = !self.tasks[task.0].crew.is_adopting() && self.may_go_on();
-        if may_assign {
+        if !self.tasks[task.0].crew.is_adopting() && self.may_go_on() {
             self.call_back(task);
         }
+        let mut waiting = Vec::new();
         for id in std::mem::take(&mut self.tasks[task.0].crew.idle) {
-            let draining = self.is_draining(id);
-            let next =
-                if may_assign && !draining { self.tasks[task.0].instances.next(id, now) } else { None };
-            if let Some(attempt) = next {
-                self.set_phase(id, Phase::Busy(attempt));
-                self.changed();
-                owed.push(Decision::Assign { worker: id, task, attempt });
-            } else if draining || self.has_nothing_left(task) {
+            if !self.feed(id, (now, owed)) {
+                waiting.push(id);
+            }
+        }
+        if !self.may_go_on() || waiting.iter().any(|id| !self.is_draining(*id)) {
+            self.recall(task, owed);
+        }
+        for id in waiting {
+            if self.has_nothing_left(task) || self.is_draining(id) {
                 self.let_go(id, task, owed);
             } else {
                 self.tasks[task.0].crew.idle.insert(id);
@@ -45,8 +46,66 @@ impl Job {
     fn give_up_adopting(&mut self, task: TaskIdx, now: Duration) {
         for id in self.tasks[task.0].crew.stop_adopting(now) {
             if self.workers.get(&id).is_some_and(|worker| worker.phase == Phase::Starting) {
-                self.set_phase(id, Phase::Starting);
+                self.place(id);
             }
+        }
+    }
+
+    /// Gives a worker as much as it should hold, if it holds notably less; false if it gets nothing.
+    pub(super) fn feed(&mut self, id: WorkerId, (now, owed): Owe<'_>) -> bool {
+        let Some(worker) = self.workers.get(&id) else { return false };
+        let task = worker.task;
+        let may_get = worker.connected
+            && worker.phase == Phase::Ready
+            && !worker.draining
+            && worker.unacknowledged.len() < MAX_UNSTORED;
+        let depth = self.depth(task);
+        // Not for each result one: few messages for many instances.
+        let is_low = worker.held.len() <= depth - depth.div_ceil(4);
+        if !may_get || !is_low || self.tasks[task.0].crew.is_adopting() || !self.may_go_on() {
+            return false;
+        }
+        let room = depth - worker.held.len();
+        let instances = &mut self.tasks[task.0].instances;
+        let attempts: Vec<_> = std::iter::from_fn(|| instances.next(id, now)).take(room).collect();
+        let Some(worker) = self.workers.get_mut(&id).filter(|_| !attempts.is_empty()) else { return false };
+        if !worker.is_busy() {
+            worker.since = now;
+        }
+        worker.held.extend(&attempts);
+        worker.recall = Recall::Never;
+        self.place(id);
+        self.changed();
+        owed.push(Decision::Assign { worker: id, task, attempts });
+        true
+    }
+
+    /// How much a worker of `task` should hold: what it ends in a moment, and towards the end no more than its share.
+    fn depth(&self, task: TaskIdx) -> usize {
+        let state = &self.tasks[task.0];
+        let pending = usize::try_from(state.instances.n_pending()).unwrap_or(usize::MAX);
+        let share = pending / (2 * state.crew.len().max(1));
+        state.pace.depth().min(share).max(1)
+    }
+
+    /// While some idle or the job pauses, nobody keeps what it has not begun.
+    fn recall(&mut self, task: TaskIdx, owed: &mut Vec<Decision>) {
+        let state = &self.tasks[task.0];
+        if self.may_go_on() && state.instances.n_pending() > 0 {
+            return;
+        }
+        let laden: Vec<WorkerId> = state.crew.laden.iter().copied().collect();
+        for id in laden {
+            self.recall_one(id, owed);
+        }
+    }
+
+    pub(super) fn recall_one(&mut self, id: WorkerId, owed: &mut Vec<Decision>) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if self.tasks[worker.task.0].crew.laden.contains(&id) {
+            worker.recall = Recall::Asked;
+            owed.push(Decision::Recall { worker: id });
+            self.place(id);
         }
     }
 
@@ -73,14 +132,20 @@ impl Job {
         }
     }
 
-    /// No instance waits, or the job is over or pauses. What still runs is tried again by its own worker if it fails.
+    /// No instance waits nor may come back from who has not begun it, or the job is over or pauses. What still runs is
+    /// tried again by its own worker if it fails.
     fn has_nothing_left(&self, task: TaskIdx) -> bool {
-        !self.may_go_on() || self.tasks[task.0].instances.n_pending() == 0
+        let state = &self.tasks[task.0];
+        !self.may_go_on() || (state.instances.n_pending() == 0 && state.crew.recalled.is_empty())
+    }
+
+    fn is_owed(&self, id: WorkerId) -> bool {
+        self.workers.get(&id).is_some_and(|worker| !worker.unacknowledged.is_empty())
     }
 
     /// Lets an idle worker go, now or when its results are stored.
     fn let_go(&mut self, id: WorkerId, task: TaskIdx, owed: &mut Vec<Decision>) {
-        if self.unacknowledged_of(id).next().is_some() {
+        if self.is_owed(id) {
             self.tasks[task.0].crew.leaving.insert(id);
         } else {
             self.stop(id, owed);
@@ -95,17 +160,10 @@ impl Job {
             unneeded.extend(&state.crew.busy);
         }
         for worker in unneeded {
-            if self.unacknowledged_of(worker).next().is_none() {
+            if !self.is_owed(worker) {
                 self.stop(worker, owed);
             }
         }
-    }
-
-    /// What was told by `worker` and is not stored yet.
-    pub(super) fn unacknowledged_of(&self, worker: WorkerId) -> impl Iterator<Item = Attempt> {
-        let first = (worker, Attempt { index: 0, number: 0 });
-        let last = (worker, Attempt { index: u32::MAX, number: u32::MAX });
-        self.unacknowledged.range(first..=last).map(|((_, attempt), _)| *attempt)
     }
 
     pub(super) fn stop(&mut self, id: WorkerId, owed: &mut Vec<Decision>) {
@@ -116,8 +174,16 @@ impl Job {
     }
 
     pub(super) fn set_phase(&mut self, id: WorkerId, phase: Phase) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.phase = phase;
-        self.tasks[worker.task.0].crew.place(id, phase, worker.connected);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.phase = phase;
+            self.place(id);
+        }
+    }
+
+    /// Keeps the crew's lists in line with what a worker does.
+    pub(super) fn place(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get(&id) {
+            self.tasks[worker.task.0].crew.place(id, worker);
+        }
     }
 }

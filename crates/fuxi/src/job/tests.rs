@@ -27,15 +27,24 @@ pub(super) fn spec(tasks: &[(&str, u32, &[&str])]) -> DagJobSpec {
     DagJobSpec { tasks: tasks.iter().map(task).collect(), ..DagJobSpec::default() }
 }
 
-const DIAMOND: [(&str, u32, &[&str]); 4] =
-    [("split", 2, &[]), ("left", 4, &["split"]), ("right", 3, &["split"]), ("merge", 1, &["left", "right"])];
+const DIAMOND: [(&str, u32, &[&str]); 4] = [
+    ("split", 7, &[]),
+    ("left", 16, &["split"]),
+    ("right", 11, &["split"]),
+    ("merge", 1, &["left", "right"]),
+];
 
 fn result(index: u32, number: u32, exit: Exit) -> AttemptResult {
-    AttemptResult { attempt: Attempt { index, number }, exit, duration_ms: 1, tail: "no room\n".to_owned() }
+    let attempt = Attempt { index, number };
+    AttemptResult { attempt, exit, duration_ms: 1, gap_micros: None, tail: "no room\n".to_owned() }
+}
+
+fn told(worker: u64, result: AttemptResult) -> Event {
+    Event::Results { worker: WorkerId(worker), results: vec![result] }
 }
 
 fn hello(worker: u64) -> Event {
-    Event::Hello { worker: WorkerId(worker), running: None, results: Vec::new() }
+    Event::Hello { worker: WorkerId(worker), held: Vec::new(), results: Vec::new() }
 }
 
 #[test]
@@ -48,10 +57,10 @@ fn an_acknowledgement_waits_for_the_store_and_so_does_the_child_task() {
     let first = Attempt { index: 0, number: 1 };
     assert_eq!(
         job.step(hello(1), now),
-        [Decision::Assign { worker: WorkerId(1), task: TaskIdx(0), attempt: first }]
+        [Decision::Assign { worker: WorkerId(1), task: TaskIdx(0), attempts: vec![first] }]
     );
-    let told = Event::Result { worker: WorkerId(1), result: result(0, 1, Exit::Code(0)) };
-    assert_eq!(job.step(told, now), []);
+    let ended = told(1, result(0, 1, Exit::Code(0)));
+    assert_eq!(job.step(ended, now), []);
     assert!(job.is_urgent());
     assert_eq!(job.n_missing_workers(TaskIdx(1)), 0);
     let version = job.version();
@@ -73,7 +82,7 @@ fn a_command_that_cannot_run_fails_the_job_with_its_words() {
     for number in 1..=3 {
         assert_eq!(job.outcome(), None);
         let exit = Exit::NotStarted { code: 127, message: "cannot run `frobnicate`".to_owned() };
-        job.step(Event::Result { worker: WorkerId(1), result: result(0, number, exit) }, Duration::ZERO);
+        job.step(told(1, result(0, number, exit)), Duration::ZERO);
     }
     let message = "instance 0 attempt 3: exit code 127: cannot run `frobnicate`: no room".to_owned();
     assert_eq!(job.outcome(), Some(&Outcome::Failed { task: TaskIdx(0), message }));
@@ -88,10 +97,7 @@ fn a_task_may_start_while_those_before_it_run_on() {
     job.step(hello(1), Duration::ZERO);
     for index in 0..2 {
         assert_eq!(job.n_missing_workers(TaskIdx(1)), 0);
-        job.step(
-            Event::Result { worker: WorkerId(1), result: result(index, 1, Exit::Code(0)) },
-            Duration::ZERO,
-        );
+        job.step(told(1, result(index, 1, Exit::Code(0))), Duration::ZERO);
     }
     assert_eq!(job.n_missing_workers(TaskIdx(1)), 0, "not before it is stored");
     assert!(job.is_urgent());
@@ -102,13 +108,82 @@ fn a_task_may_start_while_those_before_it_run_on() {
     assert_eq!(Job::try_new(&spec, &status).unwrap().n_missing_workers(TaskIdx(1)), 1, "nor after a restart");
 }
 
+/// Assigned to `worker`, as indexes.
+fn assigned(owed: &[Decision], to: u64) -> Vec<u32> {
+    let of = |decision: &Decision| match decision {
+        Decision::Assign { worker, attempts, .. } if *worker == WorkerId(to) => attempts.clone(),
+        _ => Vec::new(),
+    };
+    owed.iter().flat_map(of).map(|attempt| attempt.index).collect()
+}
+
+/// A job of one task of 40 instances whose first worker has ended the first, which took it 10 ms.
+fn underway() -> (Job, Vec<Decision>) {
+    let mut job = Job::try_new(&spec(&[("a", 40, &[])]), &DagJobStatus::default()).unwrap();
+    for worker in 1..=2 {
+        job.step(Event::Created { worker: WorkerId(worker), task: TaskIdx(0) }, Duration::ZERO);
+    }
+    assert_eq!(assigned(&job.step(hello(1), Duration::ZERO), 1), [0], "one, as long as nothing is known");
+    let owed = job.step(told(1, result(0, 1, Exit::Code(0))), Duration::from_millis(10));
+    (job, owed)
+}
+
+#[test]
+fn a_worker_holds_what_it_should_end_within_a_moment_but_no_more_than_its_share() {
+    let (mut job, owed) = underway();
+    assert_eq!(assigned(&owed, 1), (1..=9).collect::<Vec<_>>(), "a quarter of 39, as there are two workers");
+    let owed = job.step(hello(2), Duration::from_millis(10));
+    assert_eq!(assigned(&owed, 2), (10..=16).collect::<Vec<_>>(), "and a quarter of what is left");
+    assert_eq!(job.task_status()["a"].running, 2, "what waits with a worker does not run");
+}
+
+#[test]
+fn what_a_worker_has_not_begun_goes_to_those_who_are_idle() {
+    let (mut job, _) = underway();
+    let mut now = Duration::from_millis(10);
+    let mut held: Vec<u32> = assigned(&job.step(hello(2), now), 2);
+    // The first worker is stuck with its second instance, and the other one does all the rest.
+    let recall = Decision::Recall { worker: WorkerId(1) };
+    let mut owed = Vec::new();
+    while !held.is_empty() {
+        assert!(!owed.contains(&recall), "not before somebody is idle");
+        now += Duration::from_millis(10);
+        owed = job.step(told(2, result(held.remove(0), 1, Exit::Code(0))), now);
+        held.extend(assigned(&owed, 2));
+    }
+    assert_eq!(owed, [recall], "and the idle one is kept");
+    let attempts = (2..=9).map(|index| Attempt { index, number: 1 }).collect();
+    let owed = job.step(Event::Returned { worker: WorkerId(1), attempts }, now);
+    assert_eq!(assigned(&owed, 2), [2, 3], "a quarter of eight");
+    assert_eq!(job.task_status()["a"].retries, "", "none of them was tried");
+}
+
+#[test]
+fn of_what_a_lost_worker_held_only_the_oldest_counts_as_tried() {
+    let (mut job, _) = underway();
+    job.step(Event::Gone { worker: WorkerId(1), reason: "killed".to_owned() }, Duration::ZERO);
+    let status = &job.task_status()["a"];
+    assert_eq!((status.failed_attempts, status.retries.as_str()), (1, "1:0/1"));
+    let owed = job.step(hello(2), Duration::ZERO);
+    assert_eq!(assigned(&owed, 2)[..2], [1, 2], "what came back goes first");
+}
+
+#[test]
+fn a_pause_and_a_drain_recall_what_is_not_begun() {
+    for event in [Event::Want(DesiredState::Paused), Event::Drain { worker: WorkerId(1) }] {
+        let (mut job, _) = underway();
+        let owed = job.step(event, Duration::ZERO);
+        assert!(owed.contains(&Decision::Recall { worker: WorkerId(1) }), "{owed:?}");
+    }
+}
+
 #[test]
 fn a_drained_worker_ends_what_it_runs_and_gets_nothing_more() {
     let mut job = Job::try_new(&spec(&[("a", 9, &[])]), &DagJobStatus::default()).unwrap();
     job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
     job.step(hello(1), Duration::ZERO);
     assert_eq!(job.step(Event::Drain { worker: WorkerId(1) }, Duration::ZERO), []);
-    job.step(Event::Result { worker: WorkerId(1), result: result(0, 1, Exit::Code(0)) }, Duration::ZERO);
+    job.step(told(1, result(0, 1, Exit::Code(0))), Duration::ZERO);
     let version = job.version();
     let owed = job.step(Event::Stored { version }, Duration::ZERO);
     assert_eq!(owed.last(), Some(&Decision::Stop { worker: WorkerId(1) }));
@@ -123,11 +198,11 @@ fn who_only_waits_for_the_store_takes_what_comes_back() {
     job.step(hello(1), Duration::ZERO);
     let last = job.step(hello(2), Duration::ZERO);
     assert_eq!(last[1..], [Decision::Stop { worker: WorkerId(3) }], "nothing is left for it");
-    let told = Event::Result { worker: WorkerId(1), result: result(0, 1, Exit::Code(0)) };
+    let told = told(1, result(0, 1, Exit::Code(0)));
     assert_eq!(job.step(told, Duration::ZERO), [], "its result is not stored");
     let gone = Event::Gone { worker: WorkerId(2), reason: "killed".to_owned() };
     let attempt = Attempt { index: 1, number: 2 };
-    let again = Decision::Assign { worker: WorkerId(1), task: TaskIdx(0), attempt };
+    let again = Decision::Assign { worker: WorkerId(1), task: TaskIdx(0), attempts: vec![attempt] };
     assert_eq!(job.step(gone, Duration::ZERO), [again]);
 }
 
@@ -153,7 +228,7 @@ fn a_pause_lets_end_what_runs_and_lets_go_of_the_rest() {
     let paused = job.step(Event::Want(DesiredState::Paused), Duration::ZERO);
     assert_eq!(paused, [Decision::Stop { worker: WorkerId(2) }], "who has not begun is let go");
     assert_eq!((job.phase(), job.n_missing_workers(TaskIdx(0))), (JobPhase::Paused, 0));
-    job.step(Event::Result { worker: WorkerId(1), result: result(0, 1, Exit::Code(0)) }, Duration::ZERO);
+    job.step(told(1, result(0, 1, Exit::Code(0))), Duration::ZERO);
     let version = job.version();
     let owed = job.step(Event::Stored { version }, Duration::ZERO);
     assert_eq!(owed.last(), Some(&Decision::Stop { worker: WorkerId(1) }));
@@ -169,8 +244,8 @@ fn a_cancelled_job_ends_at_once_and_can_begin_again_where_it_was() {
     let mut job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
     job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
     job.step(hello(1), Duration::ZERO);
-    job.step(Event::Result { worker: WorkerId(1), result: result(0, 1, Exit::Code(0)) }, Duration::ZERO);
-    job.step(Event::Result { worker: WorkerId(1), result: result(1, 1, Exit::Code(1)) }, Duration::ZERO);
+    job.step(told(1, result(0, 1, Exit::Code(0))), Duration::ZERO);
+    job.step(told(1, result(1, 1, Exit::Code(1))), Duration::ZERO);
     let owed = job.step(Event::Want(DesiredState::Cancelled), Duration::ZERO);
     assert_eq!(owed, [Decision::Stop { worker: WorkerId(1) }]);
     assert_eq!((job.outcome(), job.phase()), (Some(&Outcome::Cancelled), JobPhase::Cancelled));

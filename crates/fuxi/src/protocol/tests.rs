@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 
-use super::{Assign, Attempt, AttemptResult, Exit, FromMaster, FromWorker, Hello};
+use super::{Attempt, AttemptResult, Exit, FromMaster, FromWorker, Hello, Program, Span, attempts, spans};
 
 fn check<T>(message: &T, expected: Expect)
 where
@@ -17,38 +17,55 @@ where
 fn lines() {
     let attempt = Attempt { index: 4, number: 1 };
     let exit = Exit::NotStarted { code: 127, message: "cannot run `x`".to_owned() };
-    let result = AttemptResult { attempt, exit, duration_ms: 12, tail: String::new() };
+    let result = AttemptResult { attempt, exit, duration_ms: 12, gap_micros: None, tail: String::new() };
     check(
         &FromWorker::Hello(Hello {
             worker: "default/count-1".to_owned(),
             token: "t".to_owned(),
-            running: Some(attempt),
-            results: vec![result.clone()],
+            held: vec![attempt],
+            ended: 2,
         }),
         expect![[
-            r#"{"kind":"hello","worker":"default/count-1","token":"t","running":{"index":4,"number":1},"results":[{"attempt":{"index":4,"number":1},"exit":{"notStarted":{"code":127,"message":"cannot run `x`"}},"duration_ms":12}]}"#
+            r#"{"kind":"hello","worker":"default/count-1","token":"t","held":[{"index":4,"number":1}],"ended":2}"#
+        ]],
+    );
+    let done = AttemptResult { exit: Exit::Code(0), gap_micros: Some(80), ..result.clone() };
+    check(
+        &FromWorker::Results { results: vec![result, done] },
+        expect![[
+            r#"{"kind":"results","results":[{"attempt":{"index":4,"number":1},"exit":{"notStarted":{"code":127,"message":"cannot run `x`"}},"durationMs":12},{"attempt":{"index":4,"number":1},"exit":{"code":0},"durationMs":12,"gapMicros":80}]}"#
         ]],
     );
     check(
-        &FromWorker::Result(AttemptResult { exit: Exit::Code(0), ..result }),
-        expect![[r#"{"kind":"result","attempt":{"index":4,"number":1},"exit":{"code":0},"duration_ms":12}"#]],
+        &FromWorker::Returned { attempts: vec![attempt] },
+        expect![[r#"{"kind":"returned","attempts":[{"index":4,"number":1}]}"#]],
     );
     check(
-        &FromMaster::Assign(Assign {
-            attempt,
+        &FromMaster::Program(Program {
             job: "words".to_owned(),
             task: "count".to_owned(),
             count: 9,
             command: vec!["wc".to_owned()],
-            timeout_seconds: None,
+            ..Program::default()
         }),
-        expect![[
-            r#"{"kind":"assign","attempt":{"index":4,"number":1},"job":"words","task":"count","count":9,"command":["wc"]}"#
-        ]],
+        expect![[r#"{"kind":"program","job":"words","task":"count","count":9,"command":["wc"]}"#]],
     );
+    let some = Span { first: 4, last: 9, number: 1 };
     check(
-        &FromMaster::Ack { attempts: vec![attempt] },
-        expect![[r#"{"kind":"ack","attempts":[{"index":4,"number":1}]}"#]],
+        &FromMaster::Assign { attempts: vec![some] },
+        expect![[r#"{"kind":"assign","attempts":[[4,9,1]]}"#]],
     );
+    check(&FromMaster::Ack { attempts: vec![some] }, expect![[r#"{"kind":"ack","attempts":[[4,9,1]]}"#]]);
+    check(&FromMaster::Recall, expect![[r#"{"kind":"recall"}"#]]);
     check(&FromMaster::Stop, expect![[r#"{"kind":"stop"}"#]]);
+}
+
+#[test]
+fn neighbours_on_the_same_try_make_a_span() {
+    let all = [(4, 1), (5, 1), (6, 2), (7, 2), (9, 2), (8, 2), (u32::MAX, 1), (0, 1)];
+    let all = all.map(|(index, number)| Attempt { index, number });
+    let spans = spans(&all);
+    let ends: Vec<(u32, u32)> = spans.iter().map(|span| (span.first, span.last)).collect();
+    assert_eq!(ends, [(4, 5), (6, 7), (9, 9), (8, 8), (u32::MAX, u32::MAX), (0, 0)]);
+    assert_eq!(attempts(&spans).collect::<Vec<_>>(), all);
 }

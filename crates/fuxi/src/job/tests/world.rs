@@ -20,8 +20,10 @@ pub(super) enum Act {
     ToWorker(usize),
     /// The next message of a worker arrives, perhaps twice.
     ToMaster(usize, bool),
+    /// One of what a worker holds ends: the oldest, or another one as well where a program takes many at once.
     Finish {
         worker: usize,
+        which: usize,
         ok: bool,
     },
     Disconnect(usize),
@@ -40,7 +42,8 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         3 => any::<usize>().prop_map(Act::Create),
         8 => any::<usize>().prop_map(Act::ToWorker),
         8 => (any::<usize>(), any::<bool>()).prop_map(|(worker, twice)| Act::ToMaster(worker, twice)),
-        8 => (any::<usize>(), prop::bool::weighted(0.85)).prop_map(|(worker, ok)| Act::Finish { worker, ok }),
+        8 => (any::<usize>(), 0_usize..3, prop::bool::weighted(0.85))
+            .prop_map(|(worker, which, ok)| Act::Finish { worker, which, ok }),
         1 => any::<usize>().prop_map(Act::Disconnect),
         4 => any::<usize>().prop_map(Act::Connect),
         1 => any::<usize>().prop_map(Act::Kill),
@@ -52,17 +55,22 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
+/// So many does a worker run at once, as one with a program that takes a stream does.
+const BEGUN: usize = 2;
+
 #[derive(Clone, Debug)]
 enum Up {
-    Hello { running: Option<Attempt>, results: Vec<AttemptResult> },
-    Result(AttemptResult),
+    Hello(Vec<Attempt>, Vec<AttemptResult>),
+    Results(Vec<AttemptResult>),
+    Returned(Vec<Attempt>),
 }
 
 #[derive(Clone, Debug, Default)]
 struct Worker {
     task: usize,
     connected: bool,
-    running: Option<Attempt>,
+    /// What it has not ended, oldest first; it has begun the first [`BEGUN`].
+    held: VecDeque<Attempt>,
     results: Vec<AttemptResult>,
     up: VecDeque<Up>,
     down: VecDeque<Decision>,
@@ -134,7 +142,7 @@ impl World {
                 self.perform(&Act::Connect(worker));
                 self.perform(&Act::ToMaster(worker, false));
                 self.perform(&Act::ToWorker(worker));
-                self.perform(&Act::Finish { worker, ok: true });
+                self.perform(&Act::Finish { worker, which: 0, ok: true });
             }
             self.perform(&Act::Store);
             self.perform(&Act::Wait);
@@ -149,7 +157,7 @@ impl World {
             Act::Create(pick) => self.create(pick % self.spec.tasks.len()),
             Act::ToWorker(pick) => self.deliver_down(*pick),
             Act::ToMaster(pick, twice) => self.deliver_up(*pick, *twice),
-            Act::Finish { worker, ok } => self.finish(*worker, *ok),
+            Act::Finish { worker, which, ok } => self.finish(*worker, *which, *ok),
             Act::Disconnect(pick) => self.disconnect(*pick),
             Act::Connect(pick) => self.connect(*pick),
             Act::Kill(pick) => self.kill(*pick),
@@ -191,12 +199,21 @@ impl World {
         let Some(id) = self.pick(pick) else { return };
         let Some(worker) = self.workers.get_mut(&id) else { return };
         match worker.down.pop_front() {
-            Some(Decision::Assign { attempt, .. }) => {
-                let key = (worker.task, attempt.index);
-                if worker.running.replace(attempt).is_some() {
-                    self.broken.push(format!("{id:?} got {attempt:?} while it ran another"));
+            Some(Decision::Assign { attempts, .. }) => {
+                for attempt in attempts {
+                    if worker.held.contains(&attempt) {
+                        self.broken.push(format!("{id:?} got {attempt:?} twice"));
+                    }
+                    worker.held.push_back(attempt);
+                    *self.runs.entry((worker.task, attempt.index)).or_default() += 1;
                 }
-                *self.runs.entry(key).or_default() += 1;
+            }
+            Some(Decision::Recall { .. }) => {
+                let back: Vec<Attempt> = worker.held.drain(BEGUN.min(worker.held.len())..).collect();
+                for attempt in &back {
+                    *self.runs.entry((worker.task, attempt.index)).or_default() -= 1;
+                }
+                worker.up.push_back(Up::Returned(back));
             }
             Some(Decision::Ack { attempts, .. }) => {
                 worker.results.retain(|result| !attempts.contains(&result.attempt))
@@ -218,27 +235,32 @@ impl World {
         };
         for _ in 0..=u8::from(twice) {
             match message.clone() {
-                Up::Hello { running, results } => self.tell(Event::Hello { worker, running, results }),
-                Up::Result(result) => self.tell(Event::Result { worker, result }),
+                Up::Hello(held, results) => self.tell(Event::Hello { worker, held, results }),
+                Up::Results(results) => self.tell(Event::Results { worker, results }),
+                Up::Returned(attempts) => self.tell(Event::Returned { worker, attempts }),
             }
-            if matches!(message, Up::Hello { .. }) {
+            if matches!(message, Up::Hello(..)) {
                 return;
             }
         }
     }
 
-    fn finish(&mut self, pick: usize, ok: bool) {
+    fn finish(&mut self, pick: usize, which: usize, ok: bool) {
         let Some(id) = self.pick(pick) else { return };
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let Some(attempt) = worker.running.take() else { return };
+        let Some(attempt) = worker.held.remove(which % BEGUN.min(worker.held.len()).max(1)) else { return };
         let exit = Exit::Code(i32::from(!ok));
-        let result = AttemptResult { attempt, exit, duration_ms: 1, tail: String::new() };
+        let result = AttemptResult { attempt, exit, duration_ms: 1, gap_micros: None, tail: String::new() };
         if !ok {
             *self.failures.entry((worker.task, attempt.index)).or_default() += 1;
         }
         worker.results.push(result.clone());
         if worker.connected {
-            worker.up.push_back(Up::Result(result));
+            // Some reports go together.
+            match worker.up.back_mut() {
+                Some(Up::Results(results)) => results.push(result),
+                _ => worker.up.push_back(Up::Results(vec![result])),
+            }
         }
     }
 
@@ -260,7 +282,7 @@ impl World {
         let Some(id) = self.pick(pick) else { return };
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.connected) else { return };
         worker.connected = true;
-        worker.up.push_back(Up::Hello { running: worker.running, results: worker.results.clone() });
+        worker.up.push_back(Up::Hello(worker.held.iter().copied().collect(), worker.results.clone()));
     }
 
     fn kill(&mut self, pick: usize) {
@@ -270,10 +292,10 @@ impl World {
     }
 
     fn remove(&mut self, worker: WorkerId) {
-        if let Some(state) = self.workers.remove(&worker)
-            && let Some(attempt) = state.running
-        {
-            *self.losses.entry((state.task, attempt.index)).or_default() += 1;
+        if let Some(state) = self.workers.remove(&worker) {
+            for attempt in state.held {
+                *self.losses.entry((state.task, attempt.index)).or_default() += 1;
+            }
         }
         self.tell(Event::Gone { worker, reason: "killed".to_owned() });
     }
@@ -313,8 +335,10 @@ impl World {
     fn tell(&mut self, event: Event) {
         for decision in self.job.step(event, self.now) {
             self.examine(&decision);
-            let (Decision::Assign { worker, .. } | Decision::Ack { worker, .. } | Decision::Stop { worker }) =
-                &decision;
+            let (Decision::Assign { worker, .. }
+            | Decision::Recall { worker }
+            | Decision::Ack { worker, .. }
+            | Decision::Stop { worker }) = &decision;
             if let Some(state) = self.workers.get_mut(worker) {
                 // A worker without a connection is ended by other means.
                 if state.connected || matches!(decision, Decision::Stop { .. }) {
@@ -327,31 +351,10 @@ impl World {
     /// What must hold of every decision, whatever happened before.
     fn examine(&mut self, decision: &Decision) {
         match decision {
-            Decision::Assign { worker, task, attempt } => {
-                let definition = &self.spec.tasks[task.0];
-                if self.spec.desired_state != DesiredState::Running {
-                    self.broken.push(format!("{attempt:?} was handed out while the job pauses"));
-                }
-                if self.finished(&definition.name).contains(attempt.index) {
-                    self.broken.push(format!("{attempt:?} is finished and was handed out again"));
-                }
-                for parent in &definition.depends_on {
-                    let parent_task = self.spec.tasks.iter().find(|task| task.name == *parent).unwrap();
-                    let count = definition.needs_of(parent_task);
-                    if self.finished(parent).len() < u64::from(count) {
-                        self.broken.push(format!(
-                            "{} started before {parent} was durably far enough",
-                            definition.name
-                        ));
-                    }
-                }
-                let elsewhere = self.workers.iter().any(|(id, state)| {
-                    id != worker
-                        && state.task == task.0
-                        && state.running.is_some_and(|run| run.index == attempt.index)
-                });
-                if elsewhere {
-                    self.broken.push(format!("{attempt:?} runs already"));
+            Decision::Assign { worker, task, attempts } => {
+                self.examine_start(*task);
+                for attempt in attempts {
+                    self.examine_assignment(*worker, *task, *attempt);
                 }
             }
             Decision::Ack { worker, attempts } => {
@@ -363,7 +366,33 @@ impl World {
                     }
                 }
             }
-            Decision::Stop { .. } => {}
+            Decision::Recall { .. } | Decision::Stop { .. } => {}
+        }
+    }
+
+    fn examine_start(&mut self, task: TaskIdx) {
+        let definition = &self.spec.tasks[task.0];
+        if self.spec.desired_state != DesiredState::Running {
+            self.broken.push(format!("{} was handed out while the job pauses", definition.name));
+        }
+        for parent in &definition.depends_on {
+            let parent_task = self.spec.tasks.iter().find(|task| task.name == *parent).unwrap();
+            if self.finished(parent).len() < u64::from(definition.needs_of(parent_task)) {
+                let text = format!("{} started before {parent} was durably far enough", definition.name);
+                self.broken.push(text);
+            }
+        }
+    }
+
+    fn examine_assignment(&mut self, worker: WorkerId, task: TaskIdx, attempt: Attempt) {
+        if self.finished(&self.spec.tasks[task.0].name).contains(attempt.index) {
+            self.broken.push(format!("{attempt:?} is finished and was handed out again"));
+        }
+        let runs_it = |state: &Worker| state.held.iter().any(|held| held.index == attempt.index);
+        let elsewhere =
+            |(id, state): (&WorkerId, &Worker)| *id != worker && state.task == task.0 && runs_it(state);
+        if self.workers.iter().any(elsewhere) {
+            self.broken.push(format!("{attempt:?} runs already"));
         }
     }
 }

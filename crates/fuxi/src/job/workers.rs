@@ -1,0 +1,180 @@
+//! Workers as they come, connect, break off, are to end, and go.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::{
+    ADOPTION_GRACE, Decision, Job, Outcome, Owe, Phase, Recall, TaskIdx, Worker, WorkerId, shortened,
+};
+use crate::instances::Failure;
+use crate::protocol::{Attempt, AttemptResult};
+
+impl Worker {
+    pub(super) fn is_busy(&self) -> bool {
+        !self.held.is_empty()
+    }
+}
+
+impl Job {
+    pub(super) fn expect(&mut self, worker: WorkerId, task: TaskIdx) {
+        let state = Worker {
+            task,
+            phase: Phase::Starting,
+            connected: false,
+            draining: false,
+            held: VecDeque::new(),
+            since: Duration::ZERO,
+            recall: Recall::Never,
+            unacknowledged: VecDeque::new(),
+        };
+        if self.workers.insert(worker, state).is_none() {
+            self.tasks[task.0].crew.expect(worker);
+        }
+    }
+
+    pub(super) fn find(&mut self, worker: WorkerId, task: TaskIdx, now: Duration) {
+        self.expect(worker, task);
+        self.tasks[task.0].crew.adopt(worker, now + ADOPTION_GRACE);
+    }
+
+    pub(super) fn hello(
+        &mut self,
+        id: WorkerId,
+        (held, results): (Vec<Attempt>, Vec<AttemptResult>),
+        (now, owed): Owe<'_>,
+    ) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            owed.push(Decision::Stop { worker: id });
+            return;
+        };
+        worker.connected = true;
+        (worker.recall, worker.since) = (Recall::Never, now);
+        let (task, before) = (worker.task, worker.phase);
+        self.tasks[task.0].crew.heard_of(id);
+        for result in results {
+            self.take(id, result.attempt);
+            self.record(id, result, owed);
+        }
+        if before == Phase::Stopping
+            || matches!(self.outcome, Some(Outcome::Failed { .. } | Outcome::Cancelled))
+        {
+            self.set_phase(id, Phase::Stopping);
+            owed.push(Decision::Stop { worker: id });
+            return;
+        }
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let instances = &mut self.tasks[task.0].instances;
+        let told: BTreeSet<Attempt> = held.iter().copied().collect();
+        for attempt in std::mem::replace(&mut worker.held, held.into()) {
+            if !told.contains(&attempt) {
+                // The assignment was lost with the old connection, or its return was.
+                instances.withdraw(id, attempt);
+            }
+        }
+        for attempt in told {
+            instances.adopt(id, attempt, now);
+        }
+        self.set_phase(id, Phase::Ready);
+        self.changed();
+        if !self.may_go_on() {
+            self.recall_one(id, owed);
+        }
+        self.hand_out(task, (now, owed));
+    }
+
+    pub(super) fn returned(&mut self, id: WorkerId, attempts: &[Attempt], owe: Owe<'_>) {
+        let (now, owed) = owe;
+        for attempt in attempts {
+            if self.take(id, *attempt)
+                && let Some(worker) = self.workers.get(&id)
+            {
+                self.tasks[worker.task.0].instances.withdraw(id, *attempt);
+            }
+        }
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let task = worker.task;
+        if worker.recall == Recall::Asked {
+            worker.recall = Recall::Done;
+        }
+        self.changed();
+        self.place(id);
+        self.hand_out(task, (now, owed));
+    }
+
+    pub(super) fn disconnected(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.connected = false;
+            self.tasks[worker.task.0].crew.cut(id);
+        }
+    }
+
+    pub(super) fn drain(&mut self, id: WorkerId, owe: Owe<'_>) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.draining = true;
+        match worker.phase {
+            Phase::Starting => self.stop(id, owe.1),
+            Phase::Ready => {
+                let task = worker.task;
+                self.recall_one(id, owe.1);
+                self.hand_out(task, owe);
+            }
+            Phase::Stopping => {}
+        }
+    }
+
+    pub(super) fn gone(&mut self, id: WorkerId, reason: &str, owe: Owe<'_>) {
+        let (now, owed) = owe;
+        let Some(mut worker) = self.workers.remove(&id) else { return };
+        let task = worker.task;
+        self.tasks[task.0].crew.forget(id);
+        let held = std::mem::take(&mut worker.held);
+        self.lose(id, (task, held), (&format!("lost its worker: {reason}"), owed));
+        self.hand_out(task, (now, owed));
+    }
+
+    /// What a worker held when it was lost, or given up. It began the oldest, which counts as tried.
+    fn lose(
+        &mut self,
+        id: WorkerId,
+        (task, mut held): (TaskIdx, VecDeque<Attempt>),
+        (reason, owed): (&str, &mut Vec<Decision>),
+    ) {
+        let Some(attempt) = held.pop_front() else { return };
+        let text = format!("instance {} attempt {}: {reason}", attempt.index, attempt.number);
+        let instances = &mut self.tasks[task.0].instances;
+        for other in held {
+            instances.withdraw(id, other);
+        }
+        match instances.lose(id, attempt, shortened(text.clone())) {
+            Failure::Stale => {}
+            Failure::Again => self.changed(),
+            Failure::Exhausted => self.fail(task, text, owed),
+        }
+    }
+
+    pub(super) fn tick(&mut self, owe: Owe<'_>) {
+        let (now, owed) = owe;
+        for task in self.dag.tasks() {
+            for id in self.overdue(task, now) {
+                if let Some(held) = self.workers.get_mut(&id).map(|worker| std::mem::take(&mut worker.held)) {
+                    self.lose(id, (task, held), ("did not end in time", owed));
+                }
+                self.stop(id, owed);
+            }
+            self.hand_out(task, (now, owed));
+        }
+    }
+
+    /// Workers that hold something and have ended nothing for longer than any instance may take.
+    fn overdue(&self, task: TaskIdx, now: Duration) -> Vec<WorkerId> {
+        let state = &self.tasks[task.0];
+        let Some(moment) = state.patience.and_then(|patience| now.checked_sub(patience)) else {
+            return Vec::new();
+        };
+        let is_overdue = |id: &WorkerId| {
+            let worker = self.workers.get(id);
+            worker.is_some_and(|worker| worker.since < moment)
+        };
+        state.crew.busy.iter().copied().filter(is_overdue).collect()
+    }
+}
