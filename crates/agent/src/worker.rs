@@ -204,7 +204,10 @@ impl Worker {
             stream.write(kit::clock::monotonic());
         }
         if ready.program.readable {
-            self.with_stream(|stream, desk| drop(stream.read(desk, kit::clock::monotonic())));
+            // What is left comes with the next round.
+            self.with_stream(|stream, desk| {
+                stream.read(desk, kit::clock::monotonic());
+            });
         }
     }
 

@@ -98,11 +98,6 @@ impl Stream {
         matches!(self.state, State::On(_))
     }
 
-    pub(super) fn in_flight(&self) -> impl Iterator<Item = Attempt> + '_ {
-        let live = if let State::On(live) = &self.state { Some(live) } else { None };
-        live.into_iter().flat_map(|live| live.in_flight.iter().map(|entry| entry.attempt))
-    }
-
     pub(super) fn process(&mut self) -> Option<&mut Process> {
         if let State::On(live) = &mut self.state { Some(&mut live.process) } else { None }
     }
@@ -357,7 +352,8 @@ impl Live {
 
     /// It closed its input or its output: it is about to end, or of no more use.
     fn close(&mut self, now: Instant) {
-        self.is_closed = true;
+        // One that is being ended closes them, too.
+        self.is_closed |= self.process.is_free();
         self.process.set_deadline(Some(now + CLOSE_GRACE));
     }
 

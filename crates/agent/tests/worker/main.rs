@@ -7,20 +7,21 @@
     reason = "a test program with a main of its own"
 )]
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Child, Command, ExitCode, Stdio};
+mod scene;
+mod stream;
+
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use fuxi::protocol::{Attempt, AttemptResult, Exit, FromMaster, FromWorker, Hello, Program, Span, env};
-use model::dagjob::Mode;
+use fuxi::protocol::{Attempt, Exit, FromMaster, FromWorker, Span};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tempfile::TempDir;
 
-const TESTS: [(&str, fn()); 11] = [
+use scene::Scene;
+
+const TESTS: [(&str, fn()); 17] = [
     ("instances_run_one_after_another_with_their_own_environment", instances_run_one_after_another),
     ("results_are_kept_until_they_are_acknowledged", results_are_kept),
     ("a_running_instance_outlives_its_master", a_running_instance_outlives_its_master),
@@ -32,6 +33,12 @@ const TESTS: [(&str, fn()); 11] = [
     ("nonsense_and_mistakes_of_the_master_do_no_harm", nonsense_does_no_harm),
     ("hundreds_of_instances_per_second", hundreds_per_second),
     ("what_is_not_begun_is_given_back", what_is_not_begun_is_given_back),
+    ("one_program_takes_all_instances", stream::one_program_takes_all),
+    ("a_program_that_speaks_nonsense_is_replaced_and_told_why", stream::nonsense_is_told),
+    ("whoever_breaks_the_program_costs_nobody_else_an_attempt", stream::only_the_culprit_fails),
+    ("a_program_that_stops_reading_stops_nobody", stream::a_full_pipe_stops_nobody),
+    ("an_instance_beyond_its_limit_ends_with_all_of_its_program", stream::a_late_instance_is_killed),
+    ("programs_that_close_their_pipes_or_never_start_are_told_precisely", stream::programs_that_do_not_serve),
 ];
 
 fn main() -> ExitCode {
@@ -48,137 +55,6 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
-}
-
-fn program(mode: Mode, command: &[&str], timeout_seconds: Option<u32>) -> Program {
-    Program {
-        job: "words".to_owned(),
-        task: "count".to_owned(),
-        count: 9,
-        command: command.iter().map(|word| (*word).to_owned()).collect(),
-        mode,
-        timeout_seconds,
-        ..Program::default()
-    }
-}
-
-/// A worker process, and its master: this test.
-struct Scene {
-    folder: TempDir,
-    listener: UnixListener,
-    worker: Child,
-    line: BufReader<UnixStream>,
-    /// Results that came together with others that were asked for.
-    told: VecDeque<AttemptResult>,
-}
-
-impl Scene {
-    /// Starts a worker and reads its first hello.
-    fn open() -> (Self, Hello) {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("fuxi.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let worker = Command::new(std::env::current_exe().unwrap())
-            .args(["worker".as_ref(), "--socket".as_ref(), socket.as_os_str()])
-            .env(env::NAME, "default/count-1")
-            .env(env::TOKEN, "secret")
-            .env("OWN", "of the task")
-            .stdout(Stdio::null())
-            .stderr(File::create(folder.path().join("stderr")).unwrap())
-            .spawn()
-            .unwrap();
-        let line = BufReader::new(listener.accept().unwrap().0);
-        let mut scene = Self { folder, listener, worker, line, told: VecDeque::new() };
-        let hello = scene.hello();
-        (scene, hello)
-    }
-
-    /// The master dies and another one takes over.
-    fn replace_master(&mut self) -> Hello {
-        self.line.get_ref().shutdown(std::net::Shutdown::Both).unwrap();
-        self.accept_again()
-    }
-
-    fn accept_again(&mut self) -> Hello {
-        self.line = BufReader::new(self.listener.accept().unwrap().0);
-        self.hello()
-    }
-
-    fn hello(&mut self) -> Hello {
-        let FromWorker::Hello(hello) = self.receive() else { panic!("expected a hello") };
-        self.told.clear();
-        while self.told.len() < usize::try_from(hello.ended).unwrap() {
-            let FromWorker::Results { results } = self.receive() else { panic!("expected results") };
-            self.told.extend(results);
-        }
-        hello
-    }
-
-    /// The instances whose results came with the last hello.
-    fn told_with_hello(&mut self) -> Vec<u32> {
-        self.told.drain(..).map(|result| result.attempt.index).collect()
-    }
-
-    fn receive(&mut self) -> FromWorker {
-        self.line.get_ref().set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let mut line = String::new();
-        self.line.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap()
-    }
-
-    fn result(&mut self) -> AttemptResult {
-        loop {
-            if let Some(result) = self.told.pop_front() {
-                return result;
-            }
-            match self.receive() {
-                FromWorker::Results { results } => self.told.extend(results),
-                other => panic!("expected results, got {other:?}"),
-            }
-        }
-    }
-
-    fn send(&mut self, message: &FromMaster) {
-        let mut line = serde_json::to_vec(message).unwrap();
-        line.push(b'\n');
-        self.line.get_mut().write_all(&line).unwrap();
-    }
-
-    fn assign(&mut self, index: u32, command: &[&str], timeout_seconds: Option<u32>) {
-        self.send(&FromMaster::Program(program(Mode::Exec, command, timeout_seconds)));
-        self.give(index, index);
-    }
-
-    fn give(&mut self, first: u32, last: u32) {
-        self.send(&FromMaster::Assign { attempts: vec![Span { first, last, number: 1 }] });
-    }
-
-    /// `script` with `$1` for this scene's folder.
-    fn assign_script(&mut self, index: u32, script: &str, timeout_seconds: Option<u32>) {
-        let folder = self.folder.path().to_str().unwrap().to_owned();
-        self.assign(index, &["/bin/sh", "-c", script, "sh", &folder], timeout_seconds);
-    }
-
-    fn read(&self, name: &str) -> String {
-        String::from_utf8_lossy(&std::fs::read(self.folder.path().join(name)).unwrap()).into_owned()
-    }
-
-    /// A pipe in the file system: opening it waits for the other side.
-    fn make_fifo(&self, name: &str) {
-        nix::unistd::mkfifo(&self.folder.path().join(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    }
-
-    fn wait_for_exit(&mut self) -> Option<i32> {
-        self.worker.wait().unwrap().code()
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        // Politely, so that the worker ends what it runs.
-        let _gone = kill(Pid::from_raw(i32::try_from(self.worker.id()).unwrap()), Signal::SIGTERM);
-        let _reaped = self.worker.wait();
-    }
 }
 
 fn is_alive(pid: &str) -> bool {
