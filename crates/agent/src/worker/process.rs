@@ -96,7 +96,7 @@ impl Process {
         let mut child = command.stderr(Stdio::piped()).process_group(0).spawn().map_err(|source| {
             SpawnError::Spawn { program: command.get_program().to_string_lossy().into_owned(), source }
         })?;
-        let stderr = child.stderr.take().filter(|pipe| make_nonblocking(pipe));
+        let stderr = child.stderr.take().filter(make_nonblocking);
         // Reaped together with all others, not through `child`. Linux' process ids fit.
         let leader = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
         let phase = Phase::Free { deadline: None };

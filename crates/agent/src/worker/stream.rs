@@ -67,9 +67,7 @@ struct Live {
     stdout: Option<ChildStdout>,
     outbox: Vec<u8>,
     lines: Lines,
-    is_ready: bool,
-    /// Whether it has answered anything.
-    has_answered: bool,
+    heard: Heard,
     /// Since when it is busy with the oldest that it holds: its last answer, or when that was given to it.
     since: Instant,
     in_flight: VecDeque<InFlight>,
@@ -77,6 +75,14 @@ struct Live {
     is_closed: bool,
     /// Why it is being ended, if not by itself.
     fault: Option<Fault>,
+}
+
+/// What a program has said so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    Ready,
+    Answers,
 }
 
 struct InFlight {
@@ -151,7 +157,7 @@ impl Stream {
         let room = self.window();
         let limit = self.program.timeout_seconds;
         let State::On(live) = &mut self.state else { return };
-        if !live.is_ready || live.fault.is_some() || live.stdin.is_none() {
+        if live.heard == Heard::Nothing || live.fault.is_some() || live.stdin.is_none() {
             return;
         }
         while live.in_flight.len() < room
@@ -214,9 +220,11 @@ impl Stream {
 
     /// A program is no more: the oldest that it held has failed with it, and the others wait again.
     fn conclude(&mut self, live: Live, desk: &mut Desk<'_>, now: Instant) {
-        let Live { process, mut in_flight, fault, is_ready, has_answered, is_closed, since, .. } = live;
+        let Live { process, mut in_flight, fault, heard, is_closed, since, .. } = live;
         let ended = process.finish(desk.tee);
-        let is_well = fault.is_none() && in_flight.is_empty() && has_answered && ended.exit.is_success();
+        let is_ready = heard != Heard::Nothing;
+        let is_well =
+            fault.is_none() && in_flight.is_empty() && heard == Heard::Answers && ended.exit.is_success();
         let (exit, message) = match (fault, self.program.timeout_seconds) {
             (Some(fault), _) => (None, fault.to_string()),
             (None, _) if ended.was_late && is_closed => (None, Fault::Closed.to_string()),
@@ -274,8 +282,7 @@ impl Live {
             stdout: child.stdout.take().filter(make_nonblocking),
             outbox: Vec::new(),
             lines: Lines::default(),
-            is_ready: false,
-            has_answered: false,
+            heard: Heard::Nothing,
             since: now,
             in_flight: VecDeque::new(),
             is_closed: false,
@@ -358,8 +365,9 @@ impl Live {
     }
 
     fn hear(&mut self, answer: Answer, results: &mut Vec<AttemptResult>, now: Instant) -> Result<(), Fault> {
-        if !self.is_ready {
-            self.is_ready = answer.is_ready()?;
+        if self.heard == Heard::Nothing {
+            answer.expect_ready()?;
+            self.heard = Heard::Ready;
             self.process.set_deadline(None);
             return Ok(());
         }
@@ -368,7 +376,7 @@ impl Live {
         let Some(entry) = position.and_then(|position| self.in_flight.remove(position)) else {
             return Err(Fault::NotHeld { index });
         };
-        self.has_answered = true;
+        self.heard = Heard::Answers;
         let spent = now.saturating_duration_since(self.since.max(entry.given));
         results.push(AttemptResult {
             attempt: entry.attempt,

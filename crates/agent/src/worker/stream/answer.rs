@@ -69,9 +69,9 @@ impl Answer {
     }
 
     /// What the first line must be.
-    pub(super) fn is_ready(self) -> Result<bool, Fault> {
+    pub(super) fn expect_ready(self) -> Result<(), Fault> {
         match &self.said {
-            Some(Said { ready: Some(true), .. }) => Ok(true),
+            Some(Said { ready: Some(true), .. }) => Ok(()),
             Some(Said { index: Some(index), .. }) => {
                 Err(Fault::NotReadyFirst { line: format!("{{\"index\":{index}…") })
             }
