@@ -10,12 +10,31 @@ use fuxi::protocol::Attempt;
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Occurrence {
-    Arrival { job: usize },
-    Hello { worker: WorkerId },
-    Ended { worker: WorkerId, attempt: Attempt, fate: Fate },
-    Gone { worker: WorkerId },
-    Write { job: usize },
-    Stored { job: usize, version: u64 },
+    Arrival {
+        job: usize,
+    },
+    Hello {
+        worker: WorkerId,
+    },
+    Ended {
+        worker: WorkerId,
+        attempt: Attempt,
+        fate: Fate,
+    },
+    /// It is asked to give back what it has not begun.
+    Recalled {
+        worker: WorkerId,
+    },
+    Gone {
+        worker: WorkerId,
+    },
+    Write {
+        job: usize,
+    },
+    Stored {
+        job: usize,
+        version: u64,
+    },
     Tick,
 }
 

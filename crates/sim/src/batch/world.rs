@@ -143,6 +143,7 @@ impl<'a> World<'a> {
             Occurrence::Arrival { job } => self.arrive(job),
             Occurrence::Hello { worker } => self.hello(worker),
             Occurrence::Ended { worker, attempt, fate } => self.ended(worker, attempt, fate),
+            Occurrence::Recalled { worker } => self.recalled(worker),
             Occurrence::Gone { worker } => self.gone(worker),
             Occurrence::Write { job } => self.write(job),
             Occurrence::Stored { job, version } => self.stored(job, version),
@@ -194,7 +195,11 @@ impl<'a> World<'a> {
         let Some(job) = self.jobs.get_mut(&number) else { return };
         for decision in job.core.step(event, self.now) {
             match decision {
-                Decision::Assign { worker, task, attempt } => self.assign(worker, task, attempt),
+                Decision::Assign { worker, attempts, .. } => self.assign(worker, attempts),
+                Decision::Recall { worker } => {
+                    let at = self.now + self.plan.settings.latencies.hand_over;
+                    self.agenda.enter(at, Occurrence::Recalled { worker });
+                }
                 // A worker's memory of what it has told needs no room here.
                 Decision::Ack { .. } => {}
                 Decision::Stop { worker } => self.stop(worker),

@@ -1,5 +1,6 @@
 //! Workers: they start on a granted place, run what they are handed, and end.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use fuxi::grants::{Event as LedgerEvent, GrantId, MachineId};
@@ -24,6 +25,8 @@ pub(super) struct Worker {
     /// After which share of its first attempt it is killed.
     doom: Option<f64>,
     run: Option<Run>,
+    /// What it was handed beside that, and has not begun.
+    queue: VecDeque<Attempt>,
     /// It ends, or has ended and nobody knows yet.
     is_ending: bool,
 }
@@ -59,6 +62,7 @@ impl World<'_> {
             slowness,
             doom,
             run: None,
+            queue: VecDeque::new(),
             is_ending: false,
         }));
         self.by_grant.insert(grant, id);
@@ -71,16 +75,31 @@ impl World<'_> {
         let Some(job) = self.worker(id).filter(|worker| !worker.is_ending).map(|worker| worker.job) else {
             return;
         };
-        self.tell(job, Event::Hello { worker: id, running: None, results: Vec::new() });
+        self.tell(job, Event::Hello { worker: id, held: Vec::new(), results: Vec::new() });
     }
 
-    /// A worker is handed an instance.
-    pub(super) fn assign(&mut self, id: WorkerId, task: TaskIdx, attempt: Attempt) {
-        let since = self.now + self.plan.settings.latencies.hand_over;
+    /// A worker is handed instances.
+    pub(super) fn assign(&mut self, id: WorkerId, attempts: Vec<Attempt>) {
+        let Some(worker) = self.worker_mut(id).filter(|worker| !worker.is_ending) else { return };
+        worker.queue.extend(attempts);
+        if worker.run.is_none() {
+            self.begin_next(id, self.now + self.plan.settings.latencies.hand_over);
+        }
+    }
+
+    /// Gives back what it has not begun.
+    pub(super) fn recalled(&mut self, id: WorkerId) {
+        let Some(worker) = self.worker_mut(id) else { return };
+        let (job, attempts) = (worker.job, Vec::from(std::mem::take(&mut worker.queue)));
+        self.tell(job, Event::Returned { worker: id, attempts });
+    }
+
+    fn begin_next(&mut self, id: WorkerId, since: Duration) {
         let draws = self.draws;
         let Some(worker) = self.worker_mut(id).filter(|worker| !worker.is_ending) else { return };
+        let Some(attempt) = worker.queue.pop_front() else { return };
         worker.run = Some(Run { attempt, since });
-        let (job, slowness, doom) = (worker.job, worker.slowness, worker.doom.take());
+        let (job, task, slowness, doom) = (worker.job, worker.task, worker.slowness, worker.doom.take());
         let durations = &self.plan.workload.jobs[job].tasks[task.0].durations;
         let duration = durations.get(attempt.index as usize).copied().unwrap_or_default().mul_f64(slowness);
         let killed = || draws.instance(job, task.0, attempt.index).filter(|_| attempt.number == 1);
@@ -117,8 +136,9 @@ impl World<'_> {
             }
         };
         let duration_ms = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
-        let result = AttemptResult { attempt, exit, duration_ms, tail: String::new() };
-        self.tell(job, Event::Result { worker: id, result });
+        let result = AttemptResult { attempt, exit, duration_ms, gap_micros: None, tail: String::new() };
+        self.begin_next(id, self.now);
+        self.tell(job, Event::Results { worker: id, results: vec![result] });
     }
 
     /// Takes note that a worker runs nothing any more; how long it did.
