@@ -8,6 +8,7 @@
 //! the cluster is in `kinds`; here is where they look.
 
 pub(crate) mod addresses;
+mod batch;
 mod classes;
 pub(crate) mod dynamic;
 mod limit_ranger;
@@ -200,6 +201,7 @@ static CHAIN: &[&dyn Plugin] = &[
     &service_account::ServiceAccount,
     &pod_security::PodSecurity,
     &priority::Priority,
+    &batch::BatchPods,
     &tolerations::DefaultTolerations,
     &storage::DefaultClass,
     &storage::InUseProtection,

@@ -9,6 +9,7 @@
 //! microseconds. What it decides, it asks of [`fuxi::Job`] (one per DagJob) and [`fuxi::grants::Ledger`] (one).
 
 mod balance;
+mod guests;
 mod jobs;
 mod machines;
 mod master;
@@ -68,6 +69,10 @@ enum Input {
     Job(ObjectKey),
     Node(ObjectKey),
     Pod(ObjectKey),
+    /// A Pod that others have made for Fuxi to place.
+    Guest(ObjectKey),
+    /// What became of its binding, by its uid.
+    GuestBound(String, Result<(), kube::Error>),
     Quotas,
     QuotasTold,
     Hello(Connection, Box<Greeting>),
@@ -85,6 +90,7 @@ struct Watched {
     jobs: Arc<Informer<RawJob>>,
     nodes: Arc<Informer<Node>>,
     pods: Arc<Informer<Pod>>,
+    guests: Arc<Informer<Pod>>,
     quotas: Arc<Informer<BatchQuota>>,
 }
 
@@ -111,23 +117,35 @@ impl Watched {
             // The loop is ending if it does not listen.
             move |key: ObjectKey| drop(inputs.send(make(key)))
         };
-        let (job, node, pod) = (tell(Input::Job), tell(Input::Node), tell(Input::Pod));
+        let (job, node, pod, guest) =
+            (tell(Input::Job), tell(Input::Node), tell(Input::Pod), tell(Input::Guest));
         self.jobs.on_change(move |change| job(ObjectKey::of(&**change.object())));
         self.nodes.on_change(move |change| node(ObjectKey::of(&**change.object())));
         self.pods.on_change(move |change| pod(ObjectKey::of(&**change.object())));
+        self.guests.on_change(move |change| guest(ObjectKey::of(&**change.object())));
         let quotas = tell(|_| Input::Quotas);
         self.quotas.on_change(move |change| quotas(ObjectKey::of(&**change.object())));
         let workers = watcher::Config::default().labels(names::JOB_LABEL);
+        let guests = watcher::Config::default()
+            .labels(&format!("!{}", names::JOB_LABEL))
+            .fields(&format!("spec.schedulerName={}", names::FUXI_SCHEDULER));
         let all = watcher::Config::default;
         let (jobs, nodes, pods) = (Arc::clone(&self.jobs), Arc::clone(&self.nodes), Arc::clone(&self.pods));
         kit::task::spawn("watch-dagjobs", jobs.run(Api::all(client.clone()), all(), token.clone()));
         kit::task::spawn("watch-nodes", nodes.run(Api::all(client.clone()), all(), token.clone()));
-        let quotas = Arc::clone(&self.quotas);
+        let (quotas, others) = (Arc::clone(&self.quotas), Arc::clone(&self.guests));
+        kit::task::spawn("watch-guests", others.run(Api::all(client.clone()), guests, token.clone()));
         kit::task::spawn("watch-batch-quotas", quotas.run(Api::all(client.clone()), all(), token.clone()));
         kit::task::spawn("watch-workers", pods.run(Api::all(client.clone()), workers, token.clone()));
     }
 
     async fn synced(&self) {
-        tokio::join!(self.jobs.synced(), self.nodes.synced(), self.pods.synced(), self.quotas.synced());
+        tokio::join!(
+            self.jobs.synced(),
+            self.nodes.synced(),
+            self.pods.synced(),
+            self.guests.synced(),
+            self.quotas.synced()
+        );
     }
 }

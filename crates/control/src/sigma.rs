@@ -24,6 +24,7 @@ mod storage;
 mod tests;
 
 pub use ::sigma::LoadPolicy;
+pub(crate) use bind::post_alone as bind_alone;
 pub(crate) use convert::{amount, node, node_term, pod, taint, toleration};
 pub use decide::{PodExplanation, PodState};
 

@@ -21,6 +21,8 @@ pub const QOS_LABEL: &str = "koordinator.sh/qosClass";
 pub const JOB_LABEL: &str = "crest.dev/dagjob";
 /// Label on worker Pods: the task of the DagJob.
 pub const TASK_LABEL: &str = "crest.dev/task";
+/// Label of a Pod that Fuxi places: the `BatchQuota` that it counts for.
+pub const QUOTA_LABEL: &str = "crest.dev/quota";
 /// Label of a Pod that belongs to a PodGroup: the group's name.
 pub const POD_GROUP_LABEL: &str = "crest.dev/pod-group";
 /// Annotation of a Pod that wants CPUs of its own: see [`crate::pinning::CoreShape`].

@@ -59,6 +59,9 @@ impl Master {
 
     fn granted(&mut self, grant: GrantId, unit: UnitId, machine: MachineId) {
         let node = self.machines.name(machine).map(str::to_owned);
+        if let (true, Some(node)) = (self.guests.is_of_guest(unit), &node) {
+            return self.guest_granted(grant, unit, node.clone());
+        }
         let (Some((uid, task)), Some(node)) = (self.units.get(&unit).cloned(), node) else {
             self.tell_ledger(LedgerEvent::Return { grant });
             return;
@@ -71,6 +74,7 @@ impl Master {
     }
 
     fn revoked(&mut self, grant: GrantId) {
+        self.guest_revoked(grant);
         if let Some((worker, uid)) = self.workers.with_grant(grant) {
             tracing::info!(
                 worker = worker.0,
@@ -94,7 +98,9 @@ impl Master {
     }
 
     pub(super) fn on_node(&mut self, key: &ObjectKey) {
-        let event = match self.watched.nodes.get(key) {
+        let node = self.watched.nodes.get(key);
+        let is_selected_otherwise = self.machines.note(&key.name, node.as_deref());
+        let event = match node {
             Some(node) => self.machines.event(&node),
             None => {
                 for worker in self.workers.on_node(&key.name) {
@@ -104,5 +110,8 @@ impl Master {
             }
         };
         self.tell_ledger(event);
+        if is_selected_otherwise {
+            self.place_guests_anew();
+        }
     }
 }

@@ -6,17 +6,22 @@ use fuxi::grants::{Event, MachineId, RackId, Resources};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use model::{Bytes, MilliCpu, Quantity, names};
+use sigma::node::Node as Selectable;
 
 /// The label that tells a Node's rack, or as close as its owner describes it.
 const RACK_LABEL: &str = "topology.kubernetes.io/zone";
 /// Pods of a Node that workers leave to others.
 const PODS_KEPT_FREE: u64 = 20;
+/// Taints that only repeat what the condition `Ready` says, later.
+const OF_READINESS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
 /// The numbers of Nodes and racks. Numbers are not used again for another name.
 #[derive(Debug, Default)]
 pub(super) struct Machines {
     machines: BTreeMap<String, MachineId>,
     racks: BTreeMap<String, RackId>,
+    /// The Nodes that there are, as far as Pods select by it.
+    nodes: BTreeMap<String, (MachineId, Selectable)>,
 }
 
 impl Machines {
@@ -27,6 +32,23 @@ impl Machines {
 
     pub(super) fn name(&self, id: MachineId) -> Option<&str> {
         self.machines.iter().find(|(_, machine)| **machine == id).map(|(name, _)| name.as_str())
+    }
+
+    pub(super) fn nodes(&self) -> &BTreeMap<String, (MachineId, Selectable)> {
+        &self.nodes
+    }
+
+    /// Takes note of what Pods may select a Node by; whether that is news.
+    pub(super) fn note(&mut self, name: &str, node: Option<&Node>) -> bool {
+        let Some(node) = node else { return self.nodes.remove(name).is_some() };
+        let node = crate::sigma::node(node);
+        let selectable = Selectable { name: node.name, labels: node.labels, ..Selectable::default() };
+        let entry = (self.id(name), selectable);
+        if self.nodes.get(name) == Some(&entry) {
+            return false;
+        }
+        self.nodes.insert(name.to_owned(), entry);
+        true
     }
 
     /// What the ledger is to know of a Node.
@@ -56,9 +78,14 @@ fn capacity(node: &Node) -> Resources {
 }
 
 fn is_open(node: &Node) -> bool {
-    let cordoned = node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
+    let spec = node.spec.as_ref();
+    let cordoned = spec.and_then(|spec| spec.unschedulable) == Some(true);
+    let mut taints = spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    let is_tainted = taints.any(|taint| {
+        matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") && !OF_READINESS.contains(&&*taint.key)
+    });
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let is_ready =
         conditions.into_iter().flatten().any(|each| each.type_ == "Ready" && each.status == "True");
-    is_ready && !cordoned && node.metadata.deletion_timestamp.is_none()
+    is_ready && !cordoned && !is_tainted && node.metadata.deletion_timestamp.is_none()
 }

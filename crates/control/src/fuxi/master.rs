@@ -9,6 +9,7 @@ use fuxi::job::Event;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::guests::Guests;
 use super::jobs::{JobEntry, JobUid};
 use super::machines::Machines;
 use super::quotas::Quotas;
@@ -17,7 +18,7 @@ use super::{Config, Input, Watched};
 use crate::key::ObjectKey;
 use crate::record::Recorder;
 
-/// How often what depends on time alone is looked at, while there are jobs.
+/// How often what depends on time alone is looked at, while there is work.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a Node may have less room than was granted. CPU gives way at once, in the agent; memory by eviction.
 const REVOKE_GRACE: Duration = Duration::from_secs(10);
@@ -33,6 +34,7 @@ pub(super) struct Master {
     pub(super) ledger: Ledger,
     pub(super) machines: Machines,
     pub(super) quotas: Quotas,
+    pub(super) guests: Guests,
     pub(super) units: BTreeMap<UnitId, (JobUid, TaskIdx)>,
     pub(super) next_unit: u64,
     pub(super) jobs: BTreeMap<JobUid, JobEntry>,
@@ -65,6 +67,7 @@ impl Master {
             ledger: Ledger::new(REVOKE_GRACE),
             machines: Machines::default(),
             quotas: Quotas::default(),
+            guests: Guests::default(),
             units: BTreeMap::new(),
             next_unit: 1,
             jobs: BTreeMap::new(),
@@ -125,6 +128,9 @@ impl Master {
         for pod in self.watched.pods.all() {
             self.on_pod(&ObjectKey::of(&*pod));
         }
+        for guest in self.watched.guests.all() {
+            self.on_guest(&ObjectKey::of(&*guest));
+        }
         self.tell_ledger(fuxi::grants::Event::Recovered);
     }
 
@@ -133,6 +139,8 @@ impl Master {
             Input::Job(key) => self.on_job(&key),
             Input::Node(key) => self.on_node(&key),
             Input::Pod(key) => self.on_pod(&key),
+            Input::Guest(key) => self.on_guest(&key),
+            Input::GuestBound(uid, result) => self.on_guest_bound(&uid, result),
             Input::Quotas => self.on_quotas(),
             Input::QuotasTold => self.on_quotas_told(),
             Input::Hello(connection, greeting) => self.on_hello(connection, *greeting),
@@ -146,7 +154,8 @@ impl Master {
     }
 
     fn due(&self) -> Option<Duration> {
-        let tick = (!self.jobs.is_empty()).then_some(self.ticked + TICK);
+        let is_busy = !self.jobs.is_empty() || !self.guests.is_empty();
+        let tick = is_busy.then_some(self.ticked + TICK);
         let write = self.dirty.iter().filter_map(|uid| self.jobs.get(uid)?.write_due()).min();
         let kept = self.kept.values().min().copied();
         [tick, write, kept, self.quotas.due].into_iter().flatten().min()
@@ -173,6 +182,7 @@ impl Master {
         }
         self.tell_ledger(fuxi::grants::Event::Tick);
         self.give_up_the_silent();
+        self.look_after_guests();
     }
 
     /// Lets a job's engine take a step and does what it owes.

@@ -141,6 +141,7 @@ impl Master {
         self.quotas.in_force = judged.in_force;
         self.quotas.faults = judged.faults;
         self.quotas.touch(now);
+        self.ask_for_all();
     }
 
     /// Whether a job may use the quota that it names. Its owner hears once why not.

@@ -216,7 +216,8 @@ fn binding(bind: &Bind) -> Binding {
     }
 }
 
-async fn post_alone(client: &Client, key: &ObjectKey, binding: &Binding) -> kube::Result<()> {
+/// Binds one Pod by itself.
+pub(crate) async fn post_alone(client: &Client, key: &ObjectKey, binding: &Binding) -> kube::Result<()> {
     let body = serde_json::to_vec(binding).map_err(kube::Error::SerdeError)?;
     let request = kube::core::Request::new(format!("/api/v1/namespaces/{}/pods", key.namespace));
     let request = request

@@ -9,6 +9,7 @@
 )]
 
 mod cluster;
+mod guests;
 mod node;
 mod quotas;
 
@@ -22,6 +23,10 @@ use model::dagjob::{DagJob, DagJobStatus, JobPhase};
 use serde_json::{Value, json};
 
 use cluster::Cluster;
+use guests::{
+    pods_of_others_go_when_their_machine_shrinks, pods_of_others_keep_to_their_selector_and_their_quota,
+    pods_of_others_share_the_room,
+};
 use quotas::{
     a_faulty_quota_stands_as_it_did_also_after_a_restart, a_job_waits_for_its_quota_and_hears_why,
     a_quota_bounds_its_jobs_and_says_what_they_use, a_task_that_begins_together_waits_for_room_for_all,
@@ -59,6 +64,9 @@ fn main() -> ExitCode {
         a_job_waits_for_its_quota_and_hears_why,
         a_faulty_quota_stands_as_it_did_also_after_a_restart,
         a_task_that_begins_together_waits_for_room_for_all,
+        pods_of_others_share_the_room,
+        pods_of_others_keep_to_their_selector_and_their_quota,
+        pods_of_others_go_when_their_machine_shrinks,
         hand_over_is_fast
     );
     ExitCode::SUCCESS

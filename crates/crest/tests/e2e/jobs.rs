@@ -115,3 +115,60 @@ fn a_job_does_as_its_owner_says() {
     let said = verb(&cluster, &["get", "nowhere"]);
     assert!(said.code != 0 && said.stderr.contains("no job `nowhere`"), "{said:?}");
 }
+
+/// A Job and a CronJob that know nothing of Crest but a scheduler's name and a quota's.
+fn others() -> String {
+    let template = r"{metadata: {labels: {crest.dev/quota: reports}}, spec: {schedulerName: fuxi, restartPolicy: Never,
+        containers: [{name: run, image: 'busybox:test', command: [sleep, '1'],
+            resources: {requests: {cpu: 50m, memory: 16Mi}, limits: {memory: 16Mi}}}]}}";
+    format!(
+        r"
+apiVersion: crest.dev/v1alpha1
+kind: BatchQuota
+metadata: {{name: reports}}
+spec: {{max: {{workers: 1}}}}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: report}}
+spec: {{completions: 3, parallelism: 3, template: {template}}}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {{name: nightly}}
+spec: {{schedule: '0 3 * * *', jobTemplate: {{spec: {{template: {template}}}}}}}
+"
+    )
+}
+
+/// Whether Pods wait for their quota, of which no more than one at a time has a place.
+fn some_wait(cluster: &Cluster) -> bool {
+    let pods = cluster.ok(&["get", "pods", "-l", "crest.dev/quota=reports", "-o", "json"]);
+    let pods: Value = serde_json::from_str(&pods).unwrap();
+    let pods = pods["items"].as_array().unwrap();
+    let (on, off): (Vec<&Value>, Vec<&Value>) =
+        pods.iter().partition(|pod| pod["spec"]["nodeName"].is_string());
+    let n_placed = on.iter().filter(|pod| pod["status"]["phase"] != "Succeeded").count();
+    assert!(n_placed <= 1, "{pods:?}");
+    !off.is_empty()
+}
+
+#[test]
+fn jobs_of_kubernetes_run_on_what_is_left_idle() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.with_busybox();
+    cluster.apply(&others());
+    cluster.until("Pods wait for the quota", some_wait);
+    cluster.ok(&["create", "job", "tonight", "--from=cronjob/nightly"]);
+    for job in ["job/report", "job/tonight"] {
+        cluster.until(job, |cluster| {
+            some_wait(cluster);
+            cluster.ok(&["get", job, "-o", "jsonpath={.status.conditions[*].type}"]).contains("Complete")
+        });
+    }
+    cluster.until("all places are free", |cluster| {
+        cluster.ok(&["get", "bq", "reports", "-o", "jsonpath={.status.used.workers}"]) == "0"
+    });
+    let table = cluster.ok(&["get", "batchquotas"]);
+    assert!(table.contains("IN FORCE") && table.contains("workers: 1"), "{table}");
+}

@@ -1,0 +1,127 @@
+//! Pods for Fuxi: what asks for batch's resources is placed by it, and what is placed by it asks for batch's resources.
+//!
+//! ```text
+//!   asks for kubernetes.io/batch-cpu, names no scheduler ──► schedulerName: fuxi
+//!   schedulerName: fuxi, asks for cpu ─────────────────────► asks for kubernetes.io/batch-cpu instead
+//! ```
+//! So a Job of somebody who never heard of batch's resources, such as Spark's executors, only names the scheduler.
+
+use async_trait::async_trait;
+use kinds::status::Failure;
+use model::names::{BATCH_CPU, BATCH_MEMORY, FUXI_SCHEDULER, SIGMA_SCHEDULER};
+use model::quantity::Quantity;
+use serde_json::{Map, Value};
+
+use super::{Operation, Plugin, Review};
+
+pub(super) struct BatchPods;
+
+#[async_trait]
+impl Plugin for BatchPods {
+    async fn mutate(&self, review: &mut Review<'_>) -> Result<(), Failure> {
+        let is_written = matches!(review.operation, Operation::Create | Operation::Update);
+        if is_written && review.is_about("", "pods") {
+            turn(&mut review.object);
+        }
+        Ok(())
+    }
+}
+
+fn turn(pod: &mut Value) {
+    let spec = &mut pod["spec"];
+    if spec["schedulerName"] == SIGMA_SCHEDULER && spec["nodeName"].is_null() && asks_for_batch(spec) {
+        spec["schedulerName"] = FUXI_SCHEDULER.into();
+    }
+    if spec["schedulerName"] == FUXI_SCHEDULER {
+        for list in ["initContainers", "containers"] {
+            for container in spec[list].as_array_mut().into_iter().flatten() {
+                for amounts in ["requests", "limits"] {
+                    rename(container.pointer_mut(&format!("/resources/{amounts}")));
+                }
+            }
+        }
+    }
+}
+
+fn asks_for_batch(spec: &Value) -> bool {
+    let lists = ["initContainers", "containers"].into_iter().filter_map(|list| spec[list].as_array());
+    let asks = |amounts: &Value| !amounts[BATCH_CPU].is_null() || !amounts[BATCH_MEMORY].is_null();
+    lists.flatten().any(|container| {
+        let resources = &container["resources"];
+        asks(&resources["requests"]) || asks(&resources["limits"])
+    })
+}
+
+/// Whole milli-cores and bytes, as the Node publishes them.
+fn rename(amounts: Option<&mut Value>) {
+    let Some(amounts) = amounts.and_then(Value::as_object_mut) else { return };
+    let milli = |quantity: Quantity| quantity.to_milli();
+    let units = |quantity: Quantity| quantity.to_units();
+    replace(amounts, ("cpu", BATCH_CPU), milli);
+    replace(amounts, ("memory", BATCH_MEMORY), units);
+}
+
+/// What is asked for under the name of batch already stands.
+fn replace(amounts: &mut Map<String, Value>, (old, new): (&str, &str), of: impl Fn(Quantity) -> i128) {
+    let Some(text) = amounts.get(old).and_then(Value::as_str) else { return };
+    // What cannot be read, validation will name.
+    let Ok(quantity) = Quantity::parse(text) else { return };
+    amounts.remove(old);
+    amounts.entry(new).or_insert_with(|| of(quantity).to_string().into());
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(scheduler: &str, resources: &Value, expect: Expect) {
+        let mut pod = json!({"spec": {"schedulerName": scheduler,
+            "containers": [{"name": "c", "resources": resources}]}});
+        turn(&mut pod);
+        let spec = &pod["spec"];
+        let told = format!("{} {}", spec["schedulerName"], spec["containers"][0]["resources"]);
+        expect.assert_eq(&told);
+        let before = pod.clone();
+        turn(&mut pod);
+        assert_eq!(pod, before, "a second round changes nothing");
+    }
+
+    #[test]
+    fn who_asks_for_batch_is_placed_by_fuxi_and_the_other_way_round() {
+        let plain = json!({"requests": {"cpu": "1500m", "memory": "1Gi", "example.com/gpu": "1"}, "limits": {"memory": "2Gi"}});
+        check(
+            "default-scheduler",
+            &plain,
+            expect![[
+                r#""default-scheduler" {"limits":{"memory":"2Gi"},"requests":{"cpu":"1500m","example.com/gpu":"1","memory":"1Gi"}}"#
+            ]],
+        );
+        check(
+            "fuxi",
+            &plain,
+            expect![[
+                r#""fuxi" {"limits":{"kubernetes.io/batch-memory":"2147483648"},"requests":{"example.com/gpu":"1","kubernetes.io/batch-cpu":"1500","kubernetes.io/batch-memory":"1073741824"}}"#
+            ]],
+        );
+        let batch = json!({"requests": {"kubernetes.io/batch-cpu": "500", "cpu": "1"}});
+        check(
+            "default-scheduler",
+            &batch,
+            expect![[r#""fuxi" {"requests":{"kubernetes.io/batch-cpu":"500"}}"#]],
+        );
+        check(
+            "other",
+            &batch,
+            expect![[r#""other" {"requests":{"cpu":"1","kubernetes.io/batch-cpu":"500"}}"#]],
+        );
+        check(
+            "fuxi",
+            &json!({"requests": {"cpu": "much"}}),
+            expect![[r#""fuxi" {"requests":{"cpu":"much"}}"#]],
+        );
+        check("fuxi", &json!({}), expect![[r#""fuxi" {}"#]]);
+    }
+}

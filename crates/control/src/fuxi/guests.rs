@@ -1,0 +1,314 @@
+//! Guests: Pods that others make and Fuxi places, of the same room and the same quotas as its own workers. Jobs, CronJobs,
+//! Spark's executors: whatever says `schedulerName: fuxi`.
+//!
+//! ```text
+//!   waits ──grant──► binding ──► on its Node ──ended, gone──► its room is free
+//!     ▲                 │ refused      └── revoked: deleted, as preempted
+//!     └────a pause──────┘
+//! ```
+//! Each is a unit of the ledger that wants one grant. A Pod that only some Nodes may run asks at each of them: with its one
+//! grant it waits nowhere else.
+
+mod decide;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use fuxi::grants::{Definition, Event as LedgerEvent, GrantId, Place, Resources, Truth, UnitId};
+use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use model::preemption_batch::{PreemptionBatch, PreemptionBatchSpec, Victim};
+use serde_json::json;
+
+use super::Input;
+use super::master::Master;
+use crate::key::ObjectKey;
+use crate::record::Note;
+use decide::Standing;
+
+/// A Pod that was not bound is tried again after this.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A Pod that waits for longer is told why.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// All Pods of others that hold or want a place.
+#[derive(Debug, Default)]
+pub(super) struct Guests {
+    by_uid: BTreeMap<String, Guest>,
+    uids: BTreeMap<ObjectKey, String>,
+    by_unit: HashMap<UnitId, String>,
+    by_grant: HashMap<GrantId, String>,
+}
+
+#[derive(Debug)]
+struct Guest {
+    key: ObjectKey,
+    unit: UnitId,
+    sequence: u64,
+    shape: Resources,
+    /// Where it may run.
+    places: Vec<Place>,
+    /// Where it has asked.
+    asked: Vec<Place>,
+    grant: Option<GrantId>,
+    since: Duration,
+    not_before: Duration,
+    /// Why it waits, as last told.
+    told: Option<String>,
+}
+
+impl Guests {
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_uid.is_empty()
+    }
+
+    pub(super) fn is_of_guest(&self, unit: UnitId) -> bool {
+        self.by_unit.contains_key(&unit)
+    }
+}
+
+impl Master {
+    /// Something has happened to a Pod of somebody else.
+    pub(super) fn on_guest(&mut self, key: &ObjectKey) {
+        let pod = self.watched.guests.get(key);
+        let uid = pod.as_ref().and_then(|pod| pod.metadata.uid.clone());
+        if let Some(known) = self.guests.uids.get(key).filter(|known| Some(*known) != uid.as_ref()).cloned() {
+            self.dismiss(&known);
+        }
+        let (Some(pod), Some(uid)) = (pod, uid) else { return };
+        match decide::standing(&pod) {
+            Standing::Over => self.dismiss(&uid),
+            Standing::Held => {
+                if self.guests.by_uid.get(&uid).is_some_and(|guest| guest.grant.is_none()) {
+                    self.dismiss(&uid);
+                }
+            }
+            Standing::Waits => {
+                if !self.guests.by_uid.contains_key(&uid) {
+                    self.welcome(key, &uid, &pod);
+                }
+                self.ask_for(&uid);
+            }
+            Standing::On(node) => self.find_guest(key, (&uid, &pod), &node),
+        }
+    }
+
+    fn welcome(&mut self, key: &ObjectKey, uid: &str, pod: &Pod) {
+        let unit = UnitId(self.next_unit);
+        self.next_unit += 1;
+        let shape = decide::shape(pod);
+        let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
+        let quota = decide::quota(pod).map(|quota| self.quotas.id(quota));
+        let guest = Guest {
+            key: key.clone(),
+            unit,
+            sequence: 0,
+            shape,
+            places: decide::places(pod, self.machines.nodes()),
+            asked: Vec::new(),
+            grant: None,
+            since: self.now(),
+            not_before: Duration::ZERO,
+            told: None,
+        };
+        self.guests.by_uid.insert(uid.to_owned(), guest);
+        self.guests.uids.insert(key.clone(), uid.to_owned());
+        self.guests.by_unit.insert(unit, uid.to_owned());
+        let definition = Definition { shape, priority, maximum: 1, quota, gang: None };
+        self.tell_ledger(LedgerEvent::Define { unit, definition });
+    }
+
+    /// A Pod that is on its Node already, by this master or by one before it.
+    fn find_guest(&mut self, key: &ObjectKey, (uid, pod): (&str, &Pod), node: &str) {
+        if !self.guests.by_uid.contains_key(uid) {
+            self.welcome(key, uid, pod);
+        }
+        let Some(guest) = self.guests.by_uid.get_mut(uid).filter(|guest| guest.grant.is_none()) else {
+            return;
+        };
+        let grant = GrantId(self.ledger.last_grant().0 + 1);
+        guest.grant = Some(grant);
+        guest.asked.clear();
+        guest.sequence += 1;
+        let held = vec![(grant, self.machines.id(node))];
+        let truth = Truth { sequence: guest.sequence, seen: grant, wanted: Vec::new(), held };
+        let unit = guest.unit;
+        self.guests.by_grant.insert(grant, uid.to_owned());
+        self.tell_ledger(LedgerEvent::Sync { unit, truth });
+    }
+
+    /// It needs no place any more.
+    fn dismiss(&mut self, uid: &str) {
+        let Some(guest) = self.guests.by_uid.remove(uid) else { return };
+        self.guests.uids.remove(&guest.key);
+        self.guests.by_unit.remove(&guest.unit);
+        if let Some(grant) = guest.grant {
+            self.guests.by_grant.remove(&grant);
+        }
+        self.tell_ledger(LedgerEvent::UnitGone { unit: guest.unit });
+    }
+
+    /// Brings what a Pod that waits has asked for in line with where it may run.
+    fn ask_for(&mut self, uid: &str) {
+        let now = self.now();
+        let Some(guest) = self.guests.by_uid.get(uid).filter(|guest| guest.grant.is_none()) else { return };
+        let pod = self.watched.guests.get(&guest.key);
+        let quota = pod.as_deref().and_then(decide::quota);
+        let may_ask = now >= guest.not_before && self.quotas.refusal(quota, &guest.key.namespace).is_none();
+        let wanted = if may_ask { guest.places.clone() } else { Vec::new() };
+        let Some(guest) = self.guests.by_uid.get_mut(uid) else { return };
+        let had = std::mem::replace(&mut guest.asked, wanted.clone());
+        let less = had.iter().filter(|place| !wanted.contains(place)).map(|place| (*place, -1));
+        let more = wanted.iter().filter(|place| !had.contains(place)).map(|place| (*place, 1));
+        let deltas: Vec<(Place, i64)> = less.chain(more).collect();
+        let unit = guest.unit;
+        for (place, delta) in deltas {
+            let Some(guest) = self.guests.by_uid.get_mut(uid) else { return };
+            guest.sequence += 1;
+            let sequence = guest.sequence;
+            self.tell_ledger(LedgerEvent::Ask { unit, sequence, place, delta });
+        }
+    }
+
+    /// All Pods that wait are looked at again: quotas or Nodes are others now.
+    pub(super) fn ask_for_all(&mut self) {
+        for uid in self.waiting_guests() {
+            self.ask_for(&uid);
+        }
+    }
+
+    /// Some Node's labels have changed.
+    pub(super) fn place_guests_anew(&mut self) {
+        for uid in self.waiting_guests() {
+            let Some(guest) = self.guests.by_uid.get_mut(&uid) else { continue };
+            if let Some(pod) = self.watched.guests.get(&guest.key) {
+                guest.places = decide::places(&pod, self.machines.nodes());
+            }
+            self.ask_for(&uid);
+        }
+    }
+
+    fn waiting_guests(&self) -> Vec<String> {
+        let waiting = self.guests.by_uid.iter().filter(|(_, guest)| guest.grant.is_none());
+        waiting.map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// A place was granted: the Pod is bound to it.
+    pub(super) fn guest_granted(&mut self, grant: GrantId, unit: UnitId, node: String) {
+        let Some(uid) = self.guests.by_unit.get(&unit).cloned() else { return };
+        let Some(guest) = self.guests.by_uid.get_mut(&uid).filter(|guest| guest.grant.is_none()) else {
+            self.tell_ledger(LedgerEvent::Return { grant });
+            return;
+        };
+        guest.grant = Some(grant);
+        let key = guest.key.clone();
+        // Where the grant is from, nothing is asked any more; at other places it still is, in vain.
+        self.guests.by_grant.insert(grant, uid.clone());
+        let (client, inputs) = (self.config.client.clone(), self.inputs.clone());
+        let pod = self.watched.guests.get(&key);
+        let recorder = self.recorder.clone();
+        kit::task::spawn("bind-guest", async move {
+            let result = crate::sigma::bind_alone(&client, &key, &binding(&key, &uid, &node)).await;
+            if let (Ok(()), Some(pod)) = (&result, pod) {
+                let message = format!("Successfully assigned {key} to {node}");
+                recorder.note(&*pod, Note::normal("Scheduled", message));
+            }
+            // The loop is ending if it does not listen.
+            let _ending = inputs.send(Input::GuestBound(uid, result));
+        });
+    }
+
+    pub(super) fn on_guest_bound(&mut self, uid: &str, result: Result<(), kube::Error>) {
+        let now = self.now();
+        let (Some(guest), Err(error)) = (self.guests.by_uid.get_mut(uid), result) else { return };
+        tracing::warn!(pod = %guest.key, error = %kit::Chain(&error), "Not bound");
+        guest.not_before = now + PAUSE;
+        guest.asked.clear();
+        guest.sequence += 1;
+        let (unit, sequence, grant) = (guest.unit, guest.sequence, guest.grant.take());
+        if let Some(grant) = grant {
+            self.guests.by_grant.remove(&grant);
+        }
+        // It wants nothing and holds nothing, wherever it had asked.
+        let truth = Truth { sequence, seen: self.ledger.last_grant(), wanted: Vec::new(), held: Vec::new() };
+        self.tell_ledger(LedgerEvent::Sync { unit, truth });
+    }
+
+    /// Others have a better right to the place, or it is not there any more: the Pod is deleted.
+    pub(super) fn guest_revoked(&mut self, grant: GrantId) {
+        let Some(uid) = self.guests.by_grant.get(&grant).cloned() else { return };
+        let Some(guest) = self.guests.by_uid.get(&uid) else { return };
+        tracing::info!(pod = %guest.key, "Place revoked: the Pod has to go");
+        let message =
+            "fuxi: its machine offers batch less by now, or others have a better right to the place";
+        let victim = Victim { name: guest.key.name.clone(), uid, message: message.to_owned() };
+        if let Some(pod) = self.watched.guests.get(&guest.key) {
+            self.recorder.note(&*pod, Note::normal("Preempted", message));
+        }
+        let (client, key) = (self.config.client.clone(), guest.key.clone());
+        kit::task::spawn("revoke-guest", async move {
+            if let Err(error) = preempt(client, &key, victim).await {
+                tracing::warn!(pod = %key, error = %kit::Chain(&error), "A Pod whose place was revoked stays");
+            }
+        });
+    }
+
+    /// Once per second: who was to wait asks again, and who waits for long is told why.
+    pub(super) fn look_after_guests(&mut self) {
+        let now = self.now();
+        for uid in self.waiting_guests() {
+            self.ask_for(&uid);
+            let Some(guest) = self.guests.by_uid.get(&uid) else { continue };
+            let Some(pod) = self.watched.guests.get(&guest.key).filter(|_| now > guest.since + PATIENCE)
+            else {
+                continue;
+            };
+            let refusal = self.quotas.refusal(decide::quota(&pod), &guest.key.namespace);
+            let why = refusal.unwrap_or_else(|| decide::why_waiting(guest.shape, &guest.places));
+            if guest.told.as_ref() != Some(&why) {
+                self.recorder.note(&*pod, Note::warning("FailedScheduling", why.clone()));
+                let (client, key) = (self.config.client.clone(), guest.key.clone());
+                let message = why.clone();
+                kit::task::spawn("tell-guest", async move { tell(client, &key, message).await });
+                if let Some(guest) = self.guests.by_uid.get_mut(&uid) {
+                    guest.told = Some(why);
+                }
+            }
+        }
+    }
+}
+
+fn binding(key: &ObjectKey, uid: &str, node: &str) -> Binding {
+    let (kind, name) = (Some("Node".to_owned()), Some(node.to_owned()));
+    Binding {
+        metadata: ObjectMeta {
+            name: Some(key.name.clone()),
+            namespace: Some(key.namespace.clone()),
+            uid: Some(uid.to_owned()),
+            ..ObjectMeta::default()
+        },
+        target: ObjectReference { api_version: Some("v1".to_owned()), kind, name, ..Default::default() },
+    }
+}
+
+async fn preempt(client: Client, key: &ObjectKey, victim: Victim) -> kube::Result<()> {
+    let api: Api<PreemptionBatch> = Api::namespaced(client, &key.namespace);
+    let batch = PreemptionBatch {
+        metadata: ObjectMeta::default(),
+        spec: PreemptionBatchSpec { victims: vec![victim] },
+        status: None,
+    };
+    api.create(&PostParams::default(), &batch).await.map(drop)
+}
+
+async fn tell(client: Client, key: &ObjectKey, message: String) {
+    let api: Api<Pod> = Api::namespaced(client, &key.namespace);
+    let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": message, "lastTransitionTime": kit::clock::wall()});
+    let patch = Patch::Strategic(json!({"status": {"conditions": [condition]}}));
+    if let Err(error) = api.patch_status(&key.name, &PatchParams::default(), &patch).await {
+        tracing::debug!(pod = %key, error = %kit::Chain(&error), "A Pod was not told why it waits");
+    }
+}
