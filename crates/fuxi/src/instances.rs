@@ -111,6 +111,7 @@ impl Instances {
             finished: self.finished.to_string(),
             retries: retries.join(","),
             last_failure: self.last_failure.clone(),
+            usage: None,
         }
     }
 

@@ -17,6 +17,7 @@
 mod crew;
 mod ends;
 mod hand_out;
+mod measures;
 mod pace;
 mod results;
 mod workers;
@@ -30,6 +31,7 @@ use model::dagjob::{DagJobSpec, DagJobStatus, DesiredState, JobPhase, Mode, Task
 use crate::dag::{Dag, InvalidJob, TaskIdx};
 use crate::instances::Instances;
 use crate::protocol::{self, Attempt, AttemptResult, READY_LIMIT};
+use measures::Measures;
 use pace::Pace;
 
 /// How long a restarted master waits for workers that were there before it.
@@ -155,6 +157,7 @@ struct Task {
     reached_at: Vec<(u64, u32)>,
     crew: Crew,
     pace: Pace,
+    measures: Measures,
 }
 
 #[derive(Clone, Debug)]
@@ -207,6 +210,7 @@ impl Job {
             reached_at: Vec::new(),
             crew: Crew::default(),
             pace: Pace::default(),
+            measures: Measures::default(),
         };
         let tasks = spec.tasks.iter().map(task).collect();
         let mut job = Self {
@@ -316,7 +320,7 @@ impl Job {
             None => u32::try_from(task.crew.busy.len()).unwrap_or(u32::MAX),
             Some(_) => 0,
         };
-        TaskStatus { running, ..task.instances.status() }
+        TaskStatus { running, usage: task.measures.status(), ..task.instances.status() }
     }
 
     fn changed(&mut self) {

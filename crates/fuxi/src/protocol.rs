@@ -95,9 +95,29 @@ pub struct AttemptResult {
     /// How long the worker did nothing before it began this attempt, since it had ended another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap_micros: Option<u32>,
+    /// What it used, if it was a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// The end of what a failed attempt wrote to its standard error.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tail: String,
+}
+
+/// What an attempt used with all its processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Processor time.
+    pub cpu_micros: u64,
+    /// The most memory that one of its processes held.
+    pub memory_kib: u64,
+}
+
+impl Usage {
+    pub fn add(&mut self, other: Self) {
+        self.cpu_micros = self.cpu_micros.saturating_add(other.cpu_micros);
+        self.memory_kib = self.memory_kib.max(other.memory_kib);
+    }
 }
 
 /// How a process ended, or why there was none.

@@ -234,4 +234,29 @@ pub struct TaskStatus {
     /// What the last failed attempt said of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,
+    /// What its instances used, if they are processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<TaskUsage>,
+}
+
+/// What the instances of a task used, of those that ended since the batch master began.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskUsage {
+    /// How many instances these figures are of.
+    pub instances: u32,
+    /// Processor time of an instance.
+    pub cpu_micros: MeanAndMax,
+    /// The most memory that a process of an instance held.
+    pub memory_kib: MeanAndMax,
+    /// How long a worker did nothing between the end of one instance and the beginning of the next.
+    pub gap_micros: MeanAndMax,
+    /// What 99% of these gaps do not exceed.
+    pub gap_p99_micros: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MeanAndMax {
+    pub mean: u64,
+    pub max: u64,
 }

@@ -21,3 +21,4 @@ mod sys;
 
 pub use config::Config;
 pub use engine::{BuildError, Engine, PurgeError, RunError};
+pub use sys::{EndedChild, collect_child};

@@ -1,11 +1,17 @@
 //! The only unsafe code: what the kernel offers and no safe wrapper covers.
-#![expect(unsafe_code, reason = "fork, signal dispositions and polling of a descriptor have no safe wrapper")]
+#![expect(
+    unsafe_code,
+    reason = "fork, signal dispositions, wait4 and polling of a descriptor have no safe wrapper"
+)]
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
-use nix::unistd::{ForkResult, fork};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::{ForkResult, Pid, fork};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -28,6 +34,37 @@ pub(crate) fn split() -> io::Result<Side> {
         ForkResult::Parent { .. } => Ok(Side::Parent),
         ForkResult::Child => Ok(Side::Child),
     }
+}
+
+/// A child that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct EndedChild {
+    pub status: WaitStatus,
+    /// The processor time of it and of those of its children that it waited for.
+    pub cpu: Duration,
+    /// The most memory that one of them held at once, in KiB.
+    pub max_rss_kib: u64,
+}
+
+/// Collects a child that has ended; `None` if all that there are live. Without children it fails with `ECHILD`.
+pub fn collect_child() -> nix::Result<Option<EndedChild>> {
+    let mut status = 0;
+    // SAFETY: all fields are numbers, for which zeros are valid.
+    let mut usage: nix::libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to variables of the types that the call fills in, and live until it returns.
+    let pid = unsafe { nix::libc::wait4(-1, &raw mut status, nix::libc::WNOHANG, &raw mut usage) };
+    if Errno::result(pid)? == 0 {
+        return Ok(None);
+    }
+    let time = |time: nix::libc::timeval| {
+        let micros = time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_usec);
+        Duration::from_micros(micros.try_into().unwrap_or_default())
+    };
+    Ok(Some(EndedChild {
+        status: WaitStatus::from_raw(Pid::from_raw(pid), status)?,
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
+        max_rss_kib: usage.ru_maxrss.try_into().unwrap_or_default(),
+    }))
 }
 
 /// Gives back what a program expects of its parent: no blocked signal, and death by SIGPIPE.

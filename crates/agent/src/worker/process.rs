@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fuxi::protocol::{Exit, MAX_TAIL, Program, env};
+use fuxi::protocol::{Exit, MAX_TAIL, Program, Usage, env};
 use model::names::instance_env;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::Pid;
@@ -46,6 +46,8 @@ pub(super) struct Ended {
     pub(super) was_late: bool,
     /// The end of what it wrote to its standard error.
     pub(super) tail: String,
+    /// What it used with all that came of it.
+    pub(super) usage: Usage,
 }
 
 pub(super) struct Process {
@@ -53,6 +55,7 @@ pub(super) struct Process {
     phase: Phase,
     stderr: Option<ChildStderr>,
     tail: Tail,
+    usage: Usage,
 }
 
 enum Phase {
@@ -100,7 +103,7 @@ impl Process {
         // Reaped together with all others, not through `child`. Linux' process ids fit.
         let leader = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
         let phase = Phase::Free { deadline: None };
-        Ok((Self { leader, phase, stderr, tail: Tail::new(MAX_TAIL) }, child))
+        Ok((Self { leader, phase, stderr, tail: Tail::new(MAX_TAIL), usage: Usage::default() }, child))
     }
 
     pub(super) fn stderr(&self) -> Option<BorrowedFd<'_>> {
@@ -151,6 +154,8 @@ impl Process {
 
     /// True when nothing of it is left.
     pub(super) fn advance(&mut self, reaped: &Reaped, now: Instant) -> bool {
+        // Nothing else lives here, so whatever ended came of it.
+        self.usage.add(reaped.usage);
         let own = reaped.ended.iter().find(|(pid, _)| *pid == self.leader).map(|(_, exit)| exit.clone());
         let phase = std::mem::replace(&mut self.phase, Phase::Free { deadline: None });
         self.phase = self.step(phase, own, (reaped.some_live, now));
@@ -188,7 +193,7 @@ impl Process {
             Phase::Ended { exit, was_late } => (exit, was_late),
             Phase::Free { .. } | Phase::Asked { .. } | Phase::Killing { .. } => (Exit::Signal(9), false),
         };
-        Ended { exit, was_late, tail: self.tail.text() }
+        Ended { exit, was_late, tail: self.tail.text(), usage: self.usage }
     }
 }
 

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use fuxi::protocol::Exit;
+use fuxi::protocol::{Exit, Usage};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, getpid};
 
 /// What a round of reaping found.
 #[derive(Debug, Default)]
 pub(super) struct Reaped {
     pub(super) ended: Vec<(Pid, Exit)>,
+    /// What all that ended used together; of memory the most that one of them held.
+    pub(super) usage: Usage,
     /// Children are still alive. As we are the subreaper, without children there are no descendants either.
     pub(super) some_live: bool,
 }
@@ -20,15 +22,21 @@ pub(super) struct Reaped {
 pub(super) fn reap() -> Reaped {
     let mut reaped = Reaped::default();
     loop {
-        match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => reaped.ended.push((pid, Exit::Code(code))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => reaped.ended.push((pid, Exit::Signal(signal as i32))),
-            Ok(WaitStatus::StillAlive) => {
+        let child = match pouch::collect_child() {
+            Ok(Some(child)) => child,
+            Ok(None) => {
                 reaped.some_live = true;
                 return reaped;
             }
-            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::EINTR) => continue,
             Err(_) => return reaped,
+        };
+        let cpu_micros = u64::try_from(child.cpu.as_micros()).unwrap_or(u64::MAX);
+        reaped.usage.add(Usage { cpu_micros, memory_kib: child.max_rss_kib });
+        match child.status {
+            WaitStatus::Exited(pid, code) => reaped.ended.push((pid, Exit::Code(code))),
+            WaitStatus::Signaled(pid, signal, _) => reaped.ended.push((pid, Exit::Signal(signal as i32))),
+            _ => {}
         }
     }
 }

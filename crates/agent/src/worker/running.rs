@@ -48,7 +48,7 @@ impl Running {
         let tail = if exit.is_success() { String::new() } else { ended.tail };
         let duration_ms = millis(now.duration_since(self.started));
         let gap_micros = self.gap.map(|gap| u32::try_from(gap.as_micros()).unwrap_or(u32::MAX));
-        AttemptResult { attempt: self.attempt, exit, duration_ms, gap_micros, tail }
+        AttemptResult { attempt: self.attempt, exit, duration_ms, gap_micros, usage: Some(ended.usage), tail }
     }
 }
 

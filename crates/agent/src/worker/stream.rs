@@ -249,6 +249,7 @@ impl Stream {
                     exit,
                     duration_ms,
                     gap_micros: None,
+                    usage: None,
                     tail: ended.tail,
                 });
             }
@@ -383,6 +384,7 @@ impl Live {
             exit,
             duration_ms: millis(spent),
             gap_micros: None,
+            usage: None,
             tail: String::new(),
         });
         Ok(())
@@ -401,5 +403,5 @@ pub(super) fn not_started(attempt: Attempt, error: &SpawnError) -> AttemptResult
     let mut message = kit::Chain(error).to_string();
     message.truncate(message.floor_char_boundary(MAX_TAIL));
     let exit = Exit::NotStarted { code: error.code(), message };
-    AttemptResult { attempt, exit, duration_ms: 0, gap_micros: None, tail: String::new() }
+    AttemptResult { attempt, exit, duration_ms: 0, gap_micros: None, usage: None, tail: String::new() }
 }

@@ -7,6 +7,8 @@
     reason = "a test program with a main of its own"
 )]
 
+#[path = "../../../../examples/stream/worker.rs"]
+mod example;
 mod scene;
 mod stream;
 
@@ -21,7 +23,7 @@ use nix::unistd::Pid;
 
 use scene::Scene;
 
-const TESTS: [(&str, fn()); 17] = [
+const TESTS: [(&str, fn()); 18] = [
     ("instances_run_one_after_another_with_their_own_environment", instances_run_one_after_another),
     ("results_are_kept_until_they_are_acknowledged", results_are_kept),
     ("a_running_instance_outlives_its_master", a_running_instance_outlives_its_master),
@@ -36,6 +38,7 @@ const TESTS: [(&str, fn()); 17] = [
     ("one_program_takes_all_instances", stream::one_program_takes_all),
     ("a_program_that_speaks_nonsense_is_replaced_and_told_why", stream::nonsense_is_told),
     ("whoever_breaks_the_program_costs_nobody_else_an_attempt", stream::only_the_culprit_fails),
+    ("the_examples_do_as_their_documentation_says", stream::the_examples_work),
     ("a_program_that_stops_reading_stops_nobody", stream::a_full_pipe_stops_nobody),
     ("an_instance_beyond_its_limit_ends_with_all_of_its_program", stream::a_late_instance_is_killed),
     ("programs_that_close_their_pipes_or_never_start_are_told_precisely", stream::programs_that_do_not_serve),
@@ -45,6 +48,10 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).peekable();
     if args.next_if(|argument| argument == "worker").is_some() {
         return agent::worker::main(args);
+    }
+    if args.next_if(|argument| argument == "example").is_some() {
+        example::main().unwrap();
+        return ExitCode::SUCCESS;
     }
     let wanted =
         args.next().and_then(|argument| argument.into_string().ok()).filter(|word| !word.starts_with('-'));

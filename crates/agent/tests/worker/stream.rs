@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 
 use fuxi::protocol::{AttemptResult, Exit, FromMaster, FromWorker, Program};
 use model::dagjob::Mode;
@@ -101,6 +102,31 @@ pub(crate) fn only_the_culprit_fails() {
     assert_eq!(failed.iter().map(|result| result.attempt.index).collect::<Vec<_>>(), [7, 150]);
     assert_eq!(message(&failed[0].exit), "odd", "its own words");
     assert!(message(&failed[1].exit).contains("exit code 1"));
+}
+
+pub(crate) fn the_examples_work() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/stream/worker.py");
+    let this = std::env::current_exe().unwrap().display().to_string();
+    let mut commands = vec![vec![this, "example".to_owned()]];
+    match Command::new("python3").arg("--version").output() {
+        Ok(_) => commands.push(vec!["python3".to_owned(), script.to_owned()]),
+        Err(_) => println!("there is no python3: its example is not tried"),
+    }
+    for command in commands {
+        let (mut scene, _) = Scene::open();
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        scene.send(&FromMaster::Program(program(Mode::Stream, &command, Some(60))));
+        scene.give(0, 999);
+        let results = results(&mut scene, 1000);
+        let failed: Vec<u32> = results
+            .into_values()
+            .filter(|result| !result.exit.is_success())
+            .map(|r| r.attempt.index)
+            .collect();
+        assert_eq!(failed, if command[0] == "python3" { Vec::new() } else { vec![13] });
+        scene.send(&FromMaster::Stop);
+        assert_eq!(scene.wait_for_exit(), Some(0));
+    }
 }
 
 pub(crate) fn a_full_pipe_stops_nobody() {

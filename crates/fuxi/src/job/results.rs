@@ -12,7 +12,10 @@ impl Job {
         let Some(task) = self.workers.get(&id).map(|worker| worker.task) else { return };
         let mut ended = 0;
         for result in results {
-            ended += usize::from(self.take(id, result.attempt));
+            if self.take(id, result.attempt) {
+                ended += 1;
+                self.tasks[task.0].measures.add(&result);
+            }
             self.record(id, result, owed);
         }
         self.learn(id, ended, now);

@@ -36,7 +36,14 @@ const DIAMOND: [(&str, u32, &[&str]); 4] = [
 
 fn result(index: u32, number: u32, exit: Exit) -> AttemptResult {
     let attempt = Attempt { index, number };
-    AttemptResult { attempt, exit, duration_ms: 1, gap_micros: None, tail: "no room\n".to_owned() }
+    AttemptResult {
+        attempt,
+        exit,
+        duration_ms: 1,
+        gap_micros: None,
+        usage: None,
+        tail: "no room\n".to_owned(),
+    }
 }
 
 fn told(worker: u64, result: AttemptResult) -> Event {

@@ -2,7 +2,9 @@
 
 use expect_test::{Expect, expect};
 
-use super::{Attempt, AttemptResult, Exit, FromMaster, FromWorker, Hello, Program, Span, attempts, spans};
+use super::{
+    Attempt, AttemptResult, Exit, FromMaster, FromWorker, Hello, Program, Span, Usage, attempts, spans,
+};
 
 fn check<T>(message: &T, expected: Expect)
 where
@@ -17,7 +19,8 @@ where
 fn lines() {
     let attempt = Attempt { index: 4, number: 1 };
     let exit = Exit::NotStarted { code: 127, message: "cannot run `x`".to_owned() };
-    let result = AttemptResult { attempt, exit, duration_ms: 12, gap_micros: None, tail: String::new() };
+    let result =
+        AttemptResult { attempt, exit, duration_ms: 12, gap_micros: None, usage: None, tail: String::new() };
     check(
         &FromWorker::Hello(Hello {
             worker: "default/count-1".to_owned(),
@@ -29,11 +32,16 @@ fn lines() {
             r#"{"kind":"hello","worker":"default/count-1","token":"t","held":[{"index":4,"number":1}],"ended":2}"#
         ]],
     );
-    let done = AttemptResult { exit: Exit::Code(0), gap_micros: Some(80), ..result.clone() };
+    let done = AttemptResult {
+        exit: Exit::Code(0),
+        gap_micros: Some(80),
+        usage: Some(Usage { cpu_micros: 900, memory_kib: 1200 }),
+        ..result.clone()
+    };
     check(
         &FromWorker::Results { results: vec![result, done] },
         expect![[
-            r#"{"kind":"results","results":[{"attempt":{"index":4,"number":1},"exit":{"notStarted":{"code":127,"message":"cannot run `x`"}},"durationMs":12},{"attempt":{"index":4,"number":1},"exit":{"code":0},"durationMs":12,"gapMicros":80}]}"#
+            r#"{"kind":"results","results":[{"attempt":{"index":4,"number":1},"exit":{"notStarted":{"code":127,"message":"cannot run `x`"}},"durationMs":12},{"attempt":{"index":4,"number":1},"exit":{"code":0},"durationMs":12,"gapMicros":80,"usage":{"cpuMicros":900,"memoryKib":1200}}]}"#
         ]],
     );
     check(

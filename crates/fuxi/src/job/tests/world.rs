@@ -250,7 +250,14 @@ impl World {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let Some(attempt) = worker.held.remove(which % BEGUN.min(worker.held.len()).max(1)) else { return };
         let exit = Exit::Code(i32::from(!ok));
-        let result = AttemptResult { attempt, exit, duration_ms: 1, gap_micros: None, tail: String::new() };
+        let result = AttemptResult {
+            attempt,
+            exit,
+            duration_ms: 1,
+            gap_micros: None,
+            usage: None,
+            tail: String::new(),
+        };
         if !ok {
             *self.failures.entry((worker.task, attempt.index)).or_default() += 1;
         }

@@ -136,7 +136,8 @@ impl World<'_> {
             }
         };
         let duration_ms = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
-        let result = AttemptResult { attempt, exit, duration_ms, gap_micros: None, tail: String::new() };
+        let result =
+            AttemptResult { attempt, exit, duration_ms, gap_micros: None, usage: None, tail: String::new() };
         self.begin_next(id, self.now);
         self.tell(job, Event::Results { worker: id, results: vec![result] });
     }

@@ -1,0 +1,131 @@
+//! What the instances of a task used, and how long workers did nothing between two of them: a few numbers for any count.
+
+use model::dagjob::{MeanAndMax, TaskUsage};
+
+use crate::protocol::AttemptResult;
+
+/// So many steps to each doubling: a percentile is told to within a quarter.
+const STEPS: u32 = 4;
+const BUCKETS: usize = 32 * STEPS as usize;
+
+/// Of the results that this master has heard; a restart begins anew.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Measures {
+    cpu_micros: Values,
+    memory_kib: Values,
+    gaps: Gaps,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Values {
+    count: u64,
+    sum: u64,
+    max: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Gaps {
+    values: Values,
+    buckets: [u32; BUCKETS],
+}
+
+impl Default for Gaps {
+    fn default() -> Self {
+        Self { values: Values::default(), buckets: [0; BUCKETS] }
+    }
+}
+
+impl Measures {
+    pub(super) fn add(&mut self, result: &AttemptResult) {
+        if let Some(usage) = result.usage {
+            self.cpu_micros.add(usage.cpu_micros);
+            self.memory_kib.add(usage.memory_kib);
+        }
+        if let Some(gap) = result.gap_micros {
+            self.gaps.values.add(u64::from(gap));
+            let bucket = &mut self.gaps.buckets[bucket_of(gap)];
+            *bucket = bucket.saturating_add(1);
+        }
+    }
+
+    pub(super) fn status(&self) -> Option<TaskUsage> {
+        let instances = self.cpu_micros.count;
+        (instances > 0).then(|| TaskUsage {
+            instances: u32::try_from(instances).unwrap_or(u32::MAX),
+            cpu_micros: self.cpu_micros.summary(),
+            memory_kib: self.memory_kib.summary(),
+            gap_micros: self.gaps.values.summary(),
+            gap_p99_micros: self.gaps.percentile(99),
+        })
+    }
+}
+
+impl Values {
+    fn add(&mut self, value: u64) {
+        self.count += 1;
+        self.sum = self.sum.saturating_add(value);
+        self.max = self.max.max(value);
+    }
+
+    fn summary(self) -> MeanAndMax {
+        MeanAndMax { mean: self.sum.checked_div(self.count).unwrap_or_default(), max: self.max }
+    }
+}
+
+impl Gaps {
+    /// No less than the percentile, and at most a quarter more.
+    fn percentile(&self, percent: u64) -> u64 {
+        let rank = (self.values.count * percent).div_ceil(100);
+        let mut seen = 0;
+        for (position, count) in self.buckets.iter().enumerate() {
+            seen += u64::from(*count);
+            if seen >= rank {
+                return end_of(position).min(self.values.max);
+            }
+        }
+        self.values.max
+    }
+}
+
+/// Values below [`STEPS`] have a bucket each; above, every doubling has [`STEPS`] of them.
+fn bucket_of(value: u32) -> usize {
+    if value < STEPS {
+        return value as usize;
+    }
+    let doubling = value.ilog2();
+    let step = (value >> (doubling - STEPS.ilog2())) - STEPS;
+    ((doubling - STEPS.ilog2() + 1) * STEPS + step) as usize
+}
+
+/// The largest value of a bucket.
+fn end_of(bucket: usize) -> u64 {
+    let (doubling, step) = (bucket as u64 / u64::from(STEPS), bucket as u64 % u64::from(STEPS));
+    if doubling == 0 { step } else { ((u64::from(STEPS) + step + 1) << (doubling - 1)) - 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BUCKETS, Gaps, bucket_of, end_of};
+
+    #[test]
+    fn every_value_is_in_a_bucket_that_ends_at_most_a_quarter_above_it() {
+        for value in (0..10_000).chain([u32::MAX - 1, u32::MAX]) {
+            let bucket = bucket_of(value);
+            let (end, value) = (end_of(bucket), u64::from(value));
+            assert!(bucket < BUCKETS && end >= value && end <= value + value / 4, "{value}: {end}");
+            assert!(bucket == 0 || end_of(bucket - 1) < value, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_percentile_is_no_less_than_the_true_one() {
+        let mut gaps = Gaps::default();
+        for gap in 1..=1000_u32 {
+            gaps.values.add(u64::from(gap));
+            gaps.buckets[bucket_of(gap)] += 1;
+        }
+        assert!((990..=1000).contains(&gaps.percentile(99)), "{}", gaps.percentile(99));
+        assert!((500..=625).contains(&gaps.percentile(50)), "{}", gaps.percentile(50));
+        assert_eq!(Gaps::default().percentile(99), 0);
+    }
+}
