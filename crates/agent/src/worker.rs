@@ -13,6 +13,7 @@
 //! whatever its instances leave behind, and nothing of an instance outlives that instance.
 
 mod link;
+mod memory;
 mod process;
 mod processes;
 mod report;
@@ -35,6 +36,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use link::Link;
+use memory::Memory;
 use processes::Reaped;
 use report::Report;
 use running::Running;
@@ -101,6 +103,7 @@ struct Worker {
     link: Link,
     signals: SignalFd,
     tee: Tee,
+    memory: Memory,
     /// Unknown until the master has told it.
     program: Option<Program>,
     /// Not begun, in the order in which it will be.
@@ -158,6 +161,7 @@ impl Worker {
             link,
             signals,
             tee: Tee::default(),
+            memory: Memory::new(),
             program: None,
             queue: VecDeque::new(),
             held: BTreeSet::new(),
@@ -236,6 +240,10 @@ impl Worker {
                 if running.as_mut().is_some_and(|running| running.process.advance(&reaped, now)) {
                     *free_since = Some(now);
                     let ended = running.take().map(|running| running.finish(&mut self.tee, now));
+                    let ended = ended.map(|mut result| {
+                        result.exit = self.memory.explain(result.exit);
+                        result
+                    });
                     self.note(ended, now);
                 }
                 // Where nothing of ours should live, what does came from elsewhere in the container.
@@ -268,7 +276,8 @@ impl Worker {
         // Nothing is begun any more at the end.
         let mut none = VecDeque::new();
         let queue = if self.ending.is_some() { &mut none } else { &mut self.queue };
-        act(stream, &mut Desk { queue, results: &mut results, tee: &mut self.tee });
+        let (tee, memory) = (&mut self.tee, &mut self.memory);
+        act(stream, &mut Desk { queue, results: &mut results, tee, memory });
         if !results.is_empty() {
             self.note(results, kit::clock::monotonic());
         }

@@ -126,6 +126,8 @@ impl Usage {
 pub enum Exit {
     Code(i32),
     Signal(i32),
+    /// The kernel killed it, or a process of it, as its worker's container was out of memory.
+    OutOfMemory,
     /// It ran longer than this many seconds and was killed.
     TimedOut(u32),
     /// The command could not be started; the code is the one that a shell would give.
@@ -150,6 +152,9 @@ impl std::fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "killed by signal {signal}"),
+            Self::OutOfMemory => {
+                f.write_str("killed by the kernel: more memory than the task's resources.memory")
+            }
             Self::TimedOut(seconds) => write!(f, "killed after its time limit of {seconds} s"),
             Self::NotStarted { code, message } => write!(f, "exit code {code}: {message}"),
             Self::Failed { message } => f.write_str(message),

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use fuxi::protocol::{Attempt, AttemptResult, Exit, MAX_TAIL, Program, READY_LIMIT};
 
+use super::memory::Memory;
 use super::process::{self, Process, SpawnError, make_nonblocking};
 use super::processes::Reaped;
 use super::running::millis;
@@ -40,6 +41,7 @@ pub(super) struct Desk<'a> {
     pub(super) queue: &'a mut VecDeque<Attempt>,
     pub(super) results: &'a mut Vec<AttemptResult>,
     pub(super) tee: &'a mut Tee,
+    pub(super) memory: &'a mut Memory,
 }
 
 pub(super) struct Stream {
@@ -221,7 +223,10 @@ impl Stream {
     /// A program is no more: the oldest that it held has failed with it, and the others wait again.
     fn conclude(&mut self, live: Live, desk: &mut Desk<'_>, now: Instant) {
         let Live { process, mut in_flight, fault, heard, is_closed, since, .. } = live;
-        let ended = process.finish(desk.tee);
+        let mut ended = process.finish(desk.tee);
+        if fault.is_none() && !ended.was_late {
+            ended.exit = desk.memory.explain(ended.exit);
+        }
         let is_ready = heard != Heard::Nothing;
         let is_well =
             fault.is_none() && in_flight.is_empty() && heard == Heard::Answers && ended.exit.is_success();

@@ -6,6 +6,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams, LogParams};
 use kube::core::Request;
 use model::Quantity;
+use model::dagjob::TaskUsage;
 use model::names::{JOB_LABEL, TASK_LABEL};
 use serde_json::{Value, json};
 
@@ -61,15 +62,20 @@ pub(super) async fn top(settings: &Settings, options: &OneOptions) -> anyhow::Re
         .context("cannot read what the workers use: is `metrics.k8s.io` served here?")?;
     let workers = pods(&place, &options.name, None).await?;
     let items = measured["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut rows = vec![["TASK", "WORKERS", "CPU", "MEMORY", "ASKED CPU", "ASKED MEMORY"].map(str::to_owned)];
+    let status = job.status.clone().unwrap_or_default();
+    let header =
+        ["TASK", "WORKERS", "CPU", "MEMORY", "ASKED CPU", "ASKED MEMORY", "CPU TIME EACH", "MEMORY EACH"];
+    let mut rows = vec![header.map(str::to_owned)];
     let mut told = Vec::new();
     for task in &job.spec.tasks {
         let of_task: Vec<&Pod> = workers.iter().filter(|pod| task_of(pod) == task.name).collect();
         let is_of_task = |item: &&Value| of_task.iter().any(|pod| item["metadata"]["name"] == pod.name_any());
         let used = usage(items.iter().filter(is_of_task));
-        told.push(
-            json!({"task": task.name, "workers": of_task.len(), "cpuMilli": used.0, "memoryBytes": used.1}),
-        );
+        let each = status.tasks.get(&task.name).and_then(|task| task.usage.as_ref());
+        told.push(json!({
+            "task": task.name, "workers": of_task.len(), "cpuMilli": used.0, "memoryBytes": used.1, "each": each,
+        }));
+        let [cpu, memory] = each.map_or_else(|| ["-", "-"].map(str::to_owned), of_each);
         rows.push([
             task.name.clone(),
             of_task.len().to_string(),
@@ -77,6 +83,8 @@ pub(super) async fn top(settings: &Settings, options: &OneOptions) -> anyhow::Re
             format!("{}Mi", used.1 >> 20),
             task.resources.cpu.clone(),
             task.resources.memory.clone(),
+            cpu,
+            memory,
         ]);
     }
     match options.output {
@@ -84,6 +92,17 @@ pub(super) async fn top(settings: &Settings, options: &OneOptions) -> anyhow::Re
         Output::Json => println!("{}", json!({ "tasks": told })),
     }
     Ok(())
+}
+
+/// What an instance takes on average, and at most.
+fn of_each(usage: &TaskUsage) -> [String; 2] {
+    let (cpu, memory) = (usage.cpu_micros, usage.memory_kib);
+    let millis = |micros: u64| micros.div_ceil(1000);
+    let mebibytes = |kib: u64| kib.div_ceil(1024);
+    [
+        format!("{}ms, most {}ms", millis(cpu.mean), millis(cpu.max)),
+        format!("{}Mi, most {}Mi", mebibytes(memory.mean), mebibytes(memory.max)),
+    ]
 }
 
 /// Milli-cores and bytes that the containers of some Pods use together.
@@ -102,7 +121,19 @@ fn usage<'a>(pods: impl Iterator<Item = &'a Value>) -> (u64, u64) {
 mod tests {
     use serde_json::json;
 
-    use super::usage;
+    use model::dagjob::{MeanAndMax, TaskUsage};
+
+    use super::{of_each, usage};
+
+    #[test]
+    fn what_an_instance_takes_is_told_in_words() {
+        let usage = TaskUsage {
+            cpu_micros: MeanAndMax { mean: 1200, max: 9000 },
+            memory_kib: MeanAndMax { mean: 900, max: 70_000 },
+            ..TaskUsage::default()
+        };
+        assert_eq!(of_each(&usage), ["2ms, most 9ms", "1Mi, most 69Mi"]);
+    }
 
     #[test]
     fn what_containers_use_is_added() {
