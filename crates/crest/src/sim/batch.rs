@@ -206,6 +206,10 @@ fn text(report: &BatchReport) -> String {
     }
     lines.push(use_line("use while jobs come", &report.use_while_jobs_come));
     lines.push(use_line("use in all", &report.use_in_all));
+    if report.seconds_with_any_waiting >= 1.0 {
+        let name = format!("use while any wait ({:.0} s)", report.seconds_with_any_waiting);
+        lines.push(use_line(&name, &report.use_while_any_wait));
+    }
     lines.push(format!("fairness (Jain's index of the jobs' slowdowns): {:.3}", report.fairness));
     lines.extend(tenants(report));
     lines.extend(counts(report));

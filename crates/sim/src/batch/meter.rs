@@ -26,12 +26,14 @@ pub(super) struct Meter {
     pub(super) levels: Levels,
     width: Duration,
     points: Vec<Sums>,
+    /// For how many seconds anybody has waited, and the sums over these.
+    pub(super) contended: (f64, Sums),
 }
 
 impl Default for Meter {
     fn default() -> Self {
         let (now, width) = (Duration::ZERO, Duration::from_secs(1));
-        Self { now, levels: Levels::default(), width, points: Vec::new() }
+        Self { now, levels: Levels::default(), width, points: Vec::new(), contended: Default::default() }
     }
 }
 
@@ -44,9 +46,11 @@ impl Meter {
             let until = end.min(now);
             let seconds = (until - self.now).as_secs_f64();
             let Levels { held_cpu, busy_cpu, held_memory, waiting } = self.levels;
-            let levels = [held_cpu, busy_cpu, held_memory, waiting];
-            for (sum, level) in self.points[index].iter_mut().zip(levels) {
-                *sum += level as f64 * seconds;
+            let levels = [held_cpu, busy_cpu, held_memory, waiting].map(|level| level as f64 * seconds);
+            add(&mut self.points[index], levels);
+            if waiting > 0 {
+                self.contended.0 += seconds;
+                add(&mut self.contended.1, levels);
             }
             self.now = until;
         }
@@ -63,16 +67,13 @@ impl Meter {
                 return index;
             }
             self.width *= 2;
-            let halved = self.points.chunks(2).map(|pair| {
-                pair.iter().fold(Sums::default(), |sum, each| std::array::from_fn(|at| sum[at] + each[at]))
-            });
-            self.points = halved.collect();
+            self.points = self.points.chunks(2).map(sum).collect();
         }
     }
 
     /// All since the beginning.
     pub(super) fn totals(&self) -> Sums {
-        self.points.iter().fold(Sums::default(), |sum, each| std::array::from_fn(|at| sum[at] + each[at]))
+        sum(&self.points)
     }
 
     /// The means of each point, with the moment at which it begins.
@@ -86,4 +87,16 @@ impl Meter {
             (begin, sums.map(|sum| sum / seconds))
         })
     }
+}
+
+fn add(sums: &mut Sums, more: Sums) {
+    for (sum, more) in sums.iter_mut().zip(more) {
+        *sum += more;
+    }
+}
+
+fn sum(all: &[Sums]) -> Sums {
+    let mut sums = Sums::default();
+    all.iter().for_each(|each| add(&mut sums, *each));
+    sums
 }

@@ -49,6 +49,9 @@ pub struct BatchReport {
     pub waiting: Spread,
     pub use_while_jobs_come: Use,
     pub use_in_all: Use,
+    /// While anybody waited for a place, which was so for so many seconds.
+    pub use_while_any_wait: Use,
+    pub seconds_with_any_waiting: f64,
     /// Jain's index of the jobs' slowdowns: 1 where all are slowed down alike, 1/n where one bears all.
     pub fairness: f64,
     /// The same of the tenants' mean slowdowns.
@@ -304,6 +307,8 @@ pub(super) fn of(plan: &Plan<'_>, (faults, tally): (Faults, Tally), meter: &Mete
         slowdown: Spread::of(slowdowns),
         waiting: Spread::of(tally.waits.iter().map(Duration::as_secs_f64).collect()),
         use_while_jobs_come: used(plan, tally.until_last_arrival.1, tally.until_last_arrival.0.as_secs_f64()),
+        use_while_any_wait: used(plan, meter.contended.1, meter.contended.0),
+        seconds_with_any_waiting: meter.contended.0,
         use_in_all: used(plan, meter.totals(), makespan.as_secs_f64()),
         fairness_of_tenants: (!tenants.is_empty()).then(|| jain(&of_tenants)),
         tenants,

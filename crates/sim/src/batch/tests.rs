@@ -71,6 +71,8 @@ fn tasks_take_turns_on_one_machine() {
     assert_eq!((report.attempts, report.grants), (4, 3), "a worker takes one instance after another");
     assert_eq!(report.useful_core_seconds, 15.0);
     assert_eq!(report.use_in_all.busy_cpu, 15.0 / 22.0);
+    // The third instance is run by one of the workers that there are, and until then its worker is waited for.
+    assert_eq!((report.seconds_with_any_waiting, report.use_while_any_wait.cpu), (4.0, 1.0));
 }
 
 #[test]
