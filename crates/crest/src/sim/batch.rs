@@ -257,10 +257,10 @@ fn counts(report: &BatchReport) -> Vec<String> {
         let percent = |share: f64| format!("{:+.1}%", share * 100.0);
         lines.push(format!("faults: {killed_instances} instances and {killed_workers} workers killed"));
         lines.push(format!(
-            "  mean completion {} ({:.2} s without); {} of it on machines without limit, as what was killed is run again",
+            "  mean completion {} ({:.2} s without); the mean critical path {}, as what was killed is run again",
             percent(growth.completion),
             growth.completion_without,
-            percent(growth.unavoidable)
+            percent(growth.critical_path)
         ));
         lines.push(format!(
             "  each job {} in the mean; makespan {}",

@@ -1,7 +1,10 @@
 //! What goes wrong: drawn for each instance, worker and machine by itself, so that it does not depend on the order in
 //! which things happen.
 
+use std::collections::BTreeSet;
+
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
 /// How much goes wrong, as shares of all.
@@ -11,7 +14,7 @@ pub struct Faults {
     pub instances: f64,
     /// So many workers are killed at a random moment of the first instance that they run.
     pub workers: f64,
-    /// On so many machines everything takes longer.
+    /// On so many machines, rounded up, everything takes longer.
     pub slow_machines: f64,
     /// So many times as long.
     pub slow_factor: f64,
@@ -25,13 +28,18 @@ impl Faults {
 }
 
 /// Decides by the seed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Draws {
     pub(super) faults: Faults,
-    pub(super) seed: u64,
+    seed: u64,
+    slow_machines: BTreeSet<u32>,
 }
 
 impl Draws {
+    pub(super) fn new(faults: Faults, seed: u64, n_machines: u32) -> Self {
+        Self { faults, seed, slow_machines: slow_machines(faults, seed, n_machines) }
+    }
+
     /// The share of its duration after which an instance's first attempt is killed, if it is.
     pub(super) fn instance(&self, job: usize, task: usize, index: u32) -> Option<f64> {
         self.hit(self.faults.instances, [1, job as u64, (task as u64) << 32 | u64::from(index)])
@@ -44,8 +52,7 @@ impl Draws {
 
     /// How many times as long everything takes on a machine.
     pub(super) fn slowness(&self, machine: u32) -> f64 {
-        let hit = self.hit(self.faults.slow_machines, [3, u64::from(machine), 0]);
-        hit.map_or(1.0, |_| self.faults.slow_factor.max(1.0))
+        if self.slow_machines.contains(&machine) { self.faults.slow_factor.max(1.0) } else { 1.0 }
     }
 
     fn hit(&self, share: f64, who: [u64; 3]) -> Option<f64> {
@@ -59,4 +66,16 @@ impl Draws {
         let mut random = StdRng::from_seed(seed);
         (random.random::<f64>() < share).then(|| random.random())
     }
+}
+
+/// Just as many as the share says, rounded up: of a few machines none might be drawn otherwise.
+fn slow_machines(faults: Faults, seed: u64, n_machines: u32) -> BTreeSet<u32> {
+    let count = (f64::from(n_machines) * faults.slow_machines).ceil();
+    let mut left: Vec<u32> = (0..n_machines).collect();
+    left.shuffle(&mut StdRng::seed_from_u64(seed));
+    left.into_iter()
+        .zip(1_u32..)
+        .take_while(|(_, number)| f64::from(*number) <= count)
+        .map(|(machine, _)| machine)
+        .collect()
 }

@@ -11,7 +11,7 @@ const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 64.0;
 const BOTTOM: f64 = 36.0;
 const TOP: f64 = 12.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 32.0;
 const STYLE: &str = ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:900px;\
                      margin:24px auto;padding:0 16px}svg{width:100%;height:auto}svg text{font-size:12px;fill:currentColor}\
                      table{border-collapse:collapse}td,th{padding:2px 14px 2px 0;text-align:right}td:first-child,\

@@ -117,8 +117,8 @@ pub struct Tenant {
 pub struct Growth {
     /// Of the mean completion.
     pub completion: f64,
-    /// Of that, what no scheduler can avoid: the growth of the mean critical path by what is run again.
-    pub unavoidable: f64,
+    /// Of the mean critical path, by what is run again: no scheduler can avoid it.
+    pub critical_path: f64,
     /// The mean of each job's own growth.
     pub each_job: f64,
     pub makespan: f64,
@@ -142,10 +142,10 @@ impl Growth {
         let pairs = with.completions.iter().zip(&without.completions);
         let growths: Vec<f64> =
             pairs.map(|(with, without)| with.max(LEAST_SECONDS) / without.max(LEAST_SECONDS) - 1.0).collect();
-        let more = with.critical_path_with_faults.mean - without.critical_path_with_faults.mean;
+        let paths = [with, without].map(|report| report.critical_path_with_faults.mean);
         Self {
             completion: with.completion.mean / without.completion.mean - 1.0,
-            unavoidable: more / without.completion.mean,
+            critical_path: if paths[1] > 0.0 { paths[0] / paths[1] - 1.0 } else { 0.0 },
             each_job: mean(&growths),
             makespan: with.makespan / without.makespan - 1.0,
             completion_without: without.completion.mean,

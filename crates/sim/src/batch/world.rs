@@ -94,7 +94,7 @@ impl<'a> World<'a> {
         }
         Ok(Self {
             plan,
-            draws: Draws { faults, seed: plan.settings.seed },
+            draws: Draws::new(faults, plan.settings.seed, plan.n_machines),
             now: Duration::ZERO,
             agenda,
             ledger,

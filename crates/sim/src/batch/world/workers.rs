@@ -95,14 +95,13 @@ impl World<'_> {
     }
 
     fn begin_next(&mut self, id: WorkerId, since: Duration) {
-        let draws = self.draws;
         let Some(worker) = self.worker_mut(id).filter(|worker| !worker.is_ending) else { return };
         let Some(attempt) = worker.queue.pop_front() else { return };
         worker.run = Some(Run { attempt, since });
         let (job, task, slowness, doom) = (worker.job, worker.task, worker.slowness, worker.doom.take());
         let durations = &self.plan.workload.jobs[job].tasks[task.0].durations;
         let duration = durations.get(attempt.index as usize).copied().unwrap_or_default().mul_f64(slowness);
-        let killed = || draws.instance(job, task.0, attempt.index).filter(|_| attempt.number == 1);
+        let killed = || self.draws.instance(job, task.0, attempt.index).filter(|_| attempt.number == 1);
         let (fate, share) = match (doom, killed()) {
             (Some(share), _) => (Fate::DiesWithWorker, share),
             (None, Some(share)) => (Fate::Fails, share),
