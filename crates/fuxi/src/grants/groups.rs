@@ -93,11 +93,18 @@ impl Group {
         !shape.only_where(self.min).is_zero() && with.fits_in(self.min)
     }
 
-    /// Whether it has borrowed `shape` of what others are sure of: without it, it stands at its min or above.
+    /// Whether it has borrowed `shape`: without it, it still stands at its min of one of the resources that its min names,
+    /// so that it is not sure of getting it back. Of a shape that has none of these nothing is guaranteed.
     pub(super) fn has_borrowed(&self, shape: Resources) -> bool {
-        let named = shape.only_where(self.min);
+        self.has_borrowed_of(shape, Resources::UNLIMITED)
+    }
+
+    /// The same of one of the resources in `mask`. Who has borrowed CPU only is not to give memory.
+    pub(super) fn has_borrowed_of(&self, shape: Resources, mask: Resources) -> bool {
+        let named = shape.only_where(self.min).only_where(mask);
         let left = self.standing().minus(shape);
-        self.min.only_where(named).fits_in(left)
+        let lanes = || named.lanes().into_iter().zip(self.min.lanes()).zip(left.lanes());
+        named.is_zero() || lanes().any(|((named, min), left)| named > 0 && min <= left)
     }
 
     /// Whether all resources that its min names are below it.

@@ -2,7 +2,8 @@
 //!
 //! A group within its min takes from neighbours what they have borrowed, whatever the priority. A group that would borrow
 //! itself takes from neighbours only at a higher priority, what they have borrowed, and as long as it stays the one with
-//! the smaller share. Nobody is ever pushed below a min. So who takes can never be taken from in turn for the same reason.
+//! the smaller share. What goes was borrowed of a resource that is short, so that its group stands at its min of it
+//! afterwards, and is not sure of getting it back. So who takes can never be taken from in turn for the same reason.
 
 use super::groups::{GroupIdx, Groups};
 use super::resources::Resources;
@@ -42,6 +43,14 @@ impl Groups {
         victim.priority < taker.priority
             && self.share_of(mine, self[mine].standing().plus(taker.shape))
                 <= self.share_of(theirs, self[theirs].standing().minus(victim.shape))
+    }
+
+    /// Whether what `victim` holds is borrowed of a resource in `short`, as far as the groups' mins name any of these.
+    pub(super) fn lends(&self, taker: &Taker, victim: &Victim, short: Resources) -> bool {
+        let is_common = |group: &GroupIdx| self.chain(taker.leaf).any(|other| other == *group);
+        self.chain(victim.leaf)
+            .take_while(|group| !is_common(group))
+            .all(|group| self[group].has_borrowed_of(victim.shape, short))
     }
 
     /// Whether every max leaves room for `shape` once all that is revoked has come back.

@@ -184,7 +184,7 @@ impl Ledger {
             let victim = self.victim(grant);
             let short = balance.1.plus(taker.shape).minus(balance.0);
             let helps = !victim.shape.only_where(short).is_zero() || self.groups.relieves(victim.leaf, taker);
-            if helps && self.groups.may_take(taker, &victim) {
+            if helps && self.groups.may_take(taker, &victim) && self.groups.lends(taker, &victim, short) {
                 self.groups.revoke(victim.leaf, victim.shape);
                 balance.1 = balance.1.minus(victim.shape);
                 chosen.push(grant);

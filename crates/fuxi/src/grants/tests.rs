@@ -3,6 +3,7 @@
 mod gangs;
 mod histories;
 mod quotas;
+mod two_resources;
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -271,3 +271,57 @@ fn whose_quota_is_gone_keeps_what_it_has_and_gets_no_more() {
     let split = tree(vec![quota(1, None, (0, 3000, 1)), quota(2, Some(1), (0, 3000, 1))]);
     assert_eq!(show(&ledger.set_quotas(&split, Duration::ZERO)), "-");
 }
+
+/// As [`quota`], of CPU and memory.
+fn sure_of(id: u32, cpu: u64, memory: u64) -> Quota {
+    Quota { min: Resources { workers: 0, ..room(cpu, memory) }, ..quota(id, None, (0, 0, 1)) }
+}
+
+fn unit_with(unit: u64, quota: Option<u32>, shape: Resources) -> Event {
+    let (quota, maximum) = (quota.map(QuotaId), 100);
+    let definition = Definition { shape, priority: 0, maximum, quota, gang: None };
+    Event::Define { unit: UnitId(unit), definition }
+}
+
+#[test]
+fn who_has_borrowed_cpu_gives_it_back_however_little_memory_it_uses() {
+    let mut events = vec![
+        (0, machine(0, 4000)),
+        (0, unit_with(1, Some(1), shape(1000, 100))),
+        (0, unit_with(2, Some(2), shape(1000, 100))),
+        (1, ask(1, 1, Place::Cluster, 9)),
+        (2, ask(2, 1, Place::Cluster, 9)),
+    ];
+    events.extend((7..12).map(|second| (second, Event::Tick)));
+    check_tree(
+        vec![sure_of(1, 2000, 2000), sure_of(2, 2000, 2000)],
+        events,
+        expect![[r#"
+            1: grant1 u1@m0, grant2 u1@m0, grant3 u1@m0, grant4 u1@m0
+            7: revoke4 u1@m0, revoke3 u1@m0
+        "#]],
+    );
+}
+
+#[test]
+fn who_has_borrowed_cpu_gives_no_memory() {
+    let mut events = vec![
+        (0, machine(0, 3000)),
+        (0, unit_with(1, Some(1), shape(500, 1000))),
+        (0, unit_with(2, Some(2), shape(100, 1000))),
+        (0, unit_with(3, None, shape(100, 1000))),
+        (1, ask(3, 1, Place::Cluster, 1)),
+        (1, ask(1, 1, Place::Cluster, 2)),
+        (2, ask(2, 1, Place::Cluster, 1)),
+    ];
+    events.extend((7..12).map(|second| (second, Event::Tick)));
+    check_tree(
+        vec![sure_of(1, 100, 2000), sure_of(2, 1000, 1000)],
+        events,
+        expect![[r#"
+            1: grant1 u3@m0
+            1: grant2 u1@m0, grant3 u1@m0
+            7: revoke1 u3@m0
+        "#]],
+    );
+}
