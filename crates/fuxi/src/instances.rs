@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   fresh ──next──► running ──succeed──► finished (for good)
-//!                    ▲   │
+//!                    ▲   │ (late: beside it one more)
 //!                    │   ├─fail, lost──► again ──next──┐
 //!                    └───┼────────────────────────────┘
 //!                        └─fail for the last time──► exhausted: the task has failed
@@ -33,6 +33,9 @@ pub struct Instances {
     /// Unfinished instances that were tried before.
     tries: BTreeMap<u32, Tries>,
     running: BTreeMap<u32, Running>,
+    /// Second attempts beside running ones that are late.
+    backups: BTreeMap<u32, Running>,
+    n_backups: u32,
     failed_attempts: u32,
     last_failure: Option<String>,
 }
@@ -74,6 +77,8 @@ impl Instances {
             again: BTreeSet::new(),
             tries: BTreeMap::new(),
             running: BTreeMap::new(),
+            backups: BTreeMap::new(),
+            n_backups: 0,
             failed_attempts: 0,
             last_failure: None,
         }
@@ -86,6 +91,7 @@ impl Instances {
             instances.finished.extend_below(&finished, count);
         }
         instances.failed_attempts = status.failed_attempts;
+        instances.n_backups = status.backups;
         instances.last_failure.clone_from(&status.last_failure);
         for (index, tries) in status.retries.split(',').filter_map(parse_tries) {
             if index < count && !instances.finished.contains(index) {
@@ -108,6 +114,7 @@ impl Instances {
             running: u32::try_from(self.running.len()).unwrap_or(u32::MAX),
             succeeded: self.n_finished(),
             failed_attempts: self.failed_attempts,
+            backups: self.n_backups,
             finished: self.finished.to_string(),
             retries: retries.join(","),
             last_failure: self.last_failure.clone(),
@@ -125,6 +132,15 @@ impl Instances {
         self.count - self.n_finished()
     }
 
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether one instance has ended well.
+    pub fn has_finished(&self, index: u32) -> bool {
+        self.finished.contains(index)
+    }
+
     pub fn is_finished(&self) -> bool {
         self.n_unfinished() == 0
     }
@@ -137,6 +153,7 @@ impl Instances {
     /// The job is over: nothing counts as running any more.
     pub fn halt(&mut self) {
         self.running.clear();
+        self.backups.clear();
     }
 
     /// How many instances ended well.
@@ -174,11 +191,40 @@ impl Instances {
             return false;
         }
         if let Some(running) = self.running.get(&index) {
-            return running.worker == worker && running.number == number;
+            let is_backup = running.worker != worker && running.number != number;
+            if is_backup && !self.backups.contains_key(&index) {
+                self.backups.insert(index, Running { worker, number, since: now });
+            }
+            return self.runs(worker, attempt);
         }
         self.again.remove(&index);
         self.running.insert(index, Running { worker, number, since: now });
         true
+    }
+
+    /// Begins an instance a second time, on `worker`, beside the attempt that runs: once while that runs.
+    pub fn back_up(&mut self, index: u32, worker: WorkerId, now: Duration) -> Option<Attempt> {
+        let running = self.running.get(&index).filter(|running| running.worker != worker)?;
+        if self.backups.contains_key(&index) {
+            return None;
+        }
+        let used = self.tries.get(&index).map_or(0, |tries| tries.used);
+        let number = running.number.max(used).saturating_add(1);
+        self.backups.insert(index, Running { worker, number, since: now });
+        self.n_backups = self.n_backups.saturating_add(1);
+        Some(Attempt { index, number })
+    }
+
+    /// Whether an instance runs that has no second attempt and never had one that failed.
+    pub fn may_be_backed_up(&self, index: u32) -> bool {
+        let used = self.tries.get(&index).map_or(0, |tries| tries.used);
+        self.running.get(&index).is_some_and(|running| running.number > used)
+            && !self.backups.contains_key(&index)
+    }
+
+    /// The workers that run an instance, of which only one is waited for.
+    pub fn runners(&self, index: u32) -> impl Iterator<Item = WorkerId> + '_ {
+        [&self.running, &self.backups].into_iter().filter_map(move |all| Some(all.get(&index)?.worker))
     }
 
     /// An attempt ended well. True if the instance was not finished before, whoever ran it.
@@ -188,12 +234,13 @@ impl Instances {
             return false;
         }
         self.running.remove(&index);
+        self.backups.remove(&index);
         self.again.remove(&index);
         self.tries.remove(&index);
         true
     }
 
-    /// An attempt ended badly on `worker`.
+    /// An attempt ended badly on `worker`. While the instance runs elsewhere, it is not its last.
     pub fn fail(&mut self, worker: WorkerId, attempt: Attempt, reason: String) -> Failure {
         if !self.end(worker, attempt) {
             return Failure::Stale;
@@ -201,7 +248,8 @@ impl Instances {
         self.last_failure = Some(reason);
         let tries = self.tries.entry(attempt.index).or_default();
         tries.failed += 1;
-        if tries.failed >= self.max_attempts { Failure::Exhausted } else { Failure::Again }
+        let is_last = tries.failed >= self.max_attempts && !self.running.contains_key(&attempt.index);
+        if is_last { Failure::Exhausted } else { Failure::Again }
     }
 
     /// The worker of a running attempt is gone, and nobody knows how far it came.
@@ -211,18 +259,15 @@ impl Instances {
         }
         self.last_failure = Some(reason);
         let tries = self.tries.entry(attempt.index).or_default();
-        if tries.used.saturating_sub(tries.failed) >= MAX_LOSSES {
-            Failure::Exhausted
-        } else {
-            Failure::Again
-        }
+        let is_last = tries.used.saturating_sub(tries.failed) >= MAX_LOSSES
+            && !self.running.contains_key(&attempt.index);
+        if is_last { Failure::Exhausted } else { Failure::Again }
     }
 
     /// An assignment that never reached its worker: not an attempt.
     pub fn withdraw(&mut self, worker: WorkerId, attempt: Attempt) {
-        if self.runs(worker, attempt) {
-            self.running.remove(&attempt.index);
-            self.again.insert(attempt.index);
+        if self.take(worker, attempt) {
+            self.await_again(attempt.index);
         }
     }
 
@@ -234,9 +279,32 @@ impl Instances {
     }
 
     fn runs(&self, worker: WorkerId, attempt: Attempt) -> bool {
-        self.running
-            .get(&attempt.index)
-            .is_some_and(|running| running.worker == worker && running.number == attempt.number)
+        let is_it = |all: &BTreeMap<u32, Running>| {
+            let found = all.get(&attempt.index);
+            found.is_some_and(|running| running.worker == worker && running.number == attempt.number)
+        };
+        is_it(&self.running) || is_it(&self.backups)
+    }
+
+    /// Takes an attempt from those that run; if it has a backup, that is the attempt from now on.
+    fn take(&mut self, worker: WorkerId, attempt: Attempt) -> bool {
+        if !self.runs(worker, attempt) {
+            return false;
+        }
+        let backup = self.backups.remove(&attempt.index);
+        let is_backup = backup.is_some_and(|backup| backup.number == attempt.number);
+        if !is_backup {
+            self.running.remove(&attempt.index);
+            self.running.extend(backup.map(|backup| (attempt.index, backup)));
+        }
+        true
+    }
+
+    /// Unless it runs elsewhere.
+    fn await_again(&mut self, index: u32) {
+        if !self.running.contains_key(&index) {
+            self.again.insert(index);
+        }
     }
 
     /// Moves an attempt that ended badly to `again`; false if that was known or does not matter any more.
@@ -245,14 +313,13 @@ impl Instances {
         if index >= self.count || self.finished.contains(index) {
             return false;
         }
-        let elsewhere = self.running.contains_key(&index) && !self.runs(worker, attempt);
         let used = self.tries.get(&index).map_or(0, |tries| tries.used);
-        if elsewhere || number <= used {
+        let is_known = self.take(worker, attempt);
+        if !is_known && (self.running.contains_key(&index) || number <= used) {
             return false;
         }
-        self.running.remove(&index);
-        self.again.insert(index);
-        self.tries.entry(index).or_default().used = number;
+        self.await_again(index);
+        self.tries.entry(index).or_default().used = used.max(number);
         self.failed_attempts = self.failed_attempts.saturating_add(1);
         true
     }

@@ -14,6 +14,7 @@
 //! stored ([`Event::Stored`]), and the worker keeps it until then. A task's children start only when its completion is
 //! stored. After a restart nothing is handed out before all known workers have said what they run, or had time to.
 
+mod backups;
 mod crew;
 mod ends;
 mod hand_out;
@@ -22,7 +23,7 @@ mod pace;
 mod results;
 mod workers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crew::Crew;
@@ -31,6 +32,7 @@ use model::dagjob::{DagJobSpec, DagJobStatus, DesiredState, JobPhase, Mode, Task
 use crate::dag::{Dag, InvalidJob, TaskIdx};
 use crate::instances::Instances;
 use crate::protocol::{self, Attempt, AttemptResult, READY_LIMIT};
+use crate::stragglers::Typical;
 use measures::Measures;
 use pace::Pace;
 
@@ -158,6 +160,11 @@ struct Task {
     crew: Crew,
     pace: Pace,
     measures: Measures,
+    /// Whether late instances are begun a second time.
+    backs_up: bool,
+    typical: Typical,
+    /// Instances that are late and have no backup, as of the last tick.
+    late: BTreeSet<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -211,6 +218,9 @@ impl Job {
             crew: Crew::default(),
             pace: Pace::default(),
             measures: Measures::default(),
+            backs_up: task.backup,
+            typical: Typical::default(),
+            late: BTreeSet::new(),
         };
         let tasks = spec.tasks.iter().map(task).collect();
         let mut job = Self {
@@ -269,7 +279,9 @@ impl Job {
             return 0;
         }
         let held = u32::try_from(state.crew.len()).unwrap_or(u32::MAX);
-        state.parallelism.min(state.instances.n_unfinished()).saturating_sub(held)
+        let late = u32::try_from(state.late.len()).unwrap_or(u32::MAX);
+        let wanted = state.instances.n_unfinished().saturating_add(late);
+        state.parallelism.min(wanted).saturating_sub(held)
     }
 
     /// Grows with every change that the status shows.

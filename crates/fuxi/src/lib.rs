@@ -16,6 +16,7 @@ pub mod instances;
 pub mod job;
 pub mod protocol;
 pub mod ranges;
+mod stragglers;
 pub mod writes;
 
 pub use dag::TaskIdx;

@@ -110,6 +110,10 @@ pub struct Task {
     /// An instance that runs longer is killed and counts as failed; in the mode `Stream` with the program that holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
+    /// Begin an instance a second time that runs for long after most others have ended; the first to end counts. Only for
+    /// commands that may run twice at the same time.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub backup: bool,
 }
 
 /// How a worker runs instances.
@@ -225,6 +229,9 @@ pub struct TaskStatus {
     pub succeeded: u32,
     /// Attempts that failed, those tried again included.
     pub failed_attempts: u32,
+    /// How often an instance that was late was begun a second time.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub backups: u32,
     /// The instances that ended well, as ranges: `0-41,43,50-199`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub finished: String,

@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         a_job_of_two_stages_runs_each_instance_once_within_its_room,
         kill_minus_nine_of_the_master_loses_nothing_and_runs_nothing_again,
         a_killed_worker_is_replaced_and_its_instance_tried_again,
+        a_late_instance_is_begun_a_second_time_where_that_is_allowed,
         an_unknown_command_fails_the_job_and_says_so,
         a_job_that_was_stored_unchecked_fails_and_the_others_go_on,
         deleting_a_job_ends_its_workers,
@@ -151,6 +152,22 @@ async fn a_killed_worker_is_replaced_and_its_instance_tried_again() {
     let ran = cluster.read("ran");
     assert!(ran.contains("0/2\n"));
     assert_eq!(ran.lines().count(), 9);
+}
+
+async fn a_late_instance_is_begun_a_second_time_where_that_is_allowed() {
+    let cluster = Cluster::start().await;
+    // The first attempt of one instance never ends.
+    let script = "[ $CREST_INSTANCE_INDEX/$CREST_INSTANCE_ATTEMPT != 7/1 ] || sleep 1000; \
+                  echo $CREST_INSTANCE_INDEX/$CREST_INSTANCE_ATTEMPT >> $OUT/ran";
+    let mut task = task("only", 20, script, &[]);
+    task["backup"] = true.into();
+    cluster.create_job("late", json!([task])).await;
+    let status = cluster.wait_for("late", |status| status.phase == JobPhase::Succeeded).await;
+    assert_eq!((status.tasks["only"].backups, status.tasks["only"].failed_attempts), (1, 0));
+    assert_eq!(status.tasks["only"].finished, "0-19");
+    assert!(cluster.read("ran").contains("7/2\n"));
+    // Who was outrun goes.
+    cluster.wait_for_no_pods().await;
 }
 
 async fn an_unknown_command_fails_the_job_and_says_so() {

@@ -72,6 +72,8 @@ impl Ledger {
         if let Some(claim) = claims.find(|claim| self.claims[*claim].place == place) {
             self.remove_claim(claim);
             self.queue(unit);
+            // It may have room elsewhere, which it could not take while it held as much as it may.
+            self.unsettled.units.push(unit);
         }
     }
 
@@ -80,6 +82,7 @@ impl Ledger {
             self.remove_claim(claim);
         }
         self.queue(unit);
+        self.unsettled.units.push(unit);
     }
 
     pub(super) fn remove_claim(&mut self, slot: ClaimSlot) -> Claim {

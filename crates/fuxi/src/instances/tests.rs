@@ -24,6 +24,10 @@ fn check(count: u32, script: &str, expected: Expect) {
                 None => "nothing".to_owned(),
             },
             "adopt" => instances.adopt(worker, attempt, Duration::ZERO).to_string(),
+            "backup" => match instances.back_up(attempt.index, worker, Duration::ZERO) {
+                Some(attempt) => format!("{}/{}", attempt.index, attempt.number),
+                None => "nothing".to_owned(),
+            },
             "ok" => instances.succeed(attempt).to_string(),
             "fail" => format!("{:?}", instances.fail(worker, attempt, "broke".to_owned())),
             "lose" => format!("{:?}", instances.lose(worker, attempt, "lost".to_owned())),
@@ -124,4 +128,96 @@ fn a_worthless_status_means_that_nothing_was_done() {
     let restored = Instances::restore(3, 3, &status).status();
     expect![["finished [] retries [1:4/4]"]]
         .assert_eq(&format!("finished [{}] retries [{}]", restored.finished, restored.retries));
+}
+
+#[test]
+fn of_two_that_run_the_first_to_end_well_counts() {
+    check(
+        2,
+        "next 1
+         backup 1 0/0
+         backup 2 0/0
+         backup 3 0/0
+         backup 2 1/0
+         ok 2 0/2
+         fail 1 0/1
+         ok 1 0/1",
+        expect![[r#"
+            next 1: 0/1
+            backup 1 0/0: nothing
+            backup 2 0/0: 0/2
+            backup 3 0/0: nothing
+            backup 2 1/0: nothing
+            ok 2 0/2: true
+            fail 1 0/1: Stale
+            ok 1 0/1: false
+            = 1 done, 0 running, 0 failed
+        "#]],
+    );
+}
+
+#[test]
+fn who_is_left_of_two_runs_on() {
+    // The first one fails: its backup is the attempt, and may have one itself.
+    check(
+        1,
+        "next 1
+         backup 2 0/0
+         fail 1 0/1
+         next 3
+         fail 2 0/2
+         next 3
+         fail 3 0/3",
+        expect![[r#"
+            next 1: 0/1
+            backup 2 0/0: 0/2
+            fail 1 0/1: Again
+            next 3: nothing
+            fail 2 0/2: Again
+            next 3: 0/3
+            fail 3 0/3: Exhausted
+            = 0 done, 0 running, 3 failed
+        "#]],
+    );
+    // The backup fails: the first one runs on, and is not begun again meanwhile.
+    check(
+        1,
+        "next 1
+         backup 2 0/0
+         lose 2 0/2
+         next 3
+         backup 3 0/0
+         fail 1 0/1
+         ok 3 0/3
+         restart",
+        expect![[r#"
+            next 1: 0/1
+            backup 2 0/0: 0/2
+            lose 2 0/2: Again
+            next 3: nothing
+            backup 3 0/0: 0/3
+            fail 1 0/1: Again
+            ok 3 0/3: true
+            restart: finished [0] retries []
+            = 1 done, 0 running, 2 failed
+        "#]],
+    );
+    check(
+        1,
+        "adopt 1 0/1
+         adopt 2 0/2
+         adopt 3 0/3
+         lose 1 0/1
+         next 3
+         ok 2 0/2",
+        expect![[r#"
+            adopt 1 0/1: true
+            adopt 2 0/2: true
+            adopt 3 0/3: false
+            lose 1 0/1: Again
+            next 3: nothing
+            ok 2 0/2: true
+            = 1 done, 0 running, 1 failed
+        "#]],
+    );
 }

@@ -19,6 +19,8 @@ pub(super) struct Crew {
     pub(super) idle: BTreeSet<WorkerId>,
     /// Let go as soon as their results are stored, or given an instance that comes back until then.
     pub(super) leaving: BTreeSet<WorkerId>,
+    /// Run what another worker has ended, as far as that was heard when it ended.
+    pub(super) outrun: BTreeSet<WorkerId>,
     /// Were there before this master and may run anything.
     adopting: BTreeSet<WorkerId>,
     adopt_until: Duration,
@@ -83,6 +85,7 @@ impl Crew {
         self.take_out(id);
         self.all.remove(&id);
         self.adopting.remove(&id);
+        self.outrun.remove(&id);
     }
 
     fn take_out(&mut self, id: WorkerId) {

@@ -27,12 +27,16 @@ impl Job {
             self.recall(task, owed);
         }
         for id in waiting {
+            if self.may_go_on() && self.back_up(id, (now, owed)) {
+                continue;
+            }
             if self.has_nothing_left(task) || self.is_draining(id) {
                 self.let_go(id, task, owed);
             } else {
                 self.tasks[task.0].crew.idle.insert(id);
             }
         }
+        self.stop_outrun(task, owed);
         if self.has_nothing_left(task) {
             self.stop_unneeded(task, owed);
         }
@@ -112,7 +116,7 @@ impl Job {
     /// Makes idle again who was to leave, as far as there are instances for them again.
     fn call_back(&mut self, task: TaskIdx) {
         let state = &self.tasks[task.0];
-        let n_wanted = state.instances.n_pending() as usize;
+        let n_wanted = state.instances.n_pending() as usize + state.late.len();
         let n_wanted = n_wanted.saturating_sub(state.crew.idle.len());
         let staying = state.crew.leaving.iter().filter(|id| !self.is_draining(**id));
         let called: Vec<WorkerId> = staying.take(n_wanted).copied().collect();
@@ -132,14 +136,15 @@ impl Job {
         }
     }
 
-    /// No instance waits nor may come back from who has not begun it, or the job is over or pauses. What still runs is
+    /// No instance waits, is late or may come back from who has not begun it, or the job is over or pauses. What still runs is
     /// tried again by its own worker if it fails.
     fn has_nothing_left(&self, task: TaskIdx) -> bool {
         let state = &self.tasks[task.0];
-        !self.may_go_on() || (state.instances.n_pending() == 0 && state.crew.recalled.is_empty())
+        let is_served = state.instances.n_pending() == 0 && state.late.is_empty();
+        !self.may_go_on() || (is_served && state.crew.recalled.is_empty())
     }
 
-    fn is_owed(&self, id: WorkerId) -> bool {
+    pub(super) fn is_owed(&self, id: WorkerId) -> bool {
         self.workers.get(&id).is_some_and(|worker| !worker.unacknowledged.is_empty())
     }
 

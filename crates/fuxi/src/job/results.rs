@@ -44,16 +44,18 @@ impl Job {
     /// Counts a result once, however often and by whomever it is told.
     pub(super) fn record(&mut self, id: WorkerId, result: AttemptResult, owed: &mut Vec<Decision>) {
         let Some(task) = self.workers.get(&id).map(|worker| worker.task) else { return };
-        let state = &mut self.tasks[task.0];
         let attempt = result.attempt;
         if result.exit.is_success() {
+            self.note_outrun(id, task, attempt);
+            let state = &mut self.tasks[task.0];
             if state.instances.succeed(attempt) {
+                state.typical.learn(Duration::from_millis(result.duration_ms));
                 self.changed();
                 self.note_finished(task);
             }
         } else {
             let text = describe(&result);
-            match state.instances.fail(id, attempt, text.clone()) {
+            match self.tasks[task.0].instances.fail(id, attempt, text.clone()) {
                 Failure::Stale => {}
                 Failure::Again => self.changed(),
                 Failure::Exhausted => self.fail(task, text, owed),

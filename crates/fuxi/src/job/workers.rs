@@ -161,6 +161,7 @@ impl Job {
                 }
                 self.stop(id, owed);
             }
+            self.find_late(task, now);
             self.hand_out(task, (now, owed));
         }
     }

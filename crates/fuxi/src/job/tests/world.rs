@@ -398,7 +398,8 @@ impl World {
         let runs_it = |state: &Worker| state.held.iter().any(|held| held.index == attempt.index);
         let elsewhere =
             |(id, state): (&WorkerId, &Worker)| *id != worker && state.task == task.0 && runs_it(state);
-        if self.workers.iter().any(elsewhere) {
+        let n_elsewhere = self.workers.iter().filter(|each| elsewhere(*each)).count();
+        if n_elsewhere > usize::from(self.spec.tasks[task.0].backup) {
             self.broken.push(format!("{attempt:?} runs already"));
         }
     }

@@ -1,0 +1,73 @@
+//! Late instances: found at every tick, begun again by who is idle, and the worker stopped that was outrun.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Decision, Job, Owe, Phase, Recall, TaskIdx, WorkerId};
+use crate::protocol::Attempt;
+
+impl Job {
+    /// Looks which instances of a task are late. Only the oldest of what a worker holds runs for certain.
+    pub(super) fn find_late(&mut self, task: TaskIdx, now: Duration) {
+        let state = &self.tasks[task.0];
+        if !state.backs_up {
+            return;
+        }
+        let done = (state.instances.n_finished(), state.instances.count());
+        let moment = state.typical.limit(done).and_then(|limit| now.checked_sub(limit));
+        let late = |moment: Duration| -> BTreeSet<u32> {
+            let busy = state.crew.busy.iter().filter_map(|id| self.workers.get(id));
+            let slow = busy.filter(|worker| worker.since <= moment);
+            let indexes = slow.filter_map(|worker| Some(worker.held.front()?.index));
+            indexes.filter(|index| state.instances.may_be_backed_up(*index)).collect()
+        };
+        let late = moment.map(late).unwrap_or_default();
+        self.tasks[task.0].late = late;
+    }
+
+    /// Gives an idle worker an instance that is late elsewhere; false if there is none.
+    pub(super) fn back_up(&mut self, id: WorkerId, (now, owed): Owe<'_>) -> bool {
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
+        if worker.draining || !worker.connected || worker.phase != Phase::Ready || worker.is_busy() {
+            return false;
+        }
+        let task = worker.task;
+        let state = &mut self.tasks[task.0];
+        let attempt = state.late.iter().find_map(|index| state.instances.back_up(*index, id, now));
+        let Some(attempt) = attempt else { return false };
+        state.late.remove(&attempt.index);
+        (worker.since, worker.recall) = (now, Recall::Never);
+        worker.held.push_back(attempt);
+        self.place(id);
+        self.changed();
+        owed.push(Decision::Assign { worker: id, task, attempts: vec![attempt] });
+        true
+    }
+
+    /// Takes note of who else runs what `id` has just ended well.
+    pub(super) fn note_outrun(&mut self, id: WorkerId, task: TaskIdx, attempt: Attempt) {
+        let state = &mut self.tasks[task.0];
+        state.late.remove(&attempt.index);
+        let others = state.instances.runners(attempt.index).filter(|other| *other != id);
+        state.crew.outrun.extend(others);
+    }
+
+    /// Stops workers that run what somebody else has ended, once their own results are stored.
+    pub(super) fn stop_outrun(&mut self, task: TaskIdx, owed: &mut Vec<Decision>) {
+        for id in std::mem::take(&mut self.tasks[task.0].crew.outrun) {
+            let instances = &self.tasks[task.0].instances;
+            let worker = self.workers.get(&id);
+            let runs_in_vain = worker
+                .and_then(|worker| worker.held.front())
+                .is_some_and(|attempt| instances.has_finished(attempt.index));
+            if !runs_in_vain {
+                continue;
+            }
+            if self.is_owed(id) {
+                self.tasks[task.0].crew.outrun.insert(id);
+            } else {
+                self.stop(id, owed);
+            }
+        }
+    }
+}
