@@ -1,6 +1,6 @@
 //! Between the jobs and the ledger: asks go up, grants become workers, revokes drain them.
 
-use fuxi::grants::{Decision, Event as LedgerEvent, GrantId, MachineId, Place, Truth, UnitId};
+use fuxi::grants::{Decision, Event as LedgerEvent, GrantId, MachineId, UnitId};
 use fuxi::job::Event;
 
 use super::jobs::{JobUid, Stage};
@@ -27,13 +27,7 @@ impl Master {
             let entry = &mut job.tasks[task.0];
             let may_start = may_start && now >= entry.not_before;
             let wanted = if may_start { job.core.n_missing_workers(task) } else { 0 };
-            let delta = i64::from(wanted) - i64::from(entry.asked);
-            if delta != 0 {
-                entry.sequence += 1;
-                entry.asked = wanted;
-                let sequence = entry.sequence;
-                asks.push(LedgerEvent::Ask { unit: entry.unit, sequence, place: Place::Cluster, delta });
-            }
+            asks.extend(entry.asks.balance(wanted));
         }
         asks
     }
@@ -67,8 +61,7 @@ impl Master {
             return;
         };
         if let Some(job) = self.jobs.get_mut(&uid) {
-            let entry = &mut job.tasks[task.0];
-            entry.asked = entry.asked.saturating_sub(1);
+            job.tasks[task.0].asks.granted();
         }
         self.start_worker(&uid, task, (grant, node));
     }
@@ -90,11 +83,8 @@ impl Master {
         let held = self.workers.grants(&uid, task);
         let held = held.into_iter().map(|(grant, node)| (grant, self.machines.id(&node))).collect();
         let Some(job) = self.jobs.get_mut(&uid) else { return };
-        let entry = &mut job.tasks[task.0];
-        entry.sequence += 1;
-        let wanted = vec![(Place::Cluster, entry.asked)];
-        let truth = Truth { sequence: entry.sequence, seen: self.ledger.last_grant(), wanted, held };
-        self.tell_ledger(LedgerEvent::Sync { unit, truth });
+        let truth = job.tasks[task.0].asks.sync(self.ledger.last_grant(), held);
+        self.tell_ledger(truth);
     }
 
     pub(super) fn on_node(&mut self, key: &ObjectKey) {

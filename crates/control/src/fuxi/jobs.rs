@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use fuxi::asks::Asks;
 use fuxi::grants::{Definition, Event as LedgerEvent, Gang, GangId, UnitId};
 use fuxi::job::{Event, Outcome};
+use fuxi::writes::Writes;
 use fuxi::{Job, TaskIdx};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
@@ -19,10 +21,6 @@ use crate::act::Cause;
 use crate::key::ObjectKey;
 use crate::record::Note;
 
-/// The least time between two writes of one job's status.
-const WRITE_INTERVAL: Duration = Duration::from_millis(200);
-/// The pause after a write that failed.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a job's Secret is tried before its owner hears of it.
 const PREPARE_TRIES: u32 = 20;
 
@@ -54,7 +52,7 @@ pub(super) struct JobEntry {
     /// Why it may not use its quota, as its owner was told.
     pub(super) refusal: Option<String>,
     status: DagJobStatus,
-    write: Write,
+    writes: Writes,
 }
 
 /// How far a job is in this master's hands.
@@ -67,27 +65,10 @@ pub(super) enum Stage {
     Deleted,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Write {
-    /// Not before this moment, unless it is urgent.
-    Idle {
-        not_before: Duration,
-    },
-    /// Not before this moment in any case: the last one failed.
-    Failed {
-        retry_at: Duration,
-    },
-    Running {
-        since: Duration,
-    },
-}
-
 /// The edge's side of a task.
 #[derive(Debug)]
 pub(super) struct TaskEntry {
-    pub(super) unit: UnitId,
-    pub(super) sequence: u64,
-    pub(super) asked: u32,
+    pub(super) asks: Asks,
     /// Workers in a row that ended before they said hello.
     pub(super) failures: u32,
     pub(super) not_before: Duration,
@@ -96,11 +77,7 @@ pub(super) struct TaskEntry {
 impl JobEntry {
     /// When the status is to be written, if it is not just being written.
     pub(super) fn write_due(&self) -> Option<Duration> {
-        match self.write {
-            Write::Idle { .. } if self.core.is_urgent() => Some(Duration::ZERO),
-            Write::Idle { not_before: at } | Write::Failed { retry_at: at } => Some(at),
-            Write::Running { .. } => None,
-        }
+        self.writes.due(self.core.is_urgent())
     }
 }
 
@@ -158,7 +135,7 @@ impl Master {
                     stage: Stage::Active,
                     refusal: None,
                     status,
-                    write: Write::Idle { not_before: Duration::ZERO },
+                    writes: Writes::default(),
                 };
                 self.by_key.insert(key.clone(), uid.clone());
                 self.jobs.insert(uid.clone(), entry);
@@ -185,13 +162,13 @@ impl Master {
             Definition { shape: pod::shape(task), priority: spec.priority, maximum, quota, gang };
         self.tell_ledger(LedgerEvent::Define { unit, definition });
         tracing::debug!(job = %uid.0, task = %task.name, unit = unit.0, "Unit defined");
-        TaskEntry { unit, sequence: 0, asked: 0, failures: 0, not_before: Duration::ZERO }
+        TaskEntry { asks: Asks::new(unit), failures: 0, not_before: Duration::ZERO }
     }
 
     fn number_tasks(&mut self, uid: &JobUid) {
         let Some(job) = self.jobs.get(uid) else { return };
         for (task, entry) in job.core.tasks().zip(&job.tasks) {
-            self.units.insert(entry.unit, (uid.clone(), task));
+            self.units.insert(entry.asks.unit(), (uid.clone(), task));
         }
     }
 
@@ -252,7 +229,7 @@ impl Master {
 
     fn write(&mut self, uid: &JobUid, now: Duration) {
         let Some(job) = self.jobs.get_mut(uid).filter(|job| job.stage == Stage::Active) else { return };
-        job.write = Write::Running { since: now };
+        job.writes.begin(now);
         job.status = status::of(&job.core, &job.spec, &job.status, kit::clock::wall());
         let version = job.core.version();
         let write = status::store(self.config.client.clone(), job.raw.clone(), job.status.clone());
@@ -267,18 +244,17 @@ impl Master {
     pub(super) fn on_stored(&mut self, uid: &JobUid, version: u64, result: Result<RawJob, StoreError>) {
         let now = self.now();
         let Some(job) = self.jobs.get_mut(uid) else { return };
-        let since = if let Write::Running { since } = job.write { since } else { now };
         match result {
             Ok(raw) => {
                 job.raw = raw;
-                job.write = Write::Idle { not_before: since + WRITE_INTERVAL };
+                job.writes.stored(now);
                 self.tell(uid, Event::Stored { version });
                 self.note_end(uid);
             }
             Err(StoreError::Gone { .. }) => self.job_deleted(uid),
             Err(error) => {
                 tracing::warn!(error = %kit::Chain(&error), "Status was not stored, will try again");
-                job.write = Write::Failed { retry_at: now + RETRY_INTERVAL };
+                job.writes.failed(now);
                 self.dirty.insert(uid.clone());
             }
         }
@@ -324,7 +300,7 @@ impl Master {
     pub(super) fn forget_if_over(&mut self, uid: &JobUid) {
         let is_over = |job: &JobEntry| job.stage != Stage::Active && job.core.n_workers() == 0;
         let Some(job) = self.jobs.get(uid).filter(|job| is_over(job)) else { return };
-        let units: Vec<UnitId> = job.tasks.iter().map(|task| task.unit).collect();
+        let units: Vec<UnitId> = job.tasks.iter().map(|task| task.asks.unit()).collect();
         // Who asked for it to begin again while its last workers ended is heard now.
         let again = (job.stage == Stage::Ended).then(|| job.key.clone());
         if self.by_key.get(&job.key) == Some(uid) {

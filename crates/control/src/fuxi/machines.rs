@@ -19,6 +19,8 @@ const OF_READINESS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernete
 #[derive(Debug, Default)]
 pub(super) struct Machines {
     machines: BTreeMap<String, MachineId>,
+    /// By number.
+    names: Vec<String>,
     racks: BTreeMap<String, RackId>,
     /// The Nodes that there are, as far as Pods select by it.
     nodes: BTreeMap<String, (MachineId, Selectable)>,
@@ -26,12 +28,17 @@ pub(super) struct Machines {
 
 impl Machines {
     pub(super) fn id(&mut self, node: &str) -> MachineId {
-        let next = MachineId(u32::try_from(self.machines.len()).unwrap_or(u32::MAX));
-        *self.machines.entry(node.to_owned()).or_insert(next)
+        if let Some(id) = self.machines.get(node) {
+            return *id;
+        }
+        let id = MachineId(u32::try_from(self.names.len()).unwrap_or(u32::MAX));
+        self.names.push(node.to_owned());
+        self.machines.insert(node.to_owned(), id);
+        id
     }
 
     pub(super) fn name(&self, id: MachineId) -> Option<&str> {
-        self.machines.iter().find(|(_, machine)| **machine == id).map(|(name, _)| name.as_str())
+        self.names.get(usize::try_from(id.0).ok()?).map(String::as_str)
     }
 
     pub(super) fn nodes(&self) -> &BTreeMap<String, (MachineId, Selectable)> {

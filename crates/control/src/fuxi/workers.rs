@@ -145,8 +145,12 @@ impl Master {
             });
             self.tell(uid, Event::Found { worker, task });
         }
-        let units: Vec<_> =
-            self.jobs.get(uid).into_iter().flat_map(|job| job.tasks.iter().map(|task| task.unit)).collect();
+        let units: Vec<_> = self
+            .jobs
+            .get(uid)
+            .into_iter()
+            .flat_map(|job| job.tasks.iter().map(|task| task.asks.unit()))
+            .collect();
         for unit in units {
             self.sync(unit);
         }
