@@ -85,12 +85,23 @@ impl Audit {
 
 /// What is noted about a request while it is answered.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Notes(Arc<Mutex<BTreeMap<String, String>>>);
+pub(crate) struct Notes(Arc<Mutex<Noted>>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    annotations: BTreeMap<String, String>,
+    /// What an object is called that is created: the path does not say it.
+    name: Option<String>,
+}
 
 impl Notes {
     /// The first note of a key stays, as in Kubernetes.
     pub(crate) fn add(&self, key: String, value: String) {
-        self.0.lock().entry(key).or_insert(value);
+        self.0.lock().annotations.entry(key).or_insert(value);
+    }
+
+    pub(crate) fn is_called(&self, name: &str) {
+        self.0.lock().name = Some(name.to_owned());
     }
 }
 
@@ -259,7 +270,10 @@ impl Request {
             user: self.sender.as_ref().map(UserInfo::of).unwrap_or_default(),
             impersonated_user: self.acted_as.as_ref().map(UserInfo::of),
             user_agent: &sent.agent,
-            object_ref: attributes.object.as_ref().map(Reference::of),
+            object_ref: attributes.object.as_ref().map(|target| {
+                let created = self.sent.notes.0.lock().name.clone();
+                Reference::of(target, created)
+            }),
             response_status: self.status.as_ref(),
             request_object: (level >= Level::Request && !sent.body.is_empty())
                 .then(|| shown(body::read(&sent.content_type, &sent.body)))
@@ -280,7 +294,7 @@ impl Request {
             },
             by: if self.sent.by_certificate { "certificate" } else { "token or none" },
             is_broken_off: self.status.is_none(),
-            notes: self.sent.notes.0.lock().clone(),
+            notes: self.sent.notes.0.lock().annotations.clone(),
         })
     }
 }

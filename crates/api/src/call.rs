@@ -121,6 +121,13 @@ impl Call {
         }
     }
 
+    /// Tells the audit log, if there is one, what an object is called that is created.
+    pub(crate) fn creates(&self, name: &str) {
+        if let Some(notes) = self.parts.extensions.get::<Notes>() {
+            notes.is_called(name);
+        }
+    }
+
     /// Whether the client wants to hear who owns which field.
     pub(crate) fn hears_of_owners(&self) -> bool {
         self.parts.extensions.get::<WithoutOwners>().is_none()

@@ -1,5 +1,6 @@
 //! One line of the audit log: an `audit.k8s.io/v1` Event, as it is written.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -81,19 +82,20 @@ pub(super) struct Reference<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
+    name: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subresource: Option<&'a str>,
 }
 
 impl<'a> Reference<'a> {
-    pub(super) fn of(target: &'a Target) -> Self {
+    /// `created` is what an object is called that is made by the request.
+    pub(super) fn of(target: &'a Target, created: Option<String>) -> Self {
         Self {
             resource: &target.resource,
             api_version: &target.version,
             api_group: &target.group,
             namespace: target.namespace.as_deref(),
-            name: target.name.as_deref(),
+            name: target.name.as_deref().map(Cow::Borrowed).or(created.map(Cow::Owned)),
             subresource: target.subresource.as_deref(),
         }
     }

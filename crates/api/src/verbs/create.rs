@@ -43,6 +43,7 @@ pub(crate) async fn store(call: &Call, new: Value, options: WriteOptions) -> Res
     let mut review = Review::of_create(call, new, options.dry_run);
     admission::mutate(&mut review).await?;
     strategy::prepare_create(kind, &mut review.object, &call.context.birth());
+    call.creates(object::name(&review.object));
     strategy::signing_request::identify(kind, &mut review.object, &call.user);
     admission::allocate(&mut review).await?;
     let judge = |kind: &Kind, new: &Value, _: &Value| kinds::validate::create(kind, new);

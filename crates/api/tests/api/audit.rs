@@ -101,5 +101,6 @@ async fn stages_can_be_left_out() {
     let (code, _) = cluster.request("GET", limits, &Value::Null).await;
     assert_eq!(code, 200);
     assert_eq!(cluster.request("POST", MAPS, &json!({"metadata": {"name": "a"}})).await.0, 201);
-    assert_eq!(lines(&cluster, 1).await[0]["objectRef"]["resource"], "configmaps");
+    let made = &lines(&cluster, 1).await[0]["objectRef"];
+    assert_eq!((&made["resource"], &made["name"]), (&json!("configmaps"), &json!("a")));
 }
