@@ -9,7 +9,7 @@
 
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use bench::cluster::Cluster;
@@ -111,19 +111,12 @@ async fn run(
     jobs.create(&PostParams::default(), &serde_json::from_value(job)?).await?;
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut changes = watcher(jobs, only).applied_objects().boxed();
-    let mut begun: Option<Instant> = None;
     while let Some(job) = changes.try_next().await? {
         let status = job.status.unwrap_or_default();
         let task = status.tasks.get("task").cloned().unwrap_or_default();
-        if task.running > 0 || task.succeeded > 0 {
-            begun.get_or_insert_with(kit::clock::monotonic);
-        }
         match status.phase {
-            JobPhase::Succeeded => {
-                let spent = begun.unwrap_or(created).elapsed();
-                println!("{name}: {spent:.2?}, and {:.2?} from its creation", created.elapsed());
-                return Ok((per_second(instances, spent), task));
-            }
+            // With the start of its workers, and the write of its end.
+            JobPhase::Succeeded => return Ok((per_second(instances, created.elapsed()), task)),
             JobPhase::Failed => anyhow::bail!("the job {name} failed: {:?}", task.last_failure),
             _ => {}
         }
