@@ -38,6 +38,7 @@ use crate::informer::Informer;
 use crate::key::ObjectKey;
 use crate::record::Recorder;
 use jobs::JobUid;
+pub use quotas::refusal as quota_refusal;
 use raw::RawJob;
 pub use server::BindError;
 use server::{Connection, ConnectionId, Greeting, Said};

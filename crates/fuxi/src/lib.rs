@@ -19,6 +19,14 @@ pub mod ranges;
 mod stragglers;
 pub mod writes;
 
+use std::time::Duration;
+
 pub use dag::TaskIdx;
 pub use job::{Job, WorkerId};
 pub use ranges::Ranges;
+
+/// How often what depends on time alone is to be looked at, while there is work.
+pub const TICK: Duration = Duration::from_secs(1);
+/// How long a machine may have less room than was granted, and who has a better right may be kept waiting. CPU gives way at
+/// once, in the agent; memory by eviction.
+pub const REVOKE_GRACE: Duration = Duration::from_secs(10);

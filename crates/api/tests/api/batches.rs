@@ -26,6 +26,28 @@ async fn node_of(cluster: &Cluster, pod: &str) -> Value {
     cluster.request("GET", &format!("{PODS}/{pod}"), &Value::Null).await.1["spec"]["nodeName"].clone()
 }
 
+const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+
+fn rule(group: &str, resource: &str, verb: &str) -> Value {
+    json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]})
+}
+
+/// Gives the user `s` a role.
+async fn grant(cluster: &Cluster, rules: &[Value]) {
+    let role = json!({"metadata": {"name": "r"}, "rules": rules});
+    assert_eq!(cluster.request("POST", &format!("{ROLES}/roles"), &role).await.0, 201);
+    let granted = json!({"metadata": {"name": "r"},
+        "subjects": [{"kind": "User", "name": "s", "apiGroup": "rbac.authorization.k8s.io"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}});
+    assert_eq!(cluster.request("POST", &format!("{ROLES}/rolebindings"), &granted).await.0, 201);
+}
+
+/// The role has these rules from now on.
+async fn change(cluster: &Cluster, rules: &[Value]) {
+    let more = json!({"rules": rules});
+    assert_eq!(cluster.request("PATCH", &format!("{ROLES}/roles/r"), &more).await.0, 200);
+}
+
 #[tokio::test]
 async fn each_binding_of_a_batch_stands_for_itself() {
     let cluster = Cluster::start().await;
@@ -87,15 +109,8 @@ async fn a_batch_that_is_none_is_refused() {
 async fn who_may_not_bind_may_not_bind_by_batches() {
     let cluster = Cluster::start().await;
     create_pods(&cluster, &["a"]).await;
-    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
-    let mut rules =
-        vec![json!({"apiGroups": ["crest.dev"], "resources": ["bindingbatches"], "verbs": ["create"]})];
-    let role = json!({"metadata": {"name": "r"}, "rules": rules});
-    assert_eq!(cluster.request("POST", &format!("{roles}/roles"), &role).await.0, 201);
-    let granted = json!({"metadata": {"name": "r"},
-        "subjects": [{"kind": "User", "name": "s", "apiGroup": "rbac.authorization.k8s.io"}],
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}});
-    assert_eq!(cluster.request("POST", &format!("{roles}/rolebindings"), &granted).await.0, 201);
+    let mut rules = vec![rule("crest.dev", "bindingbatches", "create")];
+    grant(&cluster, &rules).await;
 
     let body = batch(vec![binding("a", "n1")]).to_string().into_bytes();
     let headers = [("content-type", "application/json"), ("impersonate-user", "s")];
@@ -103,9 +118,8 @@ async fn who_may_not_bind_may_not_bind_by_batches() {
     assert_eq!((status, &answer["details"]["kind"]), (403, &json!("pods")), "{answer}");
     assert_eq!(node_of(&cluster, "a").await, Value::Null);
 
-    rules.push(json!({"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]}));
-    let more = json!({"rules": rules});
-    assert_eq!(cluster.request("PATCH", &format!("{roles}/roles/r"), &more).await.0, 200);
+    rules.push(rule("", "pods/binding", "create"));
+    change(&cluster, &rules).await;
     let (status, answer) = cluster.send("POST", BATCHES, &headers, body).await;
     assert_eq!((status, &answer["status"]["bound"]), (201, &json!(1)), "{answer}");
 }
@@ -158,22 +172,14 @@ async fn who_may_not_delete_may_not_preempt() {
     let cluster = Cluster::start().await;
     create_pods(&cluster, &["a"]).await;
     let uid = uid_of(&cluster, "a").await;
-    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
-    let rule = |group: &str, resource: &str, verb: &str| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]});
     let mut rules = vec![rule("crest.dev", "preemptionbatches", "create")];
-    let role = json!({"metadata": {"name": "r"}, "rules": rules});
-    assert_eq!(cluster.request("POST", &format!("{roles}/roles"), &role).await.0, 201);
-    let granted = json!({"metadata": {"name": "r"},
-        "subjects": [{"kind": "User", "name": "s", "apiGroup": "rbac.authorization.k8s.io"}],
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}});
-    assert_eq!(cluster.request("POST", &format!("{roles}/rolebindings"), &granted).await.0, 201);
+    grant(&cluster, &rules).await;
     let body = victims(&[("a", &uid)]).to_string().into_bytes();
     let headers = [("content-type", "application/json"), ("impersonate-user", "s")];
     for more in [rule("", "pods/status", "patch"), rule("", "pods", "delete")] {
         assert_eq!(cluster.send("POST", PREEMPTIONS, &headers, body.clone()).await.0, 403);
         rules.push(more);
-        let more = json!({"rules": rules});
-        assert_eq!(cluster.request("PATCH", &format!("{roles}/roles/r"), &more).await.0, 200);
+        change(&cluster, &rules).await;
     }
     let (status, answer) = cluster.send("POST", PREEMPTIONS, &headers, body).await;
     assert_eq!((status, &answer["status"]["preempted"]), (201, &json!(1)), "{answer}");

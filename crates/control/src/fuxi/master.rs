@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use fuxi::TaskIdx;
 use fuxi::grants::{Ledger, UnitId};
 use fuxi::job::Event;
+use fuxi::{REVOKE_GRACE, TICK, TaskIdx};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -17,11 +17,6 @@ use super::workers::Workers;
 use super::{Config, Input, Watched};
 use crate::key::ObjectKey;
 use crate::record::Recorder;
-
-/// How often what depends on time alone is looked at, while there is work.
-const TICK: Duration = Duration::from_secs(1);
-/// How long a Node may have less room than was granted. CPU gives way at once, in the agent; memory by eviction.
-const REVOKE_GRACE: Duration = Duration::from_secs(10);
 
 /// All state of the batch edge.
 pub(super) struct Master {

@@ -34,6 +34,12 @@ pub(super) struct Quotas {
     is_writing: bool,
 }
 
+/// Why jobs of `namespace` get nothing by a quota, as all of them stand in the store; `None` if they may use it.
+pub fn refusal(quotas: &[BatchQuota], quota: &str, namespace: &str) -> Option<String> {
+    let in_force = quotas.iter().filter_map(|each| Some((each.name_any(), each.status.clone()?.in_force?)));
+    decide::refusal(&in_force.collect(), quota, namespace)
+}
+
 impl Quotas {
     pub(super) fn id(&mut self, name: &str) -> QuotaId {
         self.numbers.id(name)

@@ -1,15 +1,14 @@
 //! `crest job diagnose`: why a job waits or has failed, each reason with what to do. What is read decides nothing here:
 //! [`findings`] does, from the job, its workers, its quota and the machines' offers.
 
-use std::collections::BTreeMap;
+mod quota;
 
 use anyhow::Context;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use model::Quantity;
-use model::batch_quota::{BatchQuota, IN_FORCE};
+use model::batch_quota::BatchQuota;
 use model::dagjob::{DagJob, DesiredState, JobPhase, Task};
 use model::names::{BATCH_CPU, BATCH_MEMORY, TASK_LABEL};
 use serde::Serialize;
@@ -44,8 +43,8 @@ pub(super) async fn diagnose(settings: &Settings, options: &OneOptions) -> anyho
     let nodes: Api<Node> = Api::all(place.client.clone());
     let nodes = nodes.list(&ListParams::default()).await.context("cannot list nodes")?.items;
     let offers: Vec<Offer> = nodes.iter().filter_map(offer).collect();
-    let quota = quota(&place, &job).await?;
-    let found = findings(&job, &pods, (&offers, quota.as_ref()));
+    let quotas = if job.spec.quota.is_some() { quotas(&place).await? } else { Vec::new() };
+    let found = findings(&job, &pods, (&offers, &quotas));
     match options.output {
         Output::Json => println!("{}", json!({"phase": phase(&job), "findings": found})),
         Output::Text => {
@@ -67,14 +66,12 @@ fn offer(node: &Node) -> Option<Offer> {
     Some(Offer { cpu: milli(BATCH_CPU)? / 1000, memory: milli(BATCH_MEMORY)? / 1000 })
 }
 
-/// The quota that a job names, if there is one of this name.
-async fn quota(place: &Place, job: &DagJob) -> anyhow::Result<Option<BatchQuota>> {
-    let Some(name) = &job.spec.quota else { return Ok(None) };
+async fn quotas(place: &Place) -> anyhow::Result<Vec<BatchQuota>> {
     let quotas: Api<BatchQuota> = Api::all(place.client.clone());
-    quotas.get_opt(name).await.with_context(|| format!("cannot read BatchQuota {name}"))
+    Ok(quotas.list(&ListParams::default()).await.context("cannot list BatchQuotas")?.items)
 }
 
-fn findings(job: &DagJob, pods: &[Pod], (offers, quota): (&[Offer], Option<&BatchQuota>)) -> Vec<Finding> {
+fn findings(job: &DagJob, pods: &[Pod], (offers, quotas): (&[Offer], &[BatchQuota])) -> Vec<Finding> {
     let status = job.status.clone().unwrap_or_default();
     let whole = |what: String, remedy: String| Finding { task: String::new(), what, remedy };
     let name = job.name_any();
@@ -106,7 +103,7 @@ fn findings(job: &DagJob, pods: &[Pod], (offers, quota): (&[Offer], Option<&Batc
     if status.phase.is_ended() {
         return found;
     }
-    found.extend(of_quota(job, quota).map(|(what, remedy)| whole(what, remedy)));
+    found.extend(quota::finding(job, quotas).map(|(what, remedy)| whole(what, remedy)));
     for (task, progress) in job.spec.tasks.iter().zip(progress::tasks(&job.spec, &status)) {
         found.extend(of_task(task, &progress, pods, offers));
     }
@@ -117,52 +114,6 @@ fn findings(job: &DagJob, pods: &[Pod], (offers, quota): (&[Offer], Option<&Batc
         ));
     }
     found
-}
-
-/// What keeps a job's quota from giving it more.
-fn of_quota(job: &DagJob, quota: Option<&BatchQuota>) -> Option<(String, String)> {
-    let name = job.spec.quota.as_ref()?;
-    let Some(quota) = quota else {
-        let remedy =
-            "`kubectl get batchquotas` shows those that are; jobs keep the name that they were made with.";
-        return Some((format!("its BatchQuota {name} does not exist"), remedy.to_owned()));
-    };
-    let status = quota.status.clone().unwrap_or_default();
-    let namespace = job.namespace().unwrap_or_default();
-    let Some(spec) = status.in_force else {
-        let fault = status.conditions.iter().find(|condition| condition.type_ == IN_FORCE);
-        let why = fault.map_or("the batch engine has not looked at it", |fault| fault.message.as_str());
-        let remedy = format!("`kubectl edit batchquota {name}` mends it.");
-        return Some((format!("its BatchQuota {name} is not in force: {why}"), remedy));
-    };
-    if !spec.namespaces.is_empty() && !spec.namespaces.contains(&namespace) {
-        let remedy = "Its spec.namespaces says whose jobs may name it.".to_owned();
-        return Some((format!("its BatchQuota {name} is not for namespace {namespace}"), remedy));
-    }
-    let milli = |text: &Text| Quantity::parse(&text.0).map_or(0, Quantity::to_milli);
-    let is_spent = |(resource, max): (&String, &Text)| {
-        let used = status.used.get(resource).map_or(0, milli);
-        let least = job.spec.tasks.iter().map(|task| needs(task, resource)).min().unwrap_or(0);
-        (used + least > milli(max))
-            .then(|| format!("{resource} {} of {}", used_text(&status.used, resource), max.0))
-    };
-    let spent: Vec<String> = spec.max.iter().filter_map(is_spent).collect();
-    let remedy = format!("Wait for its other jobs, or raise spec.max of BatchQuota {name}.");
-    (!spent.is_empty()).then(|| (format!("its BatchQuota {name} is spent: {}", spent.join(", ")), remedy))
-}
-
-fn used_text<'a>(used: &'a BTreeMap<String, Text>, resource: &str) -> &'a str {
-    used.get(resource).map_or("0", |quantity| quantity.0.as_str())
-}
-
-/// What one worker of the task takes of a resource, in thousandths.
-fn needs(task: &Task, resource: &str) -> i128 {
-    let milli = |text: &str| Quantity::parse(text).map_or(0, Quantity::to_milli);
-    match resource {
-        "cpu" => milli(&task.resources.cpu),
-        "memory" => milli(&task.resources.memory),
-        _ => 1000,
-    }
 }
 
 fn of_task(
@@ -218,14 +169,13 @@ fn stuck(task: &Task, pods: &[Pod]) -> Option<String> {
 
 impl Offer {
     fn holds(&self, task: &Task) -> bool {
-        needs(task, "cpu") <= self.cpu && needs(task, "memory") / 1000 <= self.memory
+        quota::needs(task, "cpu") <= self.cpu && quota::needs(task, "memory") / 1000 <= self.memory
     }
 }
 
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::Pod;
-    use model::batch_quota::{BatchQuota, BatchQuotaSpec};
     use model::dagjob::{DagJob, DagJobStatus, DesiredState, JobPhase};
     use serde_json::json;
 
@@ -239,7 +189,7 @@ mod tests {
     }
 
     fn check(job: &DagJob, pods: &[Pod], offers: &[Offer], expected: &[&str]) {
-        let found = findings(job, pods, (offers, None));
+        let found = findings(job, pods, (offers, &[]));
         let told: Vec<String> =
             found.iter().map(|finding| format!("{} {}", finding.task, finding.what)).collect();
         assert_eq!(told.len(), expected.len(), "{told:?}");
@@ -268,32 +218,6 @@ mod tests {
         let mut paused = job(status());
         paused.spec.desired_state = DesiredState::Paused;
         check(&paused, &[], large, &["paused"]);
-    }
-
-    #[test]
-    fn a_quota_that_gives_no_more_is_named() {
-        let mut job = job(status());
-        job.spec.quota = Some("q".to_owned());
-        job.metadata.namespace = Some("n".to_owned());
-        let offers = [Offer { cpu: 4000, memory: 8 << 30 }];
-        let check = |quota: Option<serde_json::Value>, expected: &str| {
-            let quota = quota.map(|status| {
-                let mut quota = BatchQuota::new("q", BatchQuotaSpec::default());
-                quota.status = Some(serde_json::from_value(status).unwrap());
-                quota
-            });
-            let found = findings(&job, &[], (&offers, quota.as_ref()));
-            assert!(found[0].what.contains(expected), "{found:?}");
-        };
-        check(None, "BatchQuota q does not exist");
-        let fault = json!({"type": "InForce", "status": "False", "reason": "Faulty", "message": "no such parent",
-            "lastTransitionTime": "2026-01-01T00:00:00Z"});
-        check(Some(json!({"conditions": [fault]})), "not in force: no such parent");
-        check(Some(json!({"inForce": {"namespaces": ["m"]}})), "not for namespace n");
-        let spent = json!({"inForce": {"max": {"cpu": "2", "workers": "9"}}, "used": {"cpu": "1500m", "workers": "2"}});
-        check(Some(spent), "is spent: cpu 1500m of 2");
-        let wide = json!({"inForce": {"max": {"cpu": "4"}}, "used": {"cpu": "1500m"}});
-        check(Some(wide), "it runs");
     }
 
     #[test]

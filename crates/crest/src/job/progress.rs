@@ -13,6 +13,8 @@ pub(super) struct TaskProgress<'a> {
     pub(super) status: TaskStatus,
     /// Whether tasks that it depends on are not far enough.
     pub(super) waits: bool,
+    /// Whether the job has ended: what is unfinished stays so.
+    pub(super) is_over: bool,
 }
 
 impl TaskProgress<'_> {
@@ -24,6 +26,7 @@ impl TaskProgress<'_> {
     pub(super) fn word(&self) -> &'static str {
         match self {
             task if task.is_finished() => "done",
+            task if task.is_over => "not finished",
             task if task.status.running > 0 => "running",
             task if task.waits => "after others",
             _ => "waiting",
@@ -42,6 +45,7 @@ pub(super) fn tasks<'a>(spec: &'a DagJobSpec, status: &DagJobStatus) -> Vec<Task
         name: &task.name,
         instances: task.instances,
         status: of(&task.name),
+        is_over: status.phase.is_ended(),
         waits: !task.depends_on.iter().all(|name| is_far_enough(task, name)),
     };
     spec.tasks.iter().map(progress).collect()
@@ -88,7 +92,7 @@ pub(super) fn span(duration: Duration) -> String {
 pub(super) mod tests {
     use std::time::Duration;
 
-    use model::dagjob::{DagJobSpec, DagJobStatus};
+    use model::dagjob::{DagJobSpec, DagJobStatus, JobPhase};
     use serde_json::json;
 
     use super::{elapsed, estimate, instances, span, tasks};
@@ -117,6 +121,9 @@ pub(super) mod tests {
         let words: Vec<&str> =
             tasks(&spec, &DagJobStatus::default()).iter().map(|task| task.word()).collect();
         assert_eq!(words, ["waiting", "after others", "after others"]);
+        let over = DagJobStatus { phase: JobPhase::Failed, ..status };
+        let words: Vec<&str> = tasks(&spec, &over).iter().map(|task| task.word()).collect();
+        assert_eq!(words, ["done", "not finished", "not finished"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use fuxi::grants::{
 };
 use fuxi::job::{Decision, Event, Job, Outcome};
 use fuxi::writes::Writes;
-use fuxi::{TaskIdx, WorkerId};
+use fuxi::{REVOKE_GRACE, TICK, TaskIdx, WorkerId};
 use model::MilliCpu;
 use model::dagjob::DagJobStatus;
 
@@ -27,9 +27,6 @@ use super::report::{self, BatchReport, JobEnd, Tally};
 use super::{BatchError, Plan, Progress};
 use workers::Worker;
 
-/// As of the live edge.
-const TICK: Duration = Duration::from_secs(1);
-const REVOKE_GRACE: Duration = Duration::from_secs(10);
 const MACHINES_PER_RACK: u32 = 40;
 /// If nothing else happens for so many ticks, nothing will.
 const MOST_IDLE_TICKS: u32 = 300;
