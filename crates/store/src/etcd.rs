@@ -92,6 +92,9 @@ pub struct Etcd {
     tasks: Vec<JoinHandle<()>>,
 }
 
+/// How long a compaction waits for the watch of this process.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What the store's users, its watches and its tasks share.
 #[derive(Debug)]
 struct Shared {
@@ -170,6 +173,9 @@ async fn compact_for_ever(shared: Arc<Shared>, keep: Duration) {
 impl Shared {
     async fn compact(&self, upto: Revision) -> Result<(), CallError> {
         let upto = upto.min(self.call.revision().await?);
+        // What our own watches have yet to hear is not forgotten under their feet. Others may have written the last
+        // revisions, of which nothing is told, so nobody waits for ever.
+        let _too_far_behind = tokio::time::timeout(PATIENCE, self.hub.has_told(upto)).await;
         self.call.compact(upto).await?;
         self.hub.compacted(upto);
         Ok(())

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::Shared;
 use super::call::{self, CallError};
@@ -25,6 +26,8 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2
 #[derive(Debug)]
 pub(super) struct Hub {
     state: Mutex<State>,
+    /// Something was told.
+    told: Notify,
 }
 
 #[derive(Debug)]
@@ -40,7 +43,8 @@ struct State {
 impl Hub {
     pub(super) fn new(upto: Revision) -> Self {
         let (compacted, watchers) = (Revision::default(), Watchers::default());
-        Self { state: Mutex::new(State { upto, compacted, watchers, is_closed: false }) }
+        let state = State { upto, compacted, watchers, is_closed: false };
+        Self { state: Mutex::new(state), told: Notify::new() }
     }
 
     pub(super) fn oldest(&self) -> Revision {
@@ -62,11 +66,26 @@ impl Hub {
         self.state.lock().upto
     }
 
+    /// Waits until all changes up to `revision` were told.
+    pub(super) async fn has_told(&self, revision: Revision) {
+        loop {
+            let mut told = std::pin::pin!(self.told.notified());
+            // From here on nothing is missed.
+            told.as_mut().enable();
+            if self.upto() >= revision {
+                return;
+            }
+            told.await;
+        }
+    }
+
     fn tell(&self, news: &call::News) {
         let mut state = self.state.lock();
         let upto = state.upto.max(news.upto);
         state.upto = upto;
         state.watchers.tell(&news.changes, upto);
+        drop(state);
+        self.told.notify_waiters();
     }
 
     /// The changes up to `now` are lost for this process.
