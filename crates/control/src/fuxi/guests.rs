@@ -258,6 +258,7 @@ impl Master {
     /// Once per second: who was to wait asks again, and who waits for long is told why.
     pub(super) fn look_after_guests(&mut self) {
         let now = self.now();
+        let used = self.used_of_quotas();
         for uid in self.waiting_guests() {
             self.ask_for(&uid);
             let Some(guest) = self.guests.by_uid.get(&uid) else { continue };
@@ -265,8 +266,12 @@ impl Master {
             else {
                 continue;
             };
-            let refusal = self.quotas.refusal(decide::quota(&pod), &guest.key.namespace);
-            let why = refusal.unwrap_or_else(|| decide::why_waiting(guest.shape, &guest.places));
+            let quota = decide::quota(&pod);
+            let why = self
+                .quotas
+                .refusal(quota, &guest.key.namespace)
+                .or_else(|| self.quotas.spent(&used, (quota, guest.shape)))
+                .unwrap_or_else(|| decide::why_waiting(guest.shape, &guest.places));
             if guest.told.as_ref() != Some(&why) {
                 self.recorder.note(&*pod, Note::warning("FailedScheduling", why.clone()));
                 let (client, key) = (self.config.client.clone(), guest.key.clone());

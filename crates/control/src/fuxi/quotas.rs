@@ -50,6 +50,16 @@ impl Quotas {
         quota.and_then(|quota| decide::refusal(&self.in_force, quota, namespace))
     }
 
+    /// Why one more of `shape` is beyond a quota, where `used` is what each uses; `None` if it is not.
+    pub(super) fn spent(
+        &self,
+        used: &BTreeMap<String, Resources>,
+        (quota, shape): (Option<&str>, Resources),
+    ) -> Option<String> {
+        let spent = decide::spent(&self.in_force, used, (quota?, shape))?;
+        Some(format!("BatchQuota `{spent}` allows no more at once (its spec.max)"))
+    }
+
     /// What is used may have changed.
     pub(super) fn touch(&mut self, now: Duration) {
         let nobody_asks = self.in_force.is_empty() && self.faults.is_empty();
@@ -163,12 +173,17 @@ impl Master {
         refusal.is_none()
     }
 
+    /// What each quota uses, with its parts.
+    pub(super) fn used_of_quotas(&self) -> BTreeMap<String, Resources> {
+        decide::usage(&self.quotas.in_force, |name| {
+            self.quotas.numbers.known(name).map(|id| self.ledger.used_of_quota(id)).unwrap_or_default()
+        })
+    }
+
     /// Writes how the quotas stand, where that has changed.
     pub(super) fn tell_quotas(&mut self) {
         self.quotas.due = None;
-        let used = decide::usage(&self.quotas.in_force, |name| {
-            self.quotas.numbers.known(name).map(|id| self.ledger.used_of_quota(id)).unwrap_or_default()
-        });
+        let used = self.used_of_quotas();
         let guaranteed = decide::guaranteed(&self.quotas.in_force);
         let totals = Totals { used, guaranteed, offered: self.ledger.total() };
         let now = Time(kit::clock::wall());

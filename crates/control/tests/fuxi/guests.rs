@@ -102,7 +102,7 @@ pub(crate) async fn pods_of_others_keep_to_their_selector_and_their_quota() {
         status.used.get("cpu").map(|cpu| cpu.0.clone())
     };
     cluster.wait_until(async || used().await.as_deref() == Some("500m")).await;
-    cluster.wait_until(async || !why(&cluster, "beyond").await.is_empty()).await;
+    cluster.wait_until(async || why(&cluster, "beyond").await.contains("`q` allows no more")).await;
     assert_eq!(n_placed(&cluster).await, 2);
     end(&cluster, "bound").await;
     cluster.wait_until(async || n_placed(&cluster).await == 3).await;

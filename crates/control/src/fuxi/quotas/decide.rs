@@ -136,6 +136,20 @@ fn has_parts(specs: &Specs, name: &str) -> bool {
     specs.values().any(|spec| spec.parent.as_deref() == Some(name))
 }
 
+/// Which quota keeps one more of `shape` from `quota`: itself, or one that it is a part of. `used` is what each uses.
+pub(super) fn spent<'a>(
+    in_force: &'a Specs,
+    used: &BTreeMap<String, Resources>,
+    (quota, shape): (&'a str, Resources),
+) -> Option<&'a str> {
+    let parent = |name: &&'a str| in_force.get(*name)?.parent.as_deref();
+    std::iter::successors(Some(quota), parent).find(|name| {
+        let max = in_force.get(*name).map(|spec| resources(&spec.max, u64::MAX));
+        let with = used.get(*name).copied().unwrap_or_default().plus(shape);
+        max.is_some_and(|max| !with.fits_in(max))
+    })
+}
+
 /// What all quotas are guaranteed together.
 pub(super) fn guaranteed(in_force: &Specs) -> Resources {
     let tops = in_force.values().filter(|spec| spec.parent.is_none());

@@ -108,3 +108,19 @@ fn who_may_name_a_quota() {
     check("all", "a", Some("name one of them: one"));
     check("none", "a", Some("`none` is not there"));
 }
+
+#[test]
+fn the_quota_that_is_spent_is_named() {
+    let mut tree = specs(&[("all", "0"), ("one", "all:0")]);
+    let max = |workers: &str| [("workers".to_owned(), Text(workers.to_owned()))].into();
+    tree.get_mut("all").unwrap().max = max("3");
+    let check = |tree: &Specs, used: u64, expected: Option<&str>| {
+        let shape = Resources { workers: 1, ..Resources::NOTHING };
+        let used = usage(tree, |_| Resources { workers: used, ..Resources::NOTHING });
+        assert_eq!(spent(tree, &used, ("one", shape)), expected);
+    };
+    check(&tree, 2, None);
+    check(&tree, 3, Some("all"));
+    tree.get_mut("one").unwrap().max = max("2");
+    check(&tree, 2, Some("one"));
+}
