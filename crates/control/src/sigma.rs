@@ -24,9 +24,10 @@ mod storage;
 mod tests;
 
 pub use ::sigma::LoadPolicy;
-pub(crate) use bind::post_alone as bind_alone;
+pub(crate) use bind::{binding_to, post_alone as bind_alone};
 pub(crate) use convert::{amount, node, node_term, pod, taint, toleration};
 pub use decide::{PodExplanation, PodState};
+pub(crate) use preempt::post as preempt_by_batch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -10,7 +10,6 @@
 //! An instance is in exactly one of these sets. `finished` and `tries` are what a restart needs to know.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use model::dagjob::TaskStatus;
 
@@ -52,7 +51,6 @@ struct Tries {
 struct Running {
     worker: WorkerId,
     number: u32,
-    since: Duration,
 }
 
 /// What became of a report that an attempt ended badly.
@@ -162,13 +160,13 @@ impl Instances {
     }
 
     /// Hands an instance to `worker`. What failed before goes first: a command that cannot work is found out early.
-    pub fn next(&mut self, worker: WorkerId, now: Duration) -> Option<Attempt> {
+    pub fn next(&mut self, worker: WorkerId) -> Option<Attempt> {
         let index = match self.again.pop_first() {
             Some(index) => index,
             None => self.next_fresh()?,
         };
         let number = self.tries.get(&index).map_or(0, |tries| tries.used).saturating_add(1);
-        self.running.insert(index, Running { worker, number, since: now });
+        self.running.insert(index, Running { worker, number });
         Some(Attempt { index, number })
     }
 
@@ -184,7 +182,7 @@ impl Instances {
 
     /// A worker that was not known to run anything says that it runs `attempt`. False if that is not needed: it is
     /// finished, was counted as ended, is no instance of this task, or runs elsewhere.
-    pub fn adopt(&mut self, worker: WorkerId, attempt: Attempt, now: Duration) -> bool {
+    pub fn adopt(&mut self, worker: WorkerId, attempt: Attempt) -> bool {
         let Attempt { index, number } = attempt;
         let used = self.tries.get(&index).map_or(0, |tries| tries.used);
         if index >= self.count || self.finished.contains(index) || number <= used {
@@ -193,24 +191,24 @@ impl Instances {
         if let Some(running) = self.running.get(&index) {
             let is_backup = running.worker != worker && running.number != number;
             if is_backup && !self.backups.contains_key(&index) {
-                self.backups.insert(index, Running { worker, number, since: now });
+                self.backups.insert(index, Running { worker, number });
             }
             return self.runs(worker, attempt);
         }
         self.again.remove(&index);
-        self.running.insert(index, Running { worker, number, since: now });
+        self.running.insert(index, Running { worker, number });
         true
     }
 
     /// Begins an instance a second time, on `worker`, beside the attempt that runs: once while that runs.
-    pub fn back_up(&mut self, index: u32, worker: WorkerId, now: Duration) -> Option<Attempt> {
+    pub fn back_up(&mut self, index: u32, worker: WorkerId) -> Option<Attempt> {
         let running = self.running.get(&index).filter(|running| running.worker != worker)?;
         if self.backups.contains_key(&index) {
             return None;
         }
         let used = self.tries.get(&index).map_or(0, |tries| tries.used);
         let number = running.number.max(used).saturating_add(1);
-        self.backups.insert(index, Running { worker, number, since: now });
+        self.backups.insert(index, Running { worker, number });
         self.n_backups = self.n_backups.saturating_add(1);
         Some(Attempt { index, number })
     }
@@ -269,13 +267,6 @@ impl Instances {
         if self.take(worker, attempt) {
             self.await_again(attempt.index);
         }
-    }
-
-    /// The attempts that were handed out before `moment` and have not ended.
-    pub fn running_since_before(&self, moment: Duration) -> Vec<(WorkerId, Attempt)> {
-        let old = self.running.iter().filter(|(_, running)| running.since < moment);
-        old.map(|(index, running)| (running.worker, Attempt { index: *index, number: running.number }))
-            .collect()
     }
 
     fn runs(&self, worker: WorkerId, attempt: Attempt) -> bool {

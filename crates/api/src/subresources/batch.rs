@@ -3,7 +3,6 @@
 
 use axum::body::Body;
 use http::{Response, StatusCode};
-use kinds::Kind;
 use kinds::status::Failure;
 use model::binding_batch::Refusal;
 use serde_json::{Value, json};
@@ -66,14 +65,10 @@ pub(super) fn answer(
     respond::object(StatusCode::CREATED, call.accept, &call.path.kind, batch)
 }
 
-pub(super) fn pods() -> Result<&'static Kind, Failure> {
-    kinds::find("", "v1", "pods").ok_or_else(Failure::no_such_path)
-}
-
 /// The path of a Pod of the request's namespace, or of a part of it; without a name, of all.
 pub(super) fn path_to(call: &Call, name: Option<&str>, part: Option<&str>) -> Result<ObjectPath, Failure> {
     Ok(ObjectPath {
-        kind: pods()?.clone(),
+        kind: kinds::find("", "v1", "pods").ok_or_else(Failure::no_such_path)?.clone(),
         namespace: Some(call.namespace().to_owned()),
         name: name.map(str::to_owned),
         subresource: part.map(str::to_owned),

@@ -15,11 +15,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use fuxi::grants::{Definition, Event as LedgerEvent, GrantId, Place, Resources, Truth, UnitId};
-use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use model::preemption_batch::{PreemptionBatch, PreemptionBatchSpec, Victim};
+use model::preemption_batch::Victim;
 use serde_json::json;
 
 use super::Input;
@@ -209,8 +208,9 @@ impl Master {
         let (client, inputs) = (self.config.client.clone(), self.inputs.clone());
         let pod = self.watched.guests.get(&key);
         let recorder = self.recorder.clone();
+        let binding = crate::sigma::binding_to(&key, Some(uid.clone()), &node);
         kit::task::spawn("bind-guest", async move {
-            let result = crate::sigma::bind_alone(&client, &key, &binding(&key, &uid, &node)).await;
+            let result = crate::sigma::bind_alone(&client, &key, &binding).await;
             if let (Ok(()), Some(pod)) = (&result, pod) {
                 let message = format!("Successfully assigned {key} to {node}");
                 recorder.note(&*pod, Note::normal("Scheduled", message));
@@ -249,17 +249,28 @@ impl Master {
         }
         let (client, key) = (self.config.client.clone(), guest.key.clone());
         kit::task::spawn("revoke-guest", async move {
-            if let Err(error) = preempt(client, &key, victim).await {
-                tracing::warn!(pod = %key, error = %kit::Chain(&error), "A Pod whose place was revoked stays");
+            let to = (key.namespace.as_str(), &PostParams::default());
+            match crate::sigma::preempt_by_batch(&client, to, vec![victim]).await {
+                Ok(status) => {
+                    for refusal in status.refused {
+                        tracing::warn!(pod = %key, reason = refusal.message, "A Pod whose place was revoked stays");
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(pod = %key, error = %kit::Chain(&error), "A Pod whose place was revoked stays");
+                }
             }
         });
     }
 
     /// Once per second: who was to wait asks again, and who waits for long is told why.
     pub(super) fn look_after_guests(&mut self) {
-        let now = self.now();
+        let (now, waiting) = (self.now(), self.waiting_guests());
+        if waiting.is_empty() {
+            return;
+        }
         let used = self.used_of_quotas();
-        for uid in self.waiting_guests() {
+        for uid in waiting {
             self.ask_for(&uid);
             let Some(guest) = self.guests.by_uid.get(&uid) else { continue };
             let Some(pod) = self.watched.guests.get(&guest.key).filter(|_| now > guest.since + PATIENCE)
@@ -283,29 +294,6 @@ impl Master {
             }
         }
     }
-}
-
-fn binding(key: &ObjectKey, uid: &str, node: &str) -> Binding {
-    let (kind, name) = (Some("Node".to_owned()), Some(node.to_owned()));
-    Binding {
-        metadata: ObjectMeta {
-            name: Some(key.name.clone()),
-            namespace: Some(key.namespace.clone()),
-            uid: Some(uid.to_owned()),
-            ..ObjectMeta::default()
-        },
-        target: ObjectReference { api_version: Some("v1".to_owned()), kind, name, ..Default::default() },
-    }
-}
-
-async fn preempt(client: Client, key: &ObjectKey, victim: Victim) -> kube::Result<()> {
-    let api: Api<PreemptionBatch> = Api::namespaced(client, &key.namespace);
-    let batch = PreemptionBatch {
-        metadata: ObjectMeta::default(),
-        spec: PreemptionBatchSpec { victims: vec![victim] },
-        status: None,
-    };
-    api.create(&PostParams::default(), &batch).await.map(drop)
 }
 
 async fn tell(client: Client, key: &ObjectKey, message: String) {

@@ -5,7 +5,7 @@ mod decide;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fuxi::grants::{QuotaId, Resources};
+use fuxi::grants::{QuotaId, ResourceNames, Resources};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Patch, PatchParams};
@@ -116,21 +116,20 @@ struct Totals {
 
 impl Totals {
     /// The resources of which less is offered than guaranteed.
-    fn lacking(&self) -> Vec<&'static str> {
-        let sides = |of: fn(Resources) -> u64| of(self.guaranteed) > of(self.offered);
-        let lacks = [
-            ("cpu", sides(|amounts| amounts.cpu.0)),
-            ("memory", sides(|amounts| amounts.memory.0)),
-            ("workers", sides(|amounts| amounts.workers)),
-        ];
-        lacks.into_iter().filter(|(_, lacks)| *lacks).map(|(name, _)| name).collect()
+    fn lacking(&self) -> Vec<String> {
+        let names = ResourceNames::default();
+        let sides = names.named(self.guaranteed).zip(names.named(self.offered));
+        sides
+            .filter(|((_, guaranteed), (_, offered))| guaranteed > offered)
+            .map(|((name, _), _)| name.to_owned())
+            .collect()
     }
 }
 
 fn quantities(amounts: Resources) -> BTreeMap<String, Quantity> {
-    let amounts = [("cpu", amounts.cpu.0), ("memory", amounts.memory.0), ("workers", amounts.workers)];
+    let names = ResourceNames::default();
     let quantity = |(name, amount): (&str, u64)| (name.to_owned(), Quantity(text(name, u128::from(amount))));
-    amounts.into_iter().map(quantity).collect()
+    names.named(amounts).map(quantity).collect()
 }
 
 impl Master {

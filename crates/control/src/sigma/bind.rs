@@ -15,7 +15,7 @@ use kube::api::{Patch, PostParams};
 use kube::core::Status;
 use kube::{Api, Client};
 use model::CpuSet;
-use model::binding_batch::{BindingBatch, BindingBatchSpec, BindingBatchStatus};
+use model::binding_batch::{BindingBatch, BindingBatchSpec, BindingBatchStatus, Refusal};
 use sigma::PodId;
 use sigma::gpu::GpuSet;
 
@@ -118,10 +118,9 @@ impl Binder {
     }
 
     fn settle(&self, batch: Vec<Bind>, status: &BindingBatchStatus) -> Vec<PodId> {
-        let mut refused = status.refused.iter().peekable();
         let mut left = Vec::new();
-        for (index, bind) in (0..).zip(batch) {
-            match refused.next_if(|refusal| refusal.index == index) {
+        for (bind, refusal) in judged(batch, &status.refused) {
+            match refusal {
                 None => self.note(&bind),
                 Some(refusal) => {
                     let pod = decide::key_of(&bind.pod);
@@ -189,6 +188,15 @@ impl Binder {
     }
 }
 
+/// All of a batch, each with its refusal if it was refused. Refusals stand in the order of the batch.
+pub(super) fn judged<T>(
+    batch: impl IntoIterator<Item = T>,
+    refused: &[Refusal],
+) -> impl Iterator<Item = (T, Option<&Refusal>)> {
+    let mut refused = refused.iter().peekable();
+    (0..).zip(batch).map(move |(index, item)| (item, refused.next_if(|refusal| refusal.index == index)))
+}
+
 /// The server does not know batches, or does not take them from this client.
 pub(super) fn takes_no_batches(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 403..=405))
@@ -199,17 +207,23 @@ pub(super) fn as_scheduler() -> PostParams {
 }
 
 fn binding(bind: &Bind) -> Binding {
-    let (kind, name) = (Some("Node".to_owned()), Some(bind.node.clone()));
-    let pod = &bind.pod.metadata;
+    let uid = bind.pod.metadata.uid.clone();
+    let mut binding = binding_to(&decide::key_of(&bind.pod), uid, &bind.node);
     let devices =
         gpus::annotation_of(&bind.gpus, &bind.pod).into_iter().chain(cpus::annotation_of(&bind.cpus));
     let annotations: BTreeMap<String, String> = devices.collect();
+    binding.metadata.annotations = (!annotations.is_empty()).then_some(annotations);
+    binding
+}
+
+/// The binding of a Pod to a node.
+pub(crate) fn binding_to(pod: &ObjectKey, uid: Option<String>, node: &str) -> Binding {
+    let (kind, name) = (Some("Node".to_owned()), Some(node.to_owned()));
     Binding {
         metadata: ObjectMeta {
-            name: pod.name.clone(),
-            namespace: pod.namespace.clone(),
-            uid: pod.uid.clone(),
-            annotations: (!annotations.is_empty()).then_some(annotations),
+            name: Some(pod.name.clone()),
+            namespace: Some(pod.namespace.clone()),
+            uid,
             ..ObjectMeta::default()
         },
         target: ObjectReference { api_version: Some("v1".to_owned()), kind, name, ..Default::default() },

@@ -6,16 +6,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::PatchParams;
+use kube::api::{PatchParams, PostParams};
+use kube::{Api, Client};
 use model::preemption_batch::{self, PreemptionBatch, PreemptionBatchSpec, PreemptionBatchStatus};
 use sigma::PodId;
 
-use super::bind::{as_scheduler, takes_no_batches};
+use super::bind::{as_scheduler, judged, takes_no_batches};
 use super::decide::{self, Victim};
 use super::{condition, manager};
 use crate::act::{Act, ActError, only};
 use crate::record::{Note, Recorder};
+
+/// Has Pods of a namespace go.
+pub(crate) async fn post(
+    client: &Client,
+    (namespace, how): (&str, &PostParams),
+    victims: Vec<preemption_batch::Victim>,
+) -> kube::Result<PreemptionBatchStatus> {
+    let api: Api<PreemptionBatch> = Api::namespaced(client.clone(), namespace);
+    let batch = PreemptionBatch {
+        metadata: kube::core::ObjectMeta::default(),
+        spec: PreemptionBatchSpec { victims },
+        status: None,
+    };
+    Ok(api.create(how, &batch).await?.status.unwrap_or_default())
+}
 
 /// Who preempts.
 #[derive(Clone, Debug)]
@@ -60,28 +75,21 @@ impl Preemptor {
     }
 
     async fn post(&self, namespace: &str, victims: &[Victim]) -> kube::Result<PreemptionBatchStatus> {
-        let api: Api<PreemptionBatch> = Api::namespaced(self.act.client().clone(), namespace);
         let told = |victim: &Victim| preemption_batch::Victim {
             name: victim.key.name.clone(),
             uid: victim.id.as_str().to_owned(),
             message: self.message(victim),
         };
-        let batch = PreemptionBatch {
-            metadata: kube::core::ObjectMeta::default(),
-            spec: PreemptionBatchSpec { victims: victims.iter().map(told).collect() },
-            status: None,
-        };
-        let answer = api.create(&as_scheduler(), &batch).await?;
-        Ok(answer.status.unwrap_or_default())
+        let victims = victims.iter().map(told).collect();
+        post(self.act.client(), (namespace, &as_scheduler()), victims).await
     }
 
     fn settle(&self, pod: &Pod, victims: &[Victim], status: &PreemptionBatchStatus) -> Vec<PodId> {
-        let mut refused = status.refused.iter().peekable();
         let mut stay = Vec::new();
-        for (index, victim) in (0..).zip(victims) {
-            match refused.next_if(|refusal| refusal.index == index) {
-                // Who is gone already has made room, too.
+        for (victim, refusal) in judged(victims, &status.refused) {
+            match refusal {
                 None => self.note(pod, victim),
+                // Who is gone already has made room, too.
                 Some(refusal) if refusal.code == 404 => {}
                 Some(refusal) => {
                     let (victim_key, code) = (&victim.key, refusal.code);

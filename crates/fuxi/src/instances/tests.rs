@@ -1,7 +1,6 @@
 //! Hand-out, counting once, and what survives a restart.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use expect_test::{Expect, expect};
 
@@ -19,12 +18,12 @@ fn check(count: u32, script: &str, expected: Expect) {
         let (index, number) = words.get(2).map_or(("0", "0"), |word| word.split_once('/').unwrap());
         let attempt = Attempt { index: index.parse().unwrap(), number: number.parse().unwrap() };
         let answer = match words[0] {
-            "next" => match instances.next(worker, Duration::ZERO) {
+            "next" => match instances.next(worker) {
                 Some(attempt) => format!("{}/{}", attempt.index, attempt.number),
                 None => "nothing".to_owned(),
             },
-            "adopt" => instances.adopt(worker, attempt, Duration::ZERO).to_string(),
-            "backup" => match instances.back_up(attempt.index, worker, Duration::ZERO) {
+            "adopt" => instances.adopt(worker, attempt).to_string(),
+            "backup" => match instances.back_up(attempt.index, worker) {
                 Some(attempt) => format!("{}/{}", attempt.index, attempt.number),
                 None => "nothing".to_owned(),
             },

@@ -33,7 +33,7 @@ impl Job {
         }
         let task = worker.task;
         let state = &mut self.tasks[task.0];
-        let attempt = state.late.iter().find_map(|index| state.instances.back_up(*index, id, now));
+        let attempt = state.late.iter().find_map(|index| state.instances.back_up(*index, id));
         let Some(attempt) = attempt else { return false };
         state.late.remove(&attempt.index);
         (worker.since, worker.recall) = (now, Recall::Never);

@@ -71,7 +71,7 @@ impl Job {
         }
         let room = depth - worker.held.len();
         let instances = &mut self.tasks[task.0].instances;
-        let attempts: Vec<_> = std::iter::from_fn(|| instances.next(id, now)).take(room).collect();
+        let attempts: Vec<_> = std::iter::from_fn(|| instances.next(id)).take(room).collect();
         let Some(worker) = self.workers.get_mut(&id).filter(|_| !attempts.is_empty()) else { return false };
         if !worker.is_busy() {
             worker.since = now;

@@ -72,7 +72,7 @@ impl Job {
             }
         }
         for attempt in told {
-            instances.adopt(id, attempt, now);
+            instances.adopt(id, attempt);
         }
         self.set_phase(id, Phase::Ready);
         self.changed();
