@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   begin ─► sent_by ─► acts_as ─► end ─► ResponseComplete
-//!               │                   └──► ResponseStarted ─► (the stream is over) ResponseComplete
+//!               │                   └──► ResponseStarted ─► (the stream or connection is over) ResponseComplete
 //!               └─► RequestReceived
 //!   dropped before its end: the client went away, or the server panicked
 //! ```
@@ -29,6 +29,7 @@ use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use kinds::status::Failure;
 use kit::tls::PeerIdentity;
+use kit::tunnel::Over;
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -207,6 +208,14 @@ impl Request {
         let (mut parts, body) = response.into_parts();
         if let Ok(id) = HeaderValue::from_str(&self.sent.id) {
             parts.headers.insert(AUDIT_ID, id);
+        }
+        if let Some(Over(over)) = parts.extensions.remove() {
+            self.write(Stage::ResponseStarted);
+            kit::task::spawn("audit of a connection", async move {
+                over.cancelled().await;
+                self.complete();
+            });
+            return Ok(Response::from_parts(parts, body));
         }
         if body.size_hint().exact().is_none() {
             self.write(Stage::ResponseStarted);

@@ -37,6 +37,7 @@ fn objects(context: &Context) -> Vec<Value> {
         class("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
         class("crest-online", 9_000, "Services that own what they were promised."),
         class("crest-batch", 5_000, "Work on what services leave idle; it gives way first."),
+        class("crest-free", 3_000, "Work that may as well not be done: of batch, it is served last and gives way first."),
     ]);
     objects.push(kubernetes_service(context));
     objects.extend(roles::objects());

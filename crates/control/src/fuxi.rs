@@ -25,16 +25,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::scheduling::v1alpha2::PodGroup as WorkloadGroup;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use model::batch_quota::BatchQuota;
 use model::names;
+use model::pod_group::PodGroup;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use fuxi::WorkerId;
 
-use crate::informer::Informer;
+use crate::informer::{Informer, Presence};
 use crate::key::ObjectKey;
 use crate::record::Recorder;
 use jobs::JobUid;
@@ -72,6 +74,8 @@ enum Input {
     Pod(ObjectKey),
     /// A Pod that others have made for Fuxi to place.
     Guest(ObjectKey),
+    /// The PodGroup of such Pods, whichever kind it is.
+    Group(ObjectKey),
     /// What became of its binding, by its uid.
     GuestBound(String, Result<(), kube::Error>),
     Quotas,
@@ -93,6 +97,8 @@ struct Watched {
     pods: Arc<Informer<Pod>>,
     guests: Arc<Informer<Pod>>,
     quotas: Arc<Informer<BatchQuota>>,
+    pod_groups: Arc<Informer<PodGroup>>,
+    workload_groups: Arc<Informer<WorkloadGroup>>,
 }
 
 /// Runs all DagJobs until `token` is cancelled.
@@ -124,6 +130,9 @@ impl Watched {
         self.nodes.on_change(move |change| node(ObjectKey::of(&**change.object())));
         self.pods.on_change(move |change| pod(ObjectKey::of(&**change.object())));
         self.guests.on_change(move |change| guest(ObjectKey::of(&**change.object())));
+        let (of_ours, of_kubernetes) = (tell(Input::Group), tell(Input::Group));
+        self.pod_groups.on_change(move |change| of_ours(ObjectKey::of(&**change.object())));
+        self.workload_groups.on_change(move |change| of_kubernetes(ObjectKey::of(&**change.object())));
         let quotas = tell(|_| Input::Quotas);
         self.quotas.on_change(move |change| quotas(ObjectKey::of(&**change.object())));
         let workers = watcher::Config::default().labels(names::JOB_LABEL);
@@ -137,6 +146,10 @@ impl Watched {
         let (quotas, others) = (Arc::clone(&self.quotas), Arc::clone(&self.guests));
         kit::task::spawn("watch-guests", others.run(Api::all(client.clone()), guests, token.clone()));
         kit::task::spawn("watch-batch-quotas", quotas.run(Api::all(client.clone()), all(), token.clone()));
+        let (ours, kubernetes) = (Arc::clone(&self.pod_groups), Arc::clone(&self.workload_groups));
+        kit::task::spawn("watch-pod-groups", ours.run(Api::all(client.clone()), all(), token.clone()));
+        let api = (Api::all(client.clone()), Presence::Optional);
+        kit::task::spawn("watch-workload-groups", kubernetes.follow(api, all(), token.clone()));
         kit::task::spawn("watch-workers", pods.run(Api::all(client.clone()), workers, token.clone()));
     }
 
@@ -146,7 +159,9 @@ impl Watched {
             self.nodes.synced(),
             self.pods.synced(),
             self.guests.synced(),
-            self.quotas.synced()
+            self.quotas.synced(),
+            self.pod_groups.synced(),
+            self.workload_groups.synced()
         );
     }
 }

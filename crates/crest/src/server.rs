@@ -188,6 +188,9 @@ async fn serve(settings: &Settings, options: &ServerOptions) -> anyhow::Result<(
     }
     let address = server.address();
     roles.push(start("api", &token, |token| server.run(token)));
+    roles.push(start("certificates", &token, |token| {
+        certificates::keep_current(settings.clone(), node, certificates, token)
+    }));
     tracing::info!(api = %address, store = ?options.store.store, "Crest's API server runs");
     tokio::select! {
         () = until_signalled() => tracing::info!("Stopping: asked by a signal"),

@@ -1,7 +1,9 @@
 //! TLS from PEM files: server and client configurations, and who the peer is by its certificate.
 //!
-//! ring is named as the provider in each configuration, so nothing depends on a process-wide default.
+//! ring is named as the provider in each configuration, so nothing depends on a process-wide default. A pair that is
+//! replaced on disk is taken up by servers and clients that run.
 
+mod live_pair;
 mod trusting;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use self::live_pair::LivePair;
 
 /// Where a certificate (with its chain) and its private key lie, both in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,9 +77,8 @@ pub fn server(pair: &PairPaths, client_authority: Option<&Path>) -> Result<Arc<S
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let mut config = builder
-        .with_single_cert(certificates(&pair.certificate)?, private_key(&pair.key)?)
-        .map_err(|source| mismatch(pair, source))?;
+    let pair = LivePair::load(pair, crate::clock::monotonic())?;
+    let mut config = builder.with_cert_resolver(Arc::new(pair));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -88,9 +91,9 @@ pub fn client(pair: Option<&PairPaths>, server_authority: &Path) -> Result<Arc<C
         .with_root_certificates(authorities(server_authority)?);
     let mut config = match pair {
         None => builder.with_no_client_auth(),
-        Some(pair) => builder
-            .with_client_auth_cert(certificates(&pair.certificate)?, private_key(&pair.key)?)
-            .map_err(|source| mismatch(pair, source))?,
+        Some(pair) => {
+            builder.with_client_cert_resolver(Arc::new(LivePair::load(pair, crate::clock::monotonic())?))
+        }
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))

@@ -29,6 +29,11 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+
+/// In the extensions of an answer that switches protocols: cancelled once nothing goes to and fro any more.
+#[derive(Clone, Debug)]
+pub struct Over(pub CancellationToken);
 
 /// Where requests are forwarded to.
 #[derive(Clone, Debug)]
@@ -98,7 +103,12 @@ where
     let Some(client_side) = client_side else {
         return Err(ForwardError::NotUpgradable { host: upstream.host.clone(), port: upstream.port });
     };
-    crate::task::spawn("tunnel", join(client_side, upstream_side));
+    let over = CancellationToken::new();
+    response.extensions_mut().insert(Over(over.clone()));
+    crate::task::spawn("tunnel", async move {
+        let _over = over.drop_guard();
+        join(client_side, upstream_side).await;
+    });
     Ok(response)
 }
 

@@ -21,7 +21,11 @@ pub const QOS_LABEL: &str = "koordinator.sh/qosClass";
 pub const JOB_LABEL: &str = "crest.dev/dagjob";
 /// Label on worker Pods: the task of the DagJob.
 pub const TASK_LABEL: &str = "crest.dev/task";
-/// Label of a Pod that Fuxi places: the `BatchQuota` that it counts for.
+/// Priority classes whose Pods Fuxi places: ours, and those of the same meaning that Koordinator brings.
+pub const BATCH_CLASSES: [&str; 4] = ["crest-batch", "crest-free", "koord-batch", "koord-free"];
+
+/// Label of a Pod that Fuxi places: the `BatchQuota` that it counts for. Label of a Namespace: the quota of what is made
+/// in it and names none.
 pub const QUOTA_LABEL: &str = "crest.dev/quota";
 /// Label of a Pod that belongs to a PodGroup: the group's name.
 pub const POD_GROUP_LABEL: &str = "crest.dev/pod-group";

@@ -1,18 +1,24 @@
 //! Pods for Fuxi: what asks for batch's resources is placed by it, and what is placed by it asks for batch's resources.
 //!
 //! ```text
-//!   asks for kubernetes.io/batch-cpu, names no scheduler ──► schedulerName: fuxi
-//!   schedulerName: fuxi, asks for cpu ─────────────────────► asks for kubernetes.io/batch-cpu instead
+//!   asks for kubernetes.io/batch-cpu ─┐ and names no
+//!   priorityClassName: crest-batch ───┴ scheduler ──► schedulerName: fuxi
+//!   schedulerName: fuxi, asks for cpu ──────────────► asks for kubernetes.io/batch-cpu instead
+//!   names no quota ──► that of its namespace, which stands in a label there
 //! ```
-//! So a Job of somebody who never heard of batch's resources, such as Spark's executors, only names the scheduler.
+//! So a Job of somebody who never heard of batch's resources, such as Spark's executors, only names the scheduler, or its
+//! class.
 
 use async_trait::async_trait;
 use kinds::status::Failure;
-use model::names::{BATCH_CPU, BATCH_MEMORY, FUXI_SCHEDULER, SIGMA_SCHEDULER};
+use model::names::{
+    BATCH_CLASSES, BATCH_CPU, BATCH_MEMORY, FUXI_SCHEDULER, GROUP, JOB_LABEL, QUOTA_LABEL, SIGMA_SCHEDULER,
+};
 use model::quantity::Quantity;
 use serde_json::{Map, Value};
 
 use super::{Operation, Plugin, Review};
+use crate::object;
 
 pub(super) struct BatchPods;
 
@@ -23,13 +29,49 @@ impl Plugin for BatchPods {
         if is_written && review.is_about("", "pods") {
             turn(&mut review.object);
         }
+        if review.operation == Operation::Create && wants_quota(review) {
+            count_for_namespace(review).await?;
+        }
         Ok(())
     }
 }
 
+/// Whether it is batch that says nothing of a quota. Workers count for that of their job.
+fn wants_quota(review: &Review<'_>) -> bool {
+    let object = &review.object;
+    if review.is_about(GROUP, "dagjobs") {
+        return object["spec"].is_object() && object["spec"]["quota"].is_null();
+    }
+    let labels = &object["metadata"]["labels"];
+    review.is_about("", "pods")
+        && object["spec"]["schedulerName"] == FUXI_SCHEDULER
+        && labels[QUOTA_LABEL].is_null()
+        && labels[JOB_LABEL].is_null()
+}
+
+/// Batch counts for the quota that its namespace names.
+async fn count_for_namespace(review: &mut Review<'_>) -> Result<(), Failure> {
+    let Some(namespaces) = review.lister("", "namespaces").await? else { return Ok(()) };
+    let namespace = namespaces.get("", review.namespace);
+    let labels = namespace.as_deref().map(|namespace| &namespace["metadata"]["labels"]);
+    let Some(quota) = labels.and_then(|labels| labels[QUOTA_LABEL].as_str()) else { return Ok(()) };
+    if review.is_about("", "pods") {
+        let metadata = object::entry_object(&mut review.object, "metadata");
+        let labels = metadata.entry("labels").or_insert_with(|| Map::new().into());
+        labels[QUOTA_LABEL] = quota.into();
+    } else {
+        review.object["spec"]["quota"] = quota.into();
+    }
+    Ok(())
+}
+
 fn turn(pod: &mut Value) {
     let spec = &mut pod["spec"];
-    if spec["schedulerName"] == SIGMA_SCHEDULER && spec["nodeName"].is_null() && asks_for_batch(spec) {
+    let is_batch = |spec: &Value| {
+        let class = spec["priorityClassName"].as_str().unwrap_or_default();
+        BATCH_CLASSES.contains(&class) || asks_for_batch(spec)
+    };
+    if spec["schedulerName"] == SIGMA_SCHEDULER && spec["nodeName"].is_null() && is_batch(spec) {
         spec["schedulerName"] = FUXI_SCHEDULER.into();
     }
     if spec["schedulerName"] == FUXI_SCHEDULER {
@@ -123,5 +165,23 @@ mod tests {
             expect![[r#""fuxi" {"requests":{"cpu":"much"}}"#]],
         );
         check("fuxi", &json!({}), expect![[r#""fuxi" {}"#]]);
+    }
+
+    #[test]
+    fn the_class_of_a_pod_says_whose_it_is() {
+        let check = |spec: Value, scheduler: &str| {
+            let mut pod = json!({"spec": spec});
+            turn(&mut pod);
+            assert_eq!(pod["spec"]["schedulerName"], scheduler);
+        };
+        check(json!({"schedulerName": "default-scheduler", "priorityClassName": "crest-free"}), "fuxi");
+        check(json!({"schedulerName": "default-scheduler", "priorityClassName": "koord-batch"}), "fuxi");
+        check(
+            json!({"schedulerName": "default-scheduler", "priorityClassName": "crest-online"}),
+            "default-scheduler",
+        );
+        check(json!({"schedulerName": "other", "priorityClassName": "crest-batch"}), "other");
+        let on_node = json!({"schedulerName": "default-scheduler", "nodeName": "n", "priorityClassName": "crest-batch"});
+        check(on_node, "default-scheduler");
     }
 }

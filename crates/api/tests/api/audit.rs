@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use futures::AsyncBufReadExt;
+use futures::{AsyncBufReadExt, StreamExt};
 use http::Request;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::harness::Cluster;
 
@@ -92,6 +93,24 @@ async fn a_stream_is_written_at_its_beginning_and_at_its_end() {
     let ended = &lines(&cluster, 3).await[2];
     assert_eq!((&ended["stage"], &ended["auditID"]), (&json!("ResponseComplete"), &json!("mine")));
     assert_eq!(ended["responseObject"], Value::Null, "what a watch has told is not written again");
+}
+
+#[tokio::test]
+async fn a_switched_connection_is_written_at_its_beginning_and_at_its_end() {
+    let cluster = Cluster::start_audited(POLICY).await;
+    let request = format!("wss://localhost{MAPS}?watch=true").into_client_request().unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async(request, cluster.connect().await).await.unwrap();
+    assert_eq!(lines(&cluster, 1).await[0]["stage"], "ResponseStarted");
+    assert_eq!(cluster.request("POST", MAPS, &json!({"metadata": {"name": "a"}})).await.0, 201);
+    assert!(socket.next().await.unwrap().unwrap().to_text().unwrap().contains("ADDED"));
+    assert_eq!(lines(&cluster, 2).await[1]["verb"], "create");
+    drop(socket);
+    let ended = &lines(&cluster, 3).await[2];
+    assert_eq!(
+        (&ended["stage"], &ended["responseStatus"]["code"]),
+        (&json!("ResponseComplete"), &json!(101))
+    );
+    assert_eq!(ended["annotations"]["authorization.k8s.io/decision"], "allow");
 }
 
 #[tokio::test]

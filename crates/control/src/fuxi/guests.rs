@@ -7,14 +7,16 @@
 //!     └────a pause──────┘
 //! ```
 //! Each is a unit of the ledger that wants one grant. A Pod that only some Nodes may run asks at each of them: with its one
-//! grant it waits nowhere else.
+//! grant it waits nowhere else. One of a PodGroup is a unit only when its gang is to be asked for, see [`crews`].
 
+mod crews;
 mod decide;
+mod gangs;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use fuxi::grants::{Definition, Event as LedgerEvent, GrantId, Place, Resources, Truth, UnitId};
+use fuxi::grants::{Definition, Event as LedgerEvent, Gang, GrantId, Place, Resources, Truth, UnitId};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -25,6 +27,8 @@ use super::Input;
 use super::master::Master;
 use crate::key::ObjectKey;
 use crate::record::Note;
+use crate::sigma::Membership;
+use crews::{Crew, Member};
 use decide::Standing;
 
 /// A Pod that was not bound is tried again after this.
@@ -39,12 +43,17 @@ pub(super) struct Guests {
     uids: BTreeMap<ObjectKey, String>,
     by_unit: HashMap<UnitId, String>,
     by_grant: HashMap<GrantId, String>,
+    /// The gangs that they are of.
+    crews: BTreeMap<ObjectKey, Crew>,
 }
 
 #[derive(Debug)]
 struct Guest {
     key: ObjectKey,
-    unit: UnitId,
+    /// Its gang, if it is of one.
+    gang: Option<ObjectKey>,
+    /// `None` while it is not to be asked for.
+    unit: Option<UnitId>,
     sequence: u64,
     shape: Resources,
     /// Where it may run.
@@ -66,6 +75,11 @@ impl Guests {
     pub(super) fn is_of_guest(&self, unit: UnitId) -> bool {
         self.by_unit.contains_key(&unit)
     }
+
+    /// Whether a Pod is there of which the ledger does not know.
+    fn lacks_unit(&self, uid: &str) -> bool {
+        self.by_uid.get(uid).is_some_and(|guest| guest.unit.is_none())
+    }
 }
 
 impl Master {
@@ -78,7 +92,12 @@ impl Master {
         }
         let (Some(pod), Some(uid)) = (pod, uid) else { return };
         match decide::standing(&pod) {
-            Standing::Over => self.dismiss(&uid),
+            Standing::Over => {
+                self.dismiss(&uid);
+                if decide::has_succeeded(&pod) {
+                    self.member_is(Membership::of(&pod).map(|member| member.key), &uid, Member::Placed);
+                }
+            }
             Standing::Held => {
                 if self.guests.by_uid.get(&uid).is_some_and(|guest| guest.grant.is_none()) {
                     self.dismiss(&uid);
@@ -95,16 +114,13 @@ impl Master {
     }
 
     fn welcome(&mut self, key: &ObjectKey, uid: &str, pod: &Pod) {
-        let unit = UnitId(self.next_unit);
-        self.next_unit += 1;
-        let shape = decide::shape(pod);
-        let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
-        let quota = decide::quota(pod).map(|quota| self.quotas.id(quota));
+        let gang = Membership::of(pod).map(|member| member.key);
         let guest = Guest {
             key: key.clone(),
-            unit,
+            gang: gang.clone(),
+            unit: None,
             sequence: 0,
-            shape,
+            shape: decide::shape(pod),
             places: decide::places(pod, self.machines.nodes()),
             asked: Vec::new(),
             grant: None,
@@ -114,9 +130,34 @@ impl Master {
         };
         self.guests.by_uid.insert(uid.to_owned(), guest);
         self.guests.uids.insert(key.clone(), uid.to_owned());
+        match gang {
+            Some(gang) => self.member_is(Some(gang), uid, Member::Waits),
+            None => self.enrol(uid, None),
+        }
+    }
+
+    /// Makes a Pod a unit of the ledger, of a gang if it is to start with others.
+    fn enrol(&mut self, uid: &str, gang: Option<Gang>) {
+        let Some(guest) = self.guests.by_uid.get_mut(uid) else { return };
+        let Some(pod) = self.watched.guests.get(&guest.key) else { return };
+        let unit = UnitId(self.next_unit);
+        self.next_unit += 1;
+        (guest.unit, guest.sequence) = (Some(unit), 0);
+        let shape = guest.shape;
         self.guests.by_unit.insert(unit, uid.to_owned());
-        let definition = Definition { shape, priority, maximum: 1, quota, gang: None };
+        let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
+        let quota = decide::quota(&pod).map(|quota| self.quotas.id(quota));
+        let definition = Definition { shape, priority, maximum: 1, quota, gang };
         self.tell_ledger(LedgerEvent::Define { unit, definition });
+    }
+
+    /// The ledger hears nothing of a Pod any more.
+    fn retract(&mut self, uid: &str) {
+        let Some(guest) = self.guests.by_uid.get_mut(uid) else { return };
+        guest.asked.clear();
+        let Some(unit) = guest.unit.take() else { return };
+        self.guests.by_unit.remove(&unit);
+        self.tell_ledger(LedgerEvent::UnitGone { unit });
     }
 
     /// A Pod that is on its Node already, by this master or by one before it.
@@ -124,29 +165,35 @@ impl Master {
         if !self.guests.by_uid.contains_key(uid) {
             self.welcome(key, uid, pod);
         }
-        let Some(guest) = self.guests.by_uid.get_mut(uid).filter(|guest| guest.grant.is_none()) else {
+        if self.guests.by_uid.get(uid).is_none_or(|guest| guest.grant.is_some()) {
             return;
-        };
+        }
+        self.retract(uid);
+        self.enrol(uid, None);
         let grant = GrantId(self.ledger.last_grant().0 + 1);
+        let Some(guest) = self.guests.by_uid.get_mut(uid) else { return };
+        let Some(unit) = guest.unit else { return };
         guest.grant = Some(grant);
-        guest.asked.clear();
         guest.sequence += 1;
+        let gang = guest.gang.clone();
         let held = vec![(grant, self.machines.id(node))];
         let truth = Truth { sequence: guest.sequence, seen: grant, wanted: Vec::new(), held };
-        let unit = guest.unit;
         self.guests.by_grant.insert(grant, uid.to_owned());
         self.tell_ledger(LedgerEvent::Sync { unit, truth });
+        self.member_is(gang, uid, Member::Placed);
     }
 
     /// It needs no place any more.
     fn dismiss(&mut self, uid: &str) {
+        self.retract(uid);
         let Some(guest) = self.guests.by_uid.remove(uid) else { return };
         self.guests.uids.remove(&guest.key);
-        self.guests.by_unit.remove(&guest.unit);
         if let Some(grant) = guest.grant {
             self.guests.by_grant.remove(&grant);
         }
-        self.tell_ledger(LedgerEvent::UnitGone { unit: guest.unit });
+        if let Some(gang) = guest.gang {
+            self.member_gone(&gang, uid);
+        }
     }
 
     /// Brings what a Pod that waits has asked for in line with where it may run.
@@ -155,14 +202,16 @@ impl Master {
         let Some(guest) = self.guests.by_uid.get(uid).filter(|guest| guest.grant.is_none()) else { return };
         let pod = self.watched.guests.get(&guest.key);
         let quota = pod.as_deref().and_then(decide::quota);
-        let may_ask = now >= guest.not_before && self.quotas.refusal(quota, &guest.key.namespace).is_none();
+        let may_ask = guest.unit.is_some()
+            && now >= guest.not_before
+            && self.quotas.refusal(quota, &guest.key.namespace).is_none();
         let wanted = if may_ask { guest.places.clone() } else { Vec::new() };
         let Some(guest) = self.guests.by_uid.get_mut(uid) else { return };
         let had = std::mem::replace(&mut guest.asked, wanted.clone());
         let less = had.iter().filter(|place| !wanted.contains(place)).map(|place| (*place, -1));
         let more = wanted.iter().filter(|place| !had.contains(place)).map(|place| (*place, 1));
         let deltas: Vec<(Place, i64)> = less.chain(more).collect();
-        let unit = guest.unit;
+        let Some(unit) = guest.unit else { return };
         for (place, delta) in deltas {
             let Some(guest) = self.guests.by_uid.get_mut(uid) else { return };
             guest.sequence += 1;
@@ -202,9 +251,10 @@ impl Master {
             return;
         };
         guest.grant = Some(grant);
-        let key = guest.key.clone();
+        let (key, gang) = (guest.key.clone(), guest.gang.clone());
         // Where the grant is from, nothing is asked any more; at other places it still is, in vain.
         self.guests.by_grant.insert(grant, uid.clone());
+        self.member_is(gang, &uid, Member::Placed);
         let (client, inputs) = (self.config.client.clone(), self.inputs.clone());
         let pod = self.watched.guests.get(&key);
         let recorder = self.recorder.clone();
@@ -225,15 +275,16 @@ impl Master {
         let (Some(guest), Err(error)) = (self.guests.by_uid.get_mut(uid), result) else { return };
         tracing::warn!(pod = %guest.key, error = %kit::Chain(&error), "Not bound");
         guest.not_before = now + PAUSE;
-        guest.asked.clear();
-        guest.sequence += 1;
-        let (unit, sequence, grant) = (guest.unit, guest.sequence, guest.grant.take());
-        if let Some(grant) = grant {
+        let gang = guest.gang.clone();
+        if let Some(grant) = guest.grant.take() {
             self.guests.by_grant.remove(&grant);
         }
         // It wants nothing and holds nothing, wherever it had asked.
-        let truth = Truth { sequence, seen: self.ledger.last_grant(), wanted: Vec::new(), held: Vec::new() };
-        self.tell_ledger(LedgerEvent::Sync { unit, truth });
+        self.retract(uid);
+        match gang {
+            Some(gang) => self.member_is(Some(gang), uid, Member::Waits),
+            None => self.enrol(uid, None),
+        }
     }
 
     /// Others have a better right to the place, or it is not there any more: the Pod is deleted.
@@ -279,8 +330,8 @@ impl Master {
             };
             let quota = decide::quota(&pod);
             let why = self
-                .quotas
-                .refusal(quota, &guest.key.namespace)
+                .refused_to_gang(guest)
+                .or_else(|| self.quotas.refusal(quota, &guest.key.namespace))
                 .or_else(|| self.quotas.spent(&used, (quota, guest.shape)))
                 .unwrap_or_else(|| decide::why_waiting(guest.shape, &guest.places));
             if guest.told.as_ref() != Some(&why) {

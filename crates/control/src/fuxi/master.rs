@@ -135,6 +135,7 @@ impl Master {
             Input::Node(key) => self.on_node(&key),
             Input::Pod(key) => self.on_pod(&key),
             Input::Guest(key) => self.on_guest(&key),
+            Input::Group(key) => self.on_group(&key),
             Input::GuestBound(uid, result) => self.on_guest_bound(&uid, result),
             Input::Quotas => self.on_quotas(),
             Input::QuotasTold => self.on_quotas_told(),

@@ -1,9 +1,11 @@
 //! Pods that others make for Fuxi to place.
 
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use model::batch_quota::BatchQuota;
+use model::dagjob::{DagJob, JobPhase};
+use model::pod_group::PodGroup;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -106,6 +108,65 @@ pub(crate) async fn pods_of_others_keep_to_their_selector_and_their_quota() {
     assert_eq!(n_placed(&cluster).await, 2);
     end(&cluster, "bound").await;
     cluster.wait_until(async || n_placed(&cluster).await == 3).await;
+}
+
+pub(crate) async fn pods_of_a_group_are_placed_together() {
+    let mut cluster = Cluster::start().await;
+    for name in ["a", "b"] {
+        make(&cluster, name, |_| {}).await;
+    }
+    cluster.wait_until(async || n_placed(&cluster).await == 2).await;
+    let in_group = |pod: &mut Value| pod["metadata"]["labels"] = json!({ "crest.dev/pod-group": "ranks" });
+    make(&cluster, "r0", in_group).await;
+    cluster.wait_until(async || why(&cluster, "r0").await.contains("no PodGroup `ranks`")).await;
+    let groups: Api<PodGroup> = Api::namespaced(cluster.client.clone(), "default");
+    let group = json!({ "metadata": { "name": "ranks" }, "spec": { "minMember": 3 } });
+    groups.create(&PostParams::default(), &serde_json::from_value(group).unwrap()).await.unwrap();
+    make(&cluster, "r1", in_group).await;
+    cluster.wait_until(async || why(&cluster, "r0").await.contains("2 of 3 Pods")).await;
+    make(&cluster, "r2", in_group).await;
+    make(&cluster, "r3", in_group).await;
+    // There is room for two of them.
+    cluster.wait_until(async || why(&cluster, "r1").await.contains("no Node leaves")).await;
+    assert_eq!(n_placed(&cluster).await, 2);
+    // Who is on its way out belongs to it no more, and the next takes its turn.
+    pods(&cluster).delete("r1", &DeleteParams::default()).await.unwrap();
+    cluster.kill_master();
+    cluster.start_master();
+    end(&cluster, "a").await;
+    cluster.wait_until(async || n_placed(&cluster).await == 5).await;
+    for name in ["r0", "r2", "r3"] {
+        end(&cluster, name).await;
+    }
+    // It has started for good: who comes later is placed for itself.
+    make(&cluster, "r4", in_group).await;
+    cluster.wait_until(async || n_placed(&cluster).await == 6).await;
+}
+
+pub(crate) async fn what_names_no_quota_counts_for_that_of_its_namespace() {
+    let cluster = Cluster::start().await;
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let label = Patch::Merge(json!({ "metadata": { "labels": { "crest.dev/quota": "q" } } }));
+    namespaces.patch("default", &PatchParams::default(), &label).await.unwrap();
+    let quotas: Api<BatchQuota> = Api::all(cluster.client.clone());
+    let quota = json!({ "metadata": { "name": "q" }, "spec": { "max": { "workers": "1" } } });
+    quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
+    let unnamed = |pod: &mut Value| {
+        pod["spec"]["schedulerName"] = Value::Null;
+        pod["spec"]["priorityClassName"] = "crest-free".into();
+    };
+    make(&cluster, "first", unnamed).await;
+    cluster.wait_until(async || n_placed(&cluster).await == 1).await;
+    make(&cluster, "second", unnamed).await;
+    cluster.wait_until(async || why(&cluster, "second").await.contains("`q` allows no more")).await;
+    let first = pods(&cluster).get("first").await.unwrap();
+    assert_eq!(first.labels()["crest.dev/quota"], "q");
+    cluster.create_job("job", json!([crate::task("only", 1, "true", &[])])).await;
+    let jobs: Api<DagJob> = Api::namespaced(cluster.client.clone(), "default");
+    assert_eq!(jobs.get("job").await.unwrap().spec.quota.as_deref(), Some("q"));
+    end(&cluster, "first").await;
+    end(&cluster, "second").await;
+    cluster.wait_for("job", |status| status.phase == JobPhase::Succeeded).await;
 }
 
 pub(crate) async fn pods_of_others_go_when_their_machine_shrinks() {

@@ -24,8 +24,9 @@ use serde_json::{Value, json};
 
 use cluster::Cluster;
 use guests::{
-    pods_of_others_go_when_their_machine_shrinks, pods_of_others_keep_to_their_selector_and_their_quota,
-    pods_of_others_share_the_room,
+    pods_of_a_group_are_placed_together, pods_of_others_go_when_their_machine_shrinks,
+    pods_of_others_keep_to_their_selector_and_their_quota, pods_of_others_share_the_room,
+    what_names_no_quota_counts_for_that_of_its_namespace,
 };
 use quotas::{
     a_faulty_quota_stands_as_it_did_also_after_a_restart, a_job_waits_for_its_quota_and_hears_why,
@@ -66,6 +67,8 @@ fn main() -> ExitCode {
         a_faulty_quota_stands_as_it_did_also_after_a_restart,
         a_task_that_begins_together_waits_for_room_for_all,
         pods_of_others_share_the_room,
+        pods_of_a_group_are_placed_together,
+        what_names_no_quota_counts_for_that_of_its_namespace,
         pods_of_others_keep_to_their_selector_and_their_quota,
         pods_of_others_go_when_their_machine_shrinks,
         hand_over_is_fast

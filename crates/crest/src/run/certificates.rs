@@ -1,12 +1,15 @@
 //! The certificates of a one-machine cluster, all from the cluster's own authority, and the administrator's
-//! kubeconfig.
+//! kubeconfig: made at the start, and anew while the cluster runs, long before they end.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use api::authority::{Authority, Holder, write_secret};
+use jiff::Timestamp;
 use kit::tls::PairPaths;
+use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
 
@@ -24,10 +27,55 @@ pub(crate) struct Certificates {
     pub(super) service_account_keys: Vec<PathBuf>,
     /// The key under which Secrets lie in the store.
     pub(super) encryption_key: PathBuf,
+    /// The administrator's kubeconfig, with all data embedded.
+    kubeconfig: String,
 }
 
+/// How often it is looked whether a certificate ends soon.
+const LOOK_AGAIN: Duration = Duration::from_secs(60 * 60);
+
+/// Makes anew what will end within weeks, for as long as the cluster runs; servers and clients follow their files.
+pub(crate) async fn keep_current(
+    settings: Settings,
+    node: String,
+    mut held: Certificates,
+    token: CancellationToken,
+) {
+    while token.run_until_cancelled(tokio::time::sleep(LOOK_AGAIN)).await.is_some() {
+        if let Err(error) = held.renew(&settings, &node, kit::clock::wall()) {
+            tracing::warn!(error = %format!("{error:#}"), "Certificates not renewed; they are looked at in an hour");
+        }
+    }
+}
+
+impl Certificates {
+    /// Makes what is missing or ends soon. The kubeconfig is written only if it says something new: its owner may have
+    /// changed what else stands in it.
+    fn renew(&mut self, settings: &Settings, node: &str, now: Timestamp) -> anyhow::Result<()> {
+        let issued = issue(settings, node, now)?;
+        if issued.kubeconfig != self.kubeconfig {
+            issued.write_kubeconfig(settings)?;
+        }
+        *self = issued;
+        Ok(())
+    }
+
+    fn write_kubeconfig(&self, settings: &Settings) -> anyhow::Result<()> {
+        let path = settings.kubeconfig();
+        write_secret(&path, self.kubeconfig.as_bytes())
+            .with_context(|| format!("cannot write the kubeconfig `{}`", path.display()))
+    }
+}
+
+/// Everything that a cluster needs at its start.
 pub(crate) fn prepare(settings: &Settings, node: &str) -> anyhow::Result<Certificates> {
-    let now = kit::clock::wall();
+    let certificates = issue(settings, node, kit::clock::wall())?;
+    certificates.write_kubeconfig(settings)?;
+    Ok(certificates)
+}
+
+/// Makes what is missing or ends soon.
+fn issue(settings: &Settings, node: &str, now: Timestamp) -> anyhow::Result<Certificates> {
     let authority =
         Authority::build(&settings.pki_dir(), now).context("cannot set up the cluster's authority")?;
     let address = IpAddr::from(settings.address);
@@ -45,9 +93,6 @@ pub(crate) fn prepare(settings: &Settings, node: &str) -> anyhow::Result<Certifi
     let admin = authority.certificate("admin", &Holder::client("kubernetes-admin", "system:masters"), now)?;
     let server = format!("https://{}", settings.api_address());
     let kubeconfig = authority.kubeconfig(&server, "admin", &admin)?;
-    let path = settings.kubeconfig();
-    write_secret(&path, kubeconfig.as_bytes())
-        .with_context(|| format!("cannot write the kubeconfig `{}`", path.display()))?;
     Ok(Certificates {
         authority: authority.certificate_path(),
         authority_key: authority.key_path(),
@@ -56,6 +101,7 @@ pub(crate) fn prepare(settings: &Settings, node: &str) -> anyhow::Result<Certifi
         agent,
         service_account_keys: authority.service_account_keys()?,
         encryption_key: authority.encryption_key()?,
+        kubeconfig,
     })
 }
 
@@ -65,4 +111,40 @@ fn first_address(cidr: &str) -> anyhow::Result<IpAddr> {
     let network: std::net::Ipv4Addr =
         network.parse().with_context(|| format!("`{cidr}` is no range of addresses"))?;
     Ok(IpAddr::from(std::net::Ipv4Addr::from(u32::from(network).saturating_add(1))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser;
+    use jiff::SignedDuration;
+
+    use super::prepare;
+    use crate::cli::Cli;
+
+    #[test]
+    fn what_ends_soon_is_made_anew_and_only_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Cli::parse_from(["crest", "status"])
+            .settings()
+            .with_folders(Some(folder.path().to_owned()), None);
+        let mut certificates = prepare(&settings, "node-1").unwrap();
+        let server = certificates.api_server.certificate.clone();
+        let read =
+            || (fs::read_to_string(&server).unwrap(), fs::read_to_string(settings.kubeconfig()).unwrap());
+        let first = read();
+        let mut after = |days: i64| {
+            let now = kit::clock::wall() + SignedDuration::from_hours(24 * days);
+            certificates.renew(&settings, "node-1", now).unwrap();
+            read()
+        };
+
+        fs::write(settings.kubeconfig(), "the owner's own words").unwrap();
+        let later = after(300);
+        assert_eq!((&later.0, later.1.as_str()), (&first.0, "the owner's own words"));
+        let renewed = after(340);
+        assert_ne!(renewed.0, first.0);
+        assert!(renewed.1 != first.1 && renewed.1.contains("client-certificate-data"), "{}", renewed.1);
+    }
 }

@@ -46,7 +46,8 @@ impl Cluster {
             fuxi: server.client(&User::component("fuxi")),
         };
         let engine = pouch::Engine::build(engine_config(settings)?).await?;
-        let agent = agent::Agent::build(agent_config(settings, &certificates, node, clients.agent)).await?;
+        let agent =
+            agent::Agent::build(agent_config(settings, &certificates, node.clone(), clients.agent)).await?;
         let control = control_config(&certificates, clients.controllers).await?;
         server.explain_by(Arc::new(Explainer { load: None, known: control.known.clone() }));
         let batch = control::fuxi::Config { client: clients.fuxi, worker_dir: settings.worker_dir() };
@@ -57,6 +58,9 @@ impl Cluster {
             start("agent", token, |token| agent.run(token)),
             start("control", token, |token| control::run(control, token)),
             start_fallible("fuxi", token, |token| control::fuxi::run(batch, token)),
+            start("certificates", token, |token| {
+                certificates::keep_current(settings.clone(), node, certificates, token)
+            }),
         ];
         Ok(Self::new(roles))
     }

@@ -12,11 +12,13 @@ use http::{Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use kinds::status::Failure;
+use kit::tunnel::Over;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_util::sync::CancellationToken;
 
 /// A client's wish to go on in WebSocket.
 #[derive(Debug)]
@@ -49,13 +51,16 @@ impl Wish {
     /// Switches, and sends what `events` has line by line until it ends or the client leaves.
     pub(super) fn grant(self, events: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
         let Self { accept, protocol, upgrade } = self;
+        let over = CancellationToken::new();
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(Over(over.clone()));
         kit::task::spawn("watch over websocket", async move {
+            let _over = over.drop_guard();
             match upgrade.await {
                 Ok(upgraded) => send(upgraded, events).await,
                 Err(error) => tracing::debug!(%error, "A watcher did not complete its upgrade"),
             }
         });
-        let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));

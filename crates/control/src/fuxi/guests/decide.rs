@@ -30,6 +30,11 @@ pub(super) fn standing(pod: &Pod) -> Standing {
     }
 }
 
+/// Whether the Pod did what it was there for: its gang need not start anew.
+pub(super) fn has_succeeded(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Succeeded")
+}
+
 /// What of batch's resources the Pod asks for.
 pub(super) fn shape(pod: &Pod) -> Resources {
     let requests = crate::sigma::pod(pod).requests;
