@@ -259,7 +259,8 @@ fn parts_of_crest_may_do_their_work() {
                    update crest.dev/dagjobs/status default j
                    delete apps/deployments default web
                    impersonate -/users - admin
-                   get /metrics";
+                   get /metrics
+                   watch scheduling.k8s.io/podgroups - -";
     for component in ["sigma", "fuxi", "controllers"] {
         let authorizer = authorizer(&[]);
         let mut said = String::new();
@@ -285,9 +286,9 @@ fn parts_of_crest_may_do_their_work() {
             said.push(if allowed { 'y' } else { 'n' });
         }
         let expected = match component {
-            "sigma" => "ynnnny",
-            "fuxi" => "yyynny",
-            _ => "yyyyny",
+            "sigma" => "ynnnnyn",
+            "fuxi" => "yyynnyy",
+            _ => "yyyynyy",
         };
         assert_eq!(said, expected, "{component}");
     }

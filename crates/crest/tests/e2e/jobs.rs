@@ -172,3 +172,51 @@ fn jobs_of_kubernetes_run_on_what_is_left_idle() {
     let table = cluster.ok(&["get", "batchquotas"]);
     assert!(table.contains("IN FORCE") && table.contains("workers: 1"), "{table}");
 }
+
+/// Two Pods that are of use only together, of a class that says that they are batch.
+const RANKS: &str = r"
+apiVersion: crest.dev/v1alpha1
+kind: PodGroup
+metadata: {name: ranks}
+spec: {minMember: 2}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: ranks}
+spec:
+  completions: 2
+  parallelism: 2
+  suspend: true
+  template:
+    metadata: {labels: {crest.dev/pod-group: ranks}}
+    spec:
+      priorityClassName: crest-free
+      restartPolicy: Never
+      containers:
+        - {name: run, image: 'busybox:test', command: [sleep, '1'], resources: {requests: {cpu: 50m, memory: 16Mi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: lonely, labels: {crest.dev/pod-group: ranks}}
+spec:
+  priorityClassName: crest-batch
+  restartPolicy: Never
+  containers: [{name: run, image: 'busybox:test', command: [sleep, '1']}]
+";
+
+#[test]
+fn pods_of_a_group_start_together_on_what_is_left_idle() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.with_busybox();
+    cluster.apply(RANKS);
+    cluster.until("one of two is there", |cluster| {
+        cluster.ok(&["get", "podgroup", "ranks", "-o", "jsonpath={.status.phase}"]) == "Pending"
+            && cluster.ok(&["describe", "pod", "lonely"]).contains("1 of 2 Pods of the PodGroup `ranks`")
+    });
+    cluster.ok(&["patch", "job", "ranks", "-p", r#"{"spec": {"suspend": false}}"#]);
+    cluster.until("all have ended", |cluster| {
+        cluster.ok(&["get", "job", "ranks", "-o", "jsonpath={.status.succeeded}"]) == "2"
+            && cluster.ok(&["get", "pod", "lonely", "-o", "jsonpath={.status.phase}"]) == "Succeeded"
+    });
+    assert_eq!(cluster.ok(&["get", "podgroup", "ranks", "-o", "jsonpath={.status.phase}"]), "Scheduled");
+}
