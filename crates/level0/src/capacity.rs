@@ -1,7 +1,7 @@
 //! What one resource of a host offers to batch, and the sum that says why.
 //!
 //! ```text
-//!   offered = capacity - margin - system - max(measured, predicted) online use      never below the floor
+//!   offered = capacity - margin - system - max(measured, predicted) online use - online by request
 //! ```
 //!
 //! The offer shrinks at once and grows slowly, so that it neither jitters nor lies. Without fresh readings it
@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::peak::{Peak, amount};
+use crate::peak::Peak;
+use crate::reckon::Sum;
 
 /// How the offer of a resource is reckoned and when it is worth telling.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,15 +53,6 @@ impl Default for Policy {
     }
 }
 
-/// How a resource of the host stands, in milli-cores or bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Reading {
-    pub capacity: f64,
-    /// What the host itself uses: neither online nor batch, or what is reserved for it if that is more.
-    pub system: f64,
-    pub online: f64,
-}
-
 /// The terms of an offer, so that it can be checked by hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -69,7 +61,11 @@ pub struct Explanation {
     pub margin: i64,
     pub system: i64,
     pub online_measured: i64,
+    /// The highest of late, or what is known of the apps' peaks, if that is more.
     pub online_predicted: i64,
+    /// Of Pods that lend nothing, or were not measured yet.
+    #[serde(default)]
+    pub online_requested: i64,
     /// What the sum gives at this moment, between the floor and the ceiling.
     pub possible: i64,
     /// What is offered: `possible`, or less while the offer still grows or readings are stale.
@@ -78,13 +74,10 @@ pub struct Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { capacity, margin, system, online_measured, online_predicted, possible, offered } = self;
-        write!(f, "{capacity} capacity - {margin} margin - {system} system")?;
-        write!(
-            f,
-            " - max({online_measured} measured, {online_predicted} predicted) online = {possible} possible"
-        )?;
-        write!(f, ", {offered} offered")
+        write!(f, "{} capacity - {} margin - {} system", self.capacity, self.margin, self.system)?;
+        write!(f, " - max({} measured, {} predicted) online", self.online_measured, self.online_predicted)?;
+        write!(f, " - {} online by request", self.online_requested)?;
+        write!(f, " = {} possible, {} offered", self.possible, self.offered)
     }
 }
 
@@ -93,7 +86,7 @@ impl fmt::Display for Explanation {
 pub struct Offer {
     policy: Policy,
     peak: Peak,
-    reading: Reading,
+    sum: Sum,
     read_at: Option<Duration>,
     smoothed: f64,
     told: Option<Told>,
@@ -108,14 +101,13 @@ struct Told {
 impl Offer {
     pub fn new(policy: Policy) -> Self {
         let peak = Peak::new(policy.half_life);
-        Self { policy, peak, reading: Reading::default(), read_at: None, smoothed: 0.0, told: None }
+        Self { policy, peak, sum: Sum::default(), read_at: None, smoothed: 0.0, told: None }
     }
 
-    /// Takes a reading made at `now`.
-    pub fn observe(&mut self, reading: Reading, now: Duration) {
-        let Reading { capacity, system, online } = reading;
-        self.reading = Reading { capacity: amount(capacity), system: amount(system), online: amount(online) };
-        self.peak.observe(online, now);
+    /// Takes what was reckoned at `now`.
+    pub fn observe(&mut self, sum: Sum, now: Duration) {
+        self.sum = sum;
+        self.peak.observe(sum.measured, now);
         let possible = self.possible();
         self.smoothed = match self.read_at {
             // The first reading is all there is to know: waiting would only delay the first job.
@@ -134,20 +126,30 @@ impl Offer {
     }
 
     fn possible(&self) -> f64 {
-        let Reading { capacity, system, online } = self.reading;
-        let sum = capacity - capacity * self.policy.margin - system - online.max(self.peak.value());
+        let Sum { capacity, system, requested, .. } = self.sum;
+        let sum = capacity - capacity * self.policy.margin - system - self.wanted() - requested;
         sum.min(capacity * self.policy.ceiling).max(capacity * self.policy.floor.clamp(0.0, 1.0))
+    }
+
+    /// What those who count by use may want.
+    fn wanted(&self) -> f64 {
+        self.sum.measured.max(self.predicted())
+    }
+
+    fn predicted(&self) -> f64 {
+        self.sum.predicted.max(self.peak.value())
     }
 
     /// The offer at `now`, with its terms.
     pub fn explain(&self, now: Duration) -> Explanation {
-        let Reading { capacity, system, online } = self.reading;
+        let Sum { capacity, system, measured, requested, .. } = self.sum;
         Explanation {
             capacity: whole(capacity),
             margin: whole(capacity * self.policy.margin),
             system: whole(system),
-            online_measured: whole(online),
-            online_predicted: whole(self.peak.value()),
+            online_measured: whole(measured),
+            online_predicted: whole(self.predicted()),
+            online_requested: whole(requested),
             possible: whole(self.possible()),
             offered: whole(self.smoothed * self.freshness(now)),
         }
@@ -183,7 +185,7 @@ impl Offer {
         let change = offered.abs_diff(told.offered) as f64;
         let threshold = self.policy.telling_change * told.offered.max(1) as f64;
         // Reaching zero is always news; a whisper above zero is not.
-        let smallest = self.policy.telling_change * 0.1 * self.reading.capacity;
+        let smallest = self.policy.telling_change * 0.1 * self.sum.capacity;
         let emptied = offered == 0;
         emptied
             || (change > threshold && change > smallest)

@@ -1,7 +1,7 @@
 //! The arbiter of one host: how much batch may have, when it must shrink, and who goes when memory runs short.
 //!
 //! ```text
-//!   readings (1 s) ──► capacity ──► batch-cpu, batch-memory of the Node, with the sum that led to them
+//!   readings (1 s) ──► reckon ──► capacity ──► batch-cpu, batch-memory of the Node, with the sum that led to them
 //!   samples (100 ms) ─► squeeze ──► idle class and CPU quota of the batch group
 //!                    └► evict ────► batch Pods to end, lowest priority first
 //! ```
@@ -10,5 +10,8 @@
 
 pub mod capacity;
 pub mod evict;
+pub mod histogram;
 pub mod peak;
+pub mod predict;
+pub mod reckon;
 pub mod squeeze;

@@ -1,12 +1,19 @@
-//! The worked rows are those of a host of 100 cores and 120 GB, known from Koordinator's users.
+//! What is offered, with its terms, and how it follows what is reckoned.
 
 use expect_test::{Expect, expect};
 use proptest::prelude::{Strategy, any, proptest};
 
 use super::*;
+use crate::reckon::{self, Basis, Host};
 
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+fn reading(capacity: f64, system: f64, online: f64) -> Sum {
+    let pod = reckon::Pod { measured: Some(online), ..reckon::Pod::default() };
+    let host = Host { capacity, used: system + online, online: vec![pod], ..Host::default() };
+    reckon::reckon(Basis::Use, &host)
 }
 
 fn policy(margin: f64) -> Policy {
@@ -15,7 +22,7 @@ fn policy(margin: f64) -> Policy {
 
 fn check(policy: Policy, capacity: f64, system: f64, online: f64, expected: Expect) {
     let mut offer = Offer::new(policy);
-    offer.observe(Reading { capacity, system, online }, at(0));
+    offer.observe(reading(capacity, system, online), at(0));
     expected.assert_eq(&offer.explain(at(0)).to_string());
 }
 
@@ -27,7 +34,7 @@ fn cpu_by_use() {
         7.0,
         33.0,
         expect![
-            "100 capacity - 35 margin - 7 system - max(33 measured, 33 predicted) online = 25 possible, 25 offered"
+            "100 capacity - 35 margin - 7 system - max(33 measured, 33 predicted) online - 0 online by request = 25 possible, 25 offered"
         ],
     );
 }
@@ -40,7 +47,7 @@ fn memory_by_use() {
         12.0,
         33.0,
         expect![
-            "120 capacity - 42 margin - 12 system - max(33 measured, 33 predicted) online = 33 possible, 33 offered"
+            "120 capacity - 42 margin - 12 system - max(33 measured, 33 predicted) online - 0 online by request = 33 possible, 33 offered"
         ],
     );
 }
@@ -53,7 +60,7 @@ fn a_floor_is_offered_however_busy_the_host_is() {
         1900.0,
         500.0,
         expect![
-            "2000 capacity - 100 margin - 1900 system - max(500 measured, 500 predicted) online = 200 possible, 200 offered"
+            "2000 capacity - 100 margin - 1900 system - max(500 measured, 500 predicted) online - 0 online by request = 200 possible, 200 offered"
         ],
     );
 }
@@ -66,7 +73,7 @@ fn what_is_reserved_counts_as_system_when_it_is_more() {
         20.0,
         33.0,
         expect![
-            "100 capacity - 35 margin - 20 system - max(33 measured, 33 predicted) online = 12 possible, 12 offered"
+            "100 capacity - 35 margin - 20 system - max(33 measured, 33 predicted) online - 0 online by request = 12 possible, 12 offered"
         ],
     );
     check(
@@ -75,7 +82,7 @@ fn what_is_reserved_counts_as_system_when_it_is_more() {
         20.0,
         33.0,
         expect![
-            "120 capacity - 42 margin - 20 system - max(33 measured, 33 predicted) online = 25 possible, 25 offered"
+            "120 capacity - 42 margin - 20 system - max(33 measured, 33 predicted) online - 0 online by request = 25 possible, 25 offered"
         ],
     );
 }
@@ -88,7 +95,7 @@ fn a_negative_margin_overcommits_up_to_the_ceiling() {
         7.0,
         42.0,
         expect![
-            "100 capacity - -50 margin - 7 system - max(42 measured, 42 predicted) online = 101 possible, 101 offered"
+            "100 capacity - -50 margin - 7 system - max(42 measured, 42 predicted) online - 0 online by request = 101 possible, 101 offered"
         ],
     );
     check(
@@ -97,7 +104,7 @@ fn a_negative_margin_overcommits_up_to_the_ceiling() {
         7.0,
         42.0,
         expect![
-            "100 capacity - -50 margin - 7 system - max(42 measured, 42 predicted) online = 100 possible, 100 offered"
+            "100 capacity - -50 margin - 7 system - max(42 measured, 42 predicted) online - 0 online by request = 100 possible, 100 offered"
         ],
     );
 }
@@ -110,7 +117,7 @@ fn ended_pods_give_their_room_back_and_a_full_host_offers_nothing() {
         35.0,
         0.0,
         expect![
-            "120 capacity - 42 margin - 35 system - max(0 measured, 0 predicted) online = 43 possible, 43 offered"
+            "120 capacity - 42 margin - 35 system - max(0 measured, 0 predicted) online - 0 online by request = 43 possible, 43 offered"
         ],
     );
     check(
@@ -119,7 +126,7 @@ fn ended_pods_give_their_room_back_and_a_full_host_offers_nothing() {
         50.0,
         60.0,
         expect![
-            "100 capacity - 35 margin - 50 system - max(60 measured, 60 predicted) online = 0 possible, 0 offered"
+            "100 capacity - 35 margin - 50 system - max(60 measured, 60 predicted) online - 0 online by request = 0 possible, 0 offered"
         ],
     );
 }
@@ -128,7 +135,7 @@ fn ended_pods_give_their_room_back_and_a_full_host_offers_nothing() {
 fn the_offer_of_a_blind_host_fades_to_zero() {
     let mut offer = Offer::new(policy(0.0));
     assert_eq!(offer.explain(at(0)).offered, 0);
-    offer.observe(Reading { capacity: 100.0, system: 0.0, online: 20.0 }, at(0));
+    offer.observe(reading(100.0, 0.0, 20.0), at(0));
     let offered: Vec<i64> = [0, 15, 20, 25, 30, 900].map(|second| offer.explain(at(second)).offered).into();
     assert_eq!(offered, [80, 80, 53, 26, 0, 0]);
 }
@@ -138,7 +145,7 @@ fn the_offer_shrinks_at_once_and_grows_slowly() {
     let mut offer = Offer::new(Policy { half_life: Duration::from_millis(1), ..policy(0.0) });
     let mut series = Vec::new();
     for (second, online) in [20.0, 70.0, 20.0, 20.0, 20.0, 20.0, 20.0].into_iter().enumerate() {
-        offer.observe(Reading { capacity: 100.0, system: 0.0, online }, at(second as u64));
+        offer.observe(reading(100.0, 0.0, online), at(second as u64));
         series.push(offer.explain(at(second as u64)).offered);
     }
     assert_eq!(series, [80, 30, 39, 46, 52, 57, 61]);
@@ -155,22 +162,19 @@ fn only_news_are_told() {
     for (second, online) in
         [(0, 20.0), (1, 22.0), (2, 40.0), (3, 41.0), (4, 100.0), (5, 99.6), (400, 90.0), (800, 89.0)]
     {
-        offer.observe(Reading { capacity: 100.0, system: 0.0, online }, at(second));
+        offer.observe(reading(100.0, 0.0, online), at(second));
         told.push(offer.tell(at(second)).map(|explanation| explanation.offered));
     }
     assert_eq!(told, [Some(80), None, Some(60), None, Some(0), None, Some(10), Some(11)]);
 }
 
-fn any_reading() -> impl Strategy<Value = Reading> {
-    (any::<f64>(), any::<f64>(), any::<f64>()).prop_map(|(capacity, system, online)| Reading {
-        capacity,
-        system,
-        online,
-    })
+fn any_reading() -> impl Strategy<Value = Sum> {
+    (any::<f64>(), any::<f64>(), any::<f64>())
+        .prop_map(|(capacity, system, online)| reading(capacity, system, online))
 }
 
-fn sane_reading() -> impl Strategy<Value = Reading> {
-    (0.0..1e6, 0.0..1e6, 0.0..1e6).prop_map(|(capacity, system, online)| Reading { capacity, system, online })
+fn sane_reading() -> impl Strategy<Value = Sum> {
+    (0.0..1e6, 0.0..1e6, 0.0..1e6).prop_map(|(capacity, system, online)| reading(capacity, system, online))
 }
 
 proptest! {
@@ -181,7 +185,7 @@ proptest! {
         for (reading, step) in readings {
             now += step;
             offer.observe(reading, at(now));
-            let room = (reading.capacity - reading.online - reading.system).max(0.0);
+            let room = (reading.capacity - reading.measured - reading.system).max(0.0);
             assert!(offer.explain(at(now)).offered as f64 <= room);
         }
     }

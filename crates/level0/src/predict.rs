@@ -1,0 +1,159 @@
+//! What an app will want at its peak, from what its Pods used before: one histogram per app and resource.
+//!
+//! ```text
+//!   first seen ── cold: nothing is said ──► warm: percentile + safety ──► silent for long: forgotten
+//! ```
+//! An app is whoever has the same name, on whichever Pod: a new version of a Deployment has the history of the old one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::histogram::{Histogram, Scale};
+
+/// How peaks are read from histories. The defaults are those that Koordinator's users know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// What share of the time an app may want more CPU than is predicted.
+    pub cpu_percentile: f64,
+    pub memory_percentile: f64,
+    /// What is added on top, as a share.
+    pub safety: f64,
+    /// For so long an app is watched before anything is said of it.
+    pub cold_start: Duration,
+    /// Without a sample for so long, an app's history is thrown away.
+    pub forget_after: Duration,
+    /// The most apps that are remembered; of more, those that were silent for longest are forgotten.
+    pub max_apps: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            cpu_percentile: 0.95,
+            memory_percentile: 0.98,
+            safety: 0.1,
+            cold_start: Duration::from_secs(24 * 3600),
+            forget_after: Duration::from_secs(7 * 24 * 3600),
+            max_apps: 2000,
+        }
+    }
+}
+
+/// What one Pod of an app may want at its peak.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Peaks {
+    pub milli_cpu: f64,
+    pub memory: f64,
+}
+
+/// The histories of all apps of a host. Times are since the epoch, as they outlive the process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Predictor {
+    apps: BTreeMap<String, App>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct App {
+    first: Duration,
+    last: Duration,
+    cpu: Histogram,
+    memory: Histogram,
+}
+
+impl Predictor {
+    /// Counts what one Pod of `app` used.
+    pub fn observe(&mut self, app: &str, (milli_cpu, memory): (f64, f64), now: Duration) {
+        let fresh = || App { first: now, last: now, cpu: Histogram::default(), memory: Histogram::default() };
+        let app = self.apps.entry(app.to_owned()).or_insert_with(fresh);
+        // A clock that was set back makes an app younger, never older.
+        app.first = app.first.min(now);
+        app.last = now;
+        app.cpu.add(&Scale::CPU, milli_cpu, now);
+        app.memory.add(&Scale::MEMORY, memory, now);
+    }
+
+    /// What a Pod of `app` may want; `None` of one that was not watched for long enough.
+    pub fn peaks(&self, app: &str, policy: &Policy, now: Duration) -> Option<Peaks> {
+        let app = self.apps.get(app).filter(|app| now.saturating_sub(app.first) >= policy.cold_start)?;
+        let with_safety = 1.0 + policy.safety.max(0.0);
+        Some(Peaks {
+            milli_cpu: app.cpu.percentile(&Scale::CPU, policy.cpu_percentile)? * with_safety,
+            memory: app.memory.percentile(&Scale::MEMORY, policy.memory_percentile)? * with_safety,
+        })
+    }
+
+    /// Forgets apps that were silent for too long, and more if there are too many.
+    pub fn forget(&mut self, policy: &Policy, now: Duration) {
+        self.apps.retain(|_, app| now.saturating_sub(app.last) < policy.forget_after);
+        let excess = self.apps.len().saturating_sub(policy.max_apps);
+        if excess == 0 {
+            return;
+        }
+        let mut by_age: Vec<(Duration, String)> =
+            self.apps.iter().map(|(name, app)| (app.last, name.clone())).collect();
+        by_age.sort_unstable();
+        by_age.iter().take(excess).for_each(|(_, name)| drop(self.apps.remove(name)));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.apps.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hours(count: u64) -> Duration {
+        Duration::from_secs(count * 3600)
+    }
+
+    fn watched(hours_long: u64) -> Predictor {
+        let mut predictor = Predictor::default();
+        for minute in 0..=hours_long * 60 {
+            // One busy minute in ten.
+            let busy = if minute % 10 == 0 { 3000.0 } else { 500.0 };
+            predictor.observe("shop/web", (busy, 1e9), Duration::from_secs(minute * 60));
+        }
+        predictor
+    }
+
+    #[test]
+    fn an_app_is_cold_then_warm_then_forgotten() {
+        let policy = Policy::default();
+        assert_eq!(watched(23).peaks("shop/web", &policy, hours(23)), None);
+        let mut predictor = watched(24);
+        let peaks = predictor.peaks("shop/web", &policy, hours(24)).unwrap();
+        assert!((3300.0..3550.0).contains(&peaks.milli_cpu), "the busy minutes and a tenth: {peaks:?}");
+        assert!((1.1e9..1.16e9).contains(&peaks.memory), "{peaks:?}");
+        let calm = Policy { cpu_percentile: 0.8, safety: 0.0, ..Policy::default() };
+        assert!(predictor.peaks("shop/web", &calm, hours(24)).unwrap().milli_cpu < 560.0);
+        predictor.forget(&policy, hours(24 * 8 - 1));
+        assert!(!predictor.is_empty());
+        predictor.forget(&policy, hours(24 * 8));
+        assert!(predictor.is_empty());
+    }
+
+    #[test]
+    fn it_outlives_its_process_as_text() {
+        let predictor = watched(30);
+        let text = serde_json::to_string(&predictor).unwrap();
+        let read: Predictor = serde_json::from_str(&text).unwrap();
+        let [ours, theirs] =
+            [&predictor, &read].map(|each| each.peaks("shop/web", &Policy::default(), hours(30)).unwrap());
+        assert_eq!(ours, theirs);
+        assert!(text.len() < 4096, "{} bytes for one app", text.len());
+    }
+
+    #[test]
+    fn the_longest_silent_go_when_there_are_too_many() {
+        let mut predictor = Predictor::default();
+        for number in 0..5 {
+            predictor.observe(&number.to_string(), (1.0, 1.0), hours(number));
+        }
+        predictor.forget(&Policy { max_apps: 2, ..Policy::default() }, hours(5));
+        assert_eq!(predictor.apps.keys().collect::<Vec<_>>(), ["3", "4"]);
+    }
+}

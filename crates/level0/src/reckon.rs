@@ -1,0 +1,92 @@
+//! How online's Pods count against what batch may have, one by one.
+//!
+//! | | measured | not measured |
+//! |---|---|---|
+//! | shares its CPUs | by use, or by its request, as the policy says | by its request |
+//! | its CPUs are its own | by its request, or its use if that is more | by its request |
+//!
+//! What the host uses and no Pod is the system's, and never less than what is reserved for it.
+
+use crate::peak::amount;
+
+/// By what online's Pods count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Basis {
+    /// What they use: batch lives on what they leave idle.
+    #[default]
+    Use,
+    /// What they ask for: nothing that was promised is lent. The system counts by what is reserved for it.
+    Request,
+    /// Whatever is more.
+    Larger,
+}
+
+/// An online Pod and one resource, in milli-cores or bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pod {
+    pub request: f64,
+    /// What it uses now; `None` before it could be measured.
+    pub measured: Option<f64>,
+    /// What it may want at its peak; `None` while its app is not known well enough.
+    pub predicted: Option<f64>,
+    /// Whether nobody else may use what it leaves idle.
+    pub is_pinned: bool,
+}
+
+/// One resource of a host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Host {
+    pub capacity: f64,
+    /// All that is in use, by whomever.
+    pub used: f64,
+    /// Of that, by batch.
+    pub batch: f64,
+    /// What is kept for the system whether it uses it or not.
+    pub reserved: f64,
+    pub online: Vec<Pod>,
+}
+
+/// What is not batch's, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sum {
+    pub capacity: f64,
+    pub system: f64,
+    /// Of those who count by use: what they use now.
+    pub measured: f64,
+    /// And what they may want at their peak.
+    pub predicted: f64,
+    /// Of those who count by what they ask for.
+    pub requested: f64,
+}
+
+/// Adds up what is not batch's.
+pub fn reckon(basis: Basis, host: &Host) -> Sum {
+    let mut sum = Sum { capacity: amount(host.capacity), ..Sum::default() };
+    let mut in_use = amount(host.batch);
+    for pod in &host.online {
+        let request = amount(pod.request);
+        let measured = pod.measured.map(amount);
+        let predicted = pod.predicted.map(amount);
+        in_use += measured.unwrap_or(0.0);
+        match (basis, measured) {
+            (Basis::Request, _) => sum.requested += request,
+            (Basis::Use, Some(measured)) if !pod.is_pinned => {
+                sum.measured += measured;
+                sum.predicted += predicted.unwrap_or(measured);
+            }
+            (Basis::Use, measured) => sum.requested += request.max(measured.unwrap_or(0.0)),
+            (Basis::Larger, measured) => {
+                sum.requested += request.max(measured.unwrap_or(0.0)).max(predicted.unwrap_or(0.0));
+            }
+        }
+    }
+    let unaccounted = (amount(host.used) - in_use).max(0.0);
+    sum.system = match basis {
+        Basis::Request => amount(host.reserved),
+        Basis::Use | Basis::Larger => unaccounted.max(amount(host.reserved)),
+    };
+    sum
+}
+
+#[cfg(test)]
+mod tests;
