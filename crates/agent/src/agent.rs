@@ -124,6 +124,7 @@ impl Agent {
             milli_cpu: self.context.facts.milli_cpu,
             memory: self.context.facts.memory,
             settings: self.config.arbiter.clone(),
+            histories: self.config.histories(),
             offers,
             reports,
         };

@@ -2,25 +2,31 @@
 //!
 //! ```text
 //!   100 ms while batch runs, 1 s else:   measure ──► squeeze ──► quota of the batch group
-//!   every second:                        measure ──► offer ───► Node status;   memory short ──► evict
+//!   every second:     measure, Pod by Pod ──► reckon ──► offer ──► Node status;   memory short ──► evict
 //! ```
 
 mod measure;
+mod online;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use level0::capacity::{self, Explanation};
+use level0::capacity;
+pub use level0::capacity::Explanation;
 use level0::evict::{Candidate, Evictor};
+use level0::reckon::{Host, reckon};
 use level0::squeeze::{Class, Sample, Squeeze, Squeezer};
 use model::{MilliCpu, QosClass};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use self::measure::{Idle, Meter, Usage};
+use self::measure::{Meter, Usage};
+use self::online::Online;
+pub use self::online::{OnlinePod, Term};
 use crate::cgroup::{Groups, Knob};
 use crate::config::Arbiter;
 use crate::events::Recorder;
@@ -34,7 +40,7 @@ const TICK: Duration = Duration::from_millis(100);
 const CALM_TICK: Duration = Duration::from_secs(1);
 
 /// What the arbiter sees and does, for those who ask.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// Milli-cores in use, by class, over the last second.
@@ -49,6 +55,8 @@ pub struct Report {
     pub evictions: u64,
     pub cpu: Explanation,
     pub memory: Explanation,
+    /// Who stands behind the terms of these.
+    pub online: Vec<OnlinePod>,
 }
 
 /// What the arbiter works with.
@@ -61,6 +69,8 @@ pub struct Colocation {
     pub milli_cpu: u64,
     pub memory: u64,
     pub settings: Arbiter,
+    /// Where the apps' histories outlive the agent.
+    pub histories: PathBuf,
     pub offers: watch::Sender<Offer>,
     pub reports: watch::Sender<Report>,
 }
@@ -69,7 +79,7 @@ struct State {
     meter: Meter,
     /// Measures over whole seconds, whatever the tick is.
     slow_meter: Meter,
-    idle: Idle,
+    online: Online,
     squeezer: Squeezer,
     evictor: Evictor,
     cpu: capacity::Offer,
@@ -85,7 +95,7 @@ impl Colocation {
         let mut state = State {
             meter: Meter::new(self.groups.clone()),
             slow_meter: Meter::new(self.groups.clone()),
-            idle: Idle::default(),
+            online: Online::new(self.groups.clone(), self.settings.predict.clone(), self.histories.clone()),
             squeezer: Squeezer::new(self.settings.squeeze.clone(), class),
             evictor: Evictor::new(self.settings.evict.clone()),
             cpu: capacity::Offer::new(self.settings.cpu.clone()),
@@ -110,6 +120,7 @@ impl Colocation {
             }
         }
         self.apply(&mut state, None);
+        state.online.save(started.elapsed(), kit::clock::since_epoch());
     }
 
     fn every_tick(&self, state: &mut State, now: Duration) {
@@ -146,6 +157,7 @@ impl Colocation {
     }
 
     fn every_second(&self, state: &mut State, batch: &[Arc<Pod>], now: Duration) {
+        self.look_at_online(state, now);
         let Some(usage) = state.slow_meter.measure(now, false) else { return };
         if batch.is_empty() {
             state.meter.forget();
@@ -153,10 +165,15 @@ impl Colocation {
             state.report.quota_milli = None;
             self.apply(state, None);
         }
-        let capacity = self.milli_cpu as f64;
-        // What pinned Pods leave idle is not batch's to use: it must not be offered.
-        let online = usage.online + state.idle.measure(&self.groups, &self.pinner.kept(), now);
-        state.cpu.observe(capacity::Reading { capacity, system: usage.system, online }, now);
+        let pods = |pod: &OnlinePod| pod.milli_cpu.to_reckon(pod.is_pinned);
+        let host = Host {
+            capacity: self.milli_cpu as f64,
+            used: usage.online + usage.batch + usage.system,
+            batch: usage.batch,
+            reserved: 0.0,
+            online: state.report.online.iter().map(pods).collect(),
+        };
+        state.cpu.observe(reckon(self.settings.cpu_basis, &host), now);
         let available = meminfo("MemAvailable").unwrap_or(self.memory);
         self.read_memory(state, available, now);
         let short = state.evictor.is_short(available, self.memory);
@@ -166,15 +183,24 @@ impl Colocation {
         self.tell(state, &usage, short, now);
     }
 
+    fn look_at_online(&self, state: &mut State, now: Duration) {
+        let pods: Vec<Arc<Pod>> = self.registry.entries().iter().map(|entry| entry.pod()).collect();
+        let pinned = self.pinner.groups_with_own_cpus();
+        let times = (now, kit::clock::since_epoch());
+        state.report.online = state.online.measure(&pods, |group| pinned.contains(group), times);
+    }
+
     fn read_memory(&self, state: &mut State, available: u64, now: Duration) {
-        let used = |class| {
-            let group = self.groups.class(class);
-            self.groups.backend().memory(&group).map_or(0.0, |bytes| bytes.0 as f64)
+        let batch = self.groups.backend().memory(&self.groups.class(QosClass::Batch));
+        let host = Host {
+            capacity: self.memory as f64,
+            used: self.memory.saturating_sub(available) as f64,
+            batch: batch.map_or(0.0, |bytes| bytes.0 as f64),
+            reserved: 0.0,
+            // Memory is nobody's own: what a Pod does not hold can be lent.
+            online: state.report.online.iter().map(|pod| pod.memory.to_reckon(false)).collect(),
         };
-        let (online, batch) = (used(QosClass::Online), used(QosClass::Batch));
-        let capacity = self.memory as f64;
-        let system = (capacity - available as f64 - online - batch).max(0.0);
-        state.memory.observe(capacity::Reading { capacity, system, online }, now);
+        state.memory.observe(reckon(self.settings.memory_basis, &host), now);
     }
 
     fn tell(&self, state: &mut State, usage: &Usage, memory_is_short: bool, now: Duration) {

@@ -38,6 +38,10 @@ pub struct Config {
 pub struct Arbiter {
     pub cpu: level0::capacity::Policy,
     pub memory: level0::capacity::Policy,
+    /// By what services count against batch.
+    pub cpu_basis: level0::reckon::Basis,
+    pub memory_basis: level0::reckon::Basis,
+    pub predict: level0::predict::Policy,
     pub squeeze: level0::squeeze::Policy,
     pub evict: level0::evict::Policy,
 }
@@ -47,6 +51,9 @@ impl Default for Arbiter {
         Self {
             cpu: level0::capacity::Policy { floor: 0.1, ..level0::capacity::Policy::default() },
             memory: level0::capacity::Policy::default(),
+            cpu_basis: level0::reckon::Basis::Use,
+            memory_basis: level0::reckon::Basis::Use,
+            predict: level0::predict::Policy::default(),
             squeeze: level0::squeeze::Policy::default(),
             evict: level0::evict::Policy::default(),
         }
@@ -60,6 +67,10 @@ impl Config {
 
     pub fn volumes(&self) -> PathBuf {
         volumes(&self.root)
+    }
+
+    pub fn histories(&self) -> PathBuf {
+        self.root.join("histories.json")
     }
 }
 

@@ -53,13 +53,6 @@ struct State {
     checked: Option<Instant>,
 }
 
-/// CPUs that are kept for a Pod whether it uses them or not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    pub group: String,
-    pub n_cpus: usize,
-}
-
 impl Pinner {
     /// For the groups, which have been prepared.
     pub fn new(groups: Groups, recorder: Recorder) -> Self {
@@ -92,14 +85,10 @@ impl Pinner {
         self.settle(&mut state, registry);
     }
 
-    /// What nobody else may have, not even while it is idle.
-    pub fn kept(&self) -> Vec<Kept> {
+    /// The groups of Pods whose CPUs nobody else may have, not even while they are idle.
+    pub fn groups_with_own_cpus(&self) -> HashSet<String> {
         let state = self.state.lock();
-        let kept = |(uid, place): (&String, &Place)| {
-            let n_cpus = place.cpus.as_ref().map_or(0, model::CpuSet::len);
-            Kept { group: self.groups.pod(QosClass::Online, uid), n_cpus }
-        };
-        state.plan.pinned.iter().map(kept).collect()
+        state.plan.pinned.keys().map(|uid| self.groups.pod(QosClass::Online, uid)).collect()
     }
 
     /// CPUs may have been switched off or on.

@@ -1,6 +1,7 @@
 //! `crest explain` and `crest what-if`: the scheduler over a live cluster as it is listed, with the user's own rights.
 //! Nothing is written, so both work against any Kubernetes.
 
+mod node;
 mod text;
 
 use std::path::PathBuf;
@@ -30,6 +31,11 @@ pub(crate) enum ExplainVerb {
         after_help = "Examples:\n  crest explain pod web-0 -n shop\n  crest explain pod web-0 --output json"
     )]
     Pod(ExplainOptions),
+    /// Say what a node offers batch, term by term, and how each service on it counts
+    ///
+    /// The node's agent is asked through the API server, which takes the right to get `nodes/proxy`.
+    #[command(after_help = "Examples:\n  crest explain node\n  crest explain node host-1 --output json")]
+    Node(NodeOptions),
 }
 
 /// Which cluster, by the rules of kubectl.
@@ -85,6 +91,16 @@ pub(crate) struct ExplainOptions {
     output: Output,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct NodeOptions {
+    /// By default the only one
+    name: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterOptions,
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
 /// Exits with 0 when every pod of the manifest would be placed, with 2 when some would not.
 #[derive(Debug, Args)]
 pub(crate) struct WhatIfOptions {
@@ -118,7 +134,13 @@ fn more_nodes(text: &str) -> Result<usize, String> {
 }
 
 pub(crate) fn explain(settings: &Settings, verb: ExplainVerb) -> anyhow::Result<ExitCode> {
-    let ExplainVerb::Pod(options) = verb;
+    let options = match verb {
+        ExplainVerb::Pod(options) => options,
+        ExplainVerb::Node(options) => {
+            node::explain(settings, &options)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let (snapshot, namespace) = list(settings, &options.cluster, &options.engine)?;
     let unread = snapshot.unread.clone();
     let mut rehearsal = Rehearsal::new(snapshot, &options.engine.config(1), kit::clock::monotonic());

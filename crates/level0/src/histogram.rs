@@ -36,11 +36,8 @@ impl Scale {
     /// Milli-cores: from 25 to 1,024 cores, remembered for 12 hours.
     pub const CPU: Self = Self { first: 25.0, most: 1_024_000.0, half_life: Duration::from_secs(12 * 3600) };
     /// Bytes: from 5 MiB to 2 TiB, remembered for a day.
-    pub const MEMORY: Self = Self {
-        first: 5_242_880.0,
-        most: 2_199_023_255_552.0,
-        half_life: Duration::from_secs(24 * 3600),
-    };
+    pub const MEMORY: Self =
+        Self { first: 5_242_880.0, most: 2_199_023_255_552.0, half_life: Duration::from_secs(24 * 3600) };
 
     /// The bucket of a value.
     fn bucket(&self, value: f64) -> u32 {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use model::QosClass;
 
 use crate::cgroup::Groups;
-use crate::pinning::Kept;
 
 /// Use between two measurements.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -97,29 +96,6 @@ impl Meter {
         }
         self.threads = now;
         sum
-    }
-}
-
-/// What pinned Pods leave idle of the CPUs that are theirs.
-#[derive(Debug, Default)]
-pub(super) struct Idle {
-    /// By group: when, and how much CPU time it had used.
-    last: HashMap<String, (Duration, Duration)>,
-}
-
-impl Idle {
-    /// Milli-cores since the last call; all of a Pod that is seen for the first time.
-    pub(super) fn measure(&mut self, groups: &Groups, kept: &[Kept], now: Duration) -> f64 {
-        let before = std::mem::take(&mut self.last);
-        let idle = |kept: &Kept| {
-            let time = groups.backend().cpu_time(&kept.group).unwrap_or_default();
-            self.last.insert(kept.group.clone(), (now, time));
-            let (at, used) = before.get(&kept.group).copied().unwrap_or((Duration::ZERO, time));
-            let elapsed = now.saturating_sub(at).as_secs_f64().max(0.001);
-            let used = time.saturating_sub(used).as_secs_f64() / elapsed;
-            (kept.n_cpus as f64 - used).max(0.0) * 1000.0
-        };
-        kept.iter().map(idle).sum()
     }
 }
 

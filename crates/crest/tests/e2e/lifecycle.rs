@@ -43,6 +43,24 @@ fn traces(instance: &str) -> Vec<String> {
     found
 }
 
+/// The sum of what is offered to batch is told, and each service in it.
+fn explains_its_offer(cluster: &Cluster) {
+    let kubeconfig = cluster.state_dir().join("kubeconfig");
+    let explain = |more: &[&str]| {
+        let said = cluster
+            .crest(&[&["explain", "node", "--kubeconfig", kubeconfig.to_str().unwrap()], more].concat());
+        assert_eq!(said.code, 0, "{said:?}");
+        said.stdout
+    };
+    cluster.until("the Pod was measured", |_| {
+        let told: serde_json::Value = serde_json::from_str(&explain(&["--output", "json"])).unwrap();
+        let pod = told["online"].as_array().unwrap().iter().find(|pod| pod["name"] == "p");
+        pod.is_some_and(|pod| pod["app"] == "default/p" && pod["memory"]["measured"].is_u64())
+    });
+    let table = explain(&[]);
+    assert!(table.contains("= possible for batch") && table.contains("default/p "), "{table}");
+}
+
 #[test]
 fn up_is_idempotent_and_down_leaves_no_trace() {
     let Some(cluster) = Cluster::start() else { return };
@@ -59,6 +77,7 @@ fn up_is_idempotent_and_down_leaves_no_trace() {
     );
     cluster.ok(&["wait", "--for=condition=Ready", "pod/p", "--timeout=60s"]);
     assert!(!traces(&cluster.instance).is_empty(), "a running cluster can be seen");
+    explains_its_offer(&cluster);
 
     let down = cluster.crest(&["down", "--grace-seconds", "1"]);
     assert_eq!(down.code, 0, "{down:?}");

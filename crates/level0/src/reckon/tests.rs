@@ -11,11 +11,8 @@ const CPU: [(f64, f64); 3] = [(20.0, 15.0), (10.0, 8.0), (12.0, 10.0)];
 const MEMORY: [(f64, f64); 3] = [(30.0, 15.0), (15.0, 8.0), (15.0, 10.0)];
 
 fn host(capacity: f64, system: f64, pods: &[(f64, f64)]) -> Host {
-    let online = pods.iter().map(|(request, used)| Pod {
-        request: *request,
-        measured: Some(*used),
-        ..Pod::default()
-    });
+    let online =
+        pods.iter().map(|(request, used)| Pod { request: *request, measured: Some(*used), ..Pod::default() });
     let used = system + pods.iter().map(|(_, used)| used).sum::<f64>();
     Host { capacity, used, online: online.collect(), ..Host::default() }
 }

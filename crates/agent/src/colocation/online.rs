@@ -1,0 +1,292 @@
+//! Online's Pods one by one: what each asks for, uses, and may want at its peak by the history of its app.
+//!
+//! ```text
+//!   every second:  cgroup of each Pod ──► use since the last look ──► what counts against batch
+//!   every minute:  use of each Pod over the minute ──► history of its app ──► written down every ten
+//! ```
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use level0::predict::{Policy, Predictor};
+use level0::reckon;
+use model::QosClass;
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Groups;
+use crate::resources;
+
+/// The time over which a Pod's use is one sample of its app's history.
+const SAMPLE: Duration = Duration::from_secs(60);
+/// How much of the histories a crash may lose.
+const CHECKPOINT: Duration = Duration::from_secs(600);
+
+/// A Pod that is younger is new: what it used so far says nothing of what it will use.
+const NEW: Duration = Duration::from_secs(10);
+
+/// How an online Pod counts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OnlinePod {
+    pub namespace: String,
+    pub name: String,
+    /// Whose history it has.
+    pub app: String,
+    pub milli_cpu: Term,
+    pub memory: Term,
+    /// Whether it lends nothing of its CPUs.
+    pub is_pinned: bool,
+}
+
+/// One resource of it, in milli-cores or bytes.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Term {
+    pub request: u64,
+    pub measured: Option<u64>,
+    pub predicted: Option<u64>,
+}
+
+impl Term {
+    pub(super) fn to_reckon(self, is_pinned: bool) -> reckon::Pod {
+        let float = |value: u64| value as f64;
+        reckon::Pod {
+            request: float(self.request),
+            measured: self.measured.map(float),
+            predicted: self.predicted.map(float),
+            is_pinned,
+        }
+    }
+}
+
+/// What is remembered of a Pod between two looks.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    at: Duration,
+    cpu_time: Duration,
+    /// The beginning of the sample that is being taken.
+    sample_at: Duration,
+    sample_cpu_time: Duration,
+}
+
+/// Measures online's Pods.
+#[derive(Debug)]
+pub(super) struct Online {
+    groups: Groups,
+    policy: Policy,
+    file: PathBuf,
+    predictor: Predictor,
+    seen: HashMap<String, Seen>,
+    saved: Duration,
+}
+
+impl Online {
+    /// Goes on with the histories that lie in `file`.
+    pub(super) fn new(groups: Groups, policy: Policy, file: PathBuf) -> Self {
+        let predictor = load(&file).unwrap_or_else(|error| {
+            tracing::warn!(file = %file.display(), error = %kit::Chain(&*error), "The apps' histories begin anew");
+            Predictor::default()
+        });
+        Self { groups, policy, file, predictor, seen: HashMap::new(), saved: Duration::ZERO }
+    }
+
+    /// All Pods that count, at `now`, where `wall` is the time since the epoch.
+    pub(super) fn measure(
+        &mut self,
+        pods: &[Arc<Pod>],
+        is_pinned: impl Fn(&str) -> bool,
+        (now, wall): (Duration, Duration),
+    ) -> Vec<OnlinePod> {
+        let before = std::mem::take(&mut self.seen);
+        let counts = pods.iter().filter(|pod| QosClass::of(pod) == QosClass::Online && !has_ended(pod));
+        let measured = counts.filter_map(|pod| {
+            let uid = pod.metadata.uid.as_deref()?;
+            let group = self.groups.pod(QosClass::Online, uid);
+            let (milli_cpu, memory) = self.use_of((uid, &group), before.get(uid), (now, age(pod, wall)));
+            let app = app(pod);
+            self.sample(&app, (uid, memory), (now, wall));
+            let peaks = self.predictor.peaks(&app, &self.policy, wall);
+            let share = resources::of_pod(pod);
+            let whole = |value: f64| value.round() as u64;
+            Some(OnlinePod {
+                namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+                name: pod.metadata.name.clone().unwrap_or_default(),
+                app,
+                milli_cpu: Term {
+                    request: share.cpu.0,
+                    measured: milli_cpu.map(whole),
+                    predicted: peaks.map(|peaks| whole(peaks.milli_cpu)),
+                },
+                memory: Term {
+                    request: share.memory.0,
+                    measured: memory.map(whole),
+                    predicted: peaks.map(|peaks| whole(peaks.memory)),
+                },
+                is_pinned: is_pinned(&group),
+            })
+        });
+        let measured: Vec<OnlinePod> = measured.collect();
+        if now >= self.saved + CHECKPOINT {
+            self.save(now, wall);
+        }
+        measured
+    }
+
+    /// CPU since the last look and memory; nothing of a Pod without a group, whose counters cannot be read, or that is
+    /// new and was not looked at before.
+    fn use_of(
+        &mut self,
+        (uid, group): (&str, &str),
+        before: Option<&Seen>,
+        (now, age): (Duration, Option<Duration>),
+    ) -> (Option<f64>, Option<f64>) {
+        let backend = self.groups.backend();
+        let Ok(cpu_time) = backend.cpu_time(group) else { return (None, None) };
+        let fresh = Seen { at: now, cpu_time, sample_at: now, sample_cpu_time: cpu_time };
+        let seen = before.map_or(fresh, |before| Seen { at: now, cpu_time, ..*before });
+        self.seen.insert(uid.to_owned(), seen);
+        let milli_cpu = match (before, age) {
+            (Some(before), _) => rate(before.cpu_time, cpu_time, now.saturating_sub(before.at)),
+            (None, Some(age)) => rate(Duration::ZERO, cpu_time, age),
+            (None, None) => None,
+        };
+        // Its memory says as little as its CPU while it is new.
+        let memory = milli_cpu.and_then(|_| backend.memory(group).ok());
+        (milli_cpu, memory.map(|bytes| bytes.0 as f64))
+    }
+
+    /// Once a minute: what a Pod used belongs to its app's history.
+    fn sample(&mut self, app: &str, (uid, memory): (&str, Option<f64>), (now, wall): (Duration, Duration)) {
+        let Some(seen) = self.seen.get_mut(uid) else { return };
+        let elapsed = now.saturating_sub(seen.sample_at);
+        if elapsed < SAMPLE {
+            return;
+        }
+        let used = rate(seen.sample_cpu_time, seen.cpu_time, elapsed);
+        (seen.sample_at, seen.sample_cpu_time) = (now, seen.cpu_time);
+        if let (Some(used), Some(memory)) = (used, memory) {
+            self.predictor.observe(app, (used, memory), wall);
+        }
+    }
+
+    /// Writes the histories down, in one step.
+    pub(super) fn save(&mut self, now: Duration, wall: Duration) {
+        self.saved = now;
+        self.predictor.forget(&self.policy, wall);
+        if self.predictor.is_empty() {
+            return;
+        }
+        if let Err(error) = write(&self.file, &self.predictor) {
+            tracing::warn!(file = %self.file.display(), error = %kit::Chain(&error), "The apps' histories are not written");
+        }
+    }
+}
+
+/// For how long a Pod is there that is not new: one that the agent finds when it comes back is known by its whole life.
+fn age(pod: &Pod, wall: Duration) -> Option<Duration> {
+    let began = pod.status.as_ref()?.start_time.as_ref()?.0.as_second();
+    let age = wall.checked_sub(Duration::from_secs(u64::try_from(began).ok()?))?;
+    Some(age).filter(|age| *age >= NEW)
+}
+
+/// Milli-cores; `None` where a counter went back or no time has passed.
+fn rate(before: Duration, after: Duration, elapsed: Duration) -> Option<f64> {
+    let used = after.checked_sub(before)?;
+    (elapsed >= Duration::from_millis(10)).then(|| used.as_secs_f64() / elapsed.as_secs_f64() * 1000.0)
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// The name that all Pods of one app share, in all its versions: its controller's, or its own.
+fn app(pod: &Pod) -> String {
+    let metadata = &pod.metadata;
+    let owners = metadata.owner_references.iter().flatten();
+    let owner = owners.filter(|owner| owner.controller == Some(true)).map(|owner| owner.name.as_str()).next();
+    let hash = metadata.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
+    let name = owner.or(metadata.name.as_deref()).unwrap_or_default();
+    let name = hash.and_then(|hash| name.strip_suffix(hash.as_str())?.strip_suffix('-')).unwrap_or(name);
+    format!("{}/{name}", metadata.namespace.as_deref().unwrap_or_default())
+}
+
+fn load(file: &Path) -> Result<Predictor, Box<dyn std::error::Error + Send + Sync>> {
+    match fs::read(file) {
+        Ok(text) => Ok(serde_json::from_slice(&text)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Predictor::default()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write(file: &Path, predictor: &Predictor) -> io::Result<()> {
+    let draft = file.with_added_extension("draft");
+    fs::write(&draft, serde_json::to_vec(predictor)?)?;
+    fs::rename(&draft, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_app_keeps_its_name_through_its_versions() {
+        let check = |metadata: serde_json::Value, expected: &str| {
+            let pod: Pod = serde_json::from_value(json!({ "metadata": metadata })).unwrap();
+            assert_eq!(app(&pod), expected);
+        };
+        let owner = |name: &str, controller: bool| json!([{"apiVersion": "v1", "kind": "X", "uid": "u", "name": name, "controller": controller}]);
+        check(json!({"namespace": "shop", "name": "lonely"}), "shop/lonely");
+        check(json!({"namespace": "shop", "name": "db-0", "ownerReferences": owner("db", true)}), "shop/db");
+        check(
+            json!({"namespace": "shop", "name": "db-0", "ownerReferences": owner("db", false)}),
+            "shop/db-0",
+        );
+        let labels = json!({"pod-template-hash": "5d59"});
+        let of_version = json!({"namespace": "shop", "name": "web-5d59-abc", "labels": labels,
+            "ownerReferences": owner("web-5d59", true)});
+        check(of_version, "shop/web");
+    }
+
+    #[test]
+    fn a_pod_that_was_there_before_the_agent_is_not_new() {
+        let check = |start_time: serde_json::Value, expected: Option<u64>| {
+            let pod: Pod = serde_json::from_value(json!({ "status": { "startTime": start_time } })).unwrap();
+            assert_eq!(age(&pod, Duration::from_secs(100)), expected.map(Duration::from_secs));
+        };
+        check(json!("1970-01-01T00:00:40Z"), Some(60));
+        check(json!("1970-01-01T00:01:35Z"), None);
+        check(json!("1970-01-01T01:00:00Z"), None);
+        check(json!("1960-01-01T00:00:00Z"), None);
+        check(serde_json::Value::Null, None);
+    }
+
+    #[test]
+    fn counters_that_go_back_say_nothing() {
+        let second = Duration::from_secs(1);
+        assert_eq!(rate(second, 3 * second, 4 * second), Some(500.0));
+        assert_eq!(rate(3 * second, second, 4 * second), None);
+        assert_eq!(rate(second, second, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn histories_outlive_the_agent_and_a_broken_file_does_no_harm() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("histories.json");
+        let mut predictor = Predictor::default();
+        predictor.observe("shop/web", (100.0, 1e6), Duration::from_secs(1));
+        assert!(load(&file).unwrap().is_empty());
+        write(&file, &predictor).unwrap();
+        assert_eq!(load(&file).unwrap(), predictor);
+        fs::write(&file, "{\"apps\": 3").unwrap();
+        assert!(load(&file).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+    }
+}

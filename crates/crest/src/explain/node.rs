@@ -1,0 +1,203 @@
+//! `crest explain node`: what a node offers batch, and why it is just so much. The node's own agent tells.
+
+use std::fmt::Write as _;
+
+use agent::colocation::{Explanation, OnlinePod, Report, Term};
+use anyhow::Context;
+use http::Request;
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, ResourceExt};
+use serde::Serialize;
+use sigma::resources::text;
+
+use super::{NodeOptions, config};
+use crate::settings::Settings;
+use crate::sim::answer;
+
+/// What is told of a node.
+#[derive(Debug, Serialize)]
+struct Told {
+    node: String,
+    #[serde(flatten)]
+    report: Report,
+}
+
+pub(super) fn explain(settings: &Settings, options: &NodeOptions) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answered = runtime.block_on(async {
+        let client = kube::Client::try_from(config(settings, &options.cluster).await?)?;
+        let node = named(&client, options.name.as_deref()).await?;
+        let report = report(&client, &node).await?;
+        anyhow::Ok(Told { node, report })
+    })?;
+    answer(options.output, &answered, told)
+}
+
+/// The node of that name, or the only one.
+async fn named(client: &kube::Client, name: Option<&str>) -> anyhow::Result<String> {
+    if let Some(name) = name {
+        return Ok(name.to_owned());
+    }
+    let nodes: Api<Node> = Api::all(client.clone());
+    let nodes: Vec<String> =
+        nodes.list(&kube::api::ListParams::default()).await?.iter().map(Node::name_any).collect();
+    match nodes.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => anyhow::bail!("the cluster has no node"),
+        several => anyhow::bail!("name one of the nodes: {}", several.join(", ")),
+    }
+}
+
+async fn report(client: &kube::Client, node: &str) -> anyhow::Result<Report> {
+    let request = Request::get(format!("/api/v1/nodes/{node}/proxy/arbiter")).body(Vec::new())?;
+    client.request(request).await.with_context(|| {
+        format!(
+            "cannot ask the agent of node `{node}` (its sum also stands in the condition BatchOffered: kubectl describe node {node})"
+        )
+    })
+}
+
+fn told(Told { node, report }: &Told) -> String {
+    let mut said = format!("node {node}\n\n");
+    let row = |said: &mut String, what: &str, of: fn(&Explanation) -> i64| {
+        let (cpu, memory) = (of(&report.cpu), of(&report.memory));
+        _ = writeln!(said, "{what:<34} {:>10} {:>10}", amount("cpu", cpu), amount("memory", memory));
+    };
+    _ = writeln!(said, "{:<34} {:>10} {:>10}", "", "CPU", "MEMORY");
+    row(&mut said, "capacity", |terms| terms.capacity);
+    row(&mut said, "- margin", |terms| terms.margin);
+    row(&mut said, "- system", |terms| terms.system);
+    row(&mut said, "- services, the larger of", |terms| terms.online_measured.max(terms.online_predicted));
+    row(&mut said, "    what they use", |terms| terms.online_measured);
+    row(&mut said, "    what they may want at a peak", |terms| terms.online_predicted);
+    row(&mut said, "- services that count by request", |terms| terms.online_requested);
+    row(&mut said, "= possible for batch", |terms| terms.possible);
+    row(&mut said, "offered", |terms| terms.offered);
+    if report.cpu.offered < report.cpu.possible || report.memory.offered < report.memory.possible {
+        said.push_str("an offer grows slowly, and fades when readings are old\n");
+    }
+    said.push('\n');
+    said.push_str(&services(&report.online));
+    _ = writeln!(
+        said,
+        "now: services use {}, batch {}, the system {} of CPU{}",
+        amount("cpu", report.online_milli),
+        amount("cpu", report.batch_milli),
+        amount("cpu", report.system_milli),
+        report
+            .quota_milli
+            .map_or_else(String::new, |quota| format!("; batch is held to {}", text("cpu", quota.into())))
+    );
+    said
+}
+
+fn services(pods: &[OnlinePod]) -> String {
+    if pods.is_empty() {
+        return "no service runs here\n".to_owned();
+    }
+    let name = |pod: &OnlinePod| format!("{}/{}", pod.namespace, pod.name);
+    let widest = pods.iter().map(|pod| name(pod).len()).max().unwrap_or(0).max(7);
+    let mut lines = vec![format!(
+        "{:widest$}  {:>8} {:>8} {:>8}   {:>8} {:>8} {:>8}  COUNTS BY",
+        "SERVICE", "CPU", "PEAK", "REQUEST", "MEMORY", "PEAK", "REQUEST"
+    )];
+    let mut pods: Vec<&OnlinePod> = pods.iter().collect();
+    pods.sort_by_key(|pod| name(pod));
+    for pod in pods {
+        let cells = |resource: &'static str, Term { request, measured, predicted }: Term| {
+            let known = |value: Option<u64>| {
+                value.map_or_else(|| "-".to_owned(), |value| text(resource, value.into()))
+            };
+            format!("{:>8} {:>8} {:>8}", known(measured), known(predicted), text(resource, request.into()))
+        };
+        let by = match pod.milli_cpu.measured {
+            None => "request: not measured yet",
+            Some(_) if pod.is_pinned => "request: its CPUs are its own",
+            Some(_) => "use",
+        };
+        lines.push(format!(
+            "{:widest$}  {}   {}  {by}",
+            name(pod),
+            cells("cpu", pod.milli_cpu),
+            cells("memory", pod.memory)
+        ));
+    }
+    lines.join("\n") + "\n\n"
+}
+
+/// As Kubernetes writes it; what is below zero is a margin that lends more than there is.
+fn amount(resource: &str, value: i64) -> String {
+    let sign = if value < 0 { "-" } else { "" };
+    format!("{sign}{}", text(resource, rounded(resource, value.unsigned_abs()).into()))
+}
+
+/// To mebibytes: nobody reads bytes.
+fn rounded(resource: &str, value: u64) -> u64 {
+    if resource == "memory" { value >> 20 << 20 } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn the_sum_is_told_term_by_term() {
+        let terms = |unit: i64| Explanation {
+            capacity: 2000 * unit,
+            margin: 100 * unit,
+            system: 50 * unit,
+            online_measured: 300 * unit,
+            online_predicted: 420 * unit,
+            online_requested: 1000 * unit,
+            possible: 430 * unit,
+            offered: 400 * unit,
+        };
+        let pod = |name: &str, measured: Option<u64>, is_pinned: bool| OnlinePod {
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+            app: "shop/web".to_owned(),
+            milli_cpu: Term { request: 500, measured, predicted: measured.map(|used| used + 120) },
+            memory: Term { request: 64 << 20, measured: measured.map(|_| 30 << 20), predicted: None },
+            is_pinned,
+        };
+        let report = Report {
+            online_milli: 310,
+            batch_milli: 1200,
+            system_milli: 40,
+            quota_milli: Some(1500),
+            cpu: terms(1),
+            memory: terms(1 << 20),
+            online: vec![
+                pod("web-b", Some(300), false),
+                pod("web-a", None, false),
+                pod("db", Some(100), true),
+            ],
+            ..Report::default()
+        };
+        expect![[r#"
+            node n1
+
+                                                      CPU     MEMORY
+            capacity                                    2     2000Mi
+            - margin                                 100m      100Mi
+            - system                                  50m       50Mi
+            - services, the larger of                420m      420Mi
+                what they use                        300m      300Mi
+                what they may want at a peak         420m      420Mi
+            - services that count by request            1     1000Mi
+            = possible for batch                     430m      430Mi
+            offered                                  400m      400Mi
+            an offer grows slowly, and fades when readings are old
+
+            SERVICE          CPU     PEAK  REQUEST     MEMORY     PEAK  REQUEST  COUNTS BY
+            shop/db         100m     220m     500m       30Mi        -     64Mi  request: its CPUs are its own
+            shop/web-a         -        -     500m          -        -     64Mi  request: not measured yet
+            shop/web-b      300m     420m     500m       30Mi        -     64Mi  use
+
+            now: services use 310m, batch 1200m, the system 40m of CPU; batch is held to 1500m
+        "#]]
+        .assert_eq(&told(&Told { node: "n1".to_owned(), report }));
+    }
+}
