@@ -112,7 +112,6 @@ impl Online {
             self.sample(&app, (uid, memory), (now, wall));
             let peaks = self.predictor.peaks(&app, &self.policy, wall);
             let share = resources::of_pod(pod);
-            let whole = |value: f64| value.round() as u64;
             Some(OnlinePod {
                 namespace: pod.metadata.namespace.clone().unwrap_or_default(),
                 name: pod.metadata.name.clone().unwrap_or_default(),
@@ -198,6 +197,11 @@ fn age(pod: &Pod, wall: Duration) -> Option<Duration> {
 fn rate(before: Duration, after: Duration, elapsed: Duration) -> Option<f64> {
     let used = after.checked_sub(before)?;
     (elapsed >= Duration::from_millis(10)).then(|| used.as_secs_f64() / elapsed.as_secs_f64() * 1000.0)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
+fn whole(value: f64) -> u64 {
+    value.round() as u64
 }
 
 fn has_ended(pod: &Pod) -> bool {
