@@ -10,6 +10,7 @@
 pub(crate) mod addresses;
 mod batch;
 mod classes;
+mod colocation;
 pub(crate) mod dynamic;
 mod limit_ranger;
 mod namespace;
@@ -200,6 +201,7 @@ static CHAIN: &[&dyn Plugin] = &[
     &limit_ranger::LimitRanger,
     &service_account::ServiceAccount,
     &pod_security::PodSecurity,
+    &colocation::Classes,
     &priority::Priority,
     &batch::BatchPods,
     &tolerations::DefaultTolerations,

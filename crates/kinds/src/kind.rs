@@ -364,6 +364,13 @@ const OWN_KINDS: &[Entry] = &[
         .with(&[own_status("BatchQuota")]),
     OWN.namespaced(["BindingBatch", "bindingbatch", "bindingbatches", "dev.crest.v1alpha1.BindingBatch"])
         .verbs(&["create"]),
+    OWN.cluster([
+        "ColocationProfile",
+        "colocationprofile",
+        "colocationprofiles",
+        "dev.crest.v1alpha1.ColocationProfile",
+    ])
+    .short(&["cp"]),
     OWN.namespaced(["DagJob", "dagjob", "dagjobs", "dev.crest.v1alpha1.DagJob"])
         .short(&["dj"])
         .within(&["all"])

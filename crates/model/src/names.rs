@@ -15,15 +15,14 @@ pub const SIGMA_SCHEDULER: &str = "default-scheduler";
 /// `spec.schedulerName` of a Pod that Fuxi placed.
 pub const FUXI_SCHEDULER: &str = "fuxi";
 
+/// Label with a Pod's class: see [`crate::class::Class`].
+pub const CLASS_LABEL: &str = "crest.dev/class";
 /// Label with Koordinator's QoS class, understood as it stands.
 pub const QOS_LABEL: &str = "koordinator.sh/qosClass";
 /// Label on worker Pods: the DagJob they work for.
 pub const JOB_LABEL: &str = "crest.dev/dagjob";
 /// Label on worker Pods: the task of the DagJob.
 pub const TASK_LABEL: &str = "crest.dev/task";
-/// Priority classes whose Pods Fuxi places: ours, and those of the same meaning that Koordinator brings.
-pub const BATCH_CLASSES: [&str; 4] = ["crest-batch", "crest-free", "koord-batch", "koord-free"];
-
 /// Label of a Pod that Fuxi places: the `BatchQuota` that it counts for. Label of a Namespace: the quota of what is made
 /// in it and names none.
 pub const QUOTA_LABEL: &str = "crest.dev/quota";

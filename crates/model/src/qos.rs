@@ -1,8 +1,10 @@
-//! The QoS class of a Pod: who gives way to whom on a host.
+//! The side of a host on which a Pod is: services, or what lives on what they leave idle. See [`crate::class`] for the four
+//! classes that these are made of.
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use crate::names::{BATCH_CPU, BATCH_MEMORY, QOS_LABEL};
+use crate::class::{Class, Signs, class_of};
+use crate::names::{BATCH_CPU, BATCH_MEMORY, CLASS_LABEL, QOS_LABEL};
 
 /// Who gives way to whom: a class yields to every class before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -15,16 +17,22 @@ pub enum QosClass {
 }
 
 impl QosClass {
-    /// The class of `pod`: batch when it asks for batch resources or carries Koordinator's `BE` label.
+    /// The side on which `pod` is, by its label, Koordinator's, its priority class or what it asks for. Where these
+    /// contradict each other, which admission lets nobody do, what it asks for decides.
     pub fn of(pod: &Pod) -> Self {
-        let labelled = pod
-            .metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(QOS_LABEL))
-            .is_some_and(|class| class == "BE");
-        let asks = pod.spec.iter().flat_map(|spec| &spec.containers).any(asks_for_batch);
-        if labelled || asks { Self::Batch } else { Self::Online }
+        let label = |name| pod.metadata.labels.as_ref()?.get(name).map(String::as_str);
+        let signs = Signs {
+            label: label(CLASS_LABEL),
+            koordinator: label(QOS_LABEL),
+            priority_class: pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref()),
+            asks_for_batch: pod.spec.iter().flat_map(|spec| &spec.containers).any(asks_for_batch),
+            has_cpu_policy: false,
+        };
+        let is_batch = match class_of(&signs) {
+            Ok(class) => class.is_some_and(Class::is_batch),
+            Err(_) => signs.asks_for_batch || signs.koordinator == Some("BE"),
+        };
+        if is_batch { Self::Batch } else { Self::Online }
     }
 
     /// The name of the class in cgroup paths, labels and tables.

@@ -1,8 +1,7 @@
 //! Pods for Fuxi: what asks for batch's resources is placed by it, and what is placed by it asks for batch's resources.
 //!
 //! ```text
-//!   asks for kubernetes.io/batch-cpu ─┐ and names no
-//!   priorityClassName: crest-batch ───┴ scheduler ──► schedulerName: fuxi
+//!   is of class batch or free, and names no scheduler ──► schedulerName: fuxi
 //!   schedulerName: fuxi, asks for cpu ──────────────► asks for kubernetes.io/batch-cpu instead
 //!   names no quota ──► that of its namespace, which stands in a label there
 //! ```
@@ -11,8 +10,9 @@
 
 use async_trait::async_trait;
 use kinds::status::Failure;
+use model::class::Class;
 use model::names::{
-    BATCH_CLASSES, BATCH_CPU, BATCH_MEMORY, FUXI_SCHEDULER, GROUP, JOB_LABEL, QUOTA_LABEL, SIGMA_SCHEDULER,
+    BATCH_CPU, BATCH_MEMORY, CLASS_LABEL, FUXI_SCHEDULER, GROUP, JOB_LABEL, QUOTA_LABEL, SIGMA_SCHEDULER,
 };
 use model::quantity::Quantity;
 use serde_json::{Map, Value};
@@ -66,12 +66,11 @@ async fn count_for_namespace(review: &mut Review<'_>) -> Result<(), Failure> {
 }
 
 fn turn(pod: &mut Value) {
+    // Of whatever there is a sign, admission has said the class here before.
+    let label = pod["metadata"]["labels"][CLASS_LABEL].as_str();
+    let is_batch = label.and_then(Class::parse).is_some_and(Class::is_batch) || asks_for_batch(&pod["spec"]);
     let spec = &mut pod["spec"];
-    let is_batch = |spec: &Value| {
-        let class = spec["priorityClassName"].as_str().unwrap_or_default();
-        BATCH_CLASSES.contains(&class) || asks_for_batch(spec)
-    };
-    if spec["schedulerName"] == SIGMA_SCHEDULER && spec["nodeName"].is_null() && is_batch(spec) {
+    if spec["schedulerName"] == SIGMA_SCHEDULER && spec["nodeName"].is_null() && is_batch {
         spec["schedulerName"] = FUXI_SCHEDULER.into();
     }
     if spec["schedulerName"] == FUXI_SCHEDULER {
@@ -85,7 +84,8 @@ fn turn(pod: &mut Value) {
     }
 }
 
-fn asks_for_batch(spec: &Value) -> bool {
+/// Whether a container asks for batch's own resources.
+pub(super) fn asks_for_batch(spec: &Value) -> bool {
     let lists = ["initContainers", "containers"].into_iter().filter_map(|list| spec[list].as_array());
     let asks = |amounts: &Value| !amounts[BATCH_CPU].is_null() || !amounts[BATCH_MEMORY].is_null();
     lists.flatten().any(|container| {
@@ -169,19 +169,15 @@ mod tests {
 
     #[test]
     fn the_class_of_a_pod_says_whose_it_is() {
-        let check = |spec: Value, scheduler: &str| {
-            let mut pod = json!({"spec": spec});
+        let check = |class: &str, spec: Value, scheduler: &str| {
+            let mut pod = json!({"metadata": {"labels": {"crest.dev/class": class}}, "spec": spec});
             turn(&mut pod);
             assert_eq!(pod["spec"]["schedulerName"], scheduler);
         };
-        check(json!({"schedulerName": "default-scheduler", "priorityClassName": "crest-free"}), "fuxi");
-        check(json!({"schedulerName": "default-scheduler", "priorityClassName": "koord-batch"}), "fuxi");
-        check(
-            json!({"schedulerName": "default-scheduler", "priorityClassName": "crest-online"}),
-            "default-scheduler",
-        );
-        check(json!({"schedulerName": "other", "priorityClassName": "crest-batch"}), "other");
-        let on_node = json!({"schedulerName": "default-scheduler", "nodeName": "n", "priorityClassName": "crest-batch"});
-        check(on_node, "default-scheduler");
+        check("free", json!({"schedulerName": "default-scheduler"}), "fuxi");
+        check("batch", json!({"schedulerName": "default-scheduler"}), "fuxi");
+        check("shared", json!({"schedulerName": "default-scheduler"}), "default-scheduler");
+        check("batch", json!({"schedulerName": "other"}), "other");
+        check("batch", json!({"schedulerName": "default-scheduler", "nodeName": "n"}), "default-scheduler");
     }
 }

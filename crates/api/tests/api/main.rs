@@ -4,6 +4,7 @@
 
 mod audit;
 mod batches;
+mod classes;
 mod connections;
 mod controller;
 mod conversion;

@@ -21,6 +21,12 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             let told = [&spec["min"], &spec["max"], &status["used"], &status["borrowed"]];
             told.map(amounts_or_none).into()
         }
+        "ColocationProfile" => vec![
+            text_or(&spec["class"], NONE),
+            selector(&spec["namespaceSelector"]),
+            selector(&spec["selector"]),
+            text_or(&spec["quota"], NONE),
+        ],
         "InterferenceRule" => vec![
             count(&spec["atMost"]).into(),
             selector(&spec["pods"]["selector"]),

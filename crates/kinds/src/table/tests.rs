@@ -98,6 +98,11 @@ fn other_kinds() {
         expect![[r#"["x","cpu: 2, memory: 1Gi","<none>","cpu: 2500m","cpu: 500m","5m"]"#]],
     );
     check(
+        "ColocationProfile",
+        json!({"metadata": {}, "spec": {"class": "batch", "namespaceSelector": {"matchLabels": {"team": "data"}}, "quota": "reports"}}),
+        expect![[r#"["x","batch","team=data","<none>","reports","5m"]"#]],
+    );
+    check(
         "InterferenceRule",
         json!({"metadata": {}, "spec": {"atMost": 2, "pods": {"selector": {"matchLabels": {"app": "b"}}}, "beside": {"selector": {}}, "topologyKey": "host"}}),
         expect![[r#"["x",2,"app=b","<none>","host","5m"]"#]],

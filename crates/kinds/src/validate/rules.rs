@@ -126,6 +126,13 @@ fn ours(kind: &Kind) -> Rules {
             &[("spec.parent", Subdomain), ("spec.weight", Range(1..=1_000_000)), ("spec.namespaces[]", Label)]
         }
         "ElasticQuota" => &[("spec.namespaces[]", Label), ("spec.namespaceSelector", LabelSelector)],
+        "ColocationProfile" => &[
+            ("spec.namespaceSelector", LabelSelector),
+            ("spec.selector", LabelSelector),
+            ("spec.class", OneOf(&["batch", "free", "pinned", "shared"])),
+            ("spec.priorityClassName", Subdomain),
+            ("spec.quota", Subdomain),
+        ],
         "InterferenceRule" => &[
             ("spec.pods.selector", LabelSelector),
             ("spec.pods.namespaces[]", Label),

@@ -149,6 +149,20 @@ fn placement_has_rules_of_its_own() {
         "#]],
     );
     check(
+        "ColocationProfile",
+        json!({"spec": {"class": "batch", "selector": {"matchLabels": {"a": "b"}}}}),
+        expect![[""]],
+    );
+    check(
+        "ColocationProfile",
+        json!({"spec": {"class": "gold", "namespaceSelector": {"matchLabels": {"a b": "c"}}, "quota": "Q"}}),
+        expect![[r#"
+            spec.namespaceSelector.matchLabels: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+            spec.class: Unsupported value: "gold": supported values: "batch", "free", "pinned", "shared"
+            spec.quota: Invalid value: "Q": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+        "#]],
+    );
+    check(
         "InterferenceRule",
         json!({"spec": {"atMost": 0, "pods": {"selector": {"matchLabels": {"a": "b"}}}, "beside": {"selector": {}}}}),
         expect![[""]],

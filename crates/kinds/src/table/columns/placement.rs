@@ -7,6 +7,7 @@ pub(super) fn columns(kind: &Kind) -> Option<&'static [Column]> {
     Some(match kind.kind {
         "BatchQuota" => BATCH_QUOTAS,
         "ElasticQuota" => ELASTIC_QUOTAS,
+        "ColocationProfile" => COLOCATION_PROFILES,
         "InterferenceRule" => INTERFERENCE_RULES,
         "PodExplanation" => POD_EXPLANATIONS,
         "PodGroup" => POD_GROUPS,
@@ -49,6 +50,14 @@ const ELASTIC_QUOTAS: &[Column] = &[
     own("Max", "What its pods never go beyond."),
     own("Used", "What its pods with a node ask for."),
     own("Borrowed", "What of it may have to be given back."),
+    AGE,
+];
+const COLOCATION_PROFILES: &[Column] = &[
+    NAME,
+    own("Class", "The class of the Pods."),
+    own("Namespaces", "The namespaces whose Pods it is for."),
+    own("Pods", "Which Pods of these."),
+    own("Quota", "The BatchQuota of those that are batch."),
     AGE,
 ];
 const INTERFERENCE_RULES: &[Column] = &[
