@@ -12,8 +12,10 @@
 //! One thread and one `poll`, so that it costs next to nothing beside the work. It is PID 1 of its container: it reaps
 //! whatever its instances leave behind, and nothing of an instance outlives that instance.
 
+mod input;
 mod link;
 mod memory;
+mod output;
 mod process;
 mod processes;
 mod report;
@@ -35,6 +37,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use input::Inputs;
 use link::Link;
 use memory::Memory;
 use processes::Reaped;
@@ -69,6 +72,10 @@ pub enum StartError {
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "a worker's configuration is its container's environment")]
     let read = |name: &str| std::env::var(name).ok();
+    let mut args = args.into_iter().peekable();
+    if args.next_if(|argument| argument == input::list::VERB).is_some() {
+        return input::list::main(&args.next().unwrap_or_default().to_string_lossy());
+    }
     match Config::parse(args, read).and_then(Worker::build) {
         Ok(worker) => worker.run(),
         Err(error) => {
@@ -110,6 +117,8 @@ struct Worker {
     queue: VecDeque<Attempt>,
     /// All that is not begun or not ended.
     held: BTreeSet<Attempt>,
+    /// What they work on, if their task has an input list.
+    inputs: Inputs,
     work: Work,
     report: Report,
     /// Children may have ended since we looked.
@@ -121,7 +130,7 @@ struct Worker {
 /// What runs.
 enum Work {
     Exec {
-        running: Option<Running>,
+        running: Option<Box<Running>>,
         /// Since when nothing has run, after something had.
         free_since: Option<Instant>,
     },
@@ -165,6 +174,7 @@ impl Worker {
             program: None,
             queue: VecDeque::new(),
             held: BTreeSet::new(),
+            inputs: Inputs::default(),
             work: Work::Exec { running: None, free_since: None },
             report: Report::default(),
             is_to_reap: true,
@@ -235,6 +245,7 @@ impl Worker {
         } else {
             Reaped::default()
         };
+        self.begin_to_stream();
         match &mut self.work {
             Work::Exec { running, free_since } => {
                 if running.as_mut().is_some_and(|running| running.process.advance(&reaped, now)) {
@@ -263,8 +274,12 @@ impl Worker {
             && running.is_none()
             && let Some(attempt) = self.queue.pop_front()
         {
-            match Running::spawn(program, attempt, (now, *free_since)) {
-                Ok(begun) => *running = Some(begun),
+            if let Some(refused) = self.inputs.refuse(program, attempt) {
+                self.note([refused], now);
+                continue;
+            }
+            match Running::spawn(program, (attempt, self.inputs.of(attempt)), (now, *free_since)) {
+                Ok(begun) => *running = Some(Box::new(begun)),
                 Err(error) => self.note([not_started(attempt, &error)], now),
             }
         }
@@ -276,8 +291,8 @@ impl Worker {
         // Nothing is begun any more at the end.
         let mut none = VecDeque::new();
         let queue = if self.ending.is_some() { &mut none } else { &mut self.queue };
-        let (tee, memory) = (&mut self.tee, &mut self.memory);
-        act(stream, &mut Desk { queue, results: &mut results, tee, memory });
+        let (tee, memory, inputs) = (&mut self.tee, &mut self.memory, &self.inputs);
+        act(stream, &mut Desk { queue, inputs, results: &mut results, tee, memory });
         if !results.is_empty() {
             self.note(results, kit::clock::monotonic());
         }
@@ -287,6 +302,7 @@ impl Worker {
     fn note(&mut self, results: impl IntoIterator<Item = protocol::AttemptResult>, now: Instant) {
         for result in results {
             self.held.remove(&result.attempt);
+            self.inputs.forget(result.attempt);
             // At the end of the worker what it kills is no result.
             if self.ending.is_none() {
                 self.report.add(result, now);
@@ -341,13 +357,14 @@ impl Worker {
     fn converse(&mut self) {
         for message in self.link.receive(kit::clock::monotonic()) {
             match message {
-                FromMaster::Program(program) => self.learn(program),
-                FromMaster::Assign { attempts } => self.assign(&attempts),
+                FromMaster::Program(program) => self.program = Some(program),
+                FromMaster::Assign { attempts, inputs } => self.assign(&attempts, inputs),
                 FromMaster::Ack { attempts } => self.report.forget(&attempts),
                 FromMaster::Recall => {
                     let attempts: Vec<Attempt> = self.queue.drain(..).collect();
                     for attempt in &attempts {
                         self.held.remove(attempt);
+                        self.inputs.forget(*attempt);
                     }
                     self.link.send(&FromWorker::Returned { attempts });
                 }
@@ -357,22 +374,29 @@ impl Worker {
         }
     }
 
-    /// What the instances are. It is told again after a reconnect, and does not change.
-    fn learn(&mut self, program: Program) {
-        if program.mode == Mode::Stream && !matches!(self.work, Work::Stream(_)) {
+    /// Where instances are given to a program, that begins when the input list, if there is one, is taken.
+    fn begin_to_stream(&mut self) {
+        if let (Work::Exec { running: None, .. }, Some(program)) = (&self.work, &self.program)
+            && program.mode == Mode::Stream
+            && program.list.is_none()
+        {
             self.work = Work::Stream(Box::new(Stream::new(program.clone())));
         }
-        self.program = Some(program);
     }
 
-    fn assign(&mut self, spans: &[Span]) {
+    fn assign(&mut self, spans: &[Span], inputs: Vec<String>) {
         if self.ending.is_some() {
             return;
         }
+        let mut inputs = inputs.into_iter();
         for attempt in protocol::attempts(spans) {
+            let input = inputs.next();
             // The master did not hear of a result, or repeats itself.
             if !self.report.repeat(attempt, &mut self.link) && self.held.insert(attempt) {
                 self.queue.push_back(attempt);
+                if let Some(input) = input {
+                    self.inputs.add(attempt, input);
+                }
             }
         }
     }

@@ -11,6 +11,7 @@
 mod balance;
 mod guests;
 mod jobs;
+mod lists;
 mod machines;
 mod master;
 mod pod;
@@ -83,8 +84,10 @@ enum Input {
     Hello(Connection, Box<Greeting>),
     Said(ConnectionId, Said),
     Closed(ConnectionId),
-    /// A job's token is in its Secret.
-    Prepared(JobUid, Result<String, jobs::PrepareError>),
+    /// A job's token is in its Secret, and the input lists that its tasks have taken are read.
+    Prepared(JobUid, Result<jobs::Prepared, jobs::PrepareError>),
+    /// An input list that a worker has taken is kept.
+    Listed(Box<lists::Kept>),
     Stored(JobUid, u64, Box<Result<RawJob, StoreError>>),
     Created(WorkerId, Result<(), kube::Error>),
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use model::dagjob::DagJobSpec;
 use model::dagjob::check::{Fault, faults};
+use model::dagjob::{DagJobSpec, needed};
 
 /// A task by its place in `spec.tasks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,8 +19,10 @@ pub struct InvalidJob {
 /// The graph, and how far it has come.
 #[derive(Clone, Debug)]
 pub struct Dag {
-    /// Per task, who waits for it, and for how many of its instances, the fewest first.
+    /// Per task, who waits for it, and for how many percent of its instances, the fewest first.
     children: Vec<Vec<(u32, TaskIdx)>>,
+    /// Per task, how many instances it has; those of a task whose input list is not taken are not known.
+    counts: Vec<Option<u32>>,
     /// Per task, how many of those have waited long enough.
     released: Vec<usize>,
     /// Per task, how many parents are not far enough.
@@ -47,12 +49,18 @@ impl Dag {
             parents.dedup();
             waits_for[index] = parents.len();
             for parent in parents {
-                children[parent.0].push((task.needs_of(&spec.tasks[parent.0]), TaskIdx(index)));
+                children[parent.0].push((task.start_at_percent.unwrap_or(100), TaskIdx(index)));
             }
         }
         children.iter_mut().for_each(|of_task| of_task.sort_unstable());
         let (done, released) = (vec![false; children.len()], vec![0; children.len()]);
-        Ok(Self { children, released, waits_for, done })
+        let counts = spec.tasks.iter().map(model::dagjob::Task::count).collect();
+        Ok(Self { children, counts, released, waits_for, done })
+    }
+
+    /// The task's input list says how many instances it has.
+    pub fn set_count(&mut self, task: TaskIdx, count: u32) {
+        self.counts[task.0] = Some(count);
     }
 
     pub fn tasks(&self) -> impl Iterator<Item = TaskIdx> + use<> {
@@ -75,14 +83,19 @@ impl Dag {
     /// Takes note that `task` is done, once; the tasks that may start from now on.
     pub fn complete(&mut self, task: TaskIdx) -> Vec<TaskIdx> {
         self.done[task.0] = true;
-        self.reach(task, u32::MAX)
+        self.release(task, |_| true)
     }
 
     /// Takes note that so many instances of `task` have ended well; the tasks that may start from now on.
     pub fn reach(&mut self, task: TaskIdx, count: u32) -> Vec<TaskIdx> {
+        let all = self.counts[task.0];
+        self.release(task, |percent| all.is_some_and(|all| needed(percent, all) <= count))
+    }
+
+    fn release(&mut self, task: TaskIdx, is_enough: impl Fn(u32) -> bool) -> Vec<TaskIdx> {
         let mut ready = Vec::new();
-        while let Some((needed, child)) = self.children[task.0].get(self.released[task.0])
-            && *needed <= count
+        while let Some((percent, child)) = self.children[task.0].get(self.released[task.0])
+            && is_enough(*percent)
         {
             self.released[task.0] += 1;
             self.waits_for[child.0] -= 1;
@@ -95,6 +108,7 @@ impl Dag {
 
     /// Whether somebody waits for just so many instances of `task`.
     pub fn is_awaited(&self, task: TaskIdx, count: u32) -> bool {
-        self.children[task.0].iter().any(|(needed, _)| *needed == count)
+        let Some(all) = self.counts[task.0] else { return false };
+        self.children[task.0].iter().any(|(percent, _)| needed(*percent, all) == count)
     }
 }

@@ -5,28 +5,39 @@
 //!                    ▲   │ (late: beside it one more)
 //!                    │   ├─fail, lost──► again ──next──┐
 //!                    └───┼────────────────────────────┘
-//!                        └─fail for the last time──► exhausted: the task has failed
+//!                        └─fail for the last time──► failed, for good unless a lost worker still tells of its success
 //! ```
-//! An instance is in exactly one of these sets. `finished` and `tries` are what a restart needs to know.
+//! An instance is in exactly one of these sets. `finished`, `failed` and `tries` are what a restart needs to know.
+//!
+//! Where the number of instances is known only from an input list, taking that list is what is handed out first: one
+//! instance with an index of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::dagjob::TaskStatus;
+use model::dagjob::{InstanceFailure, TaskStatus};
 
 use crate::job::WorkerId;
-use crate::protocol::Attempt;
+use crate::protocol::{Attempt, LISTING};
 use crate::ranges::Ranges;
 
 /// An instance whose worker was lost this often is given up, so that one that kills its host does not do so for ever.
 pub const MAX_LOSSES: u32 = 20;
 
+/// So many failed instances are told with what they said.
+const MAX_FAILURES: usize = 10;
+/// The most that is told of each.
+const MAX_MESSAGE: usize = 256;
+
 /// The state of one task's instances.
 #[derive(Clone, Debug)]
 pub struct Instances {
+    first: u32,
     count: u32,
     max_attempts: u32,
     finished: Ranges,
-    /// Every instance below this is finished, running or in `again`.
+    failed: Ranges,
+    failures: Vec<InstanceFailure>,
+    /// Every instance below this is finished, failed, running or in `again`.
     cursor: u32,
     again: BTreeSet<u32>,
     /// Unfinished instances that were tried before.
@@ -68,9 +79,12 @@ impl Instances {
     /// `count` instances of which none was tried.
     pub fn new(count: u32, max_attempts: u32) -> Self {
         Self {
+            first: 0,
             count,
             max_attempts: max_attempts.max(1),
             finished: Ranges::new(),
+            failed: Ranges::new(),
+            failures: Vec::new(),
             cursor: 0,
             again: BTreeSet::new(),
             tries: BTreeMap::new(),
@@ -82,22 +96,53 @@ impl Instances {
         }
     }
 
+    /// The one that takes the input list, of which a stored status may tell how often it was tried.
+    pub fn listing(max_attempts: u32, status: &TaskStatus) -> Self {
+        let mut instances = Self { first: LISTING, cursor: LISTING, ..Self::new(1, max_attempts) };
+        instances.restore_tries(status);
+        instances
+    }
+
     /// The instances as a stored status tells. What cannot be read counts as not done: it is run again, never skipped.
     pub fn restore(count: u32, max_attempts: u32, status: &TaskStatus) -> Self {
         let mut instances = Self::new(count, max_attempts);
         if let Ok(finished) = status.finished.parse::<Ranges>() {
             instances.finished.extend_below(&finished, count);
         }
-        instances.failed_attempts = status.failed_attempts;
-        instances.n_backups = status.backups;
-        instances.last_failure.clone_from(&status.last_failure);
+        if let Ok(failed) = status.failed_instances.parse::<Ranges>() {
+            let below =
+                failed.runs().flat_map(|(first, last)| first..=last).take_while(|index| *index < count);
+            for index in below {
+                if !instances.finished.contains(index) {
+                    instances.failed.insert(index);
+                }
+            }
+            instances.failures.clone_from(&status.failures);
+        }
+        instances.restore_tries(status);
+        instances
+    }
+
+    fn restore_tries(&mut self, status: &TaskStatus) {
+        self.failed_attempts = status.failed_attempts;
+        self.n_backups = status.backups;
+        self.last_failure.clone_from(&status.last_failure);
         for (index, tries) in status.retries.split(',').filter_map(parse_tries) {
-            if index < count && !instances.finished.contains(index) {
-                instances.tries.insert(index, tries);
-                instances.again.insert(index);
+            if self.has(index) && !self.has_ended(index) {
+                self.tries.insert(index, tries);
+                self.again.insert(index);
             }
         }
-        instances
+    }
+
+    /// Whether it is one of these instances.
+    fn has(&self, index: u32) -> bool {
+        index.checked_sub(self.first).is_some_and(|position| position < self.count)
+    }
+
+    /// Whether an instance will not be handed out again.
+    fn has_ended(&self, index: u32) -> bool {
+        self.finished.contains(index) || self.failed.contains(index)
     }
 
     /// The hard state and the counts, for the job's status.
@@ -107,27 +152,41 @@ impl Instances {
             .iter()
             .map(|(index, tries)| format!("{index}:{}/{}", tries.failed, tries.used))
             .collect();
+        if self.first == LISTING {
+            let (retries, last_failure) = (retries.join(","), self.last_failure.clone());
+            let failed_attempts = self.failed_attempts;
+            return TaskStatus { retries, last_failure, failed_attempts, ..TaskStatus::default() };
+        }
         TaskStatus {
             instances: self.count,
             running: u32::try_from(self.running.len()).unwrap_or(u32::MAX),
             succeeded: self.n_finished(),
+            failed: self.n_failed(),
             failed_attempts: self.failed_attempts,
             backups: self.n_backups,
             finished: self.finished.to_string(),
+            failed_instances: self.failed.to_string(),
+            failures: self.failures.clone(),
+            input: None,
             retries: retries.join(","),
             last_failure: self.last_failure.clone(),
             usage: None,
         }
     }
 
-    /// How many instances are neither finished nor running.
+    /// How many instances have neither ended nor run.
     pub fn n_pending(&self) -> u32 {
         self.n_unfinished().saturating_sub(u32::try_from(self.running.len()).unwrap_or(u32::MAX))
     }
 
-    /// How many instances are not finished.
+    /// How many instances have not ended.
     pub fn n_unfinished(&self) -> u32 {
-        self.count - self.n_finished()
+        self.count - self.n_finished() - self.n_failed()
+    }
+
+    /// How many instances had all their attempts and failed.
+    pub fn n_failed(&self) -> u32 {
+        u32::try_from(self.failed.len()).unwrap_or(u32::MAX)
     }
 
     pub fn count(&self) -> u32 {
@@ -139,6 +198,7 @@ impl Instances {
         self.finished.contains(index)
     }
 
+    /// Whether all have ended, however.
     pub fn is_finished(&self) -> bool {
         self.n_unfinished() == 0
     }
@@ -172,9 +232,9 @@ impl Instances {
 
     fn next_fresh(&mut self) -> Option<u32> {
         loop {
-            let index = self.finished.first_gap(self.cursor).filter(|index| *index < self.count)?;
+            let index = self.finished.first_gap(self.cursor).filter(|index| self.has(*index))?;
             self.cursor = index + 1;
-            if !self.running.contains_key(&index) {
+            if !self.running.contains_key(&index) && !self.failed.contains(index) {
                 return Some(index);
             }
         }
@@ -185,7 +245,7 @@ impl Instances {
     pub fn adopt(&mut self, worker: WorkerId, attempt: Attempt) -> bool {
         let Attempt { index, number } = attempt;
         let used = self.tries.get(&index).map_or(0, |tries| tries.used);
-        if index >= self.count || self.finished.contains(index) || number <= used {
+        if !self.has(index) || self.has_ended(index) || number <= used {
             return false;
         }
         if let Some(running) = self.running.get(&index) {
@@ -228,8 +288,11 @@ impl Instances {
     /// An attempt ended well. True if the instance was not finished before, whoever ran it.
     pub fn succeed(&mut self, attempt: Attempt) -> bool {
         let index = attempt.index;
-        if index >= self.count || !self.finished.insert(index) {
+        if !self.has(index) || !self.finished.insert(index) {
             return false;
+        }
+        if self.failed.remove(index) {
+            self.failures.retain(|failure| failure.index != index);
         }
         self.running.remove(&index);
         self.backups.remove(&index);
@@ -246,8 +309,8 @@ impl Instances {
         self.last_failure = Some(reason);
         let tries = self.tries.entry(attempt.index).or_default();
         tries.failed += 1;
-        let is_last = tries.failed >= self.max_attempts && !self.running.contains_key(&attempt.index);
-        if is_last { Failure::Exhausted } else { Failure::Again }
+        let is_spent = tries.failed >= self.max_attempts;
+        self.give_up(attempt.index, is_spent)
     }
 
     /// The worker of a running attempt is gone, and nobody knows how far it came.
@@ -257,9 +320,24 @@ impl Instances {
         }
         self.last_failure = Some(reason);
         let tries = self.tries.entry(attempt.index).or_default();
-        let is_last = tries.used.saturating_sub(tries.failed) >= MAX_LOSSES
-            && !self.running.contains_key(&attempt.index);
-        if is_last { Failure::Exhausted } else { Failure::Again }
+        let is_spent = tries.used.saturating_sub(tries.failed) >= MAX_LOSSES;
+        self.give_up(attempt.index, is_spent)
+    }
+
+    /// What an instance is now that has failed once more; not the end while it runs elsewhere.
+    fn give_up(&mut self, index: u32, is_spent: bool) -> Failure {
+        if !is_spent || self.running.contains_key(&index) {
+            return Failure::Again;
+        }
+        self.again.remove(&index);
+        self.tries.remove(&index);
+        self.failed.insert(index);
+        if self.failures.len() < MAX_FAILURES {
+            let mut message = self.last_failure.clone().unwrap_or_default();
+            message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+            self.failures.push(InstanceFailure { index, message });
+        }
+        Failure::Exhausted
     }
 
     /// An assignment that never reached its worker: not an attempt.
@@ -301,7 +379,7 @@ impl Instances {
     /// Moves an attempt that ended badly to `again`; false if that was known or does not matter any more.
     fn end(&mut self, worker: WorkerId, attempt: Attempt) -> bool {
         let Attempt { index, number } = attempt;
-        if index >= self.count || self.finished.contains(index) {
+        if !self.has(index) || self.has_ended(index) {
             return false;
         }
         let used = self.tries.get(&index).map_or(0, |tries| tries.used);

@@ -18,6 +18,7 @@ mod backups;
 mod crew;
 mod ends;
 mod hand_out;
+mod listing;
 mod measures;
 mod pace;
 mod results;
@@ -27,12 +28,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crew::Crew;
-use model::dagjob::{DagJobSpec, DagJobStatus, DesiredState, JobPhase, Mode, TaskStatus};
+use model::dagjob::{
+    DagJobSpec, DagJobStatus, DesiredState, InputStatus, JobPhase, Mode, SuccessPolicy, TaskStatus,
+};
 
 use crate::dag::{Dag, InvalidJob, TaskIdx};
 use crate::instances::Instances;
 use crate::protocol::{self, Attempt, AttemptResult, READY_LIMIT};
 use crate::stragglers::Typical;
+use listing::List;
 use measures::Measures;
 use pace::Pace;
 
@@ -93,6 +97,13 @@ pub enum Event {
         worker: WorkerId,
         reason: String,
     },
+    /// The input list that a task's first attempt has taken is kept for good.
+    Listed {
+        task: TaskIdx,
+        worker: WorkerId,
+        attempt: Attempt,
+        list: Listed,
+    },
     /// What the job's owner wants of it now.
     Want(DesiredState),
     /// The status of this version is durable.
@@ -100,6 +111,13 @@ pub enum Event {
         version: u64,
     },
     Tick,
+}
+
+/// A list that is kept, and how many instances it makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub input: InputStatus,
+    pub count: u32,
 }
 
 /// What the edge owes the workers.
@@ -152,7 +170,10 @@ struct Task {
     parallelism: u32,
     /// How long a worker may hold something without ending anything.
     patience: Option<Duration>,
+    max_attempts: u32,
+    policy: SuccessPolicy,
     instances: Instances,
+    list: List,
     /// All instances finished as of this version.
     finished_at: Option<u64>,
     /// As of which versions so many instances were finished as others wait for.
@@ -208,11 +229,10 @@ impl Job {
             name: task.name.clone(),
             parallelism: task.parallelism.unwrap_or(u32::MAX),
             patience: patience(task),
-            instances: Instances::restore(
-                task.instances,
-                task.max_attempts,
-                status.tasks.get(&task.name).unwrap_or(&none),
-            ),
+            max_attempts: task.max_attempts,
+            policy: task.success_policy.clone().unwrap_or_default(),
+            instances: listing::restored(task, status.tasks.get(&task.name).unwrap_or(&none)),
+            list: List::restored(task, status.tasks.get(&task.name).unwrap_or(&none)),
             finished_at: None,
             reached_at: Vec::new(),
             crew: Crew::default(),
@@ -242,10 +262,16 @@ impl Job {
     fn restore_progress(&mut self) {
         for task in self.dag.tasks() {
             let state = &mut self.tasks[task.0];
-            self.dag.reach(task, state.instances.n_finished());
-            if state.instances.is_finished() {
+            if !state.is_listing() {
+                self.dag.set_count(task, state.instances.count());
+            }
+            self.dag.reach(task, state.n_done());
+            if state.instances.is_finished() && state.is_well() {
                 state.finished_at = Some(0);
                 self.dag.complete(task);
+            } else if state.is_lost() {
+                let message = state.why_lost();
+                self.outcome.get_or_insert(Outcome::Failed { task, message });
             }
         }
         if self.dag.all_done() {
@@ -265,6 +291,9 @@ impl Job {
             Event::Disconnected { worker } => self.disconnected(worker),
             Event::Drain { worker } => self.drain(worker, (now, &mut owed)),
             Event::Gone { worker, reason } => self.gone(worker, &reason, (now, &mut owed)),
+            Event::Listed { task, worker, attempt, list } => {
+                self.listed((task, worker, attempt), list, (now, &mut owed));
+            }
             Event::Want(desired) => self.want(desired, (now, &mut owed)),
             Event::Stored { version } => self.stored(version, (now, &mut owed)),
             Event::Tick => self.tick((now, &mut owed)),
@@ -332,7 +361,8 @@ impl Job {
             None => u32::try_from(task.crew.busy.len()).unwrap_or(u32::MAX),
             Some(_) => 0,
         };
-        TaskStatus { running, usage: task.measures.status(), ..task.instances.status() }
+        let (usage, input) = (task.measures.status(), task.list.status());
+        TaskStatus { running, usage, input, ..task.instances.status() }
     }
 
     fn changed(&mut self) {
@@ -345,6 +375,42 @@ fn patience(task: &model::dagjob::Task) -> Option<Duration> {
     let limit = Duration::from_secs(u64::from(task.timeout_seconds?));
     let start = if task.mode == Mode::Stream { READY_LIMIT } else { Duration::ZERO };
     Some(limit + start + TIMEOUT_SLACK)
+}
+
+impl Task {
+    /// How many of its instances may fail.
+    fn tolerated(&self) -> u32 {
+        if self.is_listing() { 0 } else { self.policy.tolerated(self.instances.count()) }
+    }
+
+    /// Whether no more instances have failed than may.
+    fn is_well(&self) -> bool {
+        self.instances.n_failed() <= self.tolerated()
+    }
+
+    /// Whether it has failed: with one instance too many, or when the last has ended.
+    fn is_lost(&self) -> bool {
+        !self.is_well() && (self.policy.fails_fast() || self.instances.is_finished())
+    }
+
+    /// Instances that ended well, or failed and may.
+    fn n_done(&self) -> u32 {
+        self.instances.n_finished() + self.instances.n_failed().min(self.tolerated())
+    }
+
+    fn why_lost(&self) -> String {
+        let status = self.instances.status();
+        let last = status.last_failure.unwrap_or_default();
+        if self.policy == SuccessPolicy::default() || self.is_listing() {
+            return last;
+        }
+        let (failed, count) = (status.failed, status.instances);
+        let percent = self.policy.max_failed_percent;
+        shortened(format!(
+            "{failed} of {count} instances failed, and successPolicy.maxFailedPercent {percent} allows {}; the last: {last}",
+            self.tolerated()
+        ))
+    }
 }
 
 /// The time, and where to put what is owed.

@@ -12,6 +12,7 @@
 pub mod asks;
 pub mod dag;
 pub mod grants;
+pub mod inputs;
 pub mod instances;
 pub mod job;
 pub mod protocol;

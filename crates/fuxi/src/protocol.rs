@@ -19,7 +19,7 @@ mod span;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::dagjob::Mode;
+use model::dagjob::{Input, Mode};
 use serde::{Deserialize, Serialize};
 
 pub use span::{Span, attempts, spans};
@@ -30,8 +30,16 @@ pub const MOUNT: &str = "/.crest";
 pub const SOCKET: &str = "fuxi.sock";
 /// The program's file name in the worker's directory.
 pub const PROGRAM: &str = "crest";
-/// The longest line either side accepts. Commands are the longest thing said.
-pub const MAX_LINE: usize = 4 << 20;
+/// The longest line either side accepts. Input lists are the longest thing said.
+pub const MAX_LINE: usize = 6 << 20;
+/// The largest input list that a worker may tell, compressed.
+pub const MAX_LIST: usize = 4 << 20;
+/// How long taking an input list may take.
+pub const LIST_LIMIT: Duration = Duration::from_secs(600);
+/// The most bytes of input that go with one assignment; as text in JSON a byte may take six.
+pub const MAX_INPUT: usize = 512 * 1024;
+/// The index of the instance that takes the task's input list.
+pub const LISTING: u32 = u32::MAX - 1;
 /// The most results that a worker keeps.
 pub const MAX_KEPT: u32 = 1 << 16;
 /// How much of a failed instance's standard error, or of what it says of itself, travels with its result.
@@ -54,6 +62,15 @@ pub struct Attempt {
     pub index: u32,
     /// Which try it is, from 1.
     pub number: u32,
+}
+
+impl std::fmt::Display for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self { index: LISTING, number } => write!(f, "taking the input list, attempt {number}"),
+            Self { index, number } => write!(f, "instance {index} attempt {number}"),
+        }
+    }
 }
 
 /// From worker to master.
@@ -126,14 +143,20 @@ impl Usage {
 pub enum Exit {
     Code(i32),
     Signal(i32),
-    /// The kernel killed it, or a process of it, as its worker's container was out of memory.
-    OutOfMemory,
+    /// The kernel killed it, or a process of it, as its worker's container was at its limit of so many bytes.
+    OutOfMemory {
+        limit: u64,
+    },
     /// It ran longer than this many seconds and was killed.
     TimedOut(u32),
     /// The command could not be started; the code is the one that a shell would give.
     NotStarted {
         code: i32,
         message: String,
+    },
+    /// It was to take the input list, and this is it: its lines, compressed by zstd, as base64.
+    Listed {
+        list: String,
     },
     /// An instance that was given to a running program failed, as the program said, or with the program.
     Failed {
@@ -152,12 +175,28 @@ impl std::fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "killed by signal {signal}"),
-            Self::OutOfMemory => {
-                f.write_str("killed by the kernel: more memory than the task's resources.memory")
+            Self::OutOfMemory { limit } => {
+                let limit = Size(*limit);
+                write!(f, "out of memory: limit {limit}, the task's resources.memory")
             }
             Self::TimedOut(seconds) => write!(f, "killed after its time limit of {seconds} s"),
             Self::NotStarted { code, message } => write!(f, "exit code {code}: {message}"),
+            Self::Listed { .. } => f.write_str("an input list that nobody asked for"),
             Self::Failed { message } => f.write_str(message),
+        }
+    }
+}
+
+/// Bytes in the largest unit that they are a whole number of.
+struct Size(u64);
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let units = [("Gi", 30), ("Mi", 20), ("Ki", 10)];
+        let fits = |(_, shift): &&(&str, u32)| self.0 != 0 && self.0.trailing_zeros() >= *shift;
+        match units.iter().find(fits) {
+            Some((unit, shift)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{}", self.0),
         }
     }
 }
@@ -166,10 +205,13 @@ impl std::fmt::Display for Exit {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub enum FromMaster {
-    /// Once for every connection, before the first assignment.
+    /// For every connection before the first assignment, and again when the task's input list is taken.
     Program(Program),
     Assign {
         attempts: Vec<Span>,
+        /// What each of these instances works on, in the same order, if its task has an input list.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        inputs: Vec<String>,
     },
     Ack {
         attempts: Vec<Span>,
@@ -194,6 +236,15 @@ pub struct Program {
     pub mode: Mode,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
+    /// Whether inputs are files, which are to be there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_files: bool,
+    /// The pattern of the input files, as long as their list is not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<Input>,
+    /// The folder where outputs are collected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// The job's parameters, for programs that take instances as a stream. Processes have them in their environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,

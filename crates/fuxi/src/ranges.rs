@@ -49,6 +49,20 @@ impl Ranges {
         true
     }
 
+    /// Takes `index` out; false if it was not there.
+    pub fn remove(&mut self, index: u32) -> bool {
+        let Some((first, last)) = self.run_at(index) else { return false };
+        self.runs.remove(&first);
+        if first < index {
+            self.runs.insert(first, index - 1);
+        }
+        if index < last {
+            self.runs.insert(index + 1, last);
+        }
+        self.len -= 1;
+        true
+    }
+
     /// The smallest index from `start` on that is not in the set; `None` if all to the end of `u32` are.
     pub fn first_gap(&self, start: u32) -> Option<u32> {
         // Runs do not touch, so the index after a run is free.

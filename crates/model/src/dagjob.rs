@@ -6,6 +6,9 @@
 
 pub mod check;
 pub mod import;
+mod input;
+mod output;
+mod policy;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +17,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use input::{Input, InputStatus, MAX_ENTRIES, MAX_ITEMS, MAX_PIECE, NumberRange};
+pub use output::Output;
+pub use policy::{InstanceFailure, MAX_TOLERATED, SuccessPolicy};
 
 /// What a user asks for.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -80,8 +87,18 @@ pub struct Task {
     /// Start already when this share of the instances of each of those tasks has ended well. Default 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_at_percent: Option<u32>,
-    /// How many instances to run. Each knows its index from `CREST_INSTANCE_INDEX`.
+    /// How many instances to run. Each knows its index from `CREST_INSTANCE_INDEX`. A task has this or `input`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub instances: u32,
+    /// A list of which every instance gets its piece: as many instances as there are pieces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Input>,
+    /// Collects what instances write to `CREST_OUTPUT`. Not in the mode `Stream`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Output>,
+    /// How many instances may fail without failing the task. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_policy: Option<SuccessPolicy>,
     /// At most this many instances at once. Default: as many as there is room for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallelism: Option<u32>,
@@ -128,12 +145,24 @@ pub enum Mode {
 }
 
 impl Task {
-    /// How many instances of `parent` must have ended well before this task starts: at least one.
-    pub fn needs_of(&self, parent: &Self) -> u32 {
-        let percent = u64::from(self.start_at_percent.unwrap_or(100).min(100));
-        let needed = (u64::from(parent.instances) * percent).div_ceil(100);
-        u32::try_from(needed).unwrap_or(parent.instances).max(1)
+    /// How many instances the task has; `None` if only its input list will tell.
+    pub fn count(&self) -> Option<u32> {
+        match &self.input {
+            Some(input) => input.count(),
+            None => Some(self.instances),
+        }
     }
+
+    /// Of a parent of `count` instances, how many must have ended before this task starts: at least one.
+    pub fn needs_of(&self, count: u32) -> u32 {
+        needed(self.start_at_percent.unwrap_or(100), count)
+    }
+}
+
+/// How many of `count` instances a share of them is: at least one.
+pub fn needed(percent: u32, count: u32) -> u32 {
+    let needed = (u64::from(count) * u64::from(percent.min(100))).div_ceil(100);
+    u32::try_from(needed).unwrap_or(count).max(1)
 }
 
 fn default_attempts() -> u32 {
@@ -213,6 +242,9 @@ impl DagJobStatus {
         for task in self.tasks.values_mut() {
             (task.running, task.failed_attempts) = (0, 0);
             task.retries.clear();
+            task.failed_instances.clear();
+            task.failures.clear();
+            task.failed = 0;
             task.last_failure = None;
         }
         self.conditions.retain(|condition| !matches!(condition.type_.as_str(), "Complete" | "Failed"));
@@ -227,6 +259,9 @@ pub struct TaskStatus {
     pub instances: u32,
     pub running: u32,
     pub succeeded: u32,
+    /// Instances that had all their attempts and failed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failed: u32,
     /// Attempts that failed, those tried again included.
     pub failed_attempts: u32,
     /// How often an instance that was late was begun a second time.
@@ -235,6 +270,15 @@ pub struct TaskStatus {
     /// The instances that ended well, as ranges: `0-41,43,50-199`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub finished: String,
+    /// The instances that failed for good, as ranges.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub failed_instances: String,
+    /// What the first few of them said of themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<InstanceFailure>,
+    /// The list of files that was taken when the task began; none before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<InputStatus>,
     /// Unfinished instances that were tried before, as `index:failed/tried`. So a restart keeps the retry limit.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub retries: String,

@@ -46,6 +46,10 @@ pub mod instance_env {
     /// Zero-based.
     pub const INDEX: &str = "CREST_INSTANCE_INDEX";
     pub const COUNT: &str = "CREST_INSTANCE_COUNT";
+    /// Its piece of the task's input list, line by line, if there is one.
+    pub const INPUT: &str = "CREST_INPUT";
+    /// Where it writes what is to be collected, if its task has an `output`.
+    pub const OUTPUT: &str = "CREST_OUTPUT";
     /// One-based.
     pub const ATTEMPT: &str = "CREST_INSTANCE_ATTEMPT";
 }

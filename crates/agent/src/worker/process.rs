@@ -11,6 +11,7 @@ use model::names::instance_env;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::Pid;
 
+use super::memory;
 use super::processes::{self, Reaped};
 use super::stderr::{Tail, Tee};
 
@@ -24,16 +25,28 @@ const KILL_INTERVAL: Duration = Duration::from_millis(10);
 pub(super) enum SpawnError {
     #[error("the command is empty")]
     Empty,
+    #[error("cannot take the input list")]
+    List { source: io::Error },
+    #[error("cannot prepare a place for its output")]
+    Output { source: io::Error },
     #[error("cannot run `{program}`")]
     Spawn { program: String, source: io::Error },
 }
 
 impl SpawnError {
+    pub(super) fn list(source: io::Error) -> Self {
+        Self::List { source }
+    }
+
+    pub(super) fn output(source: io::Error) -> Self {
+        Self::Output { source }
+    }
+
     /// The exit code that a shell would give.
     pub(super) fn code(&self) -> i32 {
         match self {
             Self::Spawn { source, .. } if source.kind() != io::ErrorKind::NotFound => 126,
-            Self::Spawn { .. } | Self::Empty => 127,
+            Self::Spawn { .. } | Self::List { .. } | Self::Output { .. } | Self::Empty => 127,
         }
     }
 }
@@ -96,8 +109,10 @@ pub(super) fn command(program: &Program) -> Result<Command, SpawnError> {
 impl Process {
     /// Starts `command` with a piped standard error, in a group of its own.
     pub(super) fn spawn(command: &mut Command) -> Result<(Self, Child), SpawnError> {
-        let mut child = command.stderr(Stdio::piped()).process_group(0).spawn().map_err(|source| {
-            SpawnError::Spawn { program: command.get_program().to_string_lossy().into_owned(), source }
+        command.stderr(Stdio::piped()).process_group(0);
+        let mut child = memory::before_us(|| command.spawn()).map_err(|source| SpawnError::Spawn {
+            program: command.get_program().to_string_lossy().into_owned(),
+            source,
         })?;
         let stderr = child.stderr.take().filter(make_nonblocking);
         // Reaped together with all others, not through `child`. Linux' process ids fit.

@@ -90,7 +90,8 @@ fn send_in_parts(results: Vec<AttemptResult>, link: &mut Link) {
 fn text_of(result: &AttemptResult) -> usize {
     let message = match &result.exit {
         Exit::NotStarted { message, .. } | Exit::Failed { message } => message.len(),
-        Exit::Code(_) | Exit::Signal(_) | Exit::OutOfMemory | Exit::TimedOut(_) => 0,
+        Exit::Listed { list } => list.len(),
+        Exit::Code(_) | Exit::Signal(_) | Exit::OutOfMemory { .. } | Exit::TimedOut(_) => 0,
     };
     message + result.tail.len()
 }

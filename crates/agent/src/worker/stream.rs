@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use fuxi::protocol::{Attempt, AttemptResult, Exit, MAX_TAIL, Program, READY_LIMIT};
 
+use super::input::Inputs;
 use super::memory::Memory;
 use super::process::{self, Process, SpawnError, make_nonblocking};
 use super::processes::Reaped;
@@ -39,6 +40,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// Instances that wait for their turn, and where results go.
 pub(super) struct Desk<'a> {
     pub(super) queue: &'a mut VecDeque<Attempt>,
+    pub(super) inputs: &'a Inputs,
     pub(super) results: &'a mut Vec<AttemptResult>,
     pub(super) tee: &'a mut Tee,
     pub(super) memory: &'a mut Memory,
@@ -165,7 +167,13 @@ impl Stream {
         while live.in_flight.len() < room
             && let Some(attempt) = desk.queue.pop_front()
         {
-            live.give(attempt, &self.constant, (limit, now));
+            match desk.inputs.refuse(&self.program, attempt) {
+                Some(refused) => desk.results.push(refused),
+                None => {
+                    let rest = answer::rest(&self.constant, desk.inputs.of(attempt));
+                    live.give(attempt, &rest, (limit, now));
+                }
+            }
         }
         live.write(now);
         live.watch_the_clock(limit);
@@ -296,7 +304,7 @@ impl Live {
         })
     }
 
-    fn give(&mut self, attempt: Attempt, constant: &str, (limit, now): (Option<u32>, Instant)) {
+    fn give(&mut self, attempt: Attempt, rest: &str, (limit, now): (Option<u32>, Instant)) {
         if self.in_flight.is_empty() {
             self.since = now;
         }
@@ -306,7 +314,7 @@ impl Live {
         self.in_flight.push_back(InFlight { attempt, given: now, deadline });
         let Attempt { index, number } = attempt;
         // Writing to memory does not fail.
-        let _written = writeln!(self.outbox, "{{\"index\":{index},\"attempt\":{number}{constant}}}");
+        let _written = writeln!(self.outbox, "{{\"index\":{index},\"attempt\":{number}{rest}}}");
     }
 
     /// The oldest instance may take its time since the program was free for it; and no more, however busy it seems, than

@@ -9,6 +9,8 @@
 
 #[path = "../../../../examples/stream/worker.rs"]
 mod example;
+mod input;
+mod output;
 mod scene;
 mod stream;
 
@@ -23,7 +25,7 @@ use nix::unistd::Pid;
 
 use scene::Scene;
 
-const TESTS: [(&str, fn()); 18] = [
+const TESTS: [(&str, fn()); 23] = [
     ("instances_run_one_after_another_with_their_own_environment", instances_run_one_after_another),
     ("results_are_kept_until_they_are_acknowledged", results_are_kept),
     ("a_running_instance_outlives_its_master", a_running_instance_outlives_its_master),
@@ -35,6 +37,11 @@ const TESTS: [(&str, fn()); 18] = [
     ("nonsense_and_mistakes_of_the_master_do_no_harm", nonsense_does_no_harm),
     ("hundreds_of_instances_per_second", hundreds_per_second),
     ("what_is_not_begun_is_given_back", what_is_not_begun_is_given_back),
+    ("a_list_of_files_is_taken_once_and_kept", input::a_list_is_taken_and_kept),
+    ("instances_know_their_input_and_miss_what_has_vanished", input::instances_know_their_input),
+    ("a_program_gets_its_input_line_by_line_after_the_list", input::a_stream_gets_its_input_after_the_list),
+    ("outputs_are_moved_to_their_place_as_a_whole", output::outputs_are_collected),
+    ("a_killed_worker_leaves_no_half_output", output::a_killed_worker_leaves_no_half_output),
     ("one_program_takes_all_instances", stream::one_program_takes_all),
     ("a_program_that_speaks_nonsense_is_replaced_and_told_why", stream::nonsense_is_told),
     ("whoever_breaks_the_program_costs_nobody_else_an_attempt", stream::only_the_culprit_fails),

@@ -113,7 +113,12 @@ impl Scene {
     }
 
     pub(crate) fn give(&mut self, first: u32, last: u32) {
-        self.send(&FromMaster::Assign { attempts: vec![Span { first, last, number: 1 }] });
+        self.give_with(first, last, Vec::new());
+    }
+
+    /// Instances with what they work on.
+    pub(crate) fn give_with(&mut self, first: u32, last: u32, inputs: Vec<String>) {
+        self.send(&FromMaster::Assign { attempts: vec![Span { first, last, number: 1 }], inputs });
     }
 
     /// `script` with `$1` for this scene's folder.

@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use fuxi::asks::Asks;
 use fuxi::grants::{Definition, Event as LedgerEvent, Gang, GangId, UnitId};
+use fuxi::inputs::Inputs;
 use fuxi::job::{Event, Outcome};
 use fuxi::writes::Writes;
 use fuxi::{Job, TaskIdx};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use model::dagjob::{DagJobSpec, DagJobStatus};
+use model::dagjob::{DagJobSpec, DagJobStatus, Input as TaskInput, InputStatus};
 
 use super::master::Master;
 use super::raw::{self, RawJob};
 use super::server::{Connection, Greeting};
 use super::status::{self, StoreError};
-use super::{Input, pod};
+use super::{Input, lists, pod};
 use crate::act::Cause;
 use crate::key::ObjectKey;
 use crate::record::Note;
@@ -35,6 +36,15 @@ pub(super) enum PrepareError {
     Create { name: String, source: Cause },
     #[error("the Secret `{name}` holds no token")]
     Empty { name: String },
+    #[error("cannot go on with the input list of the task `{task}`")]
+    List { task: String, source: lists::ListError },
+}
+
+/// What a job needs before its workers are heard.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    token: String,
+    lists: Vec<(TaskIdx, Inputs)>,
 }
 
 /// A job that is not over, or whose workers are not.
@@ -69,6 +79,8 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct TaskEntry {
     pub(super) asks: Asks,
+    /// What its instances work on, if it has an input list and that is known.
+    pub(super) inputs: Option<Inputs>,
     /// Workers in a row that ended before they said hello.
     pub(super) failures: u32,
     pub(super) not_before: Duration,
@@ -152,7 +164,7 @@ impl Master {
         let task = &spec.tasks[index.0];
         let unit = UnitId(self.next_unit);
         self.next_unit += 1;
-        let maximum = task.parallelism.unwrap_or(u32::MAX).min(task.instances);
+        let maximum = task.parallelism.unwrap_or(u32::MAX).min(core.count(index).unwrap_or(u32::MAX));
         // Of a job that goes on after a restart, fewer instances may be left than it began with.
         let least = task.min_parallelism.map(|least| least.min(core.n_unfinished(index)));
         let gang = least.filter(|least| *least > 1);
@@ -162,7 +174,8 @@ impl Master {
             Definition { shape: pod::shape(task), priority: spec.priority, maximum, quota, gang };
         self.tell_ledger(LedgerEvent::Define { unit, definition });
         tracing::debug!(job = %uid.0, task = %task.name, unit = unit.0, "Unit defined");
-        TaskEntry { asks: Asks::new(unit), failures: 0, not_before: Duration::ZERO }
+        let inputs = task.input.as_ref().and_then(Inputs::known);
+        TaskEntry { asks: Asks::new(unit), inputs, failures: 0, not_before: Duration::ZERO }
     }
 
     fn number_tasks(&mut self, uid: &JobUid) {
@@ -184,23 +197,27 @@ impl Master {
         kit::task::spawn_fallible("refuse-dagjob", async move { write.await.map(drop) });
     }
 
-    /// Sees to it that the job's Secret is there.
+    /// Sees to it that the job's Secret is there, and reads its input lists.
     fn prepare(&self, uid: &JobUid) {
         let Some(job) = self.jobs.get(uid) else { return };
         let (client, raw, uid, inputs) =
             (self.config.client.clone(), job.raw.clone(), uid.clone(), self.inputs.clone());
+        let lists = lists_to_read(job);
         kit::task::spawn("prepare-dagjob", async move {
-            let result = token_of(&client, &raw).await;
+            let result = prepared(&client, &raw, lists).await;
             // The loop is ending if it does not listen.
             let _ending = inputs.send(Input::Prepared(uid, result));
         });
     }
 
-    pub(super) fn on_prepared(&mut self, uid: &JobUid, result: Result<String, PrepareError>) {
+    pub(super) fn on_prepared(&mut self, uid: &JobUid, result: Result<Prepared, PrepareError>) {
         let Some(job) = self.jobs.get_mut(uid) else { return };
         match result {
-            Ok(token) => {
+            Ok(Prepared { token, lists }) => {
                 job.token = Some(token);
+                for (task, inputs) in lists {
+                    job.tasks[task.0].inputs = Some(inputs);
+                }
                 for (connection, greeting) in std::mem::take(&mut job.early) {
                     self.on_hello(connection, greeting);
                 }
@@ -208,8 +225,8 @@ impl Master {
             }
             Err(error) => {
                 let message = kit::Chain(&error).to_string();
-                tracing::warn!(job = %job.key, error = %message, "Job waits for its Secret");
-                self.recorder.note(&job.raw, Note::warning("FailedCreate", message));
+                tracing::warn!(job = %job.key, error = %message, "Job waits for its Secret or its input list");
+                self.recorder.note(&job.raw, Note::warning("FailedPrepare", message));
                 self.prepare(uid);
             }
         }
@@ -268,7 +285,7 @@ impl Master {
         }
         let note = match job.core.outcome() {
             None => return,
-            Some(Outcome::Succeeded) => Note::normal("Completed", "All instances succeeded"),
+            Some(Outcome::Succeeded) => Note::normal("Completed", status::success(&job.status).1),
             Some(Outcome::Failed { message, .. }) => Note::warning("Failed", message.clone()),
             Some(Outcome::Cancelled) => Note::normal("Cancelled", "Cancelled by its owner"),
         };
@@ -316,6 +333,41 @@ impl Master {
             self.on_job(&key);
         }
     }
+}
+
+/// The lists that the tasks of a job have taken before this master began.
+fn lists_to_read(job: &JobEntry) -> Vec<(TaskIdx, String, InputStatus, TaskInput)> {
+    let of = |task: TaskIdx| {
+        let definition = &job.spec.tasks[task.0];
+        let status = job.status.tasks.get(&definition.name)?.input.clone()?;
+        let input = definition.input.clone().filter(|input| input.files.is_some())?;
+        Some((task, definition.name.clone(), status, input))
+    };
+    job.core.tasks().filter_map(of).collect()
+}
+
+async fn prepared(
+    client: &Client,
+    raw: &RawJob,
+    lists: Vec<(TaskIdx, String, InputStatus, TaskInput)>,
+) -> Result<Prepared, PrepareError> {
+    let token = token_of(client, raw).await?;
+    let mut read = Vec::new();
+    for (task, name, status, input) in lists {
+        let mut tries = 1;
+        let inputs = loop {
+            match lists::load(client, raw, (&status, &input)).await {
+                Ok(inputs) => break inputs,
+                Err(source) if tries == PREPARE_TRIES => {
+                    return Err(PrepareError::List { task: name, source });
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(u64::from(100 * tries))).await,
+            }
+            tries += 1;
+        };
+        read.push((task, inputs));
+    }
+    Ok(Prepared { token, lists: read })
 }
 
 /// The token of a job's workers, made on first use.

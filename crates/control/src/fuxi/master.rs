@@ -143,6 +143,7 @@ impl Master {
             Input::Said(connection, said) => self.on_said(connection, said),
             Input::Closed(connection) => self.on_closed(connection),
             Input::Prepared(uid, result) => self.on_prepared(&uid, result),
+            Input::Listed(kept) => self.on_listed(*kept),
             Input::Stored(uid, version, result) => self.on_stored(&uid, version, *result),
             Input::Created(worker, result) => self.on_created(worker, result),
         }

@@ -7,8 +7,8 @@ use fuxi::grants::Resources;
 use fuxi::protocol;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{
-    Container, EnvVar, EnvVarSource, HostPathVolumeSource, Pod, PodSpec, ResourceRequirements, Secret,
-    SecretKeySelector, Toleration, Volume, VolumeMount,
+    ConfigMap, Container, EnvVar, EnvVarSource, HostPathVolumeSource, Pod, PodSpec, ResourceRequirements,
+    Secret, SecretKeySelector, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -52,6 +52,22 @@ pub(super) fn secret(job: &RawJob, token: &str) -> Secret {
         data: Some(BTreeMap::from([(TOKEN_KEY.to_owned(), ByteString(token.as_bytes().to_vec()))])),
         type_: Some("Opaque".to_owned()),
         ..Secret::default()
+    }
+}
+
+/// The beginning of the names of the `ConfigMaps` with an input list; another one each time.
+pub(super) fn list_name(job: &RawJob) -> String {
+    let job = beginning(job.metadata.name.as_deref().unwrap_or_default(), 200);
+    format!("{job}-input-{:08x}", rand::random::<u32>())
+}
+
+/// A part of a list.
+pub(super) fn list_part(job: &RawJob, name: &str, (key, part): (&str, &[u8])) -> ConfigMap {
+    ConfigMap {
+        metadata: metadata(job, name.to_owned()),
+        binary_data: Some(BTreeMap::from([(key.to_owned(), ByteString(part.to_vec()))])),
+        immutable: Some(true),
+        data: None,
     }
 }
 

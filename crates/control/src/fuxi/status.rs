@@ -4,7 +4,7 @@ use fuxi::job::{Job, Outcome};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::PostParams;
 use kube::{Api, Client};
-use model::dagjob::{DagJobSpec, DagJobStatus, JobPhase};
+use model::dagjob::{DagJobSpec, DagJobStatus, JobPhase, TaskStatus};
 
 use super::raw::RawJob;
 use crate::act::Cause;
@@ -36,12 +36,8 @@ pub(super) fn of(job: &Job, spec: &DagJobSpec, before: &DagJobStatus, now: jiff:
     match job.outcome() {
         None => {}
         Some(Outcome::Succeeded) => {
-            let count: u64 = spec.tasks.iter().map(|task| u64::from(task.instances)).sum();
-            end(
-                &mut status,
-                ("Complete", "AllInstancesSucceeded", &format!("All {count} instances succeeded")),
-                now,
-            );
+            let (reason, message) = success(&status);
+            end(&mut status, ("Complete", reason, &message), now);
         }
         Some(Outcome::Failed { task, message }) => {
             let name = spec.tasks.get(task.0).map_or("", |task| task.name.as_str());
@@ -53,6 +49,22 @@ pub(super) fn of(job: &Job, spec: &DagJobSpec, before: &DagJobStatus, now: jiff:
         }
     }
     status
+}
+
+/// How a job ended well: with all instances, or with as many as its tasks' policies ask for.
+pub(super) fn success(status: &DagJobStatus) -> (&'static str, String) {
+    let sum = |of: fn(&TaskStatus) -> u32| status.tasks.values().map(|task| u64::from(of(task))).sum::<u64>();
+    let (all, failed) = (sum(|task| task.instances), sum(|task| task.failed));
+    match failed {
+        0 => ("AllInstancesSucceeded", format!("All {all} instances succeeded")),
+        _ => {
+            let message = format!(
+                "{} of {all} instances succeeded; {failed} failed, and successPolicy lets them",
+                all.saturating_sub(failed)
+            );
+            ("EnoughInstancesSucceeded", message)
+        }
+    }
 }
 
 /// The status of a job that can never run.

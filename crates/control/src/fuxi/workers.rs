@@ -10,13 +10,12 @@ use fuxi::{TaskIdx, WorkerId};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use model::dagjob::Mode;
 use model::names;
 
-use super::jobs::{JobEntry, JobUid, Stage};
+use super::jobs::{JobUid, Stage};
 use super::master::Master;
 use super::server::{Connection, ConnectionId, Greeting, Said};
-use super::{Input, pod, status};
+use super::{Input, lists, pod, status};
 use crate::key::ObjectKey;
 use crate::owner::controller_uid;
 use crate::pods;
@@ -94,6 +93,13 @@ impl Workers {
     fn send(&self, id: WorkerId, message: FromMaster) {
         if let Some(Contact::Connected(connection)) = self.by_id.get(&id).map(|worker| &worker.contact) {
             connection.send(message);
+        }
+    }
+
+    /// Tells all workers of a task anew what its instances are.
+    pub(super) fn tell_program(&self, uid: &JobUid, task: TaskIdx, program: &Program) {
+        for id in self.select(|worker| worker.job == *uid && worker.task == task) {
+            self.send(id, FromMaster::Program(program.clone()));
         }
     }
 
@@ -303,10 +309,14 @@ impl Master {
         if job.core.phase() == model::dagjob::JobPhase::Pending {
             self.recorder.note(&job.raw, Note::normal("Started", "The first worker has begun"));
         }
-        connection.send(FromMaster::Program(program(job, task)));
+        connection.send(FromMaster::Program(lists::program(job, task, job.core.count(task))));
         self.workers.connect(id, connection);
-        let Greeting { hello, results } = greeting;
+        let Greeting { mut hello, mut results } = greeting;
+        let lists = lists::lists_in(&mut results);
+        // Until its list is kept, the attempt has not ended.
+        hello.held.extend(lists.iter().map(|result| result.attempt));
         self.tell(&uid, Event::Hello { worker: id, held: hello.held, results });
+        self.keep_lists(&uid, (task, id), lists);
     }
 
     pub(super) fn on_said(&mut self, connection: ConnectionId, said: Said) {
@@ -314,12 +324,15 @@ impl Master {
             self.add_to_early(connection, said);
             return;
         };
-        if let Some(uid) = self.workers.by_id.get(&worker).map(|worker| worker.job.clone()) {
-            let event = match said {
-                Said::Results(results) => Event::Results { worker, results },
-                Said::Returned(attempts) => Event::Returned { worker, attempts },
-            };
-            self.tell(&uid, event);
+        let Some(Worker { job, task, .. }) = self.workers.by_id.get(&worker) else { return };
+        let (uid, task) = (job.clone(), *task);
+        match said {
+            Said::Results(mut results) => {
+                let lists = lists::lists_in(&mut results);
+                self.tell(&uid, Event::Results { worker, results });
+                self.keep_lists(&uid, (task, worker), lists);
+            }
+            Said::Returned(attempts) => self.tell(&uid, Event::Returned { worker, attempts }),
         }
     }
 
@@ -354,8 +367,12 @@ impl Master {
     /// Does what a job's engine owes a worker.
     pub(super) fn owe(&mut self, decision: Decision) {
         match decision {
-            Decision::Assign { worker, attempts, .. } => {
-                self.workers.send(worker, FromMaster::Assign { attempts: spans(&attempts) });
+            Decision::Assign { worker, task, attempts } => {
+                let job = self.workers.by_id.get(&worker).and_then(|worker| self.jobs.get(&worker.job));
+                let inputs = job.and_then(|job| job.tasks[task.0].inputs.as_ref());
+                for message in lists::assignments(&attempts, inputs) {
+                    self.workers.send(worker, message);
+                }
             }
             Decision::Recall { worker } => self.workers.send(worker, FromMaster::Recall),
             Decision::Ack { worker, mut attempts } => {
@@ -411,25 +428,6 @@ impl Master {
                 _ => {}
             }
         });
-    }
-}
-
-/// What the instances of a task are, as its workers are told.
-fn program(job: &JobEntry, task: TaskIdx) -> Program {
-    let definition = &job.spec.tasks[task.0];
-    // Processes have the parameters in their environment.
-    let parameters = match definition.mode {
-        Mode::Exec => BTreeMap::new(),
-        Mode::Stream => job.spec.parameters.clone(),
-    };
-    Program {
-        job: job.key.name.clone(),
-        task: definition.name.clone(),
-        count: definition.instances,
-        command: definition.command.clone(),
-        mode: definition.mode,
-        timeout_seconds: definition.timeout_seconds,
-        parameters,
     }
 }
 

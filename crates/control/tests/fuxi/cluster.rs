@@ -142,6 +142,13 @@ impl Cluster {
         panic!("it did not come about");
     }
 
+    /// A folder of its own, for what the instances are to read.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        folder
+    }
+
     /// A file that the instances read.
     pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.folder.path().join("out").join(name), text).unwrap();

@@ -10,6 +10,7 @@
 
 mod cluster;
 mod guests;
+mod inputs;
 mod node;
 mod quotas;
 
@@ -27,6 +28,10 @@ use guests::{
     pods_of_a_group_are_placed_together, pods_of_others_go_when_their_machine_shrinks,
     pods_of_others_keep_to_their_selector_and_their_quota, pods_of_others_share_the_room,
     what_names_no_quota_counts_for_that_of_its_namespace,
+};
+use inputs::{
+    a_list_that_changes_while_it_is_worked_on_changes_nothing, a_million_entries_are_kept_in_little,
+    a_vanished_file_and_an_empty_list, ranges_and_items_are_cut_into_pieces, some_may_fail,
 };
 use quotas::{
     a_faulty_quota_stands_as_it_did_also_after_a_restart, a_job_waits_for_its_quota_and_hears_why,
@@ -66,6 +71,11 @@ fn main() -> ExitCode {
         a_job_waits_for_its_quota_and_hears_why,
         a_faulty_quota_stands_as_it_did_also_after_a_restart,
         a_task_that_begins_together_waits_for_room_for_all,
+        a_list_that_changes_while_it_is_worked_on_changes_nothing,
+        a_vanished_file_and_an_empty_list,
+        ranges_and_items_are_cut_into_pieces,
+        a_million_entries_are_kept_in_little,
+        some_may_fail,
         pods_of_others_share_the_room,
         pods_of_a_group_are_placed_together,
         what_names_no_quota_counts_for_that_of_its_namespace,

@@ -128,6 +128,18 @@ fn of_task(
         return Vec::new();
     }
     let mut found = Vec::new();
+    found.extend(of_input(task, progress));
+    if progress.status.failed > 0 {
+        let first = progress.status.failures.iter().map(|failure| failure.index.to_string());
+        let what = format!(
+            "{} of {} instances have failed for good, and {} may; the first: {}",
+            progress.status.failed,
+            progress.instances.unwrap_or(0),
+            progress.tolerated,
+            first.collect::<Vec<_>>().join(", ")
+        );
+        found.push(finding(what, "`status.tasks` of the job says what each of them said (`failures`)."));
+    }
     if let Some(failure) = &progress.status.last_failure {
         let what = format!("{} attempts failed; the last: {failure}", progress.status.failed_attempts);
         found.push(finding(what, "`crest job logs` shows what the instances wrote."));
@@ -154,6 +166,15 @@ fn of_task(
         }));
     }
     found
+}
+
+/// What its input list has to do with it.
+fn of_input(task: &Task, progress: &progress::TaskProgress<'_>) -> Option<Finding> {
+    let files = task.input.as_ref()?.files.as_ref().filter(|_| progress.instances.is_none())?;
+    let what = format!("its first worker is to list the files of `{files}`");
+    let remedy =
+        "No instance begins before the list is taken; `crest job logs` shows what went wrong, if anything.";
+    Some(Finding { task: task.name.clone(), what, remedy: remedy.to_owned() })
 }
 
 /// What keeps a worker of the task from starting.

@@ -94,10 +94,10 @@ fn node(task: &progress::TaskProgress<'_>, place: (usize, usize)) -> String {
         "running" => ("#1565c0", "#bbdefb"),
         _ => ("#757575", "#e0e0e0"),
     };
-    let share = u64::from(task.status.succeeded.min(task.instances)) * WIDTH as u64;
-    let bar = share / u64::from(task.instances.max(1));
+    let share = u64::from(task.ended()) * WIDTH as u64;
+    let bar = share / u64::from(task.instances.unwrap_or(0).max(1));
     let (name, word) = (escaped(task.name), task.word());
-    let counts = format!("{}/{} {word}", task.status.succeeded, task.instances);
+    let counts = format!("{} {word}", task.counts());
     let mut text = String::new();
     // Writing to a text does not fail.
     let _written = writeln!(

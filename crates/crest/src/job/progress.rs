@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::dagjob::{DagJobSpec, DagJobStatus, TaskStatus};
+use model::dagjob::{DagJobSpec, DagJobStatus, Task, TaskStatus};
 
 /// A task's share of a job's progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TaskProgress<'a> {
     pub(super) name: &'a str,
-    pub(super) instances: u32,
+    /// Unknown, as long as its input list is not taken.
+    pub(super) instances: Option<u32>,
+    /// How many of them may fail.
+    pub(super) tolerated: u32,
     pub(super) status: TaskStatus,
     /// Whether tasks that it depends on are not far enough.
     pub(super) waits: bool,
@@ -18,8 +21,20 @@ pub(super) struct TaskProgress<'a> {
 }
 
 impl TaskProgress<'_> {
+    /// Whether all instances have ended, and so few have failed as may.
     pub(super) fn is_finished(&self) -> bool {
-        self.status.succeeded >= self.instances
+        self.instances.is_some_and(|count| self.ended() >= count) && self.status.failed <= self.tolerated
+    }
+
+    /// Instances that ended, however.
+    pub(super) fn ended(&self) -> u32 {
+        self.status.succeeded.saturating_add(self.status.failed).min(self.instances.unwrap_or(0))
+    }
+
+    /// How many instances there are, in words.
+    pub(super) fn counts(&self) -> String {
+        let succeeded = self.status.succeeded;
+        self.instances.map_or_else(|| "?".to_owned(), |count| format!("{succeeded}/{count}"))
     }
 
     /// One word for people.
@@ -29,6 +44,7 @@ impl TaskProgress<'_> {
             task if task.is_over => "not finished",
             task if task.status.running > 0 => "running",
             task if task.waits => "after others",
+            task if task.instances.is_none() => "listing input",
             _ => "waiting",
         }
     }
@@ -37,13 +53,21 @@ impl TaskProgress<'_> {
 /// All tasks in the order of the job.
 pub(super) fn tasks<'a>(spec: &'a DagJobSpec, status: &DagJobStatus) -> Vec<TaskProgress<'a>> {
     let of = |name: &str| status.tasks.get(name).cloned().unwrap_or_default();
-    let is_far_enough = |task: &model::dagjob::Task, name: &String| {
-        let parent = spec.tasks.iter().find(|task| task.name == *name);
-        of(name).succeeded >= parent.map_or(0, |parent| task.needs_of(parent))
+    // Unknown, as long as an input list is not taken.
+    let count = |task: &Task| task.count().or(of(&task.name).input.map(|_| of(&task.name).instances));
+    let tolerated = |task: &Task| {
+        task.success_policy.clone().unwrap_or_default().tolerated(count(task).unwrap_or_default())
     };
-    let progress = |task: &'a model::dagjob::Task| TaskProgress {
+    let is_far_enough = |task: &Task, name: &String| {
+        let Some(parent) = spec.tasks.iter().find(|task| task.name == *name) else { return true };
+        let (done, count) = (of(name), count(parent));
+        let done = done.succeeded + done.failed.min(tolerated(parent));
+        count.is_some_and(|count| count == 0 || done >= task.needs_of(count))
+    };
+    let progress = |task: &'a Task| TaskProgress {
         name: &task.name,
-        instances: task.instances,
+        instances: count(task),
+        tolerated: tolerated(task),
         status: of(&task.name),
         is_over: status.phase.is_ended(),
         waits: !task.depends_on.iter().all(|name| is_far_enough(task, name)),
@@ -51,10 +75,10 @@ pub(super) fn tasks<'a>(spec: &'a DagJobSpec, status: &DagJobStatus) -> Vec<Task
     spec.tasks.iter().map(progress).collect()
 }
 
-/// Instances that ended well, and all.
+/// Instances that ended, and all.
 pub(super) fn instances(spec: &DagJobSpec, status: &DagJobStatus) -> (u64, u64) {
     tasks(spec, status).iter().fold((0, 0), |(done, all), task| {
-        (done + u64::from(task.status.succeeded.min(task.instances)), all + u64::from(task.instances))
+        (done + u64::from(task.ended()), all + u64::from(task.instances.unwrap_or(0)))
     })
 }
 

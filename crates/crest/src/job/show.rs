@@ -95,14 +95,16 @@ pub(super) fn text(job: &DagJob, now: Timestamp) -> String {
         let _written = write!(text, ", about {} left", progress::span(left));
     }
     text.push('\n');
-    let mut rows =
-        vec![["TASK", "STATUS", "INSTANCES", "RUNNING", "FAILED ATTEMPTS", "AFTER"].map(str::to_owned)];
+    let mut rows = vec![
+        ["TASK", "STATUS", "INSTANCES", "RUNNING", "FAILED", "FAILED ATTEMPTS", "AFTER"].map(str::to_owned),
+    ];
     for (task, definition) in progress::tasks(&job.spec, &status).iter().zip(&job.spec.tasks) {
         rows.push([
             task.name.to_owned(),
             task.word().to_owned(),
-            format!("{}/{}", task.status.succeeded, task.instances),
+            task.counts(),
             task.status.running.to_string(),
+            task.status.failed.to_string(),
             task.status.failed_attempts.to_string(),
             definition.depends_on.join(","),
         ]);
@@ -130,10 +132,10 @@ mod tests {
         let now = "2030-01-01T00:00:08Z".parse().unwrap();
         expect![[r#"
             words: Running, 4 of 11 instances, 8s, about 14s left
-            TASK   STATUS        INSTANCES  RUNNING  FAILED ATTEMPTS  AFTER
-            split  done          2/2        0        1
-            count  running       2/8        3        1                split
-            merge  after others  0/1        0        1                count
+            TASK   STATUS        INSTANCES  RUNNING  FAILED  FAILED ATTEMPTS  AFTER
+            split  done          2/2        0        0       1
+            count  running       2/8        3        0       1                split
+            merge  after others  0/1        0        0       1                count
         "#]]
         .assert_eq(&text(&job(), now));
     }

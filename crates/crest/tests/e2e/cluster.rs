@@ -135,7 +135,7 @@ impl Cluster {
         fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("busybox-static is installed");
         for applet in [
             "sh", "sleep", "true", "false", "cat", "echo", "ls", "env", "wget", "httpd", "hostname", "id",
-            "tar", "rm", "mkdir", "test",
+            "tar", "rm", "mkdir", "test", "wc", "awk", "seq",
         ] {
             std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
         }

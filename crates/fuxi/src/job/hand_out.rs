@@ -66,7 +66,8 @@ impl Job {
         let depth = self.depth(task);
         // Not for each result one: few messages for many instances.
         let is_low = worker.held.len() <= depth - depth.div_ceil(4);
-        if !may_get || !is_low || self.tasks[task.0].crew.is_adopting() || !self.may_go_on() {
+        let is_settled = self.tasks[task.0].is_settled(self.stored);
+        if !may_get || !is_low || !is_settled || self.tasks[task.0].crew.is_adopting() || !self.may_go_on() {
             return false;
         }
         let room = depth - worker.held.len();

@@ -51,20 +51,23 @@ impl Job {
             if state.instances.succeed(attempt) {
                 state.typical.learn(Duration::from_millis(result.duration_ms));
                 self.changed();
-                self.note_finished(task);
+                self.note_ended(task, owed);
             }
         } else {
             let text = describe(&result);
             match self.tasks[task.0].instances.fail(id, attempt, text.clone()) {
                 Failure::Stale => {}
                 Failure::Again => self.changed(),
-                Failure::Exhausted => self.fail(task, text, owed),
+                Failure::Exhausted => {
+                    self.changed();
+                    self.note_ended(task, owed);
+                }
             }
         }
         self.acknowledge(id, attempt, owed);
     }
 
-    fn acknowledge(&mut self, id: WorkerId, attempt: Attempt, owed: &mut Vec<Decision>) {
+    pub(super) fn acknowledge(&mut self, id: WorkerId, attempt: Attempt, owed: &mut Vec<Decision>) {
         let version = self.version;
         if self.is_stored() {
             owed.push(Decision::Ack { worker: id, attempts: vec![attempt] });
@@ -73,10 +76,16 @@ impl Job {
         }
     }
 
-    fn note_finished(&mut self, task: TaskIdx) {
+    /// Looks what it means for a task, and for others, that an instance of it has ended.
+    pub(super) fn note_ended(&mut self, task: TaskIdx, owed: &mut Vec<Decision>) {
         let version = self.version;
         let state = &mut self.tasks[task.0];
-        let count = state.instances.n_finished();
+        if state.is_lost() {
+            let message = state.why_lost();
+            self.fail(task, message, owed);
+            return;
+        }
+        let count = state.n_done();
         if self.dag.is_awaited(task, count) {
             state.reached_at.push((version, count));
             self.urgent_at = version;
@@ -125,8 +134,7 @@ impl Job {
 }
 
 fn describe(result: &AttemptResult) -> String {
-    let Attempt { index, number } = result.attempt;
     let tail = result.tail.trim();
     let separator = if tail.is_empty() { "" } else { ": " };
-    shortened(format!("instance {index} attempt {number}: {}{separator}{tail}", result.exit))
+    shortened(format!("{}: {}{separator}{tail}", result.attempt, result.exit))
 }

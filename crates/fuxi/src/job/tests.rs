@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use model::dagjob::{DagJobSpec, DagJobStatus, DesiredState, JobPhase, Task};
+use model::dagjob::{
+    DagJobSpec, DagJobStatus, DesiredState, Input, InputStatus, JobPhase, SuccessPolicy, Task,
+};
 use world::{Act, World, act};
 
-use super::{Decision, Event, Job, Outcome, WorkerId};
+use super::{Decision, Event, Job, Listed, Outcome, WorkerId};
 use crate::dag::TaskIdx;
-use crate::protocol::{Attempt, AttemptResult, Exit};
+use crate::protocol::{Attempt, AttemptResult, Exit, LISTING};
 
 pub(super) fn spec(tasks: &[(&str, u32, &[&str])]) -> DagJobSpec {
     let task = |(name, instances, parents): &(&str, u32, &[&str])| Task {
@@ -268,6 +270,128 @@ fn a_cancelled_job_ends_at_once_and_can_begin_again_where_it_was() {
     assert_eq!(again.task_status()["a"].retries, "", "all attempts anew");
 }
 
+/// A task of ten instances, of which `failing` fail each time, run by one worker as long as the job lets it.
+fn with_policy(policy: &SuccessPolicy, failing: &[u32]) -> Job {
+    let mut spec = spec(&[("a", 10, &[]), ("b", 1, &["a"])]);
+    spec.tasks[0].success_policy = Some(policy.clone());
+    let mut job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    let mut owed = job.step(hello(1), Duration::ZERO);
+    while let Some(Decision::Assign { attempts, .. }) = owed.pop() {
+        for attempt in attempts {
+            let exit = Exit::Code(i32::from(failing.contains(&attempt.index)));
+            owed.extend(job.step(told(1, result(attempt.index, attempt.number, exit)), Duration::ZERO));
+        }
+        let version = job.version();
+        owed.extend(job.step(Event::Stored { version }, Duration::ZERO));
+        owed.retain(|decision| matches!(decision, Decision::Assign { .. }));
+    }
+    job
+}
+
+#[test]
+fn so_many_may_fail_as_the_policy_says() {
+    let policy = SuccessPolicy { max_failed_percent: 20, fail_fast: None };
+    let job = with_policy(&policy, &[3, 7]);
+    assert_eq!((job.outcome(), job.n_missing_workers(TaskIdx(1))), (None, 1), "the next task begins");
+    let status = &job.task_status()["a"];
+    assert_eq!((status.succeeded, status.failed, status.failed_instances.as_str()), (8, 2, "3,7"));
+    assert_eq!((status.finished.as_str(), status.retries.as_str()), ("0-2,4-6,8-9", ""));
+    assert_eq!(status.failures[1].message, "instance 7 attempt 3: exit code 1: no room");
+
+    let job = with_policy(&policy, &[3, 5, 7]);
+    let Some(Outcome::Failed { message, .. }) = job.outcome() else { panic!("{:?}", job.outcome()) };
+    let expected = "3 of 10 instances failed, and successPolicy.maxFailedPercent 20 allows 2; \
+                    the last: instance 7 attempt 3: exit code 1: no room";
+    assert_eq!(message, expected);
+    assert_eq!(job.task_status()["a"].succeeded, 5, "what comes after is not begun");
+
+    let patient = SuccessPolicy { fail_fast: Some(false), ..policy };
+    let job = with_policy(&patient, &[0, 5, 7]);
+    assert_eq!(job.task_status()["a"].succeeded, 7, "all others are run");
+    assert_eq!((job.phase(), job.n_missing_workers(TaskIdx(1))), (JobPhase::Failed, 0));
+}
+
+#[test]
+fn what_failed_for_good_is_not_run_again_after_a_restart_but_by_a_retry() {
+    let policy = SuccessPolicy { max_failed_percent: 30, fail_fast: None };
+    let mut spec = spec(&[("a", 10, &[]), ("b", 1, &["a"])]);
+    spec.tasks[0].success_policy = Some(policy.clone());
+    let job = with_policy(&policy, &[3, 7]);
+    let status = DagJobStatus { tasks: job.task_status(), ..DagJobStatus::default() };
+    let again = Job::try_new(&spec, &status).unwrap();
+    assert_eq!(again.task_status()["a"], job.task_status()["a"]);
+    assert_eq!((again.n_missing_workers(TaskIdx(0)), again.n_missing_workers(TaskIdx(1))), (0, 1));
+    let retried = Job::try_new(&spec, &status.begun_again(1)).unwrap();
+    assert_eq!((retried.n_unfinished(TaskIdx(0)), retried.n_missing_workers(TaskIdx(1))), (2, 0));
+}
+
+/// A task whose instances are files, and one that waits for half of them.
+fn listing() -> DagJobSpec {
+    let mut spec = spec(&[("a", 0, &[]), ("b", 1, &["a"])]);
+    spec.tasks[0].input = Some(Input { files: Some("/data/*".to_owned()), ..Input::default() });
+    spec.tasks[1].start_at_percent = Some(50);
+    spec
+}
+
+fn list(worker: u64, count: u32) -> Event {
+    let input = InputStatus { entries: count, list: "l".to_owned(), parts: 1 };
+    let attempt = Attempt { index: LISTING, number: 1 };
+    Event::Listed { task: TaskIdx(0), worker: WorkerId(worker), attempt, list: Listed { input, count } }
+}
+
+#[test]
+fn instances_wait_for_their_list_to_be_stored() {
+    let mut job = Job::try_new(&listing(), &DagJobStatus::default()).unwrap();
+    assert_eq!((job.n_missing_workers(TaskIdx(0)), job.count(TaskIdx(0))), (1, None));
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    assert_eq!(assigned(&job.step(hello(1), Duration::ZERO), 1), [LISTING]);
+    assert_eq!(job.step(list(1, 4), Duration::ZERO), [], "nothing before it is durable");
+    assert_eq!((job.is_urgent(), job.n_missing_workers(TaskIdx(0))), (true, 3));
+    let version = job.version();
+    let owed = job.step(Event::Stored { version }, Duration::ZERO);
+    assert!(matches!(owed[0], Decision::Ack { .. }), "{owed:?}");
+    assert_eq!(assigned(&owed, 1), [0]);
+    // Another list, which a worker took that was thought lost, changes nothing.
+    job.step(list(7, 9), Duration::ZERO);
+    assert_eq!(job.count(TaskIdx(0)), Some(4));
+    let status = DagJobStatus { tasks: job.task_status(), ..DagJobStatus::default() };
+    let again = Job::try_new(&listing(), &status).unwrap();
+    assert_eq!((again.count(TaskIdx(0)), again.is_listing(TaskIdx(0))), (Some(4), false));
+    for index in 0..2 {
+        job.step(told(1, result(index, 1, Exit::Code(0))), Duration::ZERO);
+    }
+    let version = job.version();
+    job.step(Event::Stored { version }, Duration::ZERO);
+    assert_eq!(job.n_missing_workers(TaskIdx(1)), 1, "half of four are done");
+}
+
+#[test]
+fn a_list_without_entries_has_ended_well() {
+    let mut job = Job::try_new(&listing(), &DagJobStatus::default()).unwrap();
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(hello(1), Duration::ZERO);
+    job.step(list(1, 0), Duration::ZERO);
+    let version = job.version();
+    let owed = job.step(Event::Stored { version }, Duration::ZERO);
+    assert_eq!(owed.last(), Some(&Decision::Stop { worker: WorkerId(1) }));
+    assert_eq!((job.n_missing_workers(TaskIdx(0)), job.n_missing_workers(TaskIdx(1))), (0, 1));
+}
+
+#[test]
+fn a_list_that_cannot_be_taken_fails_the_job() {
+    let mut spec = listing();
+    spec.tasks[0].success_policy = Some(SuccessPolicy { max_failed_percent: 100, fail_fast: None });
+    let mut job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(hello(1), Duration::ZERO);
+    for number in 1..=3 {
+        job.step(told(1, result(LISTING, number, Exit::Code(1))), Duration::ZERO);
+    }
+    let message = "taking the input list, attempt 3: exit code 1: no room".to_owned();
+    assert_eq!(job.outcome(), Some(&Outcome::Failed { task: TaskIdx(0), message }));
+}
+
 /// Ten instances of a task, of which nine are done and worker 2 still runs the last.
 fn nearly_done() -> Job {
     let mut spec = spec(&[("a", 10, &[])]);
@@ -322,9 +446,18 @@ proptest! {
     fn nothing_is_lost_or_counted_twice(
         acts in prop::collection::vec(act(), 1..160),
         percents in prop::array::uniform4(prop::option::of(1_u32..=100)),
+        policies in prop::array::uniform4(prop::option::of((0_u32..=60, any::<bool>()))),
+        lists in prop::array::uniform4(any::<bool>()),
         backup in any::<bool>(),
     ) {
         let mut diamond = spec(&DIAMOND);
+        for (task, (policy, has_list)) in diamond.tasks.iter_mut().zip(policies.into_iter().zip(lists)) {
+            task.success_policy = policy.map(|(max_failed_percent, fail_fast)| SuccessPolicy { max_failed_percent, fail_fast: Some(fail_fast) });
+            if has_list {
+                task.input = Some(Input { files: Some("/data".to_owned()), ..Input::default() });
+                task.instances = 0;
+            }
+        }
         for (task, percent) in diamond.tasks.iter_mut().zip(percents) {
             task.start_at_percent = percent;
             task.backup = backup;

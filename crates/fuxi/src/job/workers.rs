@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::{
-    ADOPTION_GRACE, Decision, Job, Outcome, Owe, Phase, Recall, TaskIdx, Worker, WorkerId, shortened,
+    ADOPTION_GRACE, Decision, Job, Outcome, Owe, Phase, Recall, TIMEOUT_SLACK, TaskIdx, Worker, WorkerId,
+    shortened,
 };
 use crate::instances::Failure;
-use crate::protocol::{Attempt, AttemptResult};
+use crate::protocol::{Attempt, AttemptResult, LIST_LIMIT};
 
 impl Worker {
     pub(super) fn is_busy(&self) -> bool {
@@ -140,15 +141,18 @@ impl Job {
         (reason, owed): (&str, &mut Vec<Decision>),
     ) {
         let Some(attempt) = held.pop_front() else { return };
-        let text = format!("instance {} attempt {}: {reason}", attempt.index, attempt.number);
+        let text = format!("{attempt}: {reason}");
         let instances = &mut self.tasks[task.0].instances;
         for other in held {
             instances.withdraw(id, other);
         }
-        match instances.lose(id, attempt, shortened(text.clone())) {
+        match instances.lose(id, attempt, shortened(text)) {
             Failure::Stale => {}
             Failure::Again => self.changed(),
-            Failure::Exhausted => self.fail(task, text, owed),
+            Failure::Exhausted => {
+                self.changed();
+                self.note_ended(task, owed);
+            }
         }
     }
 
@@ -169,7 +173,8 @@ impl Job {
     /// Workers that hold something and have ended nothing for longer than any instance may take.
     fn overdue(&self, task: TaskIdx, now: Duration) -> Vec<WorkerId> {
         let state = &self.tasks[task.0];
-        let Some(moment) = state.patience.and_then(|patience| now.checked_sub(patience)) else {
+        let patience = if state.is_listing() { Some(LIST_LIMIT + TIMEOUT_SLACK) } else { state.patience };
+        let Some(moment) = patience.and_then(|patience| now.checked_sub(patience)) else {
             return Vec::new();
         };
         let is_overdue = |id: &WorkerId| {

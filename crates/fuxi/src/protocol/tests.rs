@@ -60,12 +60,21 @@ fn lines() {
     );
     let some = Span { first: 4, last: 9, number: 1 };
     check(
-        &FromMaster::Assign { attempts: vec![some] },
+        &FromMaster::Assign { attempts: vec![some], inputs: Vec::new() },
         expect![[r#"{"kind":"assign","attempts":[[4,9,1]]}"#]],
     );
     check(&FromMaster::Ack { attempts: vec![some] }, expect![[r#"{"kind":"ack","attempts":[[4,9,1]]}"#]]);
     check(&FromMaster::Recall, expect![[r#"{"kind":"recall"}"#]]);
     check(&FromMaster::Stop, expect![[r#"{"kind":"stop"}"#]]);
+}
+
+#[test]
+fn limits_are_told_as_they_are_written() {
+    let sizes = [(64 << 20, "64Mi"), (3 << 30, "3Gi"), (1536 << 10, "1536Ki"), (1000, "1000"), (0, "0")];
+    for (limit, expected) in sizes {
+        let told = Exit::OutOfMemory { limit }.to_string();
+        assert!(told.starts_with(&format!("out of memory: limit {expected},")), "{told}");
+    }
 }
 
 #[test]

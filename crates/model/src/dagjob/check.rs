@@ -1,5 +1,8 @@
 //! What must hold of a `DagJobSpec`, with a field path and a way out in every fault.
 
+mod input;
+mod output;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DagJobSpec, Task};
@@ -56,6 +59,7 @@ pub fn faults(spec: &DagJobSpec) -> Vec<Fault> {
         name_faults(&path, task, &names, &mut found);
         count_faults(&path, task, &mut found);
         program_faults(&path, task, &mut found);
+        output::faults(&path, task, &mut found);
     }
     if let Some(cycle) = cycle(&spec.tasks) {
         let cycle = cycle.join(" -> ");
@@ -97,7 +101,15 @@ fn name_faults(path: &str, task: &Task, names: &BTreeSet<&str>, found: &mut Vec<
 }
 
 fn count_faults(path: &str, task: &Task, found: &mut Vec<Fault>) {
-    if task.instances == 0 || task.instances > MAX_INSTANCES {
+    if let Some(policy) = task.success_policy.as_ref().filter(|policy| policy.max_failed_percent > 100) {
+        let (value, message) =
+            (policy.max_failed_percent.to_string(), "a share of the instances: between 0 and 100");
+        let field = format!("{path}.successPolicy.maxFailedPercent");
+        found.push(Fault::new(FaultKind::Invalid, field, &value, message));
+    }
+    if let Some(input) = &task.input {
+        input::faults(path, task, input, found);
+    } else if task.instances == 0 || task.instances > MAX_INSTANCES {
         let message = format!("must be between 1 and {MAX_INSTANCES}");
         let value = task.instances.to_string();
         found.push(Fault::new(FaultKind::Invalid, format!("{path}.instances"), &value, message));
@@ -113,7 +125,7 @@ fn count_faults(path: &str, task: &Task, found: &mut Vec<Fault>) {
         let message = "a share of the instances before it: between 1 and 100";
         found.push(Fault::new(FaultKind::Invalid, format!("{path}.startAtPercent"), &value, message));
     }
-    let most = task.parallelism.unwrap_or(u32::MAX).min(task.instances);
+    let most = task.parallelism.unwrap_or(u32::MAX).min(task.count().unwrap_or(u32::MAX));
     if let Some(least) = task.min_parallelism.filter(|least| *least > most) {
         let message = format!("must be at most the instances that may run at once, which are {most}");
         let field = format!("{path}.minParallelism");

@@ -7,6 +7,7 @@
 //!            {"index":4,"error":"no file"}    failed
 //! ```
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -134,11 +135,25 @@ pub(super) fn constant(program: &Program) -> String {
     format!(",{}", inner.unwrap_or_default())
 }
 
+/// What follows the instance and the attempt in a line: what it works on, and what all have.
+pub(super) fn rest<'a>(constant: &'a str, input: Option<&str>) -> Cow<'a, str> {
+    let Some(input) = input else { return constant.into() };
+    let lines: Vec<&str> = input.split('\n').collect();
+    let lines = serde_json::to_string(&lines).unwrap_or_default();
+    format!(",\"input\":{lines}{constant}").into()
+}
+
 #[cfg(test)]
 mod tests {
     use fuxi::protocol::{Exit, Program};
 
-    use super::{Fault, Lines, MAX_ANSWER, constant};
+    use super::{Fault, Lines, MAX_ANSWER, constant, rest};
+
+    #[test]
+    fn input_stands_as_a_list() {
+        assert_eq!(rest(",\"count\":9", None), ",\"count\":9");
+        assert_eq!(rest(",\"count\":9", Some("/a \"b\"\n/c")), r#","input":["/a \"b\"","/c"],"count":9"#);
+    }
 
     fn outcomes(text: &[u8]) -> Result<Vec<(u32, Exit)>, Fault> {
         let mut lines = Lines::default();

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use model::dagjob::{DagJobSpec, DagJobStatus, DesiredState};
+use model::dagjob::{DagJobSpec, DagJobStatus, DesiredState, InputStatus};
 use proptest::prelude::*;
 
-use super::{Decision, Event, Job, Outcome, WorkerId};
+use super::{Decision, Event, Job, Listed, Outcome, WorkerId};
 use crate::dag::TaskIdx;
 use crate::instances::MAX_LOSSES;
-use crate::protocol::{Attempt, AttemptResult, Exit};
+use crate::protocol::{Attempt, AttemptResult, Exit, LISTING};
 use crate::ranges::Ranges;
 
 /// One thing that may happen; numbers pick among the workers there are.
@@ -54,6 +54,9 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Wait),
     ]
 }
+
+/// So many entries has the input list of each task that has one.
+const ENTRIES: u32 = 9;
 
 /// So many does a worker run at once, as one with a program that takes a stream does.
 const BEGUN: usize = 2;
@@ -115,20 +118,43 @@ impl World {
         match self.job.outcome() {
             None => Err("the job did not end".to_owned()),
             Some(Outcome::Succeeded) => {
-                let all = self.spec.tasks.iter().all(|task| {
-                    let status = &self.durable.tasks[&task.name];
-                    status.succeeded == task.instances
-                        && self.finished(&task.name).len() == u64::from(task.instances)
+                let all = (0..self.spec.tasks.len()).all(|task| {
+                    let name = &self.spec.tasks[task].name;
+                    let status = &self.durable.tasks[name];
+                    status.succeeded + status.failed == self.count(task)
+                        && u64::from(status.succeeded) == self.finished(name).len()
+                        && u64::from(status.failed) == self.failed(name).len()
+                        && status.failed <= self.tolerated(task)
                 });
                 if all { Ok(()) } else { Err("succeeded without all instances".to_owned()) }
             }
             Some(Outcome::Failed { .. }) => {
-                let gave_up = self.failures.values().any(|count| *count >= 3);
-                let lost = self.losses.values().any(|count| *count >= MAX_LOSSES);
-                if gave_up || lost { Ok(()) } else { Err("failed without three failures".to_owned()) }
+                let has_reason = (0..self.spec.tasks.len()).any(|task| {
+                    let listing = self.is_given_up(task, LISTING);
+                    let given_up = (0..self.count(task)).filter(|index| self.is_given_up(task, *index));
+                    listing || given_up.count() > self.tolerated(task) as usize
+                });
+                if has_reason { Ok(()) } else { Err("failed without enough failures".to_owned()) }
             }
             Some(Outcome::Cancelled) => Err("nobody cancelled it".to_owned()),
         }
+    }
+
+    fn count(&self, task: usize) -> u32 {
+        self.spec.tasks[task].count().unwrap_or(ENTRIES)
+    }
+
+    fn tolerated(&self, task: usize) -> u32 {
+        let policy = self.spec.tasks[task].success_policy.clone().unwrap_or_default();
+        policy.tolerated(self.count(task))
+    }
+
+    /// Whether an instance really failed as often as it may, or was lost so often.
+    fn is_given_up(&self, task: usize, index: u32) -> bool {
+        let has = |all: &BTreeMap<(usize, u32), u32>, least: u32| {
+            all.get(&(task, index)).is_some_and(|n| *n >= least)
+        };
+        has(&self.failures, 3) || has(&self.losses, MAX_LOSSES)
     }
 
     /// Lets everything arrive and end well until the job is over and stored.
@@ -235,8 +261,17 @@ impl World {
         };
         for _ in 0..=u8::from(twice) {
             match message.clone() {
-                Up::Hello(held, results) => self.tell(Event::Hello { worker, held, results }),
-                Up::Results(results) => self.tell(Event::Results { worker, results }),
+                Up::Hello(mut held, mut results) => {
+                    let lists = lists_in(&mut results);
+                    held.extend(&lists);
+                    self.tell(Event::Hello { worker, held, results });
+                    self.keep_lists(worker, &lists);
+                }
+                Up::Results(mut results) => {
+                    let lists = lists_in(&mut results);
+                    self.tell(Event::Results { worker, results });
+                    self.keep_lists(worker, &lists);
+                }
                 Up::Returned(attempts) => self.tell(Event::Returned { worker, attempts }),
             }
             if matches!(message, Up::Hello(..)) {
@@ -245,11 +280,24 @@ impl World {
         }
     }
 
+    /// Does as the edge does: a list is stored before the job hears of it.
+    fn keep_lists(&mut self, worker: WorkerId, lists: &[Attempt]) {
+        let Some(task) = self.workers.get(&worker).map(|state| TaskIdx(state.task)) else { return };
+        for attempt in lists {
+            let input = InputStatus { entries: ENTRIES, list: "list".to_owned(), parts: 1 };
+            let list = Listed { input, count: ENTRIES };
+            self.tell(Event::Listed { task, worker, attempt: *attempt, list });
+        }
+    }
+
     fn finish(&mut self, pick: usize, which: usize, ok: bool) {
         let Some(id) = self.pick(pick) else { return };
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let Some(attempt) = worker.held.remove(which % BEGUN.min(worker.held.len()).max(1)) else { return };
-        let exit = Exit::Code(i32::from(!ok));
+        let exit = match attempt.index {
+            LISTING if ok => Exit::Listed { list: String::new() },
+            _ => Exit::Code(i32::from(!ok)),
+        };
         let result = AttemptResult {
             attempt,
             exit,
@@ -339,6 +387,18 @@ impl World {
         self.durable.tasks.get(task).map(|status| status.finished.parse().unwrap()).unwrap_or_default()
     }
 
+    fn failed(&self, task: &str) -> Ranges {
+        self.durable
+            .tasks
+            .get(task)
+            .map(|status| status.failed_instances.parse().unwrap())
+            .unwrap_or_default()
+    }
+
+    fn has_list(&self, task: &str) -> bool {
+        self.durable.tasks.get(task).is_some_and(|status| status.input.is_some())
+    }
+
     fn tell(&mut self, event: Event) {
         for decision in self.job.step(event, self.now) {
             self.examine(&decision);
@@ -371,6 +431,13 @@ impl World {
                     if result.exit.is_success() && !finished.contains(result.attempt.index) {
                         self.broken.push(format!("{result:?} was acknowledged before it was durable"));
                     }
+                    if result.attempt.index == LISTING
+                        && result.exit != Exit::Code(1)
+                        && !self.has_list(&self.spec.tasks[state.task].name)
+                        && self.job.outcome().is_none()
+                    {
+                        self.broken.push("a list was acknowledged before it was durable".to_owned());
+                    }
                 }
             }
             Decision::Recall { .. } | Decision::Stop { .. } => {}
@@ -383,8 +450,9 @@ impl World {
             self.broken.push(format!("{} was handed out while the job pauses", definition.name));
         }
         for parent in &definition.depends_on {
-            let parent_task = self.spec.tasks.iter().find(|task| task.name == *parent).unwrap();
-            if self.finished(parent).len() < u64::from(definition.needs_of(parent_task)) {
+            let at = self.spec.tasks.iter().position(|task| task.name == *parent).unwrap();
+            let failed = self.failed(parent).len().min(u64::from(self.tolerated(at)));
+            if self.finished(parent).len() + failed < u64::from(definition.needs_of(self.count(at))) {
                 let text = format!("{} started before {parent} was durably far enough", definition.name);
                 self.broken.push(text);
             }
@@ -392,7 +460,14 @@ impl World {
     }
 
     fn examine_assignment(&mut self, worker: WorkerId, task: TaskIdx, attempt: Attempt) {
-        if self.finished(&self.spec.tasks[task.0].name).contains(attempt.index) {
+        let definition = &self.spec.tasks[task.0];
+        if definition.input.is_some() && (attempt.index == LISTING) == self.has_list(&definition.name) {
+            self.broken.push(format!("{attempt:?} and the list do not go together"));
+        }
+        if self.failed(&definition.name).contains(attempt.index) {
+            self.broken.push(format!("{attempt:?} failed for good and was handed out again"));
+        }
+        if self.finished(&definition.name).contains(attempt.index) {
             self.broken.push(format!("{attempt:?} is finished and was handed out again"));
         }
         let runs_it = |state: &Worker| state.held.iter().any(|held| held.index == attempt.index);
@@ -403,4 +478,12 @@ impl World {
             self.broken.push(format!("{attempt:?} runs already"));
         }
     }
+}
+
+/// Takes the input lists out of results.
+fn lists_in(results: &mut Vec<AttemptResult>) -> Vec<Attempt> {
+    results
+        .extract_if(.., |result| matches!(result.exit, Exit::Listed { .. }))
+        .map(|result| result.attempt)
+        .collect()
 }

@@ -1,9 +1,10 @@
 //! Specs and the faults found in them.
 
 use expect_test::{Expect, expect};
+use k8s_openapi::api::core::v1::VolumeMount;
 
 use super::faults;
-use crate::dagjob::{DagJobSpec, Task};
+use crate::dagjob::{DagJobSpec, Input, Mode, NumberRange, Output, SuccessPolicy, Task};
 
 fn check(tasks: Vec<Task>, expected: Expect) {
     let spec = DagJobSpec { tasks, ..DagJobSpec::default() };
@@ -62,8 +63,7 @@ fn a_share_is_between_one_and_all() {
         Invalid spec.tasks[1].startAtPercent [101]
     "#]],
     );
-    let needs =
-        |percent: u32, instances: u32| starting_at(percent).needs_of(&Task { instances, ..task("a", &[]) });
+    let needs = |percent: u32, count: u32| starting_at(percent).needs_of(count);
     assert_eq!([needs(1, 10), needs(50, 3), needs(100, 7), needs(99, 1)], [1, 2, 7, 1]);
 }
 
@@ -95,6 +95,132 @@ fn a_task_begins_with_no_more_than_it_ever_runs() {
         Invalid spec.tasks[0].minParallelism [4]
     "#]],
     );
+}
+
+fn with_input(input: Input) -> Vec<Task> {
+    vec![Task { instances: 0, input: Some(input), ..task("a", &[]) }]
+}
+
+fn with_range(from: i64, to: i64, step: Option<u32>, chunks: Option<u32>) -> Vec<Task> {
+    with_input(Input { range: Some(NumberRange { from, to, step, chunks }), ..Input::default() })
+}
+
+fn with_items(items: &[&str]) -> Vec<Task> {
+    let items = Some(items.iter().map(|item| (*item).to_owned()).collect());
+    with_input(Input { items, ..Input::default() })
+}
+
+fn with_files(pattern: &str) -> Vec<Task> {
+    with_input(Input { files: Some(pattern.to_owned()), ..Input::default() })
+}
+
+#[test]
+fn input_lists_that_can_be_taken() {
+    for tasks in [
+        with_range(-5, 5, None, None),
+        with_range(0, 999_999, None, None),
+        with_range(0, 0, Some(7), None),
+        with_range(i64::MIN, i64::MAX, None, Some(1_000_000)),
+        with_items(&["a", ""]),
+        with_files("/data"),
+        with_files("/data/**/part-[0-9]*.csv"),
+    ] {
+        check(tasks, expect![[""]]);
+    }
+    let many = Input {
+        range: Some(NumberRange { from: 1, to: 1_000_000_000, ..NumberRange::default() }),
+        per_instance: Some(1000),
+        ..Input::default()
+    };
+    check(with_input(many), expect![[""]]);
+}
+
+#[test]
+fn input_lists_that_cannot() {
+    let both = Input { files: Some("/a".to_owned()), items: Some(vec!["x".to_owned()]), ..Input::default() };
+    let mut tasks = with_input(both);
+    tasks.extend(with_input(Input::default()));
+    tasks.extend(with_range(2, 1, Some(0), None));
+    tasks.extend(with_range(0, i64::MAX, None, None));
+    tasks.extend(with_range(1, 4, None, Some(5)));
+    tasks.extend(with_range(1, 4, Some(2), Some(2)));
+    tasks.extend(with_items(&["a", "two\nlines"]));
+    tasks.extend(with_items(&["x".repeat(70_000).as_str()]));
+    tasks.extend(with_files("data/*.csv"));
+    tasks.extend(with_files("/data/[a"));
+    tasks.extend(with_files("/data/a**"));
+    tasks.push(Task {
+        instances: 3,
+        min_parallelism: Some(2),
+        input: Some(Input { files: Some("/a".to_owned()), per_instance: Some(0), ..Input::default() }),
+        ..task("a", &[])
+    });
+    for (index, task) in tasks.iter_mut().enumerate() {
+        task.name = format!("t{index}");
+    }
+    check(
+        tasks,
+        expect![[r#"
+            Invalid spec.tasks[0].input [files, items]
+            Invalid spec.tasks[1].input []
+            Invalid spec.tasks[2].input.range.to [1]
+            Invalid spec.tasks[2].input.range.step [0]
+            Invalid spec.tasks[3].input [4294967295]
+            Invalid spec.tasks[4].input.range.chunks [5]
+            Invalid spec.tasks[5].input.range.chunks [2]
+            Invalid spec.tasks[6].input.items[1] [two
+            lines]
+            Invalid spec.tasks[7].input.items [70001]
+            Invalid spec.tasks[8].input.files [data/*.csv]
+            Invalid spec.tasks[9].input.files [/data/[a]
+            Invalid spec.tasks[10].input.files [/data/a**]
+            Invalid spec.tasks[11].instances [3]
+            Invalid spec.tasks[11].minParallelism [2]
+            Invalid spec.tasks[11].input.perInstance [0]
+        "#]],
+    );
+}
+
+#[test]
+fn outputs_go_to_a_volume() {
+    let with = |path: &str, mode: Mode| {
+        let mount =
+            VolumeMount { name: "data".to_owned(), mount_path: "/data".to_owned(), ..VolumeMount::default() };
+        let output = Some(Output { path: path.to_owned() });
+        vec![Task { output, mode, volume_mounts: vec![mount], ..task("a", &[]) }]
+    };
+    check(with("/data", Mode::Exec), expect![[""]]);
+    check(with("/data/out", Mode::Exec), expect![[""]]);
+    for path in ["data", "/database", "/", ""] {
+        let spec = DagJobSpec { tasks: with(path, Mode::Exec), ..DagJobSpec::default() };
+        assert_eq!(faults(&spec).len(), 1, "{path}");
+    }
+    check(
+        with("/data", Mode::Stream),
+        expect![[r#"
+            Invalid spec.tasks[0].output.path [/data]
+        "#]],
+    );
+}
+
+#[test]
+fn a_policy_is_a_share() {
+    let with = |percent: u32| {
+        let policy = SuccessPolicy { max_failed_percent: percent, fail_fast: None };
+        vec![Task { success_policy: Some(policy), ..task("a", &[]) }]
+    };
+    check(with(100), expect![[""]]);
+    check(
+        with(101),
+        expect![[r#"
+            Invalid spec.tasks[0].successPolicy.maxFailedPercent [101]
+        "#]],
+    );
+    let tolerated = |percent: u32, count: u32| {
+        SuccessPolicy { max_failed_percent: percent, fail_fast: None }.tolerated(count)
+    };
+    assert_eq!([tolerated(5, 19), tolerated(5, 20), tolerated(0, 9), tolerated(100, 7)], [0, 1, 0, 7]);
+    assert_eq!(tolerated(50, 1_000_000), 10_000, "all of them stand in the status");
 }
 
 #[test]

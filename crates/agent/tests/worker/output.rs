@@ -1,0 +1,95 @@
+//! Outputs are there as a whole or not at all, whoever is killed when.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use fuxi::protocol::{Exit, FromMaster, Program, Span};
+use model::dagjob::Mode;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::scene::{Scene, program};
+
+fn collect(scene: &mut Scene, script: &str) {
+    let root = scene.folder.path().display().to_string();
+    let plain = program(Mode::Exec, &["/bin/sh", "-c", script, "sh", &root], None);
+    scene.send(&FromMaster::Program(Program { output: Some(format!("{root}/out")), ..plain }));
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+pub(crate) fn outputs_are_collected() {
+    let (mut scene, _) = Scene::open();
+    let out = scene.folder.path().join("out");
+    collect(&mut scene, "echo $CREST_INSTANCE_ATTEMPT > $CREST_OUTPUT; exit $CREST_INSTANCE_INDEX");
+    scene.give(0, 1);
+    assert_eq!([scene.result().exit, scene.result().exit], [Exit::Code(0), Exit::Code(1)]);
+    assert_eq!((names(&out), scene.read("out/0")), (vec!["0".to_owned()], "1\n".to_owned()));
+    // Another attempt's output takes the place of the first as a whole, be it a folder or not.
+    for (number, script, expected) in [
+        (
+            2,
+            "mkdir -p $CREST_OUTPUT/deep; echo 2 > $CREST_OUTPUT/deep/a; ln -s nowhere $CREST_OUTPUT/l",
+            vec!["deep", "l"],
+        ),
+        (3, "mkdir $CREST_OUTPUT; echo 3 > $CREST_OUTPUT/b", vec!["b"]),
+        (4, "echo 4 > $CREST_OUTPUT", vec![]),
+    ] {
+        collect(&mut scene, script);
+        scene.send(&FromMaster::Assign {
+            attempts: vec![Span { first: 0, last: 0, number }],
+            inputs: Vec::new(),
+        });
+        assert_eq!(scene.result().exit, Exit::Code(0));
+        assert_eq!(names(&out.join("0")), expected);
+    }
+    assert_eq!((names(&out), scene.read("out/0")), (vec!["0".to_owned()], "4\n".to_owned()));
+
+    collect(&mut scene, "true");
+    scene.give(5, 5);
+    let nothing = "it ended with exit code 0, but wrote nothing to CREST_OUTPUT".to_owned();
+    assert_eq!(scene.result().exit, Exit::Failed { message: nothing });
+    fs::remove_dir_all(&out).unwrap();
+    fs::write(&out, "a file in the way").unwrap();
+    scene.give(6, 6);
+    let exit = scene.result().exit;
+    assert!(exit.to_string().contains("cannot prepare a place for its output: "), "{exit}");
+}
+
+/// Workers are killed at many moments of an instance that writes a large file and a folder of many.
+pub(crate) fn a_killed_worker_leaves_no_half_output() {
+    let (mut n_there, mut whole) = (0, Duration::ZERO);
+    // The first is left to its end, which says how long that takes.
+    for round in 0..40 {
+        let (mut scene, _) = Scene::open();
+        let script = "mkdir $CREST_OUTPUT.part; for i in 1 2 3 4 5 6 7 8; do head -c 200000 /dev/zero > $CREST_OUTPUT.part/$i; done; \
+                      mv $CREST_OUTPUT.part $CREST_OUTPUT";
+        collect(&mut scene, script);
+        scene.give(0, 0);
+        if round == 0 {
+            let start = kit::clock::monotonic();
+            assert_eq!(scene.result().exit, Exit::Code(0));
+            whole = start.elapsed();
+        }
+        std::thread::sleep(whole * round / 26);
+        kill(Pid::from_raw(i32::try_from(scene.worker.id()).unwrap()), Signal::SIGKILL).unwrap();
+        scene.wait_for_exit();
+        let out = scene.folder.path().join("out");
+        for name in names(&out).iter().filter(|name| !name.starts_with('.')) {
+            n_there += 1;
+            assert_eq!(name, "0");
+            let sizes = names(&out.join("0"))
+                .into_iter()
+                .map(|name| fs::metadata(out.join("0").join(name)).unwrap().len());
+            assert_eq!(sizes.collect::<Vec<_>>(), [200_000; 8], "round {round}");
+        }
+    }
+    assert!(n_there > 0);
+    println!("{n_there} of 40 killed workers had moved the output to its place");
+}
