@@ -49,6 +49,8 @@ pub enum Knob {
     Quota(Option<MilliCpu>),
     /// `None` is no limit.
     Memory(Option<Bytes>),
+    /// The most processes and threads.
+    Tasks(u32),
 }
 
 /// Where the processes of a group may run and have their memory; `None` is wherever its parent's may.

@@ -6,6 +6,10 @@ use pouch::cri;
 
 use crate::cgroup::Knob;
 
+/// The most processes and threads of a batch worker with its instance, so that one that forks without end takes no
+/// process numbers from others.
+const WORKER_TASKS: u32 = 1024;
+
 /// Requests and limits of one container or of a whole Pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
@@ -68,9 +72,19 @@ pub fn of_pod(pod: &Pod) -> Share {
 }
 
 /// What to set on the group of `pod`.
-pub fn knobs(pod: &Pod) -> [Knob; 3] {
+pub fn knobs(pod: &Pod) -> Vec<Knob> {
     let share = of_pod(pod);
-    [Knob::Weight(share.cpu), Knob::Quota(share.cpu_limit), Knob::Memory(share.memory_limit)]
+    let mut knobs =
+        vec![Knob::Weight(share.cpu), Knob::Quota(share.cpu_limit), Knob::Memory(share.memory_limit)];
+    if is_worker(pod) {
+        knobs.push(Knob::Tasks(WORKER_TASKS));
+    }
+    knobs
+}
+
+/// Whether it runs instances of a job.
+fn is_worker(pod: &Pod) -> bool {
+    pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(names::JOB_LABEL))
 }
 
 /// What the engine sets on a container's own group.
@@ -97,7 +111,8 @@ pub fn linux(
 fn oom_score(pod: &Pod, share: Share, memory_capacity: u64) -> i64 {
     let spec = pod.spec.clone().unwrap_or_default();
     if QosClass::of(pod) == QosClass::Batch {
-        return 1000;
+        // A worker is small, and raises the score of what it starts: of it and its instance, the instance goes.
+        return if is_worker(pod) { 0 } else { 1000 };
     }
     match crate::pods::status::qos_class(&spec) {
         "Guaranteed" => -997,

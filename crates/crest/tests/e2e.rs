@@ -15,6 +15,10 @@ mod cluster;
 mod guest;
 #[path = "e2e/helm.rs"]
 mod helm;
+#[path = "e2e/hostile.rs"]
+mod hostile;
+#[path = "e2e/inputs.rs"]
+mod inputs;
 #[path = "e2e/jobs.rs"]
 mod jobs;
 #[path = "e2e/join.rs"]

@@ -101,9 +101,12 @@ fn knobs_on_this_host() {
     let backend = groups.backend();
     let pod = groups.pod(QosClass::Batch, "x");
     backend.create(&pod).unwrap();
-    for knob in
-        [Knob::Weight(MilliCpu(100)), Knob::Quota(Some(MilliCpu(250))), Knob::Memory(Some(Bytes(64 << 20)))]
-    {
+    for knob in [
+        Knob::Weight(MilliCpu(100)),
+        Knob::Quota(Some(MilliCpu(250))),
+        Knob::Memory(Some(Bytes(64 << 20))),
+        Knob::Tasks(1024),
+    ] {
         assert_eq!(backend.set(&pod, knob).unwrap(), Applied::Fully);
     }
     backend.set(&groups.class(QosClass::Batch), Knob::Quota(Some(MilliCpu(500)))).unwrap();

@@ -126,6 +126,10 @@ impl Backend for V1 {
                 let value = limit.map_or_else(|| "-1".to_owned(), |limit| limit.0.to_string());
                 write(self.file("memory", group, "memory.limit_in_bytes")?, &value)?;
             }
+            Knob::Tasks(_) if !self.mounts.contains_key("pids") => {
+                return Ok(Applied::Instead("this host cannot count processes: only memory bounds them"));
+            }
+            Knob::Tasks(limit) => write(self.file("pids", group, "pids.max")?, &limit.to_string())?,
         }
         Ok(Applied::Fully)
     }

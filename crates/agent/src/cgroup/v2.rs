@@ -92,6 +92,13 @@ impl Backend for V2 {
                 let value = limit.map_or_else(|| "max".to_owned(), |limit| limit.0.to_string());
                 write(self.file(group, "memory.max"), &value)?;
             }
+            Knob::Tasks(limit) => {
+                let file = self.file(group, "pids.max");
+                if !file.exists() {
+                    return Ok(Applied::Instead("this host cannot count processes: only memory bounds them"));
+                }
+                write(file, &limit.to_string())?;
+            }
         }
         Ok(Applied::Fully)
     }

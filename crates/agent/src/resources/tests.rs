@@ -36,6 +36,17 @@ fn batch_counts_in_its_own_resources() {
     assert_eq!((share.memory, share.memory_limit), (Bytes(64 << 20), Some(Bytes(128 << 20))));
     let linux = linux(&pod, &pod.spec.as_ref().unwrap().containers[0], 1 << 30, -997);
     assert_eq!((linux.cpu_shares, linux.cpu_quota, linux.oom_score_adj), (512, 0, 1000));
+    assert_eq!(knobs(&pod).len(), 3);
+}
+
+#[test]
+fn a_worker_outlives_its_instance_and_has_so_many_processes() {
+    let batch = json!({ "limits": { "kubernetes.io/batch-memory": "128Mi" } });
+    let mut pod = pod(&json!([{ "name": "a", "resources": batch }]));
+    pod.metadata.labels = Some([(names::JOB_LABEL.to_owned(), "words".to_owned())].into());
+    let linux = linux(&pod, &pod.spec.as_ref().unwrap().containers[0], 1 << 30, -997);
+    assert_eq!(linux.oom_score_adj, 0);
+    assert_eq!(knobs(&pod)[3..], [Knob::Tasks(1024)]);
 }
 
 #[test]

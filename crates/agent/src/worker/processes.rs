@@ -8,6 +8,9 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, getpid};
 
+/// So many processes are killed one by one.
+const CROWD: u32 = 128;
+
 /// What a round of reaping found.
 #[derive(Debug, Default)]
 pub(super) struct Reaped {
@@ -50,6 +53,12 @@ pub(super) fn terminate_group(leader: Pid) {
 /// Kills every descendant, whichever group or session it moved to. New ones may appear meanwhile: repeat until
 /// [`reap`] finds none alive.
 pub(super) fn kill_descendants() {
+    if getpid().as_raw() == 1 && is_crowded() {
+        // Of so many, new ones would come faster than we find them. The kernel ends all of the container but us at one
+        // stroke; whoever looks around in it, by exec, goes with them.
+        let _gone = kill(Pid::from_raw(-1), Signal::SIGKILL);
+        return;
+    }
     for pid in descendants() {
         // Stopped first, a process that forks all the time cannot outrun us.
         let _gone = kill(pid, Signal::SIGSTOP);
@@ -57,6 +66,13 @@ pub(super) fn kill_descendants() {
     for pid in descendants() {
         let _gone = kill(pid, Signal::SIGKILL);
     }
+}
+
+/// Whether there are more processes in the container than can be looked through one by one, by either version of cgroups.
+fn is_crowded() -> bool {
+    let counters = ["/sys/fs/cgroup/pids/pids.current", "/sys/fs/cgroup/pids.current"];
+    let counts = counters.iter().filter_map(|path| std::fs::read_to_string(path).ok());
+    counts.filter_map(|text| text.trim().parse::<u32>().ok()).any(|count| count > CROWD)
 }
 
 fn descendants() -> Vec<Pid> {
