@@ -114,7 +114,7 @@ pub enum Event {
 }
 
 /// A list that is kept, and how many instances it makes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
     pub input: InputStatus,
     pub count: u32,

@@ -1,10 +1,11 @@
 //! What an instance writes to `CREST_OUTPUT`: aside first, and moved to its place as a whole when the instance has ended well.
 //!
 //! ```text
-//!   OUT/.crest-JOB-TASK/INDEX.ATTEMPT.xxxxxxxx ──ended well──► OUT/INDEX     one rename: there, or not; never half
-//!                                              └─else────────► removed
+//!   OUT/.crest-INDEX.ATTEMPT.xxxxxxxx/output ──ended well──► OUT/INDEX     one rename: there, or not; never half
+//!                                            └─else────────► removed
 //! ```
-//! A second attempt of an instance has a place of its own, and replaces the output of the first as a whole.
+//! Each attempt has a folder of its own, so that none takes another's away. A second attempt of an instance replaces the
+//! output of the first as a whole.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,6 +17,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 /// The output of one attempt.
 #[derive(Debug)]
 pub(super) struct Output {
+    /// The attempt's own.
+    folder: PathBuf,
     aside: PathBuf,
     place: PathBuf,
 }
@@ -35,10 +38,11 @@ impl Output {
     /// A place for what `attempt` writes, if its task collects that.
     pub(super) fn prepare(program: &Program, attempt: Attempt) -> io::Result<Option<Self>> {
         let Some(folder) = program.output.as_ref().map(Path::new) else { return Ok(None) };
-        let aside = folder.join(format!(".crest-{}-{}", program.job, program.task));
-        fs::create_dir_all(&aside)?;
-        let unique = format!("{}.{}.{:08x}", attempt.index, attempt.number, rand::random::<u32>());
-        Ok(Some(Self { aside: aside.join(unique), place: folder.join(attempt.index.to_string()) }))
+        let place = folder.join(attempt.index.to_string());
+        let unique = format!(".crest-{}.{}.{:08x}", attempt.index, attempt.number, rand::random::<u32>());
+        let folder = folder.join(unique);
+        fs::create_dir_all(&folder)?;
+        Ok(Some(Self { aside: folder.join("output"), folder, place }))
     }
 
     /// Where the instance writes; nothing is there yet.
@@ -50,8 +54,7 @@ impl Output {
     pub(super) fn finish(self, exit: Exit) -> Exit {
         let outcome = if exit.is_success() { self.commit() } else { Ok(()) };
         // What is left is of no use; nobody reads it if it stays.
-        let _gone = remove(&self.aside);
-        let _others = self.aside.parent().map(fs::remove_dir);
+        let _gone = fs::remove_dir_all(&self.folder);
         match outcome {
             Ok(()) => exit,
             Err(error) => Exit::Failed { message: kit::Chain(&error).to_string() },
@@ -80,8 +83,4 @@ fn sync(path: &Path) -> io::Result<()> {
         }
     }
     if kind.is_dir() || kind.is_file() { File::open(path)?.sync_all() } else { Ok(()) }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }

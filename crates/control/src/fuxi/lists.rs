@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fuxi::inputs::{Entries, Inputs, InvalidEntries, MAX_LIST};
 use fuxi::job::{Event, Listed};
-use fuxi::protocol::{Attempt, AttemptResult, Exit, FromMaster, MAX_INPUT, Program, spans};
+use fuxi::protocol::{Attempt, AttemptResult, Exit, FromMaster, LISTING, MAX_INPUT, Program, spans};
 use fuxi::{TaskIdx, WorkerId};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
@@ -65,7 +65,11 @@ impl std::fmt::Debug for Kept {
 
 /// Takes the input lists out of results: they are told to the job when they are kept.
 pub(super) fn lists_in(results: &mut Vec<AttemptResult>) -> Vec<AttemptResult> {
-    results.extract_if(.., |result| matches!(result.exit, Exit::Listed { .. })).collect()
+    // One that comes of another attempt is a failure like any other.
+    let is_list = |result: &AttemptResult| {
+        result.attempt.index == LISTING && matches!(result.exit, Exit::Listed { .. })
+    };
+    results.extract_if(.., |result| is_list(result)).collect()
 }
 
 /// Assignments of what a line may hold.
@@ -115,14 +119,19 @@ pub(super) fn program(job: &JobEntry, task: TaskIdx, count: Option<u32>) -> Prog
 impl Master {
     /// Sees to it that lists which a worker has taken are kept.
     pub(super) fn keep_lists(
-        &self,
+        &mut self,
         uid: &JobUid,
         (task, worker): (TaskIdx, WorkerId),
         lists: Vec<AttemptResult>,
     ) {
-        let Some(job) = self.jobs.get(uid) else { return };
         for result in lists {
-            let Exit::Listed { list } = result.exit else { continue };
+            let (Some(job), Exit::Listed { list }) = (self.jobs.get(uid), result.exit) else { continue };
+            if !job.core.is_listing(task) {
+                // Another one was faster.
+                let (attempt, list) = (result.attempt, Listed::default());
+                self.tell(uid, Event::Listed { task, worker, attempt, list });
+                continue;
+            }
             let (client, raw, inputs) = (self.config.client.clone(), job.raw.clone(), self.inputs.clone());
             let input = job.spec.tasks[task.0].input.clone().unwrap_or_default();
             let (uid, attempt) = (uid.clone(), result.attempt);
