@@ -253,7 +253,7 @@ impl Bed {
             .map(|unit| {
                 let (sequence, seen) = (self.sequences[unit], self.ledger.last_grant());
                 let wanted = vec![(Place::Cluster, self.ledger.n_waiting(UnitId(unit as u64)))];
-                Truth { sequence, seen, wanted, held: Vec::new() }
+                Truth { sequence, seen, wanted, held: Vec::new(), avoided: Vec::new() }
             })
             .collect();
         for (grant, unit, machine) in &self.live {

@@ -1,5 +1,7 @@
 //! What a task has asked of the ledger, brought in line with what its job can use.
 
+use std::collections::BTreeSet;
+
 use crate::grants::{Event, GrantId, MachineId, Place, Truth, UnitId};
 
 /// The job's side of one unit: asks are numbered, and only differences are told.
@@ -9,11 +11,12 @@ pub struct Asks {
     sequence: u64,
     /// Asked for and not granted.
     asked: u32,
+    avoided: BTreeSet<MachineId>,
 }
 
 impl Asks {
     pub fn new(unit: UnitId) -> Self {
-        Self { unit, sequence: 0, asked: 0 }
+        Self { unit, sequence: 0, asked: 0, avoided: BTreeSet::new() }
     }
 
     pub fn unit(&self) -> UnitId {
@@ -31,6 +34,16 @@ impl Asks {
         Some(Event::Ask { unit: self.unit, sequence: self.sequence, place: Place::Cluster, delta })
     }
 
+    /// What to tell the ledger so that just these machines are avoided; nothing if they are.
+    pub fn avoid(&mut self, machines: BTreeSet<MachineId>) -> Option<Event> {
+        if machines == self.avoided {
+            return None;
+        }
+        let told = machines.iter().copied().collect();
+        self.avoided = machines;
+        Some(Event::Avoid { unit: self.unit, machines: told })
+    }
+
     /// A place was granted.
     pub fn granted(&mut self) {
         self.asked = self.asked.saturating_sub(1);
@@ -40,7 +53,8 @@ impl Asks {
     pub fn sync(&mut self, seen: GrantId, held: Vec<(GrantId, MachineId)>) -> Event {
         self.sequence += 1;
         let wanted = vec![(Place::Cluster, self.asked)];
-        let truth = Truth { sequence: self.sequence, seen, wanted, held };
+        let avoided = self.avoided.iter().copied().collect();
+        let truth = Truth { sequence: self.sequence, seen, wanted, held, avoided };
         Event::Sync { unit: self.unit, truth }
     }
 }

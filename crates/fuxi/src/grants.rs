@@ -11,6 +11,7 @@
 //! numbered per unit, so that one told twice counts once and a lost one is noticed; [`Event::Sync`] replaces all that is
 //! known of a unit. A grant is spent until it is returned, also when it was revoked: the ledger never over-grants.
 
+mod avoid;
 mod claims;
 mod gangs;
 mod groups;
@@ -125,6 +126,11 @@ pub enum Event {
         place: Place,
         delta: i64,
     },
+    /// Nothing is to be granted to the unit on these machines. Replaces what was told before; what it holds there stays.
+    Avoid {
+        unit: UnitId,
+        machines: Vec<MachineId>,
+    },
     /// A grant is not used any more.
     Return {
         grant: GrantId,
@@ -154,6 +160,8 @@ pub struct Truth {
     pub seen: GrantId,
     pub wanted: Vec<(Place, u32)>,
     pub held: Vec<(GrantId, MachineId)>,
+    /// As in [`Event::Avoid`].
+    pub avoided: Vec<MachineId>,
 }
 
 /// What the ledger answers.
@@ -268,6 +276,7 @@ impl Ledger {
             Event::Ask { unit, sequence, place, delta } => {
                 self.ask(unit, sequence, (place, delta), &mut decided);
             }
+            Event::Avoid { unit, machines } => self.avoid(unit, machines),
             Event::Return { grant } => self.give_back(grant, now),
             Event::Sync { unit, truth } => self.sync(unit, truth, now),
             Event::UnitGone { unit } => self.unit_gone(unit, now),

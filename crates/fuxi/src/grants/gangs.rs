@@ -218,7 +218,8 @@ impl Ledger {
         let usable = self.lacks(id).into_iter().flatten().find_map(|(slot, count)| {
             let unit = &self.units[slot];
             let shape = unit.definition.shape;
-            let fits = count > 0 && shape.fits_in(room) && shape.fits_in(self.groups.headroom(unit.group));
+            let may = count > 0 && !unit.avoids(self.machines[machine].id);
+            let fits = may && shape.fits_in(room) && shape.fits_in(self.groups.headroom(unit.group));
             let mut here = unit.demands.iter().filter(|(place, _)| self.lies_in(machine, *place));
             fits.then(|| here.next().map(|(_, demand)| *demand)).flatten()
         });
@@ -267,7 +268,7 @@ impl Ledger {
                 return Some(place);
             }
             let demands: Vec<(Place, DemandSlot)> = ledger.units[slot].demands.clone();
-            let class: Class = ledger.units[slot].class();
+            let class: Class = ledger.units[slot].class(slot);
             let (demand, Plan { machine, victims }) = demands
                 .into_iter()
                 .find_map(|(place, demand)| Some((demand, ledger.plan(place, &class)?)))?;

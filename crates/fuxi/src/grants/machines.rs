@@ -256,16 +256,22 @@ impl Machines {
         old
     }
 
-    /// A machine in `place` that has room for `shape`, rather one with much CPU.
-    pub(super) fn roomiest(&self, place: Place, shape: Resources) -> Option<MachineSlot> {
+    /// A machine in `place` that has room for `shape` and is not `avoided`, rather one with much CPU.
+    pub(super) fn roomiest(
+        &self,
+        place: Place,
+        shape: Resources,
+        avoided: &[MachineId],
+    ) -> Option<MachineSlot> {
         match place {
+            Place::Machine(id) if avoided.contains(&id) => None,
             Place::Machine(id) => self.slot(id).filter(|slot| shape.fits_in(self.slots[*slot].room())),
-            Place::Rack(id) => self.roomiest_in(*self.rack_seats.get(&id)?, &shape.into()),
+            Place::Rack(id) => self.roomiest_in(*self.rack_seats.get(&id)?, &shape.into(), avoided),
             Place::Cluster => {
                 // What a rack passes on may be of several machines, none of which has room by itself.
                 let (mut found, shape) = (None, Most::from(shape));
                 self.rooms.find_where(&shape, &mut |seat| {
-                    found = self.roomiest_in(seat, &shape);
+                    found = self.roomiest_in(seat, &shape, avoided);
                     found.is_some()
                 });
                 found
@@ -273,9 +279,14 @@ impl Machines {
         }
     }
 
-    fn roomiest_in(&self, rack_seat: usize, shape: &Most) -> Option<MachineSlot> {
+    fn roomiest_in(&self, rack_seat: usize, shape: &Most, avoided: &[MachineId]) -> Option<MachineSlot> {
         let rack = &self.racks[rack_seat];
-        rack.members[rack.rooms.find(shape)?]
+        if avoided.is_empty() {
+            return rack.members[rack.rooms.find(shape)?];
+        }
+        let is_welcome = |slot: MachineSlot| avoided.binary_search(&self.slots[slot].id).is_err();
+        let seat = rack.rooms.find_where(shape, &mut |seat| rack.members[seat].is_some_and(is_welcome))?;
+        rack.members[seat]
     }
 
     /// Enters a machine's room in the tournaments. Done once for several changes, as it is what they cost most.

@@ -45,7 +45,18 @@ pub(super) struct Class {
     pub(super) group: GroupIdx,
     pub(super) priority: i32,
     pub(super) shape: Resources,
+    /// The unit, where it avoids machines: its demands then stand apart.
+    pub(super) picky: Option<UnitSlot>,
 }
+
+impl Class {
+    fn key(&self) -> Key {
+        (self.shape, self.picky)
+    }
+}
+
+/// The order of entries.
+type Key = (Resources, Option<UnitSlot>);
 
 /// A shape that a group waits for at a place.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +64,7 @@ pub(super) struct Waiting {
     pub(super) place: Place,
     pub(super) priority: i32,
     pub(super) shape: Resources,
+    pub(super) picky: Option<UnitSlot>,
     pub(super) first: DemandSlot,
 }
 
@@ -60,6 +72,7 @@ pub(super) struct Waiting {
 #[derive(Clone, Debug)]
 struct Entry {
     shape: Resources,
+    picky: Option<UnitSlot>,
     first: DemandSlot,
     last: DemandSlot,
     /// When the first joined.
@@ -69,7 +82,7 @@ struct Entry {
 #[derive(Clone, Debug)]
 struct Level {
     priority: i32,
-    /// By shape, so by CPU first.
+    /// By shape, so by CPU first, and then by who is picky.
     entries: Vec<Entry>,
 }
 
@@ -103,27 +116,41 @@ impl Brief {
     }
 }
 
+impl Entry {
+    fn key(&self) -> Key {
+        (self.shape, self.picky)
+    }
+}
+
 impl Level {
-    /// The entry that fits in `room` whose first has waited longest.
-    fn first_that_fits(&self, room: Resources) -> Option<&Entry> {
+    /// The entry that fits in `room` whose first has waited longest, and is not picky or may be served here.
+    fn first_that_fits(&self, room: Resources, is_welcome: &impl Fn(UnitSlot) -> bool) -> Option<&Entry> {
         let affordable = self.entries.iter().take_while(|entry| entry.shape.cpu <= room.cpu);
-        affordable.filter(|entry| entry.shape.fits_in(room)).min_by_key(|entry| entry.turn)
+        let fitting = affordable.filter(|entry| entry.shape.fits_in(room));
+        fitting.filter(|entry| entry.picky.is_none_or(is_welcome)).min_by_key(|entry| entry.turn)
     }
 }
 
 impl Line {
-    fn first_that_fits(&self, room: Resources) -> Option<(i32, &Entry)> {
+    fn first_that_fits(
+        &self,
+        room: Resources,
+        is_welcome: &impl Fn(UnitSlot) -> bool,
+    ) -> Option<(i32, &Entry)> {
         if !self.least.fits_in(room) {
             return None;
         }
-        self.levels.iter().find_map(|level| Some((level.priority, level.first_that_fits(room)?)))
+        let mut levels = self.levels.iter();
+        levels.find_map(|level| Some((level.priority, level.first_that_fits(room, is_welcome)?)))
     }
 
-    fn has_lesser(&self, shape: Resources) -> bool {
+    fn has_lesser(&self, (shape, picky): Key) -> bool {
         let affordable = |level: &Level| level.entries.partition_point(|entry| entry.shape.cpu <= shape.cpu);
         // The largest of those with no more CPU is the likeliest to be the shape itself.
         let mut levels = self.levels.iter().map(|level| &level.entries[..affordable(level)]);
-        levels.any(|entries| entries.iter().rev().any(|entry| entry.shape.fits_in(shape)))
+        // Who is picky may wait although there is room, except for another who is as picky.
+        let proves = |entry: &Entry| entry.picky.is_none() || entry.picky == picky;
+        levels.any(|entries| entries.iter().rev().any(|entry| entry.shape.fits_in(shape) && proves(entry)))
     }
 
     fn shapes(&self) -> impl Iterator<Item = Resources> + '_ {
@@ -140,10 +167,17 @@ impl Queue {
         Some(&self.lines[self.position(group).ok()?])
     }
 
-    fn first_that_fits(&self, group: GroupIdx, room: Resources) -> Option<(i32, &Entry)> {
+    fn first_that_fits(
+        &self,
+        (group, room): (GroupIdx, Resources),
+        is_welcome: &impl Fn(UnitSlot) -> bool,
+    ) -> Option<(i32, &Entry)> {
         let position = self.position(group).ok()?;
         let Brief { cpu, memory, .. } = self.briefs[position];
-        if cpu > room.cpu || memory > room.memory { None } else { self.lines[position].first_that_fits(room) }
+        if cpu > room.cpu || memory > room.memory {
+            return None;
+        }
+        self.lines[position].first_that_fits(room, is_welcome)
     }
 
     /// The entry of a class, where there is one.
@@ -153,12 +187,12 @@ impl Queue {
         let level =
             levels.binary_search_by_key(&Reverse(class.priority), |level| Reverse(level.priority)).ok()?;
         let entries = &mut levels[level].entries;
-        let entry = entries.binary_search_by_key(&class.shape, |entry| entry.shape).ok()?;
+        let entry = entries.binary_search_by_key(&class.key(), Entry::key).ok()?;
         Some(&mut entries[entry])
     }
 
     fn open(&mut self, class: &Class, demand: DemandSlot, turn: u64) {
-        let Class { group, priority, shape } = *class;
+        let Class { group, priority, shape, picky } = *class;
         if self.lines.is_empty() {
             self.least = shape;
         }
@@ -179,8 +213,8 @@ impl Queue {
                 at
             });
         let entries = &mut line.levels[level].entries;
-        let at = entries.partition_point(|entry| entry.shape < shape);
-        entries.insert(at, Entry { shape, first: demand, last: demand, turn });
+        let at = entries.partition_point(|entry| entry.key() < class.key());
+        entries.insert(at, Entry { shape, picky, first: demand, last: demand, turn });
     }
 
     /// Removes the entry of a class, and what is empty without it.
@@ -189,7 +223,7 @@ impl Queue {
         let line = &mut self.lines[at];
         for level in &mut line.levels {
             if level.priority == class.priority {
-                level.entries.retain(|entry| entry.shape != class.shape);
+                level.entries.retain(|entry| entry.key() != class.key());
             }
         }
         line.levels.retain(|level| !level.entries.is_empty());
@@ -277,9 +311,15 @@ impl Queues {
         path.iter().any(Option::is_some).then_some(path)
     }
 
-    /// Who of a group is next to get some of `room`: by priority, then from near to far, then in turn.
-    pub(super) fn next(path: &Path<'_>, group: GroupIdx, room: Resources) -> Option<DemandSlot> {
-        let heads = path.iter().flatten().filter_map(|queue| queue.first_that_fits(group, room));
+    /// Who of a group is next to get some of `room`: by priority, then from near to far, then in turn. Of those who are
+    /// picky only who `is_welcome` here.
+    pub(super) fn next(
+        path: &Path<'_>,
+        (group, room): (GroupIdx, Resources),
+        is_welcome: &impl Fn(UnitSlot) -> bool,
+    ) -> Option<DemandSlot> {
+        let heads = path.iter().flatten();
+        let heads = heads.filter_map(|queue| queue.first_that_fits((group, room), is_welcome));
         let best = heads.reduce(|best, other| if other.0 > best.0 { other } else { best });
         best.map(|(_, entry)| entry.first)
     }
@@ -294,6 +334,7 @@ impl Queues {
                     place: *place,
                     priority: level.priority,
                     shape: entry.shape,
+                    picky: entry.picky,
                     first: entry.first,
                 })
             })
@@ -304,7 +345,7 @@ impl Queues {
     pub(super) fn first_of(&self, place: Place, class: &Class) -> Option<DemandSlot> {
         let line = self.places.get(place)?.line(class.group)?;
         let level = line.levels.iter().find(|level| level.priority == class.priority)?;
-        let entry = level.entries.binary_search_by_key(&class.shape, |entry| entry.shape).ok()?;
+        let entry = level.entries.binary_search_by_key(&class.key(), Entry::key).ok()?;
         Some(level.entries[entry].first)
     }
 
@@ -314,7 +355,7 @@ impl Queues {
     pub(super) fn has_lesser(&self, place: Place, class: &Class) -> bool {
         [Place::Cluster, place].into_iter().any(|place| {
             let line = self.places.get(place).and_then(|queue| queue.line(class.group));
-            line.is_some_and(|line| line.has_lesser(class.shape))
+            line.is_some_and(|line| line.has_lesser(class.key()))
         })
     }
 

@@ -47,7 +47,7 @@ impl Ledger {
         for leaf in self.groups.waiting_leaves() {
             let mut waiting: Vec<Waiting> = self.queues.waiting(leaf).collect();
             waiting.sort_by_key(|waiting| Reverse(waiting.priority));
-            for Waiting { place, priority, shape, .. } in waiting {
+            for Waiting { place, priority, shape, picky, .. } in waiting {
                 n_seen += 1;
                 if n_seen <= from {
                     continue;
@@ -56,7 +56,7 @@ impl Ledger {
                     self.reclaim_from = n_seen - 1;
                     return;
                 }
-                let class = Class { group: leaf, priority, shape };
+                let class = Class { group: leaf, priority, shape, picky };
                 while n_served < SERVED && self.serve_by_force((place, &class), moment, decided) {
                     n_served += 1;
                 }
@@ -91,20 +91,26 @@ impl Ledger {
     pub(super) fn plan(&mut self, place: Place, class: &Class) -> Option<Plan> {
         let taker = Taker { leaf: class.group, priority: class.priority, shape: class.shape };
         if let Place::Machine(id) = place
-            && self.machines.roomiest(place, taker.shape).is_none()
+            && self.machines.roomiest(place, taker.shape, &[]).is_none()
         {
-            let machine = self.machines.slot(id)?;
+            let machine = self.machines.slot(id).filter(|machine| self.is_welcome(class, *machine))?;
             let victims = self.enough_of(&taker, Some(machine), self.cheapest_first(machine))?;
             return Some(Plan { machine, victims });
         }
         LOOKED_AT.into_iter().find_map(|looked_at| {
             let candidates = self.candidates(&taker, looked_at);
-            if candidates.is_empty() { None } else { self.plan_with(place, &taker, candidates) }
+            if candidates.is_empty() { None } else { self.plan_with((place, class), &taker, candidates) }
         })
     }
 
-    fn plan_with(&mut self, place: Place, taker: &Taker, candidates: Vec<GrantSlot>) -> Option<Plan> {
-        if let Some(machine) = self.machines.roomiest(place, taker.shape) {
+    fn plan_with(
+        &mut self,
+        (place, class): (Place, &Class),
+        taker: &Taker,
+        candidates: Vec<GrantSlot>,
+    ) -> Option<Plan> {
+        let avoided = self.avoided_by(class.picky);
+        if let Some(machine) = self.machines.roomiest(place, taker.shape, avoided) {
             // Only a max stands in the way, and what is on its way back may be enough.
             let in_the_way = !self.groups.has_room_soon(taker.leaf, taker.shape);
             let victims = in_the_way.then(|| self.enough_of(taker, None, candidates))??;
@@ -114,7 +120,8 @@ impl Ledger {
         let mut plans = Vec::new();
         for grant in candidates {
             let machine = self.grants[grant].machine;
-            if !self.lies_in(machine, place) || !seen.insert(machine) {
+            let is_meant = self.lies_in(machine, place) && self.is_welcome(class, machine);
+            if !is_meant || !seen.insert(machine) {
                 continue;
             }
             let here = self.cheapest_first(machine);
@@ -126,6 +133,10 @@ impl Ledger {
             }
         }
         plans.into_iter().min_by_key(|plan| self.loss(plan))
+    }
+
+    fn is_welcome(&self, class: &Class, machine: MachineSlot) -> bool {
+        class.picky.is_none_or(|unit| self.may_use(unit, machine))
     }
 
     /// Highest priority first, then by how many.

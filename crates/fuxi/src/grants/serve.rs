@@ -58,7 +58,8 @@ impl Ledger {
         let machine = &self.machines[slot];
         let room = machine.room();
         let path = self.queues.path(machine.id, machine.rack, room)?;
-        self.groups.first(room, &mut |group, room| Queues::next(&path, group, room))
+        let is_welcome = |unit: UnitSlot| !self.units[unit].avoids(machine.id);
+        self.groups.first(room, &mut |group, room| Queues::next(&path, (group, room), &is_welcome))
     }
 
     /// Serves one unit wherever there is room that nobody else could use: whoever waits before it does not fit there.
@@ -81,7 +82,8 @@ impl Ledger {
             return None;
         }
         let mut demands = unit.demands.iter();
-        demands.find_map(|(place, demand)| Some((*demand, self.machines.roomiest(*place, shape)?)))
+        let roomiest = |place| self.machines.roomiest(place, shape, &unit.avoided);
+        demands.find_map(|(place, demand)| Some((*demand, roomiest(*place)?)))
     }
 
     /// Serves those that a group's max has kept waiting although there is room for them.
@@ -99,7 +101,8 @@ impl Ledger {
                 let is_better = found.is_none_or(|(priority, ..)| waiting.priority > priority);
                 if is_better
                     && waiting.shape.fits_in(room)
-                    && let Some(machine) = self.machines.roomiest(waiting.place, waiting.shape)
+                    && let Some(machine) =
+                        self.machines.roomiest(waiting.place, waiting.shape, self.avoided_by(waiting.picky))
                 {
                     found = Some((waiting.priority, waiting.first, machine));
                 }
@@ -122,7 +125,7 @@ impl Ledger {
         } else {
             self.queues.demands[demand].count = left;
             if self.units[slot].is_queued {
-                self.queues.rotate(demand, &self.units[slot].class());
+                self.queues.rotate(demand, &self.units[slot].class(slot));
             }
         }
         slot

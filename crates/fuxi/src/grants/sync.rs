@@ -10,7 +10,7 @@ const MOST_GRANTS: u64 = u64::MAX / 2;
 
 impl Ledger {
     pub(super) fn sync(&mut self, id: UnitId, truth: Truth, now: Duration) {
-        let Truth { sequence, seen, wanted, held } = truth;
+        let Truth { sequence, seen, wanted, held, avoided } = truth;
         let Some(slot) = self.unit_slots.get(&id).copied() else { return };
         let unit = &mut self.units[slot];
         // An older truth than what is known is none.
@@ -23,6 +23,7 @@ impl Ledger {
             None => self.drop_claims(slot),
         }
         self.want_nothing(slot);
+        self.set_avoided(slot, avoided);
         self.drop_unheld(slot, seen, (&held, now));
         for (grant, machine) in held {
             self.adopt(slot, grant, (machine, now));

@@ -219,6 +219,7 @@ fn asks_count_once_and_a_gap_is_healed_by_a_sync() {
                         seen: GrantId(0),
                         wanted: vec![(Place::Cluster, 1)],
                         held: Vec::new(),
+                        avoided: Vec::new(),
                     },
                 },
             ),
@@ -231,6 +232,7 @@ fn asks_count_once_and_a_gap_is_healed_by_a_sync() {
                         seen: GrantId(2),
                         wanted: vec![(Place::Cluster, 1)],
                         held: vec![(GrantId(9), MachineId(0))],
+                        avoided: Vec::new(),
                     },
                 },
             ),
@@ -254,6 +256,7 @@ fn nothing_is_granted_until_all_who_hold_something_were_heard() {
         seen: GrantId(9),
         wanted: vec![(Place::Cluster, wanted)],
         held,
+        avoided: Vec::new(),
     };
     check(
         vec![

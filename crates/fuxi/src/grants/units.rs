@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::groups::GroupIdx;
-use super::queues::{Class, Demand};
+use super::queues::Demand;
 use super::{
-    ClaimSlot, Decision, Definition, DemandSlot, GrantId, GrantSlot, Ledger, MachineSlot, Place, UnitId,
-    UnitSlot,
+    ClaimSlot, Decision, Definition, DemandSlot, GrantId, GrantSlot, Ledger, MachineId, MachineSlot, Place,
+    UnitId, UnitSlot,
 };
 
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Unit {
     pub(super) demands: Vec<(Place, DemandSlot)>,
     pub(super) held: Vec<GrantSlot>,
     pub(super) claims: Vec<ClaimSlot>,
+    /// Machines where it gets nothing, in order.
+    pub(super) avoided: Vec<MachineId>,
     /// When it was served last, or began to wait.
     pub(super) waits_since: Duration,
     /// Whether its demands stand in their queues: not while it may hold no more.
@@ -45,10 +47,6 @@ impl Unit {
                 .is_ok_and(|held| held < self.definition.maximum)
     }
 
-    pub(super) fn class(&self) -> Class {
-        Class { group: self.group, priority: self.definition.priority, shape: self.definition.shape }
-    }
-
     fn demand(&self, place: Place) -> Result<usize, usize> {
         self.demands.binary_search_by_key(&place, |(place, _)| *place)
     }
@@ -69,6 +67,7 @@ impl Ledger {
             demands: Vec::new(),
             held: Vec::new(),
             claims: Vec::new(),
+            avoided: Vec::new(),
             waits_since: self.now,
             is_queued: definition.maximum > 0 && definition.gang.is_none(),
             is_bound: definition.gang.is_some(),
@@ -100,7 +99,7 @@ impl Ledger {
         }
         let before = self.wanted(slot, place);
         // Whoever waited here before proves that there is no room here.
-        let is_hopeless = self.queues.has_lesser(place, &self.units[slot].class());
+        let is_hopeless = self.queues.has_lesser(place, &self.units[slot].class(slot));
         let wanted = i64::from(before).saturating_add(delta).clamp(0, i64::from(u32::MAX));
         self.want_with_claims(slot, place, u32::try_from(wanted).unwrap_or(u32::MAX));
         if wanted > i64::from(before) && !is_hopeless {
@@ -126,7 +125,7 @@ impl Ledger {
     /// Sets what a unit wants at a place and keeps the place's queue right.
     pub(super) fn want(&mut self, slot: UnitSlot, place: Place, count: u32) {
         let unit = &mut self.units[slot];
-        let class = unit.class();
+        let class = unit.class(slot);
         match unit.demand(place) {
             Ok(at) if count == 0 => {
                 let (_, demand) = unit.demands.remove(at);
@@ -164,7 +163,7 @@ impl Ledger {
     pub(super) fn set_queued(&mut self, slot: UnitSlot, is_queued: bool) {
         let unit = &mut self.units[slot];
         unit.is_queued = is_queued;
-        let class = unit.class();
+        let class = unit.class(slot);
         for (_, demand) in &unit.demands {
             if is_queued {
                 self.queues.join(*demand, &class);

@@ -1,6 +1,6 @@
 //! Random histories against a slow account of the same that knows no queues, trees or tournaments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -52,6 +52,8 @@ enum Step {
     /// The holder says it, and the ledger does not hear it.
     Lost(usize),
     Repeat,
+    /// One bit for each machine.
+    Avoid(usize, u32),
     Return(usize),
     UnitGone(usize),
     Sync(usize),
@@ -70,6 +72,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..UNITS, place, -3i64..6).prop_map(|(unit, place, delta)| Step::Ask(unit, place, delta)),
         1 => (0..UNITS).prop_map(Step::Lost),
         1 => Just(Step::Repeat),
+        2 => (0..UNITS, 0u32..16).prop_map(|(unit, machines)| Step::Avoid(unit, machines)),
+        1 => (0..UNITS).prop_map(|unit| Step::Avoid(unit, 0)),
         8 => any::<usize>().prop_map(Step::Return),
         1 => (0..UNITS).prop_map(Step::UnitGone),
         1 => (0..UNITS).prop_map(Step::Sync),
@@ -86,6 +90,7 @@ struct Account {
     sequence: [u64; UNITS],
     /// Units of which an ask was lost.
     is_lost: [bool; UNITS],
+    avoided: [BTreeSet<u32>; UNITS],
     has_gang_started: bool,
     last: Option<Event>,
     now: u64,
@@ -133,6 +138,7 @@ impl Account {
     fn granted(&mut self, grant: GrantId, unit: usize, machine: u32) -> Result<(), TestCaseError> {
         prop_assert!(self.live.insert(grant, (unit, machine, false)).is_none());
         prop_assert!(self.used(machine, true) <= self.capacity[&machine], "over-granted");
+        prop_assert!(!self.avoided[unit].contains(&machine), "unit {unit} avoids machine {machine}");
         for (quota, max) in MAXES.iter().enumerate() {
             let is_within = self.used_of(quota, true) <= *max;
             prop_assert!(
@@ -163,7 +169,14 @@ impl Account {
                 self.is_lost[*unit] = true;
                 return None;
             }
-            Step::Repeat => self.last.clone().filter(|event| matches!(event, Event::Ask { .. }))?,
+            Step::Repeat => {
+                let is_idempotent = |event: &Event| matches!(event, Event::Ask { .. } | Event::Avoid { .. });
+                self.last.clone().filter(is_idempotent)?
+            }
+            Step::Avoid(unit, machines) => {
+                self.avoided[*unit] = (0..4).filter(|machine| machines >> machine & 1 == 1).collect();
+                Event::Avoid { unit: UnitId(*unit as u64), machines: self.avoided_by(*unit) }
+            }
             Step::Return(pick) => {
                 let grant = *self.live.keys().nth(pick % self.live.len().max(1))?;
                 self.live.remove(&grant);
@@ -172,6 +185,7 @@ impl Account {
             Step::UnitGone(unit) => {
                 self.live.retain(|_, (of, ..)| of != unit);
                 (self.sequence[*unit], self.is_lost[*unit]) = (0, false);
+                self.avoided[*unit].clear();
                 Event::UnitGone { unit: UnitId(*unit as u64) }
             }
             Step::Sync(unit) => self.truth(*unit, ledger),
@@ -182,13 +196,18 @@ impl Account {
         })
     }
 
+    fn avoided_by(&self, unit: usize) -> Vec<MachineId> {
+        self.avoided[unit].iter().copied().map(MachineId).collect()
+    }
+
     fn truth(&mut self, unit: usize, ledger: &Ledger) -> Event {
         self.sequence[unit] += 1;
         self.is_lost[unit] = false;
         let held = self.live.iter().filter(|(_, (of, ..))| *of == unit);
         let held = held.map(|(grant, (_, machine, _))| (*grant, MachineId(*machine))).collect();
         let wanted = wanted(ledger, unit).into_iter().collect();
-        let truth = Truth { sequence: self.sequence[unit], seen: ledger.last_grant(), wanted, held };
+        let (sequence, avoided) = (self.sequence[unit], self.avoided_by(unit));
+        let truth = Truth { sequence, seen: ledger.last_grant(), wanted, held, avoided };
         Event::Sync { unit: UnitId(unit as u64), truth }
     }
 }
@@ -258,7 +277,8 @@ fn check_rest(ledger: &Ledger, account: &Account) -> Result<(), TestCaseError> {
                             > MAXES[quota]
                 });
             let is_bound = GANG.contains(&unit) && !account.has_gang_started;
-            let waits = !is_limited && !is_bound && here.iter().any(|place| wanted.contains_key(place));
+            let may = !is_limited && !is_bound && !account.avoided[unit].contains(id);
+            let waits = may && here.iter().any(|place| wanted.contains_key(place));
             prop_assert!(
                 !waits || spoken_for + SHAPES[unit] > *capacity,
                 "unit {} waits though machine {} has room",
@@ -305,7 +325,8 @@ fn check_mins(ledger: &Ledger, account: &Account) -> Result<(), TestCaseError> {
         if is_bound || !is_owed || !wanted.contains_key(&Place::Cluster) || unit == 3 && holds >= 2 {
             continue;
         }
-        for (id, capacity) in &account.capacity {
+        let usable = account.capacity.iter().filter(|(id, _)| !account.avoided[unit].contains(id));
+        for (id, capacity) in usable {
             // Everything on the machine of those who are sure of nothing might go.
             let lent: u64 = account
                 .live
