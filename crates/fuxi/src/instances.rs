@@ -171,6 +171,7 @@ impl Instances {
             retries: retries.join(","),
             last_failure: self.last_failure.clone(),
             usage: None,
+            avoided_nodes: Vec::new(),
         }
     }
 
@@ -219,25 +220,32 @@ impl Instances {
         u32::try_from(self.finished.len()).unwrap_or(u32::MAX).min(self.count)
     }
 
-    /// Hands an instance to `worker`. What failed before goes first: a command that cannot work is found out early.
-    pub fn next(&mut self, worker: WorkerId) -> Option<Attempt> {
-        let index = match self.again.pop_first() {
-            Some(index) => index,
-            None => self.next_fresh()?,
-        };
-        let number = self.tries.get(&index).map_or(0, |tries| tries.used).saturating_add(1);
-        self.running.insert(index, Running { worker, number });
-        Some(Attempt { index, number })
+    /// What was tried before and waits to be tried again.
+    pub fn waiting_again(&self) -> &BTreeSet<u32> {
+        &self.again
     }
 
-    fn next_fresh(&mut self) -> Option<u32> {
+    /// Hands an instance to `worker` that [waits](Self::waiting_again). These go first: a command that cannot work is found
+    /// out early.
+    pub fn next_again(&mut self, index: u32, worker: WorkerId) -> Option<Attempt> {
+        self.again.remove(&index).then(|| self.hand(index, worker))
+    }
+
+    /// Hands an instance to `worker` that was not tried before.
+    pub fn next_fresh(&mut self, worker: WorkerId) -> Option<Attempt> {
         loop {
             let index = self.finished.first_gap(self.cursor).filter(|index| self.has(*index))?;
             self.cursor = index + 1;
-            if !self.running.contains_key(&index) && !self.failed.contains(index) {
-                return Some(index);
+            if !self.running.contains_key(&index) && !self.failed.contains(index) && !self.again.contains(&index) {
+                return Some(self.hand(index, worker));
             }
         }
+    }
+
+    fn hand(&mut self, index: u32, worker: WorkerId) -> Attempt {
+        let number = self.tries.get(&index).map_or(0, |tries| tries.used).saturating_add(1);
+        self.running.insert(index, Running { worker, number });
+        Attempt { index, number }
     }
 
     /// A worker that was not known to run anything says that it runs `attempt`. False if that is not needed: it is

@@ -16,6 +16,7 @@
 
 mod backups;
 mod crew;
+mod elsewhere;
 mod ends;
 mod hand_out;
 mod listing;
@@ -32,7 +33,9 @@ use model::dagjob::{
     DagJobSpec, DagJobStatus, DesiredState, InputStatus, JobPhase, Mode, SuccessPolicy, TaskStatus,
 };
 
+use crate::blame::{Blame, Fault};
 use crate::dag::{Dag, InvalidJob, TaskIdx};
+use crate::grants::MachineId;
 use crate::instances::Instances;
 use crate::protocol::{self, Attempt, AttemptResult, READY_LIMIT};
 use crate::stragglers::Typical;
@@ -64,11 +67,13 @@ pub enum Event {
     Created {
         worker: WorkerId,
         task: TaskIdx,
+        machine: MachineId,
     },
     /// After a restart: a worker that was there before and may run anything.
     Found {
         worker: WorkerId,
         task: TaskIdx,
+        machine: MachineId,
     },
     /// It is connected, holds just these, and has ended others without being told that this is durable.
     Hello {
@@ -96,6 +101,7 @@ pub enum Event {
     Gone {
         worker: WorkerId,
         reason: String,
+        fault: Fault,
     },
     /// The input list that a task's first attempt has taken is kept for good.
     Listed {
@@ -104,6 +110,8 @@ pub enum Event {
         attempt: Attempt,
         list: Listed,
     },
+    /// So many machines take new workers. As long as it is not told, there is one.
+    Machines(u32),
     /// What the job's owner wants of it now.
     Want(DesiredState),
     /// The status of this version is durable.
@@ -155,6 +163,8 @@ pub struct Job {
     dag: Dag,
     tasks: Vec<Task>,
     workers: BTreeMap<WorkerId, Worker>,
+    n_machines: u32,
+    now: Duration,
     outcome: Option<Outcome>,
     desired: DesiredState,
     /// Grows with every change that the status shows.
@@ -184,13 +194,17 @@ struct Task {
     /// Whether late instances are begun a second time.
     backs_up: bool,
     typical: Typical,
-    /// Instances that are late and have no backup, as of the last tick.
-    late: BTreeSet<u32>,
+    /// Instances that are late and have no backup, as of the last tick, and since when.
+    late: BTreeMap<u32, Duration>,
+    blame: Blame,
+    /// Machines that it found faulty, and those that its job did.
+    avoided: BTreeSet<MachineId>,
 }
 
 #[derive(Clone, Debug)]
 struct Worker {
     task: TaskIdx,
+    machine: MachineId,
     phase: Phase,
     connected: bool,
     draining: bool,
@@ -240,13 +254,17 @@ impl Job {
             measures: Measures::default(),
             backs_up: task.backup,
             typical: Typical::default(),
-            late: BTreeSet::new(),
+            late: BTreeMap::new(),
+            blame: Blame::default(),
+            avoided: BTreeSet::new(),
         };
         let tasks = spec.tasks.iter().map(task).collect();
         let mut job = Self {
             dag,
             tasks,
             workers: BTreeMap::new(),
+            n_machines: 1,
+            now: Duration::ZERO,
             outcome: None,
             desired: DesiredState::Running,
             version: 1,
@@ -282,15 +300,17 @@ impl Job {
     /// The state after `event`; what is owed is added to the answer in the order in which it must be done.
     pub fn step(&mut self, event: Event, now: Duration) -> Vec<Decision> {
         let mut owed = Vec::new();
+        self.now = now;
         match event {
-            Event::Created { worker, task } => self.expect(worker, task),
-            Event::Found { worker, task } => self.find(worker, task, now),
+            Event::Created { worker, task, machine } => self.expect(worker, (task, machine)),
+            Event::Found { worker, task, machine } => self.find(worker, (task, machine), now),
             Event::Hello { worker, held, results } => self.hello(worker, (held, results), (now, &mut owed)),
             Event::Results { worker, results } => self.results(worker, results, (now, &mut owed)),
             Event::Returned { worker, attempts } => self.returned(worker, &attempts, (now, &mut owed)),
             Event::Disconnected { worker } => self.disconnected(worker),
             Event::Drain { worker } => self.drain(worker, (now, &mut owed)),
-            Event::Gone { worker, reason } => self.gone(worker, &reason, (now, &mut owed)),
+            Event::Gone { worker, reason, fault } => self.gone(worker, (&reason, fault), (now, &mut owed)),
+            Event::Machines(count) => self.set_machines(count, (now, &mut owed)),
             Event::Listed { task, worker, attempt, list } => {
                 self.listed((task, worker, attempt), list, (now, &mut owed));
             }

@@ -10,6 +10,7 @@
 //! Everything is `(state, event, now) -> decisions`, where `now` is the time since any fixed moment.
 
 pub mod asks;
+pub mod blame;
 pub mod dag;
 pub mod grants;
 pub mod inputs;

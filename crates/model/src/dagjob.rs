@@ -288,6 +288,9 @@ pub struct TaskStatus {
     /// What its instances used, if they are processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<TaskUsage>,
+    /// Nodes where its instances fail or are late, and not elsewhere: it gets no workers there for a while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub avoided_nodes: Vec<String>,
 }
 
 /// What the instances of a task used, of those that ended since the batch master began.

@@ -9,6 +9,8 @@ pub const PRODUCT: &str = "crest";
 pub const BATCH_CPU: &str = "kubernetes.io/batch-cpu";
 /// Extended resource: memory that online leaves idle, in bytes.
 pub const BATCH_MEMORY: &str = "kubernetes.io/batch-memory";
+/// Condition of a Node that gets no new batch workers for a while, because several jobs found it faulty.
+pub const BATCH_AVOIDED: &str = "BatchAvoided";
 
 /// `spec.schedulerName` of a Pod that Sigma places. It is the default, so that plain manifests work.
 pub const SIGMA_SCHEDULER: &str = "default-scheduler";

@@ -8,6 +8,13 @@ use super::Instances;
 use crate::job::WorkerId;
 use crate::protocol::Attempt;
 
+fn next(instances: &mut Instances, worker: WorkerId) -> Option<Attempt> {
+    match instances.waiting_again().first().copied() {
+        Some(index) => instances.next_again(index, worker),
+        None => instances.next_fresh(worker),
+    }
+}
+
 /// Runs a script of `verb worker index/number` against `count` instances with three attempts each.
 fn check(count: u32, script: &str, expected: Expect) {
     let mut instances = Instances::new(count, 3);
@@ -18,7 +25,7 @@ fn check(count: u32, script: &str, expected: Expect) {
         let (index, number) = words.get(2).map_or(("0", "0"), |word| word.split_once('/').unwrap());
         let attempt = Attempt { index: index.parse().unwrap(), number: number.parse().unwrap() };
         let answer = match words[0] {
-            "next" => match instances.next(worker) {
+            "next" => match next(&mut instances, worker) {
                 Some(attempt) => format!("{}/{}", attempt.index, attempt.number),
                 None => "nothing".to_owned(),
             },

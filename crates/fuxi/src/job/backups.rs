@@ -1,6 +1,7 @@
-//! Late instances: found at every tick, begun again by who is idle, and the worker stopped that was outrun.
+//! Late instances: found at every tick, begun again by who is idle on another machine where there is one, and the worker
+//! stopped that was outrun.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Decision, Job, Owe, Phase, Recall, TaskIdx, WorkerId};
@@ -15,11 +16,12 @@ impl Job {
         }
         let done = (state.instances.n_finished(), state.instances.count());
         let moment = state.typical.limit(done).and_then(|limit| now.checked_sub(limit));
-        let late = |moment: Duration| -> BTreeSet<u32> {
+        let late = |moment: Duration| -> BTreeMap<u32, Duration> {
             let busy = state.crew.busy.iter().filter_map(|id| self.workers.get(id));
             let slow = busy.filter(|worker| worker.since <= moment);
             let indexes = slow.filter_map(|worker| Some(worker.held.front()?.index));
-            indexes.filter(|index| state.instances.may_be_backed_up(*index)).collect()
+            let late = indexes.filter(|index| state.instances.may_be_backed_up(*index));
+            late.map(|index| (index, state.late.get(&index).copied().unwrap_or(now))).collect()
         };
         let late = moment.map(late).unwrap_or_default();
         self.tasks[task.0].late = late;
@@ -27,14 +29,22 @@ impl Job {
 
     /// Gives an idle worker an instance that is late elsewhere; false if there is none.
     pub(super) fn back_up(&mut self, id: WorkerId, (now, owed): Owe<'_>) -> bool {
-        let Some(worker) = self.workers.get_mut(&id) else { return false };
-        if worker.draining || !worker.connected || worker.phase != Phase::Ready || worker.is_busy() {
+        let Some(worker) = self.workers.get(&id) else { return false };
+        if worker.draining
+            || self.is_misplaced(id)
+            || !worker.connected
+            || worker.phase != Phase::Ready
+            || worker.is_busy()
+        {
             return false;
         }
         let task = worker.task;
+        let late: Vec<u32> = self.tasks[task.0].late.keys().copied().collect();
+        let usable = late.into_iter().filter(|index| self.may_back_up(id, *index)).collect::<Vec<_>>();
         let state = &mut self.tasks[task.0];
-        let attempt = state.late.iter().find_map(|index| state.instances.back_up(*index, id));
+        let attempt = usable.into_iter().find_map(|index| state.instances.back_up(index, id));
         let Some(attempt) = attempt else { return false };
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
         state.late.remove(&attempt.index);
         (worker.since, worker.recall) = (now, Recall::Never);
         worker.held.push_back(attempt);
@@ -48,8 +58,22 @@ impl Job {
     pub(super) fn note_outrun(&mut self, id: WorkerId, task: TaskIdx, attempt: Attempt) {
         let state = &mut self.tasks[task.0];
         state.late.remove(&attempt.index);
-        let others = state.instances.runners(attempt.index).filter(|other| *other != id);
-        state.crew.outrun.extend(others);
+        let others: Vec<WorkerId> =
+            state.instances.runners(attempt.index).filter(|other| *other != id).collect();
+        for other in &others {
+            self.note_slow(*other, (task, attempt), id);
+        }
+        self.tasks[task.0].crew.outrun.extend(others);
+    }
+
+    /// Who began an instance before `winner` and has not ended it may be on a machine that is at fault.
+    fn note_slow(&mut self, slow: WorkerId, (task, attempt): (TaskIdx, Attempt), winner: WorkerId) {
+        let (Some(slow), Some(winner)) = (self.workers.get(&slow), self.workers.get(&winner)) else { return };
+        let began_before =
+            slow.held.iter().any(|held| held.index == attempt.index && held.number < attempt.number);
+        if began_before && slow.machine != winner.machine {
+            self.tasks[task.0].blame.outrun(attempt.index, slow.machine);
+        }
     }
 
     /// Stops workers that run what somebody else has ended, once their own results are stored.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::elsewhere::LOOKED_AT;
 use super::{Decision, Job, MAX_UNSTORED, Owe, Phase, Recall, TaskIdx, WorkerId};
+use crate::protocol::Attempt;
 
 impl Job {
     /// How many instances of a task have not ended well.
@@ -30,7 +32,7 @@ impl Job {
             if self.may_go_on() && self.back_up(id, (now, owed)) {
                 continue;
             }
-            if self.has_nothing_left(task) || self.is_draining(id) {
+            if self.has_nothing_left(task) || self.is_draining(id) || self.is_of_no_use(id) {
                 self.let_go(id, task, owed);
             } else {
                 self.tasks[task.0].crew.idle.insert(id);
@@ -62,6 +64,7 @@ impl Job {
         let may_get = worker.connected
             && worker.phase == Phase::Ready
             && !worker.draining
+            && !self.is_misplaced(id)
             && worker.unacknowledged.len() < MAX_UNSTORED;
         let depth = self.depth(task);
         // Not for each result one: few messages for many instances.
@@ -71,8 +74,7 @@ impl Job {
             return false;
         }
         let room = depth - worker.held.len();
-        let instances = &mut self.tasks[task.0].instances;
-        let attempts: Vec<_> = std::iter::from_fn(|| instances.next(id)).take(room).collect();
+        let attempts = self.next_for(id, task, room);
         let Some(worker) = self.workers.get_mut(&id).filter(|_| !attempts.is_empty()) else { return false };
         if !worker.is_busy() {
             worker.since = now;
@@ -83,6 +85,20 @@ impl Job {
         self.changed();
         owed.push(Decision::Assign { worker: id, task, attempts });
         true
+    }
+
+    /// Up to so many instances that a worker may run: those that failed elsewhere, then fresh ones.
+    fn next_for(&mut self, id: WorkerId, task: TaskIdx, count: usize) -> Vec<Attempt> {
+        let again = self.tasks[task.0].instances.waiting_again();
+        let looked_at: Vec<u32> = again.iter().copied().take(LOOKED_AT.max(count)).collect();
+        let usable = looked_at.into_iter().filter(|index| self.may_run(id, *index));
+        let usable: Vec<u32> = usable.take(count).collect();
+        let instances = &mut self.tasks[task.0].instances;
+        let mut attempts: Vec<Attempt> =
+            usable.into_iter().filter_map(|index| instances.next_again(index, id)).collect();
+        let fresh = std::iter::from_fn(|| instances.next_fresh(id));
+        attempts.extend(fresh.take(count - attempts.len()));
+        attempts
     }
 
     /// How much a worker of `task` should hold: what it ends in a moment, and towards the end no more than its share.
@@ -119,7 +135,8 @@ impl Job {
         let state = &self.tasks[task.0];
         let n_wanted = state.instances.n_pending() as usize + state.late.len();
         let n_wanted = n_wanted.saturating_sub(state.crew.idle.len());
-        let staying = state.crew.leaving.iter().filter(|id| !self.is_draining(**id));
+        let staying =
+            state.crew.leaving.iter().filter(|id| !self.is_draining(**id) && !self.is_of_no_use(**id));
         let called: Vec<WorkerId> = staying.take(n_wanted).copied().collect();
         let crew = &mut self.tasks[task.0].crew;
         for id in called {

@@ -16,7 +16,7 @@ impl Job {
                 ended += 1;
                 self.tasks[task.0].measures.add(&result);
             }
-            self.record(id, result, owed);
+            self.record(id, result, (now, &mut *owed));
         }
         self.learn(id, ended, now);
         if self.workers.get(&id).is_some_and(|worker| worker.phase == Phase::Ready) {
@@ -42,13 +42,15 @@ impl Job {
     }
 
     /// Counts a result once, however often and by whomever it is told.
-    pub(super) fn record(&mut self, id: WorkerId, result: AttemptResult, owed: &mut Vec<Decision>) {
-        let Some(task) = self.workers.get(&id).map(|worker| worker.task) else { return };
+    pub(super) fn record(&mut self, id: WorkerId, result: AttemptResult, (now, owed): Owe<'_>) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let (task, machine) = (worker.task, worker.machine);
         let attempt = result.attempt;
         if result.exit.is_success() {
             self.note_outrun(id, task, attempt);
             let state = &mut self.tasks[task.0];
             if state.instances.succeed(attempt) {
+                state.blame.succeeded(attempt.index, machine);
                 state.typical.learn(Duration::from_millis(result.duration_ms));
                 self.changed();
                 self.note_ended(task, owed);
@@ -57,7 +59,10 @@ impl Job {
             let text = describe(&result);
             match self.tasks[task.0].instances.fail(id, attempt, text.clone()) {
                 Failure::Stale => {}
-                Failure::Again => self.changed(),
+                Failure::Again => {
+                    self.blame(id, attempt.index, (now, &mut *owed));
+                    self.changed();
+                }
                 Failure::Exhausted => {
                     self.changed();
                     self.note_ended(task, owed);

@@ -1,6 +1,7 @@
 //! A job's master in a world where messages are repeated, reordered between workers and lost, workers die, and the
 //! master itself is killed at any moment.
 
+mod elsewhere;
 mod world;
 
 use std::time::Duration;
@@ -13,8 +14,13 @@ use model::dagjob::{
 use world::{Act, World, act};
 
 use super::{Decision, Event, Job, Listed, Outcome, WorkerId};
+use crate::blame::Fault;
 use crate::dag::TaskIdx;
+use crate::grants::MachineId;
 use crate::protocol::{Attempt, AttemptResult, Exit, LISTING};
+
+/// The machine of all workers, where there is one.
+const HERE: MachineId = MachineId(0);
 
 pub(super) fn spec(tasks: &[(&str, u32, &[&str])]) -> DagJobSpec {
     let task = |(name, instances, parents): &(&str, u32, &[&str])| Task {
@@ -61,7 +67,7 @@ fn an_acknowledgement_waits_for_the_store_and_so_does_the_child_task() {
     let mut job = Job::try_new(&spec(&[("a", 1, &[]), ("b", 1, &["a"])]), &DagJobStatus::default()).unwrap();
     let now = Duration::ZERO;
     assert_eq!(job.n_missing_workers(TaskIdx(0)), 1);
-    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, now);
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0), machine: HERE }, now);
     assert_eq!(job.n_missing_workers(TaskIdx(0)), 0);
     let first = Attempt { index: 0, number: 1 };
     assert_eq!(
@@ -86,7 +92,7 @@ fn an_acknowledgement_waits_for_the_store_and_so_does_the_child_task() {
 #[test]
 fn a_command_that_cannot_run_fails_the_job_with_its_words() {
     let mut job = Job::try_new(&spec(&[("a", 1000, &[])]), &DagJobStatus::default()).unwrap();
-    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0), machine: HERE }, Duration::ZERO);
     job.step(hello(1), Duration::ZERO);
     for number in 1..=3 {
         assert_eq!(job.outcome(), None);
@@ -102,7 +108,7 @@ fn a_task_may_start_while_those_before_it_run_on() {
     let mut spec = spec(&[("a", 4, &[]), ("b", 1, &["a"])]);
     spec.tasks[1].start_at_percent = Some(50);
     let mut job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
-    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0), machine: HERE }, Duration::ZERO);
     job.step(hello(1), Duration::ZERO);
     for index in 0..2 {
         assert_eq!(job.n_missing_workers(TaskIdx(1)), 0);
@@ -130,7 +136,10 @@ fn assigned(owed: &[Decision], to: u64) -> Vec<u32> {
 fn underway() -> (Job, Vec<Decision>) {
     let mut job = Job::try_new(&spec(&[("a", 40, &[])]), &DagJobStatus::default()).unwrap();
     for worker in 1..=2 {
-        job.step(Event::Created { worker: WorkerId(worker), task: TaskIdx(0) }, Duration::ZERO);
+        job.step(
+            Event::Created { worker: WorkerId(worker), task: TaskIdx(0), machine: HERE },
+            Duration::ZERO,
+        );
     }
     assert_eq!(assigned(&job.step(hello(1), Duration::ZERO), 1), [0], "one, as long as nothing is known");
     let owed = job.step(told(1, result(0, 1, Exit::Code(0))), Duration::from_millis(10));
@@ -170,7 +179,10 @@ fn what_a_worker_has_not_begun_goes_to_those_who_are_idle() {
 #[test]
 fn of_what_a_lost_worker_held_only_the_oldest_counts_as_tried() {
     let (mut job, _) = underway();
-    job.step(Event::Gone { worker: WorkerId(1), reason: "killed".to_owned() }, Duration::ZERO);
+    job.step(
+        Event::Gone { worker: WorkerId(1), reason: "killed".to_owned(), fault: Fault::Machine },
+        Duration::ZERO,
+    );
     let status = &job.task_status()["a"];
     assert_eq!((status.failed_attempts, status.retries.as_str()), (1, "1:0/1"));
     let owed = job.step(hello(2), Duration::ZERO);
@@ -189,7 +201,7 @@ fn a_pause_and_a_drain_recall_what_is_not_begun() {
 #[test]
 fn a_drained_worker_ends_what_it_runs_and_gets_nothing_more() {
     let mut job = Job::try_new(&spec(&[("a", 9, &[])]), &DagJobStatus::default()).unwrap();
-    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0), machine: HERE }, Duration::ZERO);
     job.step(hello(1), Duration::ZERO);
     assert_eq!(job.step(Event::Drain { worker: WorkerId(1) }, Duration::ZERO), []);
     job.step(told(1, result(0, 1, Exit::Code(0))), Duration::ZERO);
@@ -202,14 +214,17 @@ fn a_drained_worker_ends_what_it_runs_and_gets_nothing_more() {
 fn who_only_waits_for_the_store_takes_what_comes_back() {
     let mut job = Job::try_new(&spec(&[("a", 2, &[])]), &DagJobStatus::default()).unwrap();
     for worker in 1..=3 {
-        job.step(Event::Created { worker: WorkerId(worker), task: TaskIdx(0) }, Duration::ZERO);
+        job.step(
+            Event::Created { worker: WorkerId(worker), task: TaskIdx(0), machine: HERE },
+            Duration::ZERO,
+        );
     }
     job.step(hello(1), Duration::ZERO);
     let last = job.step(hello(2), Duration::ZERO);
     assert_eq!(last[1..], [Decision::Stop { worker: WorkerId(3) }], "nothing is left for it");
     let told = told(1, result(0, 1, Exit::Code(0)));
     assert_eq!(job.step(told, Duration::ZERO), [], "its result is not stored");
-    let gone = Event::Gone { worker: WorkerId(2), reason: "killed".to_owned() };
+    let gone = Event::Gone { worker: WorkerId(2), reason: "killed".to_owned(), fault: Fault::Machine };
     let attempt = Attempt { index: 1, number: 2 };
     let again = Decision::Assign { worker: WorkerId(1), task: TaskIdx(0), attempts: vec![attempt] };
     assert_eq!(job.step(gone, Duration::ZERO), [again]);
@@ -220,7 +235,7 @@ fn an_attempt_far_beyond_its_limit_is_given_up_with_its_worker() {
     let mut limited = spec(&[("a", 1, &[])]);
     limited.tasks[0].timeout_seconds = Some(5);
     let mut job = Job::try_new(&limited, &DagJobStatus::default()).unwrap();
-    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0), machine: HERE }, Duration::ZERO);
     job.step(hello(1), Duration::ZERO);
     assert_eq!(job.step(Event::Tick, Duration::from_secs(34)), []);
     assert_eq!(job.step(Event::Tick, Duration::from_secs(36)), [Decision::Stop { worker: WorkerId(1) }]);
@@ -231,7 +246,10 @@ fn an_attempt_far_beyond_its_limit_is_given_up_with_its_worker() {
 fn a_pause_lets_end_what_runs_and_lets_go_of_the_rest() {
     let mut job = Job::try_new(&spec(&[("a", 9, &[])]), &DagJobStatus::default()).unwrap();
     for worker in 1..=2 {
-        job.step(Event::Created { worker: WorkerId(worker), task: TaskIdx(0) }, Duration::ZERO);
+        job.step(
+            Event::Created { worker: WorkerId(worker), task: TaskIdx(0), machine: HERE },
+            Duration::ZERO,
+        );
     }
     job.step(hello(1), Duration::ZERO);
     let paused = job.step(Event::Want(DesiredState::Paused), Duration::ZERO);
@@ -241,8 +259,14 @@ fn a_pause_lets_end_what_runs_and_lets_go_of_the_rest() {
     let version = job.version();
     let owed = job.step(Event::Stored { version }, Duration::ZERO);
     assert_eq!(owed.last(), Some(&Decision::Stop { worker: WorkerId(1) }));
-    job.step(Event::Gone { worker: WorkerId(1), reason: "ended".to_owned() }, Duration::ZERO);
-    job.step(Event::Gone { worker: WorkerId(2), reason: "ended".to_owned() }, Duration::ZERO);
+    job.step(
+        Event::Gone { worker: WorkerId(1), reason: "ended".to_owned(), fault: Fault::Machine },
+        Duration::ZERO,
+    );
+    job.step(
+        Event::Gone { worker: WorkerId(2), reason: "ended".to_owned(), fault: Fault::Machine },
+        Duration::ZERO,
+    );
     job.step(Event::Want(DesiredState::Running), Duration::ZERO);
     assert_eq!((job.phase(), job.n_missing_workers(TaskIdx(0))), (JobPhase::Running, 8));
 }
@@ -251,7 +275,7 @@ fn a_pause_lets_end_what_runs_and_lets_go_of_the_rest() {
 fn a_cancelled_job_ends_at_once_and_can_begin_again_where_it_was() {
     let mut spec = spec(&[("a", 3, &[])]);
     let mut job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
-    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0), machine: HERE }, Duration::ZERO);
     job.step(hello(1), Duration::ZERO);
     job.step(told(1, result(0, 1, Exit::Code(0))), Duration::ZERO);
     job.step(told(1, result(1, 1, Exit::Code(1))), Duration::ZERO);
@@ -275,7 +299,7 @@ fn with_policy(policy: &SuccessPolicy, failing: &[u32]) -> Job {
     let mut spec = spec(&[("a", 10, &[]), ("b", 1, &["a"])]);
     spec.tasks[0].success_policy = Some(policy.clone());
     let mut job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
-    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0), machine: HERE }, Duration::ZERO);
     let mut owed = job.step(hello(1), Duration::ZERO);
     while let Some(Decision::Assign { attempts, .. }) = owed.pop() {
         for attempt in attempts {
@@ -344,7 +368,7 @@ fn list(worker: u64, count: u32) -> Event {
 fn instances_wait_for_their_list_to_be_stored() {
     let mut job = Job::try_new(&listing(), &DagJobStatus::default()).unwrap();
     assert_eq!((job.n_missing_workers(TaskIdx(0)), job.count(TaskIdx(0))), (1, None));
-    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0), machine: HERE }, Duration::ZERO);
     assert_eq!(assigned(&job.step(hello(1), Duration::ZERO), 1), [LISTING]);
     assert_eq!(job.step(list(1, 4), Duration::ZERO), [], "nothing before it is durable");
     assert_eq!((job.is_urgent(), job.n_missing_workers(TaskIdx(0))), (true, 3));
@@ -369,7 +393,7 @@ fn instances_wait_for_their_list_to_be_stored() {
 #[test]
 fn a_list_without_entries_has_ended_well() {
     let mut job = Job::try_new(&listing(), &DagJobStatus::default()).unwrap();
-    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0), machine: HERE }, Duration::ZERO);
     job.step(hello(1), Duration::ZERO);
     job.step(list(1, 0), Duration::ZERO);
     let version = job.version();
@@ -383,7 +407,7 @@ fn a_list_that_cannot_be_taken_fails_the_job() {
     let mut spec = listing();
     spec.tasks[0].success_policy = Some(SuccessPolicy { max_failed_percent: 100, fail_fast: None });
     let mut job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
-    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0) }, Duration::ZERO);
+    job.step(Event::Created { worker: WorkerId(1), task: TaskIdx(0), machine: HERE }, Duration::ZERO);
     job.step(hello(1), Duration::ZERO);
     for number in 1..=3 {
         job.step(told(1, result(LISTING, number, Exit::Code(1))), Duration::ZERO);
@@ -398,7 +422,10 @@ fn nearly_done() -> Job {
     spec.tasks[0].backup = true;
     let mut job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
     for worker in [1, 2] {
-        job.step(Event::Created { worker: WorkerId(worker), task: TaskIdx(0) }, Duration::ZERO);
+        job.step(
+            Event::Created { worker: WorkerId(worker), task: TaskIdx(0), machine: HERE },
+            Duration::ZERO,
+        );
         job.step(hello(worker), Duration::ZERO);
     }
     // The second instance is the late one.
@@ -426,12 +453,12 @@ fn a_late_instance_is_begun_a_second_time_and_who_is_outrun_is_stopped() {
 #[test]
 fn a_late_instance_gets_another_worker_where_none_is_idle() {
     let mut job = nearly_done();
-    let gone = Event::Gone { worker: WorkerId(1), reason: "let go".to_owned() };
+    let gone = Event::Gone { worker: WorkerId(1), reason: "let go".to_owned(), fault: Fault::Machine };
     job.step(gone, Duration::from_secs(2));
     assert_eq!(job.n_missing_workers(TaskIdx(0)), 0);
     job.step(Event::Tick, Duration::from_secs(7));
     assert_eq!(job.n_missing_workers(TaskIdx(0)), 1);
-    job.step(Event::Created { worker: WorkerId(3), task: TaskIdx(0) }, Duration::from_secs(8));
+    job.step(Event::Created { worker: WorkerId(3), task: TaskIdx(0), machine: HERE }, Duration::from_secs(8));
     job.step(Event::Tick, Duration::from_secs(8));
     let owed = job.step(hello(3), Duration::from_secs(9));
     assert_eq!(assigned(&owed, 3), [1]);
@@ -449,6 +476,7 @@ proptest! {
         policies in prop::array::uniform4(prop::option::of((0_u32..=60, any::<bool>()))),
         lists in prop::array::uniform4(any::<bool>()),
         backup in any::<bool>(),
+        n_machines in 1_u32..5,
     ) {
         let mut diamond = spec(&DIAMOND);
         for (task, (policy, has_list)) in diamond.tasks.iter_mut().zip(policies.into_iter().zip(lists)) {
@@ -462,7 +490,7 @@ proptest! {
             task.start_at_percent = percent;
             task.backup = backup;
         }
-        let mut world = World::new(diamond);
+        let mut world = World::new(diamond, n_machines);
         for act in acts {
             world.perform(&act);
         }
@@ -473,8 +501,9 @@ proptest! {
     #[test]
     fn without_failures_a_job_succeeds_and_runs_nothing_twice_that_was_stored(
         acts in prop::collection::vec(act().prop_filter("kind", |act| !matches!(act, Act::Finish { ok: false, .. } | Act::Kill(_))), 1..160),
+        n_machines in 1_u32..5,
     ) {
-        let mut world = World::new(spec(&DIAMOND));
+        let mut world = World::new(spec(&DIAMOND), n_machines);
         for act in acts {
             world.perform(&act);
         }

@@ -7,6 +7,8 @@ use super::{
     ADOPTION_GRACE, Decision, Job, Outcome, Owe, Phase, Recall, TIMEOUT_SLACK, TaskIdx, Worker, WorkerId,
     shortened,
 };
+use crate::blame::Fault;
+use crate::grants::MachineId;
 use crate::instances::Failure;
 use crate::protocol::{Attempt, AttemptResult, LIST_LIMIT};
 
@@ -17,9 +19,10 @@ impl Worker {
 }
 
 impl Job {
-    pub(super) fn expect(&mut self, worker: WorkerId, task: TaskIdx) {
+    pub(super) fn expect(&mut self, worker: WorkerId, (task, machine): (TaskIdx, MachineId)) {
         let state = Worker {
             task,
+            machine,
             phase: Phase::Starting,
             connected: false,
             draining: false,
@@ -33,8 +36,8 @@ impl Job {
         }
     }
 
-    pub(super) fn find(&mut self, worker: WorkerId, task: TaskIdx, now: Duration) {
-        self.expect(worker, task);
+    pub(super) fn find(&mut self, worker: WorkerId, (task, machine): (TaskIdx, MachineId), now: Duration) {
+        self.expect(worker, (task, machine));
         self.tasks[task.0].crew.adopt(worker, now + ADOPTION_GRACE);
     }
 
@@ -54,7 +57,7 @@ impl Job {
         self.tasks[task.0].crew.heard_of(id);
         for result in results {
             self.take(id, result.attempt);
-            self.record(id, result, owed);
+            self.record(id, result, (now, &mut *owed));
         }
         if before == Phase::Stopping
             || matches!(self.outcome, Some(Outcome::Failed { .. } | Outcome::Cancelled))
@@ -123,12 +126,17 @@ impl Job {
         }
     }
 
-    pub(super) fn gone(&mut self, id: WorkerId, reason: &str, owe: Owe<'_>) {
+    pub(super) fn gone(&mut self, id: WorkerId, (reason, fault): (&str, Fault), owe: Owe<'_>) {
         let (now, owed) = owe;
         let Some(mut worker) = self.workers.remove(&id) else { return };
         let task = worker.task;
         self.tasks[task.0].crew.forget(id);
         let held = std::mem::take(&mut worker.held);
+        // Who was told to go is not lost.
+        if fault == Fault::Machine && !worker.draining && worker.phase != Phase::Stopping {
+            let index = held.front().map(|attempt| attempt.index);
+            self.blame_at((task, worker.machine), index, (now, &mut *owed));
+        }
         self.lose(id, (task, held), (&format!("lost its worker: {reason}"), owed));
         self.hand_out(task, (now, owed));
     }
@@ -161,11 +169,15 @@ impl Job {
         for task in self.dag.tasks() {
             for id in self.overdue(task, now) {
                 if let Some(held) = self.workers.get_mut(&id).map(|worker| std::mem::take(&mut worker.held)) {
+                    if let Some(attempt) = held.front() {
+                        self.blame(id, attempt.index, (now, &mut *owed));
+                    }
                     self.lose(id, (task, held), ("did not end in time", owed));
                 }
                 self.stop(id, owed);
             }
             self.find_late(task, now);
+            self.review_blame(task, (now, &mut *owed));
             self.hand_out(task, (now, owed));
         }
     }

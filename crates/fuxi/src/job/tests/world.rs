@@ -7,7 +7,9 @@ use model::dagjob::{DagJobSpec, DagJobStatus, DesiredState, InputStatus};
 use proptest::prelude::*;
 
 use super::{Decision, Event, Job, Listed, Outcome, WorkerId};
+use crate::blame::Fault;
 use crate::dag::TaskIdx;
+use crate::grants::MachineId;
 use crate::instances::MAX_LOSSES;
 use crate::protocol::{Attempt, AttemptResult, Exit, LISTING};
 use crate::ranges::Ranges;
@@ -71,6 +73,7 @@ enum Up {
 #[derive(Clone, Debug, Default)]
 struct Worker {
     task: usize,
+    machine: u32,
     connected: bool,
     /// What it has not ended, oldest first; it has begun the first [`BEGUN`].
     held: VecDeque<Attempt>,
@@ -81,6 +84,7 @@ struct Worker {
 
 pub(super) struct World {
     spec: DagJobSpec,
+    n_machines: u32,
     pub(super) job: Job,
     durable: DagJobStatus,
     workers: BTreeMap<WorkerId, Worker>,
@@ -95,10 +99,12 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(spec: DagJobSpec) -> Self {
-        let job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
+    pub(super) fn new(spec: DagJobSpec, n_machines: u32) -> Self {
+        let mut job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
+        job.step(Event::Machines(n_machines), Duration::ZERO);
         Self {
             spec,
+            n_machines,
             job,
             durable: DagJobStatus::default(),
             workers: BTreeMap::new(),
@@ -216,8 +222,14 @@ impl World {
         if self.job.n_missing_workers(TaskIdx(task)) > 0 {
             let worker = WorkerId(self.next_worker);
             self.next_worker += 1;
-            self.workers.insert(worker, Worker { task, ..Worker::default() });
-            self.tell(Event::Created { worker, task: TaskIdx(task) });
+            let avoided = self.job.avoided(TaskIdx(task));
+            let machines = (0..self.n_machines).filter(|machine| !avoided.contains(&MachineId(*machine)));
+            let Some(machine) = machines.min_by_key(|machine| (worker.0 + u64::from(*machine)) % 7) else {
+                self.broken.push(format!("all machines are avoided: {avoided:?}"));
+                return;
+            };
+            self.workers.insert(worker, Worker { task, machine, ..Worker::default() });
+            self.tell(Event::Created { worker, task: TaskIdx(task), machine: MachineId(machine) });
         }
     }
 
@@ -352,7 +364,7 @@ impl World {
                 *self.losses.entry((state.task, attempt.index)).or_default() += 1;
             }
         }
-        self.tell(Event::Gone { worker, reason: "killed".to_owned() });
+        self.tell(Event::Gone { worker, reason: "killed".to_owned(), fault: Fault::Machine });
     }
 
     fn store(&mut self) -> u64 {
@@ -370,11 +382,12 @@ impl World {
             self.store();
         }
         self.job = Job::try_new(&self.spec, &self.durable).unwrap();
+        self.tell(Event::Machines(self.n_machines));
         let ids: Vec<WorkerId> = self.workers.keys().copied().collect();
         for worker in ids {
             self.cut(worker);
-            let task = TaskIdx(self.workers[&worker].task);
-            self.tell(Event::Found { worker, task });
+            let Worker { task, machine, .. } = self.workers[&worker];
+            self.tell(Event::Found { worker, task: TaskIdx(task), machine: MachineId(machine) });
         }
         // Where a grace ends too early an instance may run twice; that is tested elsewhere.
         for index in 0..self.workers.len() {
