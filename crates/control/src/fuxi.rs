@@ -9,6 +9,7 @@
 //! microseconds. What it decides, it asks of [`fuxi::Job`] (one per DagJob) and [`fuxi::grants::Ledger`] (one).
 
 mod balance;
+mod faulty;
 mod guests;
 mod jobs;
 mod lists;

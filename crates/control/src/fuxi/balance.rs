@@ -1,16 +1,19 @@
 //! Between the jobs and the ledger: asks go up, grants become workers, revokes drain them.
 
+use fuxi::blame::Fault;
 use fuxi::grants::{Decision, Event as LedgerEvent, GrantId, MachineId, UnitId};
 use fuxi::job::Event;
 
 use super::jobs::{JobUid, Stage};
 use super::master::Master;
 use crate::key::ObjectKey;
+use crate::record::Note;
 
 impl Master {
     /// Brings what is asked of the ledger in line with what the jobs can use.
     pub(super) fn balance_all(&mut self) {
         while let Some(uid) = self.unbalanced.pop_first() {
+            self.tell_faulty(&uid);
             for ask in self.asks(&uid) {
                 self.tell_ledger(ask);
             }
@@ -25,11 +28,48 @@ impl Master {
         let mut asks = Vec::new();
         for task in job.core.tasks() {
             let entry = &mut job.tasks[task.0];
+            // Before what is asked, so that nothing of it is granted there.
+            asks.extend(entry.asks.avoid(job.core.avoided(task)));
             let may_start = may_start && now >= entry.not_before;
             let wanted = if may_start { job.core.n_missing_workers(task) } else { 0 };
             asks.extend(entry.asks.balance(wanted));
         }
         asks
+    }
+
+    /// Tells the jobs how many machines there are, where that has changed.
+    fn count_machines(&mut self) {
+        let n_open = self.machines.n_open(|machine| self.faulty.is_avoided(machine));
+        if n_open != self.n_open {
+            self.n_open = n_open;
+            let jobs: Vec<JobUid> = self.jobs.keys().cloned().collect();
+            for uid in jobs {
+                self.tell(&uid, Event::Machines(n_open));
+            }
+        }
+    }
+
+    /// Tells a job's owner which machines its tasks found faulty.
+    fn tell_faulty(&mut self, uid: &JobUid) {
+        let now = self.now();
+        let Some(job) = self.jobs.get_mut(uid) else { return };
+        for task in job.core.tasks() {
+            let faulty = job.core.faulty(task);
+            let known = &mut job.tasks[task.0].faulty;
+            if *faulty == *known {
+                continue;
+            }
+            let name = &job.spec.tasks[task.0].name;
+            for node in faulty.difference(known).filter_map(|machine| self.machines.name(*machine)) {
+                let message = format!(
+                    "Task {name} avoids node {node}: its instances fail or are late there, and not elsewhere"
+                );
+                tracing::info!(job = %job.key, task = %name, node, "Machine avoided");
+                self.recorder.note(&job.raw, Note::warning("NodeAvoided", message));
+            }
+            known.clone_from(faulty);
+            self.faulty.vote(uid, job.core.blamed(), now);
+        }
     }
 
     /// Lets the ledger take a step and acts on what it decides.
@@ -90,16 +130,23 @@ impl Master {
     pub(super) fn on_node(&mut self, key: &ObjectKey) {
         let node = self.watched.nodes.get(key);
         let is_selected_otherwise = self.machines.note(&key.name, node.as_deref());
+        let machine = self.machines.id(&key.name);
         let event = match node {
-            Some(node) => self.machines.event(&node),
+            Some(node) => {
+                self.tell_node(machine, &node);
+                self.machines.event(&node, self.faulty.is_avoided(machine))
+            }
             None => {
                 for worker in self.workers.on_node(&key.name) {
-                    self.lose_worker(worker, format!("its Node `{}` is gone", key.name));
+                    let reason = format!("its Node `{}` is gone", key.name);
+                    self.lose_worker(worker, reason, Fault::Nobody);
                 }
-                LedgerEvent::MachineGone { machine: self.machines.id(&key.name) }
+                self.faulty.forget(machine);
+                self.machines.remove(machine)
             }
         };
         self.tell_ledger(event);
+        self.count_machines();
         if is_selected_otherwise {
             self.place_guests_anew();
         }

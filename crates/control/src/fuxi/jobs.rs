@@ -1,9 +1,10 @@
 //! Jobs as they come, change, end and go, and their statuses on the way to the store.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fuxi::asks::Asks;
-use fuxi::grants::{Definition, Event as LedgerEvent, Gang, GangId, UnitId};
+use fuxi::grants::{Definition, Event as LedgerEvent, Gang, GangId, MachineId, UnitId};
 use fuxi::inputs::Inputs;
 use fuxi::job::{Event, Outcome};
 use fuxi::writes::Writes;
@@ -84,6 +85,8 @@ pub(super) struct TaskEntry {
     /// Workers in a row that ended before they said hello.
     pub(super) failures: u32,
     pub(super) not_before: Duration,
+    /// Machines that it found faulty, as its owner was told.
+    pub(super) faulty: BTreeSet<MachineId>,
 }
 
 impl JobEntry {
@@ -152,6 +155,7 @@ impl Master {
                 self.by_key.insert(key.clone(), uid.clone());
                 self.jobs.insert(uid.clone(), entry);
                 self.number_tasks(&uid);
+                self.tell(&uid, Event::Machines(self.n_open));
                 self.find_workers(&uid);
                 self.prepare(&uid);
                 self.dirty.insert(uid);
@@ -175,7 +179,8 @@ impl Master {
         self.tell_ledger(LedgerEvent::Define { unit, definition });
         tracing::debug!(job = %uid.0, task = %task.name, unit = unit.0, "Unit defined");
         let inputs = task.input.as_ref().and_then(Inputs::known);
-        TaskEntry { asks: Asks::new(unit), inputs, failures: 0, not_before: Duration::ZERO }
+        let (failures, not_before, faulty) = (0, Duration::ZERO, BTreeSet::new());
+        TaskEntry { asks: Asks::new(unit), inputs, failures, not_before, faulty }
     }
 
     fn number_tasks(&mut self, uid: &JobUid) {
@@ -248,6 +253,12 @@ impl Master {
         let Some(job) = self.jobs.get_mut(uid).filter(|job| job.stage == Stage::Active) else { return };
         job.writes.begin(now);
         job.status = status::of(&job.core, &job.spec, &job.status, kit::clock::wall());
+        for (task, entry) in job.spec.tasks.iter().zip(&job.tasks) {
+            if let Some(status) = job.status.tasks.get_mut(&task.name) {
+                let names = entry.faulty.iter().filter_map(|machine| self.machines.name(*machine));
+                status.avoided_nodes = names.map(str::to_owned).collect();
+            }
+        }
         let version = job.core.version();
         let write = status::store(self.config.client.clone(), job.raw.clone(), job.status.clone());
         let (inputs, uid) = (self.inputs.clone(), uid.clone());

@@ -1,6 +1,6 @@
 //! Nodes as the ledger's machines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fuxi::grants::{Event, MachineId, RackId, Resources};
 use k8s_openapi::api::core::v1::Node;
@@ -24,6 +24,8 @@ pub(super) struct Machines {
     racks: BTreeMap<String, RackId>,
     /// The Nodes that there are, as far as Pods select by it.
     nodes: BTreeMap<String, (MachineId, Selectable)>,
+    /// Those that are open to batch and offer it something.
+    offering: BTreeSet<MachineId>,
 }
 
 impl Machines {
@@ -59,13 +61,36 @@ impl Machines {
     }
 
     /// What the ledger is to know of a Node.
-    pub(super) fn event(&mut self, node: &Node) -> Event {
+    pub(super) fn event(&mut self, node: &Node, is_avoided: bool) -> Event {
         let name = node.metadata.name.as_deref().unwrap_or_default();
         let labels = node.metadata.labels.as_ref();
         let rack = labels.and_then(|labels| labels.get(RACK_LABEL)).cloned().unwrap_or_default();
         let next = RackId(u32::try_from(self.racks.len()).unwrap_or(u32::MAX));
         let rack = *self.racks.entry(rack).or_insert(next);
-        Event::Machine { machine: self.id(name), rack, capacity: capacity(node), is_open: is_open(node) }
+        let (machine, capacity, is_open) = (self.id(name), capacity(node), is_open(node));
+        if is_open && capacity.cpu.0 > 0 {
+            self.offering.insert(machine);
+        } else {
+            self.offering.remove(&machine);
+        }
+        Event::Machine { machine, rack, capacity, is_open: is_open && !is_avoided }
+    }
+
+    /// A Node is gone.
+    pub(super) fn remove(&mut self, machine: MachineId) -> Event {
+        self.offering.remove(&machine);
+        Event::MachineGone { machine }
+    }
+
+    /// How many machines offer batch anything, avoided ones included.
+    pub(super) fn n_offering(&self) -> u32 {
+        u32::try_from(self.offering.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many of these are not `avoided`.
+    pub(super) fn n_open(&self, is_avoided: impl Fn(MachineId) -> bool) -> u32 {
+        let open = self.offering.iter().filter(|machine| !is_avoided(**machine)).count();
+        u32::try_from(open).unwrap_or(u32::MAX)
     }
 }
 

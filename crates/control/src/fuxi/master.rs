@@ -9,6 +9,7 @@ use fuxi::{REVOKE_GRACE, TICK, TaskIdx};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::faulty::Faulty;
 use super::guests::Guests;
 use super::jobs::{JobEntry, JobUid};
 use super::machines::Machines;
@@ -28,6 +29,9 @@ pub(super) struct Master {
     ticked: Duration,
     pub(super) ledger: Ledger,
     pub(super) machines: Machines,
+    pub(super) faulty: Faulty,
+    /// How many machines take new workers, as the jobs know.
+    pub(super) n_open: u32,
     pub(super) quotas: Quotas,
     pub(super) guests: Guests,
     pub(super) units: BTreeMap<UnitId, (JobUid, TaskIdx)>,
@@ -61,6 +65,8 @@ impl Master {
             ticked: Duration::ZERO,
             ledger: Ledger::new(REVOKE_GRACE),
             machines: Machines::default(),
+            faulty: Faulty::default(),
+            n_open: 0,
             quotas: Quotas::default(),
             guests: Guests::default(),
             units: BTreeMap::new(),
@@ -115,6 +121,7 @@ impl Master {
         self.tell_ledger(fuxi::grants::Event::Recover);
         self.on_quotas();
         for node in self.watched.nodes.all() {
+            self.restore_verdict(&node);
             self.on_node(&ObjectKey::of(&*node));
         }
         for job in self.watched.jobs.all() {
@@ -155,7 +162,8 @@ impl Master {
         let tick = is_busy.then_some(self.ticked + TICK);
         let write = self.dirty.iter().filter_map(|uid| self.jobs.get(uid)?.write_due()).min();
         let kept = self.kept.values().min().copied();
-        [tick, write, kept, self.quotas.due].into_iter().flatten().min()
+        let faulty = self.faulty.due().map(|due| due.max(self.ticked + TICK));
+        [tick, write, kept, faulty, self.quotas.due].into_iter().flatten().min()
     }
 
     fn pass_time(&mut self) {
@@ -179,6 +187,7 @@ impl Master {
         }
         self.tell_ledger(fuxi::grants::Event::Tick);
         self.give_up_the_silent();
+        self.look_after_machines();
         self.look_after_guests();
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use fuxi::blame::Fault;
 use fuxi::grants::{Event as LedgerEvent, GrantId};
 use fuxi::job::{Decision, Event};
 use fuxi::protocol::{FromMaster, Program, spans};
@@ -139,6 +140,7 @@ impl Master {
             let (Some(task), false) = (task, pods::has_ended(&pod)) else { continue };
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
             next_grant += 1;
+            let machine = self.machines.id(&node);
             let worker = self.workers.add(Worker {
                 pod: ObjectKey::of(&*pod),
                 job: uid.clone(),
@@ -149,7 +151,7 @@ impl Master {
                 stopping: false,
                 obstacle: None,
             });
-            self.tell(uid, Event::Found { worker, task });
+            self.tell(uid, Event::Found { worker, task, machine });
         }
         let units: Vec<_> = self
             .jobs
@@ -173,6 +175,7 @@ impl Master {
         let object = pod::worker(&job.raw, &job.spec, definition, (&name, &node), &self.config.worker_dir);
         let key = ObjectKey::new(&job.key.namespace, &name);
         tracing::debug!(worker = %key, node = %node, "Worker is made");
+        let machine = self.machines.id(&node);
         let worker = Worker {
             pod: key.clone(),
             job: uid.clone(),
@@ -184,7 +187,7 @@ impl Master {
             obstacle: None,
         };
         let worker = self.workers.add(worker);
-        self.tell(uid, Event::Created { worker, task });
+        self.tell(uid, Event::Created { worker, task, machine });
         let api: Api<Pod> = Api::namespaced(self.config.client.clone(), &key.namespace);
         let inputs = self.inputs.clone();
         kit::task::spawn("create-worker", async move {
@@ -211,7 +214,7 @@ impl Master {
                 if let Some(job) = self.jobs.get(&worker.job) {
                     self.recorder.note(&job.raw, Note::warning("FailedCreate", message.clone()));
                 }
-                self.lose_worker(id, message);
+                self.lose_worker(id, message, Fault::Nobody);
             }
         }
     }
@@ -220,11 +223,13 @@ impl Master {
         let pod = self.watched.pods.get(key);
         let worker = self.workers.by_pod.get(key).copied();
         match (pod, worker) {
-            (None, Some(worker)) => self.lose_worker(worker, "its Pod was deleted".to_owned()),
+            (None, Some(worker)) => {
+                self.lose_worker(worker, "its Pod was deleted".to_owned(), Fault::Nobody);
+            }
             (None, None) => drop(self.kept.remove(key)),
             (Some(pod), Some(worker)) if pods::has_ended(&pod) => {
                 self.keep(key, &pod);
-                self.lose_worker(worker, why_ended(&pod));
+                self.lose_worker(worker, why_ended(&pod), whose_fault(&pod));
             }
             (Some(pod), Some(worker)) => {
                 if pod.metadata.deletion_timestamp.is_some()
@@ -266,7 +271,7 @@ impl Master {
     }
 
     /// A worker that does not exist any more: its place is free, and what it ran is tried again.
-    pub(super) fn lose_worker(&mut self, id: WorkerId, reason: String) {
+    pub(super) fn lose_worker(&mut self, id: WorkerId, reason: String, fault: Fault) {
         let Some(worker) = self.workers.remove(id) else { return };
         let now = self.now();
         if let Some(job) = self.jobs.get_mut(&worker.job)
@@ -282,7 +287,7 @@ impl Master {
             let message = format!("Worker {} is lost: {reason}", worker.pod.name);
             self.recorder.note(&job.raw, Note::warning("WorkerLost", message));
         }
-        self.tell(&worker.job, Event::Gone { worker: id, reason });
+        self.tell(&worker.job, Event::Gone { worker: id, reason, fault });
         self.tell_ledger(LedgerEvent::Return { grant: worker.grant });
         self.forget_if_over(&worker.job);
     }
@@ -452,6 +457,17 @@ fn why_ended(pod: &Pod) -> String {
         || "its Pod ended".to_owned(),
         |ended| format!("it ended with exit code {} ({})", ended.exit_code, ended.reason.unwrap_or_default()),
     )
+}
+
+/// Whose fault it is that a Pod has ended: who was evicted or deleted, or ended well, was told to go.
+fn whose_fault(pod: &Pod) -> Fault {
+    let status = pod.status.as_ref();
+    let states = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
+    let mut ended = states.filter_map(|container| container.state.as_ref()?.terminated.as_ref());
+    let was_told = pod.metadata.deletion_timestamp.is_some()
+        || status.is_some_and(|status| status.reason.is_some())
+        || ended.any(|ended| ended.exit_code == 0);
+    if was_told { Fault::Nobody } else { Fault::Machine }
 }
 
 /// Compares two secrets without telling by the time it takes where they differ.

@@ -9,6 +9,7 @@
 )]
 
 mod cluster;
+mod faulty;
 mod guests;
 mod inputs;
 mod node;
@@ -24,6 +25,10 @@ use model::dagjob::{DagJob, DagJobStatus, JobPhase};
 use serde_json::{Value, json};
 
 use cluster::Cluster;
+use faulty::{
+    a_backup_begins_on_another_node, a_node_where_a_task_fails_is_avoided_by_it,
+    a_node_where_several_jobs_fail_is_closed_also_after_a_restart,
+};
 use guests::{
     pods_of_a_group_are_placed_together, pods_of_others_go_when_their_machine_shrinks,
     pods_of_others_keep_to_their_selector_and_their_quota, pods_of_others_share_the_room,
@@ -64,6 +69,9 @@ fn main() -> ExitCode {
         kill_minus_nine_of_the_master_loses_nothing_and_runs_nothing_again,
         a_killed_worker_is_replaced_and_its_instance_tried_again,
         a_late_instance_is_begun_a_second_time_where_that_is_allowed,
+        a_node_where_a_task_fails_is_avoided_by_it,
+        a_node_where_several_jobs_fail_is_closed_also_after_a_restart,
+        a_backup_begins_on_another_node,
         an_unknown_command_fails_the_job_and_says_so,
         a_job_that_was_stored_unchecked_fails_and_the_others_go_on,
         deleting_a_job_ends_its_workers,

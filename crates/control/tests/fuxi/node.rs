@@ -1,4 +1,4 @@
-//! The node that the test plays: for each worker Pod a real worker process, and its end reported as an agent would.
+//! The nodes that the test plays: for each worker Pod a real worker process, and its end reported as an agent would.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,15 +33,26 @@ struct Processes {
 }
 
 impl PlayedNode {
-    /// Registers a Node `here` with room for four half-core workers and serves its worker Pods.
+    /// Registers a Node `here` and serves all worker Pods.
     pub(crate) async fn start(
         client: Client,
         worker_dir: PathBuf,
         output: PathBuf,
         token: CancellationToken,
     ) -> Self {
-        let nodes: Api<Node> = Api::all(client.clone());
-        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "here" } });
+        let played = Self { client, worker_dir, output, processes: Arc::default() };
+        played.add("here").await;
+        let node = played.clone();
+        kit::task::spawn("played-node", async move {
+            token.run_until_cancelled(node.serve()).await;
+        });
+        played
+    }
+
+    /// Registers a Node with room for four half-core workers.
+    pub(crate) async fn add(&self, name: &str) {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
         nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
         let status = json!({ "status": {
             "allocatable": {
@@ -49,13 +60,7 @@ impl PlayedNode {
             },
             "conditions": [{ "type": "Ready", "status": "True" }],
         }});
-        nodes.patch_status("here", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
-        let played = Self { client, worker_dir, output, processes: Arc::default() };
-        let node = played.clone();
-        kit::task::spawn("played-node", async move {
-            token.run_until_cancelled(node.serve()).await;
-        });
-        played
+        nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     }
 
     pub(crate) fn most_at_once(&self) -> usize {
@@ -93,10 +98,15 @@ impl PlayedNode {
 
     async fn begin(&self, pod: &Pod) {
         let name = pod.name_any();
-        let container = &pod.spec.as_ref().unwrap().containers[0];
+        let spec = pod.spec.as_ref().unwrap();
+        let container = &spec.containers[0];
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("worker").arg("--socket").arg(self.worker_dir.join("fuxi.sock"));
-        command.env("OUT", &self.output).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .env("OUT", &self.output)
+            .env("NODE", spec.node_name.as_ref().unwrap())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         for variable in container.env.iter().flatten() {
             if let Some(value) = &variable.value {
                 command.env(&variable.name, value);

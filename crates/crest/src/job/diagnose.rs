@@ -10,7 +10,7 @@ use kube::api::{Api, ListParams};
 use model::Quantity;
 use model::batch_quota::BatchQuota;
 use model::dagjob::{DagJob, DesiredState, JobPhase, Task};
-use model::names::{BATCH_CPU, BATCH_MEMORY, TASK_LABEL};
+use model::names::{BATCH_AVOIDED, BATCH_CPU, BATCH_MEMORY, TASK_LABEL};
 use serde::Serialize;
 use serde_json::json;
 
@@ -34,6 +34,8 @@ struct Finding {
 struct Offer {
     cpu: i128,
     memory: i128,
+    /// Why nobody gets anything new there, if so.
+    avoided: Option<String>,
 }
 
 pub(super) async fn diagnose(settings: &Settings, options: &OneOptions) -> anyhow::Result<()> {
@@ -63,7 +65,12 @@ fn offer(node: &Node) -> Option<Offer> {
     let milli =
         |name: &str| Quantity::parse(&allocatable.get(name)?.0).ok().map(|quantity| quantity.to_milli());
     // The name counts milli-cores already.
-    Some(Offer { cpu: milli(BATCH_CPU)? / 1000, memory: milli(BATCH_MEMORY)? / 1000 })
+    let conditions = node.status.as_ref()?.conditions.iter().flatten();
+    let mut avoided = conditions.filter(|each| each.type_ == BATCH_AVOIDED && each.status == "True");
+    let avoided = avoided
+        .next()
+        .map(|each| format!("{}: {}", node.name_any(), each.message.as_deref().unwrap_or_default()));
+    Some(Offer { cpu: milli(BATCH_CPU)? / 1000, memory: milli(BATCH_MEMORY)? / 1000, avoided })
 }
 
 async fn quotas(place: &Place) -> anyhow::Result<Vec<BatchQuota>> {
@@ -102,6 +109,12 @@ fn findings(job: &DagJob, pods: &[Pod], (offers, quotas): (&[Offer], &[BatchQuot
     };
     if status.phase.is_ended() {
         return found;
+    }
+    for avoided in offers.iter().filter_map(|offer| offer.avoided.clone()) {
+        found.push(whole(
+            format!("nobody gets new batch workers on {avoided}"),
+            "Look after the machine: `kubectl describe node` and its agent's log tell more.".to_owned(),
+        ));
     }
     found.extend(quota::finding(job, quotas).map(|(what, remedy)| whole(what, remedy)));
     for (task, progress) in job.spec.tasks.iter().zip(progress::tasks(&job.spec, &status)) {
@@ -143,6 +156,14 @@ fn of_task(
     if let Some(failure) = &progress.status.last_failure {
         let what = format!("{} attempts failed; the last: {failure}", progress.status.failed_attempts);
         found.push(finding(what, "`crest job logs` shows what the instances wrote."));
+    }
+    if !progress.status.avoided_nodes.is_empty() {
+        let nodes = progress.status.avoided_nodes.join(", ");
+        let what = format!("it avoids {nodes}: its instances fail or are late there, and not elsewhere");
+        found.push(finding(
+            what,
+            "Look after the machine; it is tried again within minutes. `crest job logs` shows what failed.",
+        ));
     }
     if !offers.is_empty() && !offers.iter().any(|offer| offer.holds(task)) {
         let largest = |of: fn(&Offer) -> i128| offers.iter().map(of).max().unwrap_or(0);
@@ -224,7 +245,7 @@ mod tests {
 
     #[test]
     fn every_state_has_its_reason() {
-        let large = Offer { cpu: 4000, memory: 8 << 30 };
+        let large = Offer { cpu: 4000, memory: 8 << 30, avoided: None };
         let small = Offer { cpu: 100, ..large.clone() };
         let large = std::slice::from_ref(&large);
         check(&job(status()), &[], large, &["it runs"]);
@@ -233,6 +254,11 @@ mod tests {
         let mut failing = status();
         failing.tasks.get_mut("count").unwrap().last_failure = Some("exit code 3".to_owned());
         check(&job(failing), &[], large, &["count 1 attempts failed; the last: exit code 3"]);
+        let mut avoiding = status();
+        avoiding.tasks.get_mut("count").unwrap().avoided_nodes = vec!["n1".to_owned(), "n3".to_owned()];
+        check(&job(avoiding), &[], large, &["count it avoids n1, n3: its instances fail"]);
+        let closed = Offer { avoided: Some("n1: 3 jobs found it faulty".to_owned()), ..large[0].clone() };
+        check(&job(status()), &[], &[closed], &["new batch workers on n1: 3 jobs found it faulty"]);
         let ended = |phase: JobPhase| job(DagJobStatus { phase, ..status() });
         check(&ended(JobPhase::Succeeded), &[], large, &["ended well"]);
         check(&ended(JobPhase::Failed), &[], large, &["it failed"]);
@@ -248,7 +274,7 @@ mod tests {
             "status": {"containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": false,
                 "restartCount": 0, "state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]}}))
         .unwrap();
-        let large = Offer { cpu: 4000, memory: 8 << 30 };
+        let large = Offer { cpu: 4000, memory: 8 << 30, avoided: None };
         check(
             &job(DagJobStatus::default()),
             &[pod],

@@ -1,0 +1,99 @@
+//! Several Nodes, of which one spoils what runs there.
+
+use k8s_openapi::api::core::v1::{Event, Node, NodeCondition};
+use kube::Api;
+use kube::api::ListParams;
+use model::dagjob::JobPhase;
+use model::names::BATCH_AVOIDED;
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::task;
+
+/// Fails on the Node `there` and nowhere else.
+const SCRIPT: &str = "echo $NODE >> $OUT/ran; sleep 0.05; [ $NODE != there ]";
+
+async fn nodes(cluster: &Cluster, names: &[&str]) {
+    for name in names {
+        cluster.node.add(name).await;
+    }
+}
+
+async fn has_event(cluster: &Cluster, reason: &str, kind: &str) -> bool {
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), "default");
+    let is_it = |event: &Event| {
+        event.reason.as_deref() == Some(reason) && event.involved_object.kind.as_deref() == Some(kind)
+    };
+    events.list(&ListParams::default()).await.unwrap().items.iter().any(is_it)
+}
+
+async fn condition(cluster: &Cluster, node: &str) -> Option<NodeCondition> {
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let status = nodes.get(node).await.unwrap().status.unwrap();
+    status.conditions.unwrap().into_iter().find(|each| each.type_ == BATCH_AVOIDED)
+}
+
+pub(crate) async fn a_node_where_a_task_fails_is_avoided_by_it() {
+    let cluster = Cluster::start().await;
+    nodes(&cluster, &["there"]).await;
+    cluster.create_job("j", json!([task("only", 60, SCRIPT, &[])])).await;
+    let status = cluster
+        .wait_for("j", |status| status.phase != JobPhase::Running && status.phase != JobPhase::Pending)
+        .await;
+    assert_eq!(status.phase, JobPhase::Succeeded, "{status:?}");
+    let task = &status.tasks["only"];
+    assert_eq!((task.finished.as_str(), &*task.avoided_nodes), ("0-59", &["there".to_owned()][..]));
+    assert!(task.failed_attempts <= 12, "four workers were there: {task:?}");
+    let n_there = cluster.read("ran").lines().filter(|node| *node == "there").count();
+    assert_eq!(n_there, task.failed_attempts as usize);
+    cluster.wait_until(async || has_event(&cluster, "NodeAvoided", "DagJob").await).await;
+    assert!(condition(&cluster, "there").await.is_none(), "one job alone closes nothing");
+    cluster.wait_for_no_pods().await;
+}
+
+pub(crate) async fn a_node_where_several_jobs_fail_is_closed_also_after_a_restart() {
+    let mut cluster = Cluster::start().await;
+    nodes(&cluster, &["there", "third"]).await;
+    for name in ["a", "b", "c"] {
+        cluster.create_job(name, json!([task("only", 80, SCRIPT, &[])])).await;
+        let status = cluster.wait_for(name, |status| status.completion_time.is_some()).await;
+        assert_eq!((status.phase, status.tasks["only"].avoided_nodes.len()), (JobPhase::Succeeded, 1));
+        cluster.wait_for_no_pods().await;
+    }
+    cluster.wait_until(async || condition(&cluster, "there").await.is_some()).await;
+    let told = condition(&cluster, "there").await.unwrap();
+    assert_eq!(told.status, "True");
+    assert!(
+        told.message.as_ref().unwrap().starts_with("3 jobs found it faulty: no new batch workers until ")
+    );
+    assert!(told.last_transition_time.is_some());
+    cluster.wait_until(async || has_event(&cluster, BATCH_AVOIDED, "Node").await).await;
+    for name in ["d", "e"] {
+        cluster.write("ran", "");
+        cluster.create_job(name, json!([task("only", 80, SCRIPT, &[])])).await;
+        let status = cluster.wait_for(name, |status| status.completion_time.is_some()).await;
+        assert_eq!((status.phase, status.tasks["only"].failed_attempts), (JobPhase::Succeeded, 0));
+        assert!(!cluster.read("ran").contains("there"));
+        assert_eq!(condition(&cluster, "there").await, Some(told.clone()));
+        cluster.wait_for_no_pods().await;
+        cluster.kill_master();
+        cluster.start_master();
+    }
+}
+
+pub(crate) async fn a_backup_begins_on_another_node() {
+    let cluster = Cluster::start().await;
+    nodes(&cluster, &["there"]).await;
+    let script = "echo $CREST_INSTANCE_INDEX/$CREST_INSTANCE_ATTEMPT $NODE >> $OUT/ran; \
+                  [ $CREST_INSTANCE_INDEX/$CREST_INSTANCE_ATTEMPT != 7/1 ] || sleep 1000";
+    let mut task = task("only", 20, script, &[]);
+    task["backup"] = true.into();
+    cluster.create_job("late", json!([task])).await;
+    let status = cluster.wait_for("late", |status| status.completion_time.is_some()).await;
+    assert_eq!((status.phase, status.tasks["only"].backups), (JobPhase::Succeeded, 1));
+    let ran = cluster.read("ran");
+    let place =
+        |attempt: &str| ran.lines().find_map(|line| line.strip_prefix(attempt)).unwrap().trim().to_owned();
+    assert_ne!(place("7/1 "), place("7/2 "), "{ran}");
+    cluster.wait_for_no_pods().await;
+}
