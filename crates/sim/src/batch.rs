@@ -43,7 +43,18 @@ pub struct Settings {
     /// Deal the jobs out to so many tenants in turn, each sure of an equal part of the cores. Without it the table's own
     /// tenants are, if it names any.
     pub tenants: Option<u32>,
+    /// Whether machines that are found faulty are avoided, as a live cluster does.
+    pub avoidance: Avoidance,
     pub seed: u64,
+}
+
+/// What is done about machines that are found faulty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Avoidance {
+    #[default]
+    On,
+    /// Every job believes that its machine is the only one.
+    Off,
 }
 
 /// The machines, all alike.

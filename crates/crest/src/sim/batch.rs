@@ -8,7 +8,9 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{Bytes, MilliCpu};
-use sim::batch::{self, BatchReport, Faults, Fleet, Latencies, MEMORY_PERCENT, Settings, Size, Spread, Use};
+use sim::batch::{
+    self, Avoidance, BatchReport, Faults, Fleet, Latencies, MEMORY_PERCENT, Settings, Size, Spread, Use,
+};
 
 use super::{SOME_UNPLACED, answer};
 use crate::cli::Output;
@@ -105,6 +107,15 @@ struct FaultOptions {
     /// So many times as long
     #[arg(long, value_name = "TIMES", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     slow_factor: u32,
+    /// On this share of the machines instances fail
+    #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = parse_share)]
+    faulty_machines: f64,
+    /// So many of the attempts there, each at a random moment
+    #[arg(long, value_name = "SHARE", default_value = "80%", value_parser = parse_share)]
+    faulty_share: f64,
+    /// Let nobody avoid machines that are found faulty, for comparison
+    #[arg(long)]
+    no_avoidance: bool,
 }
 
 fn parse_percent(text: &str) -> Option<f64> {
@@ -152,7 +163,10 @@ impl BatchOptions {
                 workers: self.faults.kill_workers,
                 slow_machines: self.faults.slow_machines,
                 slow_factor: f64::from(self.faults.slow_factor),
+                faulty_machines: self.faults.faulty_machines,
+                faulty_share: self.faults.faulty_share,
             },
+            avoidance: if self.faults.no_avoidance { Avoidance::Off } else { Avoidance::On },
             tenants: self.tenants,
             seed: self.seed,
         }

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use fuxi::protocol::Attempt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
+
+const FAULTY: u64 = 0x6661_756c_7479;
 
 /// How much goes wrong, as shares of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -18,12 +21,16 @@ pub struct Faults {
     pub slow_machines: f64,
     /// So many times as long.
     pub slow_factor: f64,
+    /// On so many machines, rounded up, instances fail.
+    pub faulty_machines: f64,
+    /// So many attempts there, each at a random moment.
+    pub faulty_share: f64,
 }
 
 impl Faults {
     /// Whether anything goes wrong at all.
     pub(super) fn any(&self) -> bool {
-        self.instances > 0.0 || self.workers > 0.0 || self.slow_machines > 0.0
+        self.instances > 0.0 || self.workers > 0.0 || self.slow_machines > 0.0 || self.faulty_machines > 0.0
     }
 }
 
@@ -33,11 +40,15 @@ pub(super) struct Draws {
     pub(super) faults: Faults,
     seed: u64,
     slow_machines: BTreeSet<u32>,
+    faulty_machines: BTreeSet<u32>,
 }
 
 impl Draws {
     pub(super) fn new(faults: Faults, seed: u64, n_machines: u32) -> Self {
-        Self { faults, seed, slow_machines: slow_machines(faults, seed, n_machines) }
+        let slow_machines = some_of(n_machines, faults.slow_machines, seed);
+        // Of another seed, so that the slow ones are not just these.
+        let faulty_machines = some_of(n_machines, faults.faulty_machines, seed ^ FAULTY);
+        Self { faults, seed, slow_machines, faulty_machines }
     }
 
     /// The share of its duration after which an instance's first attempt is killed, if it is.
@@ -48,6 +59,16 @@ impl Draws {
     /// The same of a worker's first attempt.
     pub(super) fn worker(&self, number: u64) -> Option<f64> {
         self.hit(self.faults.workers, [2, number, 0])
+    }
+
+    /// The share of its duration after which an attempt fails because of the machine, if it does.
+    pub(super) fn machine(&self, machine: u32, job: usize, attempt: (usize, Attempt)) -> Option<f64> {
+        if !self.faulty_machines.contains(&machine) {
+            return None;
+        }
+        let (task, Attempt { index, number }) = attempt;
+        let who = [3, (job as u64) << 32 | task as u64, u64::from(index) << 32 | u64::from(number)];
+        self.hit(self.faults.faulty_share, who)
     }
 
     /// How many times as long everything takes on a machine.
@@ -69,8 +90,8 @@ impl Draws {
 }
 
 /// Just as many as the share says, rounded up: of a few machines none might be drawn otherwise.
-fn slow_machines(faults: Faults, seed: u64, n_machines: u32) -> BTreeSet<u32> {
-    let count = (f64::from(n_machines) * faults.slow_machines).ceil();
+fn some_of(n_machines: u32, share: f64, seed: u64) -> BTreeSet<u32> {
+    let count = (f64::from(n_machines) * share).ceil();
     let mut left: Vec<u32> = (0..n_machines).collect();
     left.shuffle(&mut StdRng::seed_from_u64(seed));
     left.into_iter()

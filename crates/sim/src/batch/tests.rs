@@ -54,7 +54,7 @@ fn settings(machines: u32) -> Settings {
     };
     let zero = Duration::ZERO;
     let latencies = Latencies { worker_start: zero, worker_end: zero, hand_over: zero, store: zero };
-    Settings { fleet, latencies, faults: Faults::default(), tenants: None, seed: 1 }
+    Settings { fleet, latencies, faults: Faults::default(), tenants: None, avoidance: Avoidance::On, seed: 1 }
 }
 
 fn report(jobs: Vec<BatchJob>, settings: &Settings) -> BatchReport {
@@ -125,6 +125,19 @@ fn an_instance_that_is_killed_is_tried_again() {
     // At random moments, the last of 20 near the end of its instance.
     let growth = report.growth.unwrap();
     assert!(growth.critical_path > 0.8 && growth.critical_path < 1.0, "{growth:?}");
+}
+
+#[test]
+fn machines_where_instances_fail_are_avoided() {
+    let mut settings = settings(10);
+    settings.faults = Faults { faulty_machines: 0.1, faulty_share: 0.9, ..Faults::default() };
+    let work = || vec![job("j", 0, &[("a", &[], &[10; 1000])])];
+    let avoided = report(work(), &settings);
+    settings.avoidance = Avoidance::Off;
+    let endured = report(work(), &settings);
+    let failed = [&avoided, &endured].map(|report| report.killed_instances);
+    assert!(failed[0] > 0 && failed[0] * 5 < failed[1], "{failed:?} failed with and without");
+    assert_eq!(avoided.succeeded, 1);
 }
 
 #[test]
@@ -258,7 +271,7 @@ proptest! {
         settings.latencies = Latencies::default();
         settings.tenants = Some(tenants).filter(|tenants| *tenants > 0);
         let [instances, workers, slow_machines] = shares.map(|share| f64::from(share) * 0.1);
-        settings.faults = Faults { instances, workers, slow_machines, slow_factor: 2.0 };
+        settings.faults = Faults { instances, workers, slow_machines, slow_factor: 2.0, ..Faults::default() };
         let workload = work(jobs);
         let report = run(&workload, &settings, |_| {}).unwrap();
         prop_assert!(report.sound);

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fuxi::asks::Asks;
+use fuxi::blame::{Change, Cluster};
 use fuxi::grants::{
     Decision as LedgerDecision, Definition, Event as LedgerEvent, GrantId, Ledger, MachineId, Quota, QuotaId,
     QuotaTree, RackId, ResourceNames, Resources, UnitId,
@@ -24,7 +25,7 @@ use super::faults::{Draws, Faults};
 use super::ideal::chain;
 use super::meter::Meter;
 use super::report::{self, BatchReport, JobEnd, Tally};
-use super::{BatchError, Plan, Progress};
+use super::{Avoidance, BatchError, Plan, Progress};
 use workers::Worker;
 
 const MACHINES_PER_RACK: u32 = 40;
@@ -60,6 +61,9 @@ pub(super) struct World<'a> {
     now: Duration,
     agenda: Agenda,
     ledger: Ledger,
+    /// Which machines jobs have found faulty, by the number of each job.
+    votes: Cluster<usize>,
+    n_open: u32,
     jobs: BTreeMap<usize, Active>,
     /// The job and task of each unit, by number.
     units: Vec<(usize, TaskIdx)>,
@@ -81,9 +85,7 @@ impl<'a> World<'a> {
         }
         let capacity = plan.settings.fleet.capacity();
         for number in 0..plan.n_machines {
-            let (machine, rack) = (MachineId(number), RackId(number / MACHINES_PER_RACK));
-            let event = LedgerEvent::Machine { machine, rack, capacity, is_open: true };
-            ledger.step(event, Duration::ZERO);
+            ledger.step(machine(MachineId(number), capacity, true), Duration::ZERO);
         }
         let mut agenda = Agenda::default();
         for (job, arrival) in plan.arrivals.iter().enumerate() {
@@ -95,6 +97,8 @@ impl<'a> World<'a> {
             now: Duration::ZERO,
             agenda,
             ledger,
+            votes: Cluster::default(),
+            n_open: plan.n_machines,
             jobs: BTreeMap::new(),
             units: Vec::new(),
             workers: Vec::new(),
@@ -164,6 +168,7 @@ impl<'a> World<'a> {
         }
         let active = Active { core, tasks, writes: Writes::default(), write_at: None, has_ended: false };
         self.jobs.insert(number, active);
+        self.count_machines(number);
         self.unbalanced.insert(number);
         self.plan_write(number);
         if number + 1 == self.plan.arrivals.len() {
@@ -181,9 +186,34 @@ impl<'a> World<'a> {
             self.tell(job, Event::Tick);
         }
         self.tell_ledger(LedgerEvent::Tick);
+        self.look_after_machines();
         self.is_ticking = !self.jobs.is_empty();
         if self.is_ticking {
             self.agenda.enter(self.now + TICK, Occurrence::Tick);
+        }
+    }
+
+    /// Tells a job how many machines there are.
+    fn count_machines(&mut self, number: usize) {
+        if self.plan.settings.avoidance == Avoidance::On {
+            self.tell(number, Event::Machines(self.n_open));
+        }
+    }
+
+    /// Counts the jobs' votes, and closes or opens machines by them.
+    fn look_after_machines(&mut self) {
+        for (number, job) in &self.jobs {
+            self.votes.vote(number, job.core.blamed(), self.now);
+        }
+        let changes = self.votes.review(self.plan.n_machines, self.now);
+        for Change { machine: id, verdict } in &changes {
+            self.n_open = if verdict.is_some() { self.n_open - 1 } else { self.n_open + 1 };
+            let capacity = self.plan.settings.fleet.capacity();
+            self.tell_ledger(machine(*id, capacity, verdict.is_none()));
+        }
+        if !changes.is_empty() {
+            let jobs: Vec<usize> = self.jobs.keys().copied().collect();
+            jobs.into_iter().for_each(|job| self.count_machines(job));
         }
     }
 
@@ -238,6 +268,7 @@ impl<'a> World<'a> {
         let Some(job) = self.jobs.get_mut(&number) else { return };
         if !job.has_ended && job.core.is_stored() && job.core.outcome().is_some() {
             job.has_ended = true;
+            self.votes.vote(&number, job.core.blamed(), self.now);
             let succeeded = job.core.outcome() == Some(&Outcome::Succeeded);
             let counted = job.core.task_status().values().map(|task| u64::from(task.succeeded)).sum();
             let longest: Vec<Duration> = job.tasks.iter().map(|task| task.longest).collect();
@@ -270,6 +301,7 @@ impl<'a> World<'a> {
                 if wanted > 0 {
                     state.released.get_or_insert(self.now);
                 }
+                asked.extend(state.asks.avoid(job.core.avoided(task)));
                 asked.extend(state.asks.balance(wanted));
             }
             for ask in asked {
@@ -316,6 +348,10 @@ impl<'a> World<'a> {
     fn shape(&self, job: usize, task: TaskIdx) -> Resources {
         self.plan.workload.jobs[job].tasks[task.0].shape()
     }
+}
+
+fn machine(machine: MachineId, capacity: Resources, is_open: bool) -> LedgerEvent {
+    LedgerEvent::Machine { machine, rack: RackId(machine.0 / MACHINES_PER_RACK), capacity, is_open }
 }
 
 /// A quota for each tenant: it is sure of an equal part of the cores, and may use what others leave.

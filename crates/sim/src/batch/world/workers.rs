@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use fuxi::blame::Fault;
 use fuxi::grants::{Event as LedgerEvent, GrantId, MachineId};
 use fuxi::job::Event;
 use fuxi::protocol::{Attempt, AttemptResult, Exit};
@@ -27,6 +28,8 @@ pub(super) struct Worker {
     run: Option<Run>,
     /// What it was handed beside that, and has not begun.
     queue: VecDeque<Attempt>,
+    /// Nobody had told it to end.
+    was_killed: bool,
     /// It ends, or has ended and nobody knows yet.
     is_ending: bool,
 }
@@ -63,10 +66,11 @@ impl World<'_> {
             doom,
             run: None,
             queue: VecDeque::new(),
+            was_killed: false,
             is_ending: false,
         }));
         self.by_grant.insert(grant, id);
-        self.tell(job, Event::Created { worker: id, task });
+        self.tell(job, Event::Created { worker: id, task, machine });
         let start = self.plan.settings.latencies.worker_start.mul_f64(slowness);
         self.agenda.enter(self.now + start, Occurrence::Hello { worker: id });
     }
@@ -99,10 +103,12 @@ impl World<'_> {
         let Some(attempt) = worker.queue.pop_front() else { return };
         worker.run = Some(Run { attempt, since });
         let (job, task, slowness, doom) = (worker.job, worker.task, worker.slowness, worker.doom.take());
+        let machine = worker.machine.0;
         let durations = &self.plan.workload.jobs[job].tasks[task.0].durations;
         let duration = durations.get(attempt.index as usize).copied().unwrap_or_default().mul_f64(slowness);
         let killed = || self.draws.instance(job, task.0, attempt.index).filter(|_| attempt.number == 1);
-        let (fate, share) = match (doom, killed()) {
+        let failed = || self.draws.machine(machine, job, (task.0, attempt));
+        let (fate, share) = match (doom, killed().or_else(failed)) {
             (Some(share), _) => (Fate::DiesWithWorker, share),
             (None, Some(share)) => (Fate::Fails, share),
             (None, None) => (Fate::Succeeds, 1.0),
@@ -130,6 +136,9 @@ impl World<'_> {
             Fate::Succeeds => Exit::Code(0),
             Fate::Fails => Exit::Signal(KILLED),
             Fate::DiesWithWorker => {
+                if let Some(worker) = self.worker_mut(id) {
+                    worker.was_killed = true;
+                }
                 self.end_worker(id);
                 return;
             }
@@ -190,7 +199,8 @@ impl World<'_> {
         self.meter.levels.held_memory -= shape.memory.0;
         self.tally.returned(worker.machine, shape);
         self.by_grant.remove(&worker.grant);
-        self.tell(worker.job, Event::Gone { worker: id, reason: "ended".to_owned() });
+        let fault = if worker.was_killed { Fault::Machine } else { Fault::Nobody };
+        self.tell(worker.job, Event::Gone { worker: id, reason: "ended".to_owned(), fault });
         self.tell_ledger(LedgerEvent::Return { grant: worker.grant });
         self.forget_if_over(worker.job);
     }
