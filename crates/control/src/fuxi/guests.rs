@@ -177,7 +177,8 @@ impl Master {
         guest.sequence += 1;
         let gang = guest.gang.clone();
         let held = vec![(grant, self.machines.id(node))];
-        let truth = Truth { sequence: guest.sequence, seen: grant, wanted: Vec::new(), held, avoided: Vec::new() };
+        let truth =
+            Truth { sequence: guest.sequence, seen: grant, wanted: Vec::new(), held, avoided: Vec::new() };
         self.guests.by_grant.insert(grant, uid.to_owned());
         self.tell_ledger(LedgerEvent::Sync { unit, truth });
         self.member_is(gang, uid, Member::Placed);

@@ -1,5 +1,7 @@
 //! Workers: their Pods, their connections, and what is owed to them.
 
+mod patience;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -22,8 +24,6 @@ use crate::owner::controller_uid;
 use crate::pods;
 use crate::record::Note;
 
-/// A worker whose Pod runs but that is silent for so long is replaced.
-const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 /// The longest pause before another worker is made after some that never said hello.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -52,8 +52,10 @@ struct Worker {
 
 #[derive(Debug)]
 enum Contact {
-    /// Its Pod was just made.
-    Expected,
+    /// Its Pod was made.
+    Expected {
+        since: Duration,
+    },
     Connected(Connection),
     Silent {
         since: Duration,
@@ -121,6 +123,11 @@ impl Workers {
         Some((*id, self.by_id.get(id)?.job.clone()))
     }
 
+    fn is_any_connected(&self, uid: &JobUid, task: TaskIdx) -> bool {
+        let mut of_task = self.by_id.values().filter(|worker| worker.job == *uid && worker.task == task);
+        of_task.any(|worker| matches!(worker.contact, Contact::Connected(_)))
+    }
+
     /// The grants that a task holds, with their Nodes.
     pub(super) fn grants(&self, uid: &JobUid, task: TaskIdx) -> Vec<(GrantId, String)> {
         let held = self.by_id.values().filter(|worker| worker.job == *uid && worker.task == task);
@@ -182,7 +189,7 @@ impl Master {
             task,
             grant,
             node,
-            contact: Contact::Expected,
+            contact: Contact::Expected { since: self.now() },
             stopping: false,
             obstacle: None,
         };
@@ -279,7 +286,10 @@ impl Master {
         {
             tracing::info!(worker = %worker.pod, reason, "Worker lost");
             let entry = &mut job.tasks[worker.task.0];
-            if matches!(worker.contact, Contact::Expected) {
+            // Where others work, it is not the task.
+            if matches!(worker.contact, Contact::Expected { .. })
+                && !self.workers.is_any_connected(&worker.job, worker.task)
+            {
                 let pause = Duration::from_secs(1 << entry.failures.min(6)).min(LONGEST_PAUSE);
                 entry.failures += 1;
                 entry.not_before = now + pause;
@@ -400,21 +410,6 @@ impl Master {
             job.is_some_and(|job| job.stage != Stage::Deleted && job.raw.keep_workers_seconds() > 0);
         if !(is_kept && is_connected) {
             self.delete_pod(&pod);
-        }
-    }
-
-    /// Deletes the Pods of workers that were not heard of for long.
-    pub(super) fn give_up_the_silent(&mut self) {
-        let now = self.now();
-        let is_silent = |worker: &Worker| matches!(worker.contact, Contact::Silent { since } if now > since + SILENCE_LIMIT);
-        for id in self.workers.select(is_silent) {
-            if let Some(worker) = self.workers.by_id.get_mut(&id) {
-                tracing::warn!(worker = %worker.pod, "Worker is silent: its Pod is deleted");
-                // Not every second again.
-                worker.contact = Contact::Silent { since: now };
-                let pod = worker.pod.clone();
-                self.delete_pod(&pod);
-            }
         }
     }
 

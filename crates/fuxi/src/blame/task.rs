@@ -67,7 +67,9 @@ impl Blame {
         }
         let before = self.avoided.clone();
         for machine in &before {
-            if self.records.get(machine).is_none_or(|record| record.is_forgiven(now)) {
+            // Where machines left, fewer may be avoided.
+            let are_too_many = self.avoided.len() > most_avoided(n_machines);
+            if are_too_many || self.records.get(machine).is_none_or(|record| record.is_forgiven(now)) {
                 self.change(*machine, |record| record.begin(Standing::Trusted));
                 self.avoided.remove(machine);
             }

@@ -101,6 +101,9 @@ fn a_task_forgives_after_a_time_and_when_instances_end_well() {
     assert!(!blame.review(10, after), "it begins anew");
 
     let mut blame = blamed();
+    assert!(blame.review(1, NOW) && blame.avoided().is_empty(), "no other machine is left");
+
+    let mut blame = blamed();
     blame.succeeded(20, MachineId(0));
     blame.succeeded(21, MachineId(0));
     blame.failed(22, MachineId(0), NOW);

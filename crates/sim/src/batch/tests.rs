@@ -135,9 +135,12 @@ fn machines_where_instances_fail_are_avoided() {
     let avoided = report(work(), &settings);
     settings.avoidance = Avoidance::Off;
     let endured = report(work(), &settings);
-    let failed = [&avoided, &endured].map(|report| report.killed_instances);
-    assert!(failed[0] > 0 && failed[0] * 5 < failed[1], "{failed:?} failed with and without");
-    assert_eq!(avoided.succeeded, 1);
+    assert_eq!(
+        [avoided.succeeded, endured.succeeded],
+        [1, 0],
+        "three attempts of some instance all failed there"
+    );
+    assert!((3..20).contains(&avoided.killed_instances), "{}", avoided.killed_instances);
 }
 
 #[test]

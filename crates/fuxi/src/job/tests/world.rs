@@ -36,6 +36,8 @@ pub(super) enum Act {
     /// The master is killed; perhaps just after its last status became durable and before it knew.
     Restart(bool),
     Want(DesiredState),
+    /// Machines come or leave.
+    Machines(u32),
     Wait,
 }
 
@@ -53,6 +55,7 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         4 => Just(Act::Store),
         1 => any::<bool>().prop_map(Act::Restart),
         1 => prop_oneof![Just(DesiredState::Running), Just(DesiredState::Paused)].prop_map(Act::Want),
+        1 => (1_u32..5).prop_map(Act::Machines),
         1 => Just(Act::Wait),
     ]
 }
@@ -206,6 +209,10 @@ impl World {
             Act::Want(desired) => {
                 self.spec.desired_state = *desired;
                 self.tell(Event::Want(*desired));
+            }
+            Act::Machines(count) => {
+                self.n_machines = *count;
+                self.tell(Event::Machines(*count));
             }
             Act::Wait => {
                 self.now += Duration::from_secs(1);
