@@ -20,8 +20,11 @@ pub use cluster::{Change, Cluster, Verdict};
 pub(crate) use task::{Blame, most_avoided};
 
 /// So many instances must have failed on a machine before their task avoids it: Hadoop's
-/// `mapreduce.job.maxtaskfailures.per.tracker`. As many that end well there one after another set it right again.
+/// `mapreduce.job.maxtaskfailures.per.tracker`.
 const WITNESSES: usize = 3;
+/// So many that end well there one after another set a machine right again. Our own choice: of instances that were begun
+/// before it was avoided, a machine that spoils one in three ends as many in a row once in fifty times.
+const WELL: usize = 10;
 /// The last so many ends on a machine count: what lies further back says little of how it is now.
 const RECENT: usize = 20;
 /// Of these at least one in so many must have failed. Our own choice: when a tenth of all instances fail wherever they
@@ -34,7 +37,7 @@ pub(crate) const TASKS: usize = 2;
 /// So many jobs must before nobody gets anything there. Our own choice: with two, a pipeline of two jobs on the same faulty
 /// input would do.
 const JOBS: usize = 3;
-/// For so long an instance waits for another machine than those where it failed; then any will do. Spark did the same by
+/// For so long after its last failure an instance waits for another machine than those where it failed; then any will do. Spark did the same by
 /// `spark.scheduler.executorTaskBlacklistTime`, for five seconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// After so long a task and a job try a machine again. Spark forgets after an hour and Hadoop after a day; instances here

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{FORGIVEN_AFTER, LEAST_SHARE, MULTIPLE, RECENT, WITNESSES};
+use super::{FORGIVEN_AFTER, LEAST_SHARE, MULTIPLE, RECENT, WELL, WITNESSES};
 
 /// What one end says of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Record {
     pub(super) fn is_forgiven(&self, now: Duration) -> bool {
         match self.standing {
             Standing::Trusted => false,
-            Standing::Avoided { since, well } => well >= WITNESSES || now >= since + FORGIVEN_AFTER,
+            Standing::Avoided { since, well } => well >= WELL || now >= since + FORGIVEN_AFTER,
         }
     }
 

@@ -94,8 +94,10 @@ impl Blame {
 
     /// Where an instance failed so short a time ago that it should be tried elsewhere.
     pub(crate) fn barred(&self, index: u32, now: Duration) -> impl Iterator<Item = MachineId> + '_ {
-        let places = self.failed_at.get(&index).into_iter().flatten();
-        places.filter(move |(_, at)| now < **at + PATIENCE).map(|(machine, _)| *machine)
+        let places = self.failed_at.get(&index);
+        let last = places.and_then(|places| places.values().max());
+        let is_recent = last.is_some_and(|last| now < *last + PATIENCE);
+        places.into_iter().flat_map(|places| places.keys().copied()).filter(move |_| is_recent)
     }
 
     /// Whether no instance has failed anywhere of late, and no machine is avoided.

@@ -104,13 +104,11 @@ fn a_task_forgives_after_a_time_and_when_instances_end_well() {
     assert!(blame.review(1, NOW) && blame.avoided().is_empty(), "no other machine is left");
 
     let mut blame = blamed();
-    blame.succeeded(20, MachineId(0));
-    blame.succeeded(21, MachineId(0));
-    blame.failed(22, MachineId(0), NOW);
-    blame.succeeded(23, MachineId(0));
-    blame.succeeded(24, MachineId(0));
-    assert!(!blame.review(10, NOW), "two in a row");
-    blame.succeeded(25, MachineId(0));
+    (20..29).for_each(|index| blame.succeeded(index, MachineId(0)));
+    blame.failed(29, MachineId(0), NOW);
+    (30..39).for_each(|index| blame.succeeded(index, MachineId(0)));
+    assert!(!blame.review(10, NOW), "nine in a row");
+    blame.succeeded(39, MachineId(0));
     assert!(blame.review(10, NOW) && blame.avoided().is_empty());
 }
 
@@ -120,7 +118,9 @@ fn an_instance_waits_for_another_machine_for_a_while() {
     blame.failed(7, MachineId(3), NOW);
     let barred = |blame: &Blame, at| blame.barred(7, at).collect::<Vec<_>>();
     assert_eq!(barred(&blame, NOW), [MachineId(3)]);
-    assert_eq!(barred(&blame, NOW + PATIENCE), []);
+    blame.failed(7, MachineId(5), NOW + PATIENCE / 2);
+    assert_eq!(barred(&blame, NOW + PATIENCE), [MachineId(3), MachineId(5)], "as long as of the last");
+    assert_eq!(barred(&blame, NOW + PATIENCE * 2), []);
     blame.succeeded(7, MachineId(4));
     assert_eq!(barred(&blame, NOW), []);
     assert!(blame.is_clean());
