@@ -2,6 +2,7 @@
 //!
 //! They start the release binary as an instance of its own and leave nothing behind.
 
+pub mod batch;
 pub mod cluster;
 pub mod kills;
 pub mod lane;

@@ -14,11 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use bench::batch::run_task;
 use bench::cluster::Cluster;
-use futures::{StreamExt, TryStreamExt};
-use kube::api::{Api, PostParams};
-use kube::runtime::{WatchStreamExt, watcher};
-use model::dagjob::{DagJob, JobPhase, TaskStatus};
+use model::dagjob::TaskStatus;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -116,29 +114,12 @@ async fn median(
 
 /// Runs a job of one task; from its creation until its end is stored.
 async fn run_job(client: &kube::Client, name: &str, size: Size) -> anyhow::Result<(Duration, TaskStatus)> {
-    let job = json!({
-        "apiVersion": "crest.dev/v1alpha1", "kind": "DagJob", "metadata": {"name": name},
-        "spec": {"tasks": [{
-            "name": "task", "instances": size.instances, "parallelism": size.workers, "image": "bench:faults",
-            "command": ["/bin/sleep", TAKES.as_secs_f64().to_string()],
-            "resources": {"cpu": "10m", "memory": "16Mi"},
-        }]},
+    let task = json!({
+        "instances": size.instances, "parallelism": size.workers, "image": "bench:faults",
+        "command": ["/bin/sleep", TAKES.as_secs_f64().to_string()],
+        "resources": {"cpu": "10m", "memory": "16Mi"},
     });
-    let jobs: Api<DagJob> = Api::default_namespaced(client.clone());
-    let created = kit::clock::monotonic();
-    jobs.create(&PostParams::default(), &serde_json::from_value(job)?).await?;
-    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut changes = watcher(jobs, only).applied_objects().boxed();
-    while let Some(job) = changes.try_next().await? {
-        let status = job.status.unwrap_or_default();
-        let task = status.tasks.get("task").cloned().unwrap_or_default();
-        match status.phase {
-            JobPhase::Succeeded => return Ok((created.elapsed(), task)),
-            JobPhase::Failed => anyhow::bail!("the job {name} failed: {:?}", task.last_failure),
-            _ => {}
-        }
-    }
-    anyhow::bail!("the watch on {name} ended before the job did")
+    run_task(client, name, task).await
 }
 
 /// A thread that looks at the job's processes, and kills some.

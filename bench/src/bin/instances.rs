@@ -12,12 +12,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
+use bench::batch::run_task;
 use bench::cluster::Cluster;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Api, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
-use model::dagjob::{DagJob, JobPhase, TaskStatus};
+use model::dagjob::TaskStatus;
 use serde_json::json;
 
 #[path = "../../../examples/stream/worker.rs"]
@@ -95,33 +96,15 @@ async fn run(
     name: &str,
     (instances, task): (u32, serde_json::Value),
 ) -> anyhow::Result<(f64, TaskStatus)> {
-    let mut job = json!({
-        "apiVersion": "crest.dev/v1alpha1", "kind": "DagJob", "metadata": {"name": name},
-        "spec": {"tasks": [{
-            "name": "task", "instances": instances, "image": "bench:instances",
-            "resources": {"cpu": "100m", "memory": "64Mi"},
-        }]},
+    let mut definition = json!({
+        "instances": instances, "image": "bench:instances", "resources": {"cpu": "100m", "memory": "64Mi"},
     });
-    let definition = &mut job["spec"]["tasks"][0];
     for (field, value) in task.as_object().into_iter().flatten() {
         definition[field] = value.clone();
     }
-    let jobs: Api<DagJob> = Api::default_namespaced(client.clone());
-    let created = kit::clock::monotonic();
-    jobs.create(&PostParams::default(), &serde_json::from_value(job)?).await?;
-    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut changes = watcher(jobs, only).applied_objects().boxed();
-    while let Some(job) = changes.try_next().await? {
-        let status = job.status.unwrap_or_default();
-        let task = status.tasks.get("task").cloned().unwrap_or_default();
-        match status.phase {
-            // With the start of its workers, and the write of its end.
-            JobPhase::Succeeded => return Ok((per_second(instances, created.elapsed()), task)),
-            JobPhase::Failed => anyhow::bail!("the job {name} failed: {:?}", task.last_failure),
-            _ => {}
-        }
-    }
-    anyhow::bail!("the watch on {name} ended before the job did")
+    // With the start of its workers, and the write of its end.
+    let (took, status) = run_task(client, name, definition).await?;
+    Ok((per_second(instances, took), status))
 }
 
 fn per_second(count: u32, spent: Duration) -> f64 {

@@ -13,7 +13,10 @@ impl Master {
     /// Brings what is asked of the ledger in line with what the jobs can use.
     pub(super) fn balance_all(&mut self) {
         while let Some(uid) = self.unbalanced.pop_first() {
-            self.tell_faulty(&uid);
+            if self.tell_faulty(&uid) {
+                // Now, as there may be no tick after this job.
+                self.look_after_machines();
+            }
             for ask in self.asks(&uid) {
                 self.tell_ledger(ask);
             }
@@ -49,10 +52,10 @@ impl Master {
         }
     }
 
-    /// Tells a job's owner which machines its tasks found faulty.
-    fn tell_faulty(&mut self, uid: &JobUid) {
-        let now = self.now();
-        let Some(job) = self.jobs.get_mut(uid) else { return };
+    /// Tells a job's owner which machines its tasks found faulty; whether that has changed.
+    fn tell_faulty(&mut self, uid: &JobUid) -> bool {
+        let (now, mut has_changed) = (self.now(), false);
+        let Some(job) = self.jobs.get_mut(uid) else { return false };
         for task in job.core.tasks() {
             let faulty = job.core.faulty(task);
             let known = &mut job.tasks[task.0].faulty;
@@ -69,7 +72,9 @@ impl Master {
             }
             known.clone_from(faulty);
             self.faulty.vote(uid, job.core.blamed(), now);
+            has_changed = true;
         }
+        has_changed
     }
 
     /// Lets the ledger take a step and acts on what it decides.
