@@ -236,7 +236,10 @@ impl Instances {
         loop {
             let index = self.finished.first_gap(self.cursor).filter(|index| self.has(*index))?;
             self.cursor = index + 1;
-            if !self.running.contains_key(&index) && !self.failed.contains(index) && !self.again.contains(&index) {
+            if !self.running.contains_key(&index)
+                && !self.failed.contains(index)
+                && !self.again.contains(&index)
+            {
                 return Some(self.hand(index, worker));
             }
         }
