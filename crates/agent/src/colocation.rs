@@ -184,7 +184,9 @@ impl Colocation {
     }
 
     fn look_at_online(&self, state: &mut State, now: Duration) {
-        let pods: Vec<Arc<Pod>> = self.registry.entries().iter().map(|entry| entry.pod()).collect();
+        let entries = self.registry.entries();
+        let pods: Vec<(Arc<Pod>, bool)> =
+            entries.iter().map(|entry| (entry.pod(), entry.is_alive())).collect();
         let pinned = self.pinner.groups_with_own_cpus();
         let times = (now, kit::clock::since_epoch());
         state.report.online = state.online.measure(&pods, |group| pinned.contains(group), times);

@@ -65,9 +65,13 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Counts `value`, used at `now`. A clock that goes back changes no weights but its own.
+    /// Counts `value`, used at `now`. When a clock goes back by more than a half-life, it was wrong before: what was
+    /// counted then weighs no more than what comes.
     pub fn add(&mut self, scale: &Scale, value: f64, now: Duration) {
-        if self.doublings(scale, now) > MAX_DOUBLINGS || self.weights.is_empty() {
+        let doublings = self.doublings(scale, now);
+        if doublings < -1.0 {
+            self.reference = now;
+        } else if doublings > MAX_DOUBLINGS || self.weights.is_empty() {
             self.refer_to(scale, now);
         }
         let weight = self.doublings(scale, now).clamp(-MAX_DOUBLINGS, MAX_DOUBLINGS).exp2();
@@ -144,6 +148,15 @@ mod tests {
         let found = histogram.percentile(&SCALE, 0.01).unwrap();
         assert!((500.0..560.0).contains(&found), "{found}");
         assert_eq!(histogram.weights.len(), 1);
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_for_a_moment_is_forgotten() {
+        let mut histogram = of(&[(100.0, 1000), (5000.0, 1_000_000)]);
+        for second in 0..200 {
+            histogram.add(&SCALE, 100.0, at(1001 + second));
+        }
+        assert!(histogram.percentile(&SCALE, 0.95).unwrap() < 200.0);
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! What an app will want at its peak, from what its Pods used before: one histogram per app and resource.
 //!
 //! ```text
-//!   first seen ── cold: nothing is said ──► warm: percentile + safety ──► silent for long: forgotten
+//!   new ── watched for less than a day: nothing is said ──► percentile + safety ──► silent for long: forgotten
 //! ```
 //! An app is whoever has the same name, on whichever Pod: a new version of a Deployment has the history of the old one.
 
@@ -41,6 +41,9 @@ impl Default for Policy {
     }
 }
 
+/// Between two samples an app counts as watched for no longer than this: it may have been away.
+const LONGEST_GAP: Duration = Duration::from_secs(120);
+
 /// What one Pod of an app may want at its peak.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Peaks {
@@ -56,7 +59,8 @@ pub struct Predictor {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct App {
-    first: Duration,
+    /// For how long it was seen at work: what a clock does makes no app older.
+    watched: Duration,
     last: Duration,
     cpu: Histogram,
     memory: Histogram,
@@ -65,18 +69,18 @@ struct App {
 impl Predictor {
     /// Counts what one Pod of `app` used.
     pub fn observe(&mut self, app: &str, (milli_cpu, memory): (f64, f64), now: Duration) {
-        let fresh = || App { first: now, last: now, cpu: Histogram::default(), memory: Histogram::default() };
+        let (cpu, memory_used) = (Histogram::default(), Histogram::default());
+        let fresh = || App { watched: Duration::ZERO, last: now, cpu, memory: memory_used };
         let app = self.apps.entry(app.to_owned()).or_insert_with(fresh);
-        // A clock that was set back makes an app younger, never older.
-        app.first = app.first.min(now);
+        app.watched = app.watched.saturating_add(now.saturating_sub(app.last).min(LONGEST_GAP));
         app.last = now;
         app.cpu.add(&Scale::CPU, milli_cpu, now);
         app.memory.add(&Scale::MEMORY, memory, now);
     }
 
     /// What a Pod of `app` may want; `None` of one that was not watched for long enough.
-    pub fn peaks(&self, app: &str, policy: &Policy, now: Duration) -> Option<Peaks> {
-        let app = self.apps.get(app).filter(|app| now.saturating_sub(app.first) >= policy.cold_start)?;
+    pub fn peaks(&self, app: &str, policy: &Policy) -> Option<Peaks> {
+        let app = self.apps.get(app).filter(|app| app.watched >= policy.cold_start)?;
         let with_safety = 1.0 + policy.safety.max(0.0);
         Some(Peaks {
             milli_cpu: app.cpu.percentile(&Scale::CPU, policy.cpu_percentile)? * with_safety,
@@ -123,17 +127,26 @@ mod tests {
     #[test]
     fn an_app_is_cold_then_warm_then_forgotten() {
         let policy = Policy::default();
-        assert_eq!(watched(23).peaks("shop/web", &policy, hours(23)), None);
+        assert_eq!(watched(23).peaks("shop/web", &policy), None);
         let mut predictor = watched(24);
-        let peaks = predictor.peaks("shop/web", &policy, hours(24)).unwrap();
+        let peaks = predictor.peaks("shop/web", &policy).unwrap();
         assert!((3300.0..3550.0).contains(&peaks.milli_cpu), "the busy minutes and a tenth: {peaks:?}");
         assert!((1.1e9..1.16e9).contains(&peaks.memory), "{peaks:?}");
         let calm = Policy { cpu_percentile: 0.8, safety: 0.0, ..Policy::default() };
-        assert!(predictor.peaks("shop/web", &calm, hours(24)).unwrap().milli_cpu < 560.0);
+        assert!(predictor.peaks("shop/web", &calm).unwrap().milli_cpu < 560.0);
         predictor.forget(&policy, hours(24 * 8 - 1));
         assert!(!predictor.is_empty());
         predictor.forget(&policy, hours(24 * 8));
         assert!(predictor.is_empty());
+    }
+
+    #[test]
+    fn a_wrong_clock_makes_no_app_older() {
+        let mut predictor = Predictor::default();
+        for second in [60, 1_800_000_000, 120, 1_900_000_000] {
+            predictor.observe("shop/web", (1.0, 1.0), Duration::from_secs(second));
+        }
+        assert_eq!(predictor.peaks("shop/web", &Policy::default()), None);
     }
 
     #[test]
@@ -142,7 +155,7 @@ mod tests {
         let text = serde_json::to_string(&predictor).unwrap();
         let read: Predictor = serde_json::from_str(&text).unwrap();
         let [ours, theirs] =
-            [&predictor, &read].map(|each| each.peaks("shop/web", &Policy::default(), hours(30)).unwrap());
+            [&predictor, &read].map(|each| each.peaks("shop/web", &Policy::default()).unwrap());
         assert_eq!(ours, theirs);
         assert!(text.len() < 4096, "{} bytes for one app", text.len());
     }

@@ -72,7 +72,8 @@ pub fn reckon(basis: Basis, host: &Host) -> Sum {
             (Basis::Request, _) => sum.requested += request,
             (Basis::Use, Some(measured)) if !pod.is_pinned => {
                 sum.measured += measured;
-                sum.predicted += predicted.unwrap_or(measured);
+                // One that wants more than its history tells does not make room for the peaks of others.
+                sum.predicted += predicted.unwrap_or(0.0).max(measured);
             }
             (Basis::Use, measured) => sum.requested += request.max(measured.unwrap_or(0.0)),
             (Basis::Larger, measured) => {

@@ -5,13 +5,13 @@
 //! |---|---|---|---|
 //! | `pinned` | CPUs of its own | nobody | `LSE`, `LSR`; the annotation `crest.dev/cpu-policy` |
 //! | `shared` | its request | pinned | `LS`; what says nothing |
-//! | `batch` | what services leave idle | services | `BE`; batch's resources; the classes `crest-batch`, `koord-batch` |
+//! | `batch` | what services leave idle | services | `BE`; batch's resources; the scheduler `fuxi`; the classes `crest-batch`, `koord-batch` |
 //! | `free` | nothing | all others | the classes `crest-free`, `koord-free` |
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::names::{BATCH_CPU, CLASS_LABEL, CPU_POLICY, QOS_LABEL};
+use crate::names::{BATCH_CPU, CLASS_LABEL, CPU_POLICY, FUXI_SCHEDULER, QOS_LABEL};
 
 /// Who gives way to whom: a class yields to every class before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -65,6 +65,8 @@ pub struct Signs<'a> {
     pub priority_class: Option<&'a str>,
     /// Whether a container asks for batch's resources.
     pub asks_for_batch: bool,
+    /// Who is to place it.
+    pub scheduler: Option<&'a str>,
     /// Whether the Pod asks for CPUs of its own.
     pub has_cpu_policy: bool,
 }
@@ -134,6 +136,9 @@ fn told(signs: &Signs<'_>) -> Result<Vec<(Allowed, String)>, Contradiction> {
     if signs.asks_for_batch {
         told.push((BATCH, format!("a request for {BATCH_CPU} or its memory")));
     }
+    if signs.scheduler == Some(FUXI_SCHEDULER) {
+        told.push((BATCH, format!("schedulerName: {FUXI_SCHEDULER}")));
+    }
     if signs.has_cpu_policy {
         told.push((&[Class::Pinned], format!("annotation {CPU_POLICY}")));
     }
@@ -171,6 +176,7 @@ mod tests {
         check(Signs { priority_class: Some("koord-free"), ..none }, Some(Class::Free));
         check(Signs { priority_class: Some("of-somebody"), ..none }, None);
         check(Signs { asks_for_batch: true, ..none }, Some(Class::Batch));
+        check(Signs { scheduler: Some("fuxi"), ..none }, Some(Class::Batch));
         check(Signs { has_cpu_policy: true, ..none }, Some(Class::Pinned));
     }
 

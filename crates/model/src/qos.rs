@@ -26,6 +26,7 @@ impl QosClass {
             koordinator: label(QOS_LABEL),
             priority_class: pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref()),
             asks_for_batch: pod.spec.iter().flat_map(|spec| &spec.containers).any(asks_for_batch),
+            scheduler: None,
             has_cpu_policy: false,
         };
         let is_batch = match class_of(&signs) {

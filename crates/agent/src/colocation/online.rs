@@ -26,7 +26,7 @@ const SAMPLE: Duration = Duration::from_secs(60);
 /// How much of the histories a crash may lose.
 const CHECKPOINT: Duration = Duration::from_secs(600);
 
-/// A Pod that is younger is new: what it used so far says nothing of what it will use.
+/// For so long after its first process what a Pod uses says nothing of what it will use.
 const NEW: Duration = Duration::from_secs(10);
 
 /// How an online Pod counts.
@@ -67,6 +67,8 @@ impl Term {
 /// What is remembered of a Pod between two looks.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
+    /// From when on it counts by use.
+    counts_from: Duration,
     at: Duration,
     cpu_time: Duration,
     /// The beginning of the sample that is being taken.
@@ -95,22 +97,26 @@ impl Online {
         Self { groups, policy, file, predictor, seen: HashMap::new(), saved: Duration::ZERO }
     }
 
-    /// All Pods that count, at `now`, where `wall` is the time since the epoch.
+    /// All Pods that count, each with whether it has processes, at `now`, where `wall` is the time since the epoch.
     pub(super) fn measure(
         &mut self,
-        pods: &[Arc<Pod>],
+        pods: &[(Arc<Pod>, bool)],
         is_pinned: impl Fn(&str) -> bool,
         (now, wall): (Duration, Duration),
     ) -> Vec<OnlinePod> {
         let before = std::mem::take(&mut self.seen);
-        let counts = pods.iter().filter(|pod| QosClass::of(pod) == QosClass::Online && !has_ended(pod));
-        let measured = counts.filter_map(|pod| {
+        let counts = pods.iter().filter(|(pod, _)| QosClass::of(pod) == QosClass::Online && !has_ended(pod));
+        let measured = counts.filter_map(|(pod, is_alive)| {
             let uid = pod.metadata.uid.as_deref()?;
             let group = self.groups.pod(QosClass::Online, uid);
-            let (milli_cpu, memory) = self.use_of((uid, &group), before.get(uid), (now, age(pod, wall)));
+            let mut used = (None, None);
+            if *is_alive {
+                used = self.use_of((uid, &group), before.get(uid), (now, age(pod, wall)));
+            }
+            let (milli_cpu, memory) = used;
             let app = app(pod);
             self.sample(&app, (uid, memory), (now, wall));
-            let peaks = self.predictor.peaks(&app, &self.policy, wall);
+            let peaks = self.predictor.peaks(&app, &self.policy);
             let share = resources::of_pod(pod);
             Some(OnlinePod {
                 namespace: pod.metadata.namespace.clone().unwrap_or_default(),
@@ -146,13 +152,17 @@ impl Online {
     ) -> (Option<f64>, Option<f64>) {
         let backend = self.groups.backend();
         let Ok(cpu_time) = backend.cpu_time(group) else { return (None, None) };
-        let fresh = Seen { at: now, cpu_time, sample_at: now, sample_cpu_time: cpu_time };
+        // One that was there before this agent is not new.
+        let counts_from = if age.is_some() { now } else { now.saturating_add(NEW) };
+        let fresh = Seen { counts_from, at: now, cpu_time, sample_at: now, sample_cpu_time: cpu_time };
         let seen = before.map_or(fresh, |before| Seen { at: now, cpu_time, ..*before });
         self.seen.insert(uid.to_owned(), seen);
         let milli_cpu = match (before, age) {
-            (Some(before), _) => rate(before.cpu_time, cpu_time, now.saturating_sub(before.at)),
+            (Some(before), _) if now >= before.counts_from => {
+                rate(before.cpu_time, cpu_time, now.saturating_sub(before.at))
+            }
             (None, Some(age)) => rate(Duration::ZERO, cpu_time, age),
-            (None, None) => None,
+            (Some(_) | None, _) => None,
         };
         // Its memory says as little as its CPU while it is new.
         let memory = milli_cpu.and_then(|_| backend.memory(group).ok());
@@ -186,9 +196,12 @@ impl Online {
     }
 }
 
-/// For how long a Pod is there that is not new: one that the agent finds when it comes back is known by its whole life.
+/// For how long a Pod has run that is not new: one that the agent finds when it comes back is known by its whole life.
 fn age(pod: &Pod, wall: Duration) -> Option<Duration> {
-    let began = pod.status.as_ref()?.start_time.as_ref()?.0.as_second();
+    let containers = pod.status.as_ref()?.container_statuses.iter().flatten();
+    let began =
+        containers.filter_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref());
+    let began = began.map(|time| time.0.as_second()).min()?;
     let age = wall.checked_sub(Duration::from_secs(u64::try_from(began).ok()?))?;
     Some(age).filter(|age| *age >= NEW)
 }
@@ -262,7 +275,11 @@ mod tests {
     #[test]
     fn a_pod_that_was_there_before_the_agent_is_not_new() {
         let check = |start_time: serde_json::Value, expected: Option<u64>| {
-            let pod: Pod = serde_json::from_value(json!({ "status": { "startTime": start_time } })).unwrap();
+            let status = json!({"name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+                "state": {"running": {"startedAt": start_time}}});
+            let pod =
+                json!({ "status": { "startTime": "1970-01-01T00:00:01Z", "containerStatuses": [status] } });
+            let pod: Pod = serde_json::from_value(pod).unwrap();
             assert_eq!(age(&pod, Duration::from_secs(100)), expected.map(Duration::from_secs));
         };
         check(json!("1970-01-01T00:00:40Z"), Some(60));

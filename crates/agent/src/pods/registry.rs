@@ -50,7 +50,8 @@ impl Entry {
         self.orders.borrow().pod.clone()
     }
 
-    fn is_alive(&self) -> bool {
+    /// Whether it has processes.
+    pub fn is_alive(&self) -> bool {
         self.live.borrow().containers.iter().any(Instance::is_alive)
     }
 }

@@ -11,43 +11,67 @@ use async_trait::async_trait;
 use kinds::selector::Labels;
 use kinds::status::Failure;
 use model::class::{Class, Contradiction, Signs, class_of};
-use model::names::{CLASS_LABEL, CPU_POLICY, GROUP, QOS_LABEL, QUOTA_LABEL};
+use model::names::{CLASS_LABEL, CPU_POLICY, FUXI_SCHEDULER, GROUP, QOS_LABEL, QUOTA_LABEL};
 use serde_json::{Map, Value};
 
 use super::batch::asks_for_batch;
 use super::{Operation, Plugin, Review};
 use crate::object;
 
+/// What is given only to a Pod that says nothing of its class.
+const SIGNS: [&str; 3] = [CLASS_LABEL, QOS_LABEL, CPU_POLICY];
+
 pub(super) struct Classes;
 
 #[async_trait]
 impl Plugin for Classes {
     async fn mutate(&self, review: &mut Review<'_>) -> Result<(), Failure> {
-        if review.operation != Operation::Create || !review.is_about("", "pods") {
+        if !review.is_about("", "pods") {
             return Ok(());
         }
-        apply_profiles(review).await?;
-        match class(&review.object) {
-            Ok(class) => settle(&mut review.object, class),
-            Err(contradiction) => return Err(review.forbid(&contradiction.to_string())),
+        match review.operation {
+            Operation::Create => {
+                apply_profiles(review).await?;
+                let class = class(&review.object).map_err(|error| review.forbid(&error.to_string()))?;
+                settle(&mut review.object, class);
+            }
+            // Who replaces a Pod by its own manifest does not know of the label.
+            Operation::Update => {
+                let class = &review.old["metadata"]["labels"][CLASS_LABEL];
+                if class.is_string() {
+                    set(&mut review.object, "labels", CLASS_LABEL, class);
+                }
+            }
+            Operation::Delete | Operation::Connect => {}
         }
         Ok(())
     }
 
     async fn validate(&self, review: &mut Review<'_>) -> Result<(), Failure> {
-        if review.operation != Operation::Update || !review.is_about("", "pods") {
+        if !(review.kind.group.is_empty() && review.kind.plural == "pods") {
             return Ok(());
         }
-        let [new, old] = [&review.object, &review.old].map(|pod| &pod["metadata"]["labels"]);
-        for name in [CLASS_LABEL, QOS_LABEL] {
-            if new[name] != old[name] {
-                let message =
-                    format!("label {name}: the class of a Pod that is there cannot change; make another Pod");
-                return Err(review.forbid(&message));
+        match review.operation {
+            // Once more, as others may have changed the Pod since.
+            Operation::Create if review.subresource.is_none() => {
+                class(&review.object).map_err(|error| review.forbid(&error.to_string()))?;
+                Ok(())
             }
+            Operation::Update => stays(review),
+            Operation::Create | Operation::Delete | Operation::Connect => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// Whatever writes it, a Pod stays of the class, and batch of the quota, that it was made for.
+fn stays(review: &Review<'_>) -> Result<(), Failure> {
+    let [new, old] = [&review.object, &review.old].map(|pod| &pod["metadata"]["labels"]);
+    let is_batch = review.old["spec"]["schedulerName"] == FUXI_SCHEDULER;
+    let fixed = [CLASS_LABEL, QOS_LABEL].into_iter().chain(is_batch.then_some(QUOTA_LABEL));
+    let changed = fixed.into_iter().find(|name| new[name] != old[name]);
+    changed.map_or(Ok(()), |name| {
+        Err(review.forbid(&format!("label {name} cannot change while the Pod is there; make another Pod")))
+    })
 }
 
 async fn apply_profiles(review: &mut Review<'_>) -> Result<(), Failure> {
@@ -82,7 +106,8 @@ fn apply(profile: &Value, pod: &mut Value) {
     // What contradicts itself is refused later, whatever a profile adds.
     let says_nothing = class(pod) == Ok(None);
     for field in ["labels", "annotations"] {
-        for (name, value) in profile[field].as_object().into_iter().flatten() {
+        let entries = profile[field].as_object().into_iter().flatten();
+        for (name, value) in entries.filter(|(name, _)| says_nothing || !SIGNS.contains(&name.as_str())) {
             set(pod, field, name, value);
         }
     }
@@ -114,6 +139,7 @@ fn class(pod: &Value) -> Result<Option<Class>, Contradiction> {
         koordinator: label(QOS_LABEL),
         priority_class: pod["spec"]["priorityClassName"].as_str(),
         asks_for_batch: asks_for_batch(&pod["spec"]),
+        scheduler: pod["spec"]["schedulerName"].as_str(),
         has_cpu_policy: !pod["metadata"]["annotations"][CPU_POLICY].is_null(),
     })
 }
@@ -130,10 +156,13 @@ fn settle(pod: &mut Value, class: Option<Class>) {
     }
 }
 
-/// Unless it names one itself.
+/// Unless it names one itself. What was reckoned for none, before a webhook made it batch, is reckoned anew.
 fn name_priority(pod: &mut Value, name: &str) {
-    if pod["spec"]["priorityClassName"].as_str().is_none_or(str::is_empty) {
-        pod["spec"]["priorityClassName"] = name.into();
+    let spec = object::entry_object(pod, "spec");
+    if spec.get("priorityClassName").and_then(Value::as_str).is_none_or(str::is_empty) {
+        spec.insert("priorityClassName".into(), name.into());
+        spec.remove("priority");
+        spec.remove("preemptionPolicy");
     }
 }
 

@@ -4,6 +4,7 @@ use axum::body::Body;
 use http::{Response, StatusCode};
 use kinds::status::Failure;
 use model::binding_batch::MAX_BINDINGS;
+use model::names::{CLASS_LABEL, QOS_LABEL, QUOTA_LABEL};
 use serde_json::{Value, json};
 
 use super::batch;
@@ -119,6 +120,12 @@ fn bound(path: &ObjectPath, pod: &Value, binding: &Value, node: &str, now: &str)
         return refuse(format!("pod {name} has non-empty .spec.schedulingGates"));
     }
     let mut pod = pod.clone();
+    for name in [CLASS_LABEL, QOS_LABEL, QUOTA_LABEL] {
+        let wanted = &binding["metadata"]["labels"][name];
+        if !wanted.is_null() && *wanted != pod["metadata"]["labels"][name] {
+            return refuse(format!("label {name} of a Pod cannot change"));
+        }
+    }
     for field in ["annotations", "labels"] {
         for (key, value) in binding["metadata"][field].as_object().into_iter().flatten() {
             object::entry_object(&mut pod["metadata"], field).insert(key.clone(), value.clone());

@@ -59,8 +59,21 @@ async fn what_cannot_be_is_refused_and_a_class_stays() {
     let (code, said) = make(&cluster, "a", json!({"koordinator.sh/qosClass": "LSR"}), json!({})).await;
     assert_eq!((code, &said["reason"]), (422, &json!("Invalid")), "CPUs are pinned whole: {said}");
 
+    let (code, said) =
+        make(&cluster, "a", json!({}), json!({"schedulerName": "fuxi", "priorityClassName": "crest-online"}))
+            .await;
+    assert_eq!(code, 403, "{said}");
+
     let (code, pod) = make(&cluster, "a", best_effort, json!({})).await;
     assert_eq!((code, &pod["spec"]["schedulerName"]), (201, &json!("fuxi")));
+    for (name, path) in [("crest.dev/quota", "a"), ("koordinator.sh/qosClass", "a/status")] {
+        let patch = json!({"metadata": {"labels": {name: "other"}}});
+        assert_eq!(cluster.request("PATCH", &format!("{PODS}/{path}"), &patch).await.0, 403, "{name}");
+    }
+    // Whoever writes the Pod without the label does not mean to change it.
+    let patch = json!({"metadata": {"labels": {"crest.dev/class": null, "seen": "yes"}}});
+    let (code, pod) = cluster.request("PATCH", &format!("{PODS}/a"), &patch).await;
+    assert_eq!((code, &pod["metadata"]["labels"]["crest.dev/class"]), (200, &json!("batch")), "{pod}");
     let patch = json!({"metadata": {"labels": {"crest.dev/class": "shared"}}});
     let (code, said) = cluster.request("PATCH", &format!("{PODS}/a"), &patch).await;
     assert_eq!(code, 403, "{said}");

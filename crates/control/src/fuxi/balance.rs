@@ -12,6 +12,7 @@ use crate::record::Note;
 impl Master {
     /// Brings what is asked of the ledger in line with what the jobs can use.
     pub(super) fn balance_all(&mut self) {
+        self.muster_all();
         while let Some(uid) = self.unbalanced.pop_first() {
             if self.tell_faulty(&uid) {
                 // Now, as there may be no tick after this job.
@@ -124,7 +125,7 @@ impl Master {
 
     /// Tells the ledger all about a unit: what it wants and what it holds.
     pub(super) fn sync(&mut self, unit: UnitId) {
-        let Some((uid, task)) = self.units.get(&unit).cloned() else { return };
+        let Some((uid, task)) = self.units.get(&unit).cloned() else { return self.sync_guest(unit) };
         let held = self.workers.grants(&uid, task);
         let held = held.into_iter().map(|(grant, node)| (grant, self.machines.id(&node))).collect();
         let Some(job) = self.jobs.get_mut(&uid) else { return };

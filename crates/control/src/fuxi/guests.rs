@@ -13,7 +13,7 @@ mod crews;
 mod decide;
 mod gangs;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use fuxi::grants::{Definition, Event as LedgerEvent, Gang, GrantId, Place, Resources, Truth, UnitId};
@@ -45,6 +45,11 @@ pub(super) struct Guests {
     by_grant: HashMap<GrantId, String>,
     /// The gangs that they are of.
     crews: BTreeMap<ObjectKey, Crew>,
+    /// Gangs that something has happened to. They are looked at when the ledger's decisions have been followed: what is
+    /// granted together must not be taken apart halfway.
+    unmustered: BTreeSet<ObjectKey>,
+    /// Pods that ended well and count for their gang until they are deleted: uid and gang.
+    ended: BTreeMap<ObjectKey, (String, ObjectKey)>,
 }
 
 #[derive(Debug)]
@@ -52,6 +57,8 @@ struct Guest {
     key: ObjectKey,
     /// Its gang, if it is of one.
     gang: Option<ObjectKey>,
+    /// The `BatchQuota` that it counts for.
+    quota: Option<String>,
     /// `None` while it is not to be asked for.
     unit: Option<UnitId>,
     sequence: u64,
@@ -80,6 +87,11 @@ impl Guests {
     fn lacks_unit(&self, uid: &str) -> bool {
         self.by_uid.get(uid).is_some_and(|guest| guest.unit.is_none())
     }
+
+    /// Whether a Pod is there that has no place.
+    fn lacks_grant(&self, uid: &str) -> bool {
+        self.by_uid.get(uid).is_some_and(|guest| guest.grant.is_none())
+    }
 }
 
 impl Master {
@@ -90,12 +102,20 @@ impl Master {
         if let Some(known) = self.guests.uids.get(key).filter(|known| Some(*known) != uid.as_ref()).cloned() {
             self.dismiss(&known);
         }
+        if let Some((ended, gang)) =
+            self.guests.ended.get(key).filter(|(ended, _)| Some(ended) != uid.as_ref()).cloned()
+        {
+            self.guests.ended.remove(key);
+            self.member_gone(&gang, &ended);
+        }
         let (Some(pod), Some(uid)) = (pod, uid) else { return };
         match decide::standing(&pod) {
             Standing::Over => {
                 self.dismiss(&uid);
-                if decide::has_succeeded(&pod) {
-                    self.member_is(Membership::of(&pod).map(|member| member.key), &uid, Member::Placed);
+                let gang = Membership::of(&pod).filter(|_| decide::has_succeeded(&pod));
+                if let Some(Membership { key: gang, .. }) = gang {
+                    self.guests.ended.insert(key.clone(), (uid.clone(), gang.clone()));
+                    self.member_is(Some(gang), &uid, Member::Placed);
                 }
             }
             Standing::Held => {
@@ -106,6 +126,11 @@ impl Master {
             Standing::Waits => {
                 if !self.guests.by_uid.contains_key(&uid) {
                     self.welcome(key, &uid, &pod);
+                    let gang = self.guests.by_uid.get(&uid).and_then(|guest| guest.gang.clone());
+                    match gang {
+                        Some(gang) => self.member_is(Some(gang), &uid, Member::Waits),
+                        None => self.enrol(&uid, None),
+                    }
                 }
                 self.ask_for(&uid);
             }
@@ -114,10 +139,10 @@ impl Master {
     }
 
     fn welcome(&mut self, key: &ObjectKey, uid: &str, pod: &Pod) {
-        let gang = Membership::of(pod).map(|member| member.key);
         let guest = Guest {
             key: key.clone(),
-            gang: gang.clone(),
+            gang: Membership::of(pod).map(|member| member.key),
+            quota: decide::quota(pod).map(str::to_owned),
             unit: None,
             sequence: 0,
             shape: decide::shape(pod),
@@ -130,10 +155,6 @@ impl Master {
         };
         self.guests.by_uid.insert(uid.to_owned(), guest);
         self.guests.uids.insert(key.clone(), uid.to_owned());
-        match gang {
-            Some(gang) => self.member_is(Some(gang), uid, Member::Waits),
-            None => self.enrol(uid, None),
-        }
     }
 
     /// Makes a Pod a unit of the ledger, of a gang if it is to start with others.
@@ -145,8 +166,8 @@ impl Master {
         (guest.unit, guest.sequence) = (Some(unit), 0);
         let shape = guest.shape;
         self.guests.by_unit.insert(unit, uid.to_owned());
-        let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
-        let quota = decide::quota(&pod).map(|quota| self.quotas.id(quota));
+        let priority = decide::priority(&pod);
+        let quota = guest.quota.as_deref().map(|quota| self.quotas.id(quota));
         let definition = Definition { shape, priority, maximum: 1, quota, gang };
         self.tell_ledger(LedgerEvent::Define { unit, definition });
     }
@@ -197,15 +218,32 @@ impl Master {
         }
     }
 
+    /// Tells the ledger all about a Pod: what it asks for, and what it holds.
+    pub(super) fn sync_guest(&mut self, unit: UnitId) {
+        let Some(uid) = self.guests.by_unit.get(&unit) else { return };
+        let Some(guest) = self.guests.by_uid.get_mut(uid) else { return };
+        guest.sequence += 1;
+        let node = self.watched.guests.get(&guest.key).and_then(|pod| pod.spec.as_ref()?.node_name.clone());
+        let held = guest.grant.zip(node).map(|(grant, node)| (grant, self.machines.id(&node)));
+        let truth = Truth {
+            sequence: guest.sequence,
+            seen: self.ledger.last_grant(),
+            wanted: guest.asked.iter().map(|place| (*place, 1)).collect(),
+            held: held.into_iter().collect(),
+            avoided: Vec::new(),
+        };
+        self.tell_ledger(LedgerEvent::Sync { unit, truth });
+    }
+
     /// Brings what a Pod that waits has asked for in line with where it may run.
     fn ask_for(&mut self, uid: &str) {
         let now = self.now();
         let Some(guest) = self.guests.by_uid.get(uid).filter(|guest| guest.grant.is_none()) else { return };
         let pod = self.watched.guests.get(&guest.key);
-        let quota = pod.as_deref().and_then(decide::quota);
-        let may_ask = guest.unit.is_some()
+        let may_ask = pod.is_some_and(|pod| decide::standing(&pod) == Standing::Waits)
+            && guest.unit.is_some()
             && now >= guest.not_before
-            && self.quotas.refusal(quota, &guest.key.namespace).is_none();
+            && self.quotas.refusal(guest.quota.as_deref(), &guest.key.namespace).is_none();
         let wanted = if may_ask { guest.places.clone() } else { Vec::new() };
         let Some(guest) = self.guests.by_uid.get_mut(uid) else { return };
         let had = std::mem::replace(&mut guest.asked, wanted.clone());
@@ -276,9 +314,15 @@ impl Master {
         let (Some(guest), Err(error)) = (self.guests.by_uid.get_mut(uid), result) else { return };
         tracing::warn!(pod = %guest.key, error = %kit::Chain(&error), "Not bound");
         guest.not_before = now + PAUSE;
-        let gang = guest.gang.clone();
+        let (key, gang) = (guest.key.clone(), guest.gang.clone());
         if let Some(grant) = guest.grant.take() {
             self.guests.by_grant.remove(&grant);
+        }
+        // It may be bound all the same: only the answer was lost.
+        if let Some(pod) = self.watched.guests.get(&key)
+            && let Standing::On(node) = decide::standing(&pod)
+        {
+            return self.find_guest(&key, (uid, &pod), &node);
         }
         // It wants nothing and holds nothing, wherever it had asked.
         self.retract(uid);
@@ -329,7 +373,7 @@ impl Master {
             else {
                 continue;
             };
-            let quota = decide::quota(&pod);
+            let quota = guest.quota.as_deref();
             let why = self
                 .refused_to_gang(guest)
                 .or_else(|| self.quotas.refusal(quota, &guest.key.namespace))

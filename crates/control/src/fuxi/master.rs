@@ -133,6 +133,7 @@ impl Master {
         for guest in self.watched.guests.all() {
             self.on_guest(&ObjectKey::of(&*guest));
         }
+        self.muster_all();
         self.tell_ledger(fuxi::grants::Event::Recovered);
     }
 

@@ -1,5 +1,7 @@
 //! Pods that others make for Fuxi to place.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -29,6 +31,10 @@ async fn make(cluster: &Cluster, name: &str, change: impl FnOnce(&mut Value)) {
 async fn n_placed(cluster: &Cluster) -> usize {
     let pods = pods(cluster).list(&ListParams::default()).await.unwrap();
     pods.iter().filter(|pod| pod.spec.as_ref().unwrap().node_name.is_some()).count()
+}
+
+async fn is_placed(cluster: &Cluster, name: &str) -> bool {
+    pods(cluster).get(name).await.unwrap().spec.unwrap().node_name.is_some()
 }
 
 async fn end(cluster: &Cluster, name: &str) {
@@ -138,9 +144,40 @@ pub(crate) async fn pods_of_a_group_are_placed_together() {
     for name in ["r0", "r2", "r3"] {
         end(&cluster, name).await;
     }
-    // It has started for good: who comes later is placed for itself.
+    // It has started: who comes later is placed for itself.
     make(&cluster, "r4", in_group).await;
-    cluster.wait_until(async || n_placed(&cluster).await == 6).await;
+    cluster.wait_until(async || is_placed(&cluster, "r4").await).await;
+    // Until all of it is gone; then it begins anew.
+    for name in ["r0", "r2", "r3", "r4"] {
+        pods(&cluster).delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    make(&cluster, "r5", in_group).await;
+    cluster.wait_until(async || why(&cluster, "r5").await.contains("1 of 3 Pods")).await;
+}
+
+pub(crate) async fn a_group_that_has_gathered_its_room_starts_as_a_whole() {
+    let cluster = Cluster::start().await;
+    for name in ["a", "b", "c", "d"] {
+        make(&cluster, name, |_| {}).await;
+    }
+    cluster.wait_until(async || n_placed(&cluster).await == 4).await;
+    let groups: Api<PodGroup> = Api::namespaced(cluster.client.clone(), "default");
+    let group = json!({ "metadata": { "name": "ranks" }, "spec": { "minMember": 3 } });
+    groups.create(&PostParams::default(), &serde_json::from_value(group).unwrap()).await.unwrap();
+    let in_group = |pod: &mut Value| pod["metadata"]["labels"] = json!({ "crest.dev/pod-group": "ranks" });
+    for name in ["r0", "r1", "r2"] {
+        make(&cluster, name, in_group).await;
+    }
+    // Whoever else waits would take each place as it comes free, but for the grace after which the group gathers.
+    tokio::time::sleep(fuxi::REVOKE_GRACE + Duration::from_secs(2)).await;
+    make(&cluster, "other", |_| {}).await;
+    for name in ["a", "b", "c"] {
+        end(&cluster, name).await;
+    }
+    cluster.wait_until(async || n_placed(&cluster).await == 7).await;
+    assert!(!is_placed(&cluster, "other").await, "it took a place of the group's");
+    end(&cluster, "d").await;
+    cluster.wait_until(async || is_placed(&cluster, "other").await).await;
 }
 
 pub(crate) async fn what_names_no_quota_counts_for_that_of_its_namespace() {

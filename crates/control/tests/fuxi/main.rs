@@ -30,9 +30,9 @@ use faulty::{
     a_node_where_several_jobs_fail_is_closed_also_after_a_restart,
 };
 use guests::{
-    pods_of_a_group_are_placed_together, pods_of_others_go_when_their_machine_shrinks,
-    pods_of_others_keep_to_their_selector_and_their_quota, pods_of_others_share_the_room,
-    what_names_no_quota_counts_for_that_of_its_namespace,
+    a_group_that_has_gathered_its_room_starts_as_a_whole, pods_of_a_group_are_placed_together,
+    pods_of_others_go_when_their_machine_shrinks, pods_of_others_keep_to_their_selector_and_their_quota,
+    pods_of_others_share_the_room, what_names_no_quota_counts_for_that_of_its_namespace,
 };
 use inputs::{
     a_list_that_changes_while_it_is_worked_on_changes_nothing, a_million_entries_are_kept_in_little,
@@ -86,6 +86,7 @@ fn main() -> ExitCode {
         some_may_fail,
         pods_of_others_share_the_room,
         pods_of_a_group_are_placed_together,
+        a_group_that_has_gathered_its_room_starts_as_a_whole,
         what_names_no_quota_counts_for_that_of_its_namespace,
         pods_of_others_keep_to_their_selector_and_their_quota,
         pods_of_others_go_when_their_machine_shrinks,

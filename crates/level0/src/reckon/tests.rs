@@ -105,6 +105,9 @@ fn what_is_predicted_counts_when_it_is_more() {
     check(65.0, Basis::Use, &host, 19);
     host.online[1].predicted = Some(2.0);
     check(65.0, Basis::Use, &host, 25);
+    // One is above its peak, and another may still come to its own.
+    host.online[0].predicted = Some(20.0);
+    check(65.0, Basis::Use, &host, 20);
 }
 
 fn broken() -> impl prop::strategy::Strategy<Value = Option<f64>> {

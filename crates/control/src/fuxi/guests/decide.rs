@@ -35,6 +35,17 @@ pub(super) fn has_succeeded(pod: &Pod) -> bool {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Succeeded")
 }
 
+/// The priority of the class `crest-batch`: as good as that of a DagJob that names none.
+const OF_BATCH: i32 = 5_000;
+
+/// How the Pod ranks beside DagJobs, whose usual priority is 0.
+pub(super) fn priority(pod: &Pod) -> i32 {
+    match pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0) {
+        0 => 0,
+        priority => priority.saturating_sub(OF_BATCH),
+    }
+}
+
 /// What of batch's resources the Pod asks for.
 pub(super) fn shape(pod: &Pod) -> Resources {
     let requests = crate::sigma::pod(pod).requests;
@@ -107,6 +118,17 @@ mod tests {
             json!({"spec": {"containers": [], "nodeName": "n"}, "status": {"phase": "Failed"}}),
             Standing::Over,
         );
+    }
+
+    #[test]
+    fn pods_rank_beside_jobs() {
+        let check =
+            |spec: Value, expected: i32| assert_eq!(priority(&pod(json!({ "spec": spec }))), expected);
+        check(json!({"containers": []}), 0);
+        check(json!({"containers": [], "priority": 0}), 0);
+        check(json!({"containers": [], "priority": 5000}), 0);
+        check(json!({"containers": [], "priority": 5010}), 10);
+        check(json!({"containers": [], "priority": 3000}), -2000);
     }
 
     #[test]

@@ -10,16 +10,14 @@ use crate::sigma::{Membership, group_of_kubernetes, our_group};
 impl Master {
     /// A PodGroup has changed.
     pub(in crate::fuxi) fn on_group(&mut self, key: &ObjectKey) {
-        if self.guests.crews.contains_key(key) {
-            self.muster(key);
-        }
+        self.guests.unmustered.insert(key.clone());
     }
 
     /// A member stands otherwise now.
     pub(super) fn member_is(&mut self, gang: Option<ObjectKey>, uid: &str, member: Member) {
         let Some(gang) = gang else { return };
         self.guests.crews.entry(gang.clone()).or_default().set(uid, member);
-        self.muster(&gang);
+        self.guests.unmustered.insert(gang);
     }
 
     pub(super) fn member_gone(&mut self, gang: &ObjectKey, uid: &str) {
@@ -27,8 +25,14 @@ impl Master {
         crew.remove(uid);
         if crew.is_empty() {
             self.guests.crews.remove(gang);
-        } else {
-            self.muster(gang);
+        }
+        self.guests.unmustered.insert(gang.clone());
+    }
+
+    /// Looks at all gangs that something has happened to. Not to be called while decisions of the ledger are followed.
+    pub(in crate::fuxi) fn muster_all(&mut self) {
+        while let Some(gang) = self.guests.unmustered.pop_first() {
+            self.muster(&gang);
         }
     }
 
@@ -45,20 +49,35 @@ impl Master {
         let (is_news, waiting) = (plan != crew.plan, crew.waiting());
         let is_alone = |uid: &String| plan == Plan::Alone && self.guests.lacks_unit(uid);
         let changed: Vec<String> = waiting.into_iter().filter(|uid| is_news || is_alone(uid)).collect();
-        changed.iter().for_each(|uid| self.retract(uid));
+        if let Some(crew) = self.guests.crews.get_mut(gang) {
+            crew.plan.clone_from(&plan);
+        }
+        for uid in &changed {
+            self.retract_waiting(uid);
+        }
         match &plan {
-            Plan::Alone => changed.iter().for_each(|uid| self.enrol(uid, None)),
+            Plan::Alone => changed.iter().for_each(|uid| self.enrol_waiting(uid, None)),
             Plan::Together(uids) if is_news => {
                 let n_units = u32::try_from(uids.len()).unwrap_or(u32::MAX);
                 let gang = Gang { id: GangId(self.next_unit), n_units, least: 1 };
-                uids.iter().for_each(|uid| self.enrol(uid, Some(gang)));
+                uids.iter().for_each(|uid| self.enrol_waiting(uid, Some(gang)));
             }
             Plan::Together(_) | Plan::Nobody | Plan::Unknown | Plan::Incomplete { .. } => {}
         }
-        if let Some(crew) = self.guests.crews.get_mut(gang) {
-            crew.plan = plan;
-        }
         changed.iter().for_each(|uid| self.ask_for(uid));
+    }
+
+    /// What one member let go may have been granted to another meanwhile: who has a place keeps it.
+    fn retract_waiting(&mut self, uid: &str) {
+        if self.guests.lacks_grant(uid) {
+            self.retract(uid);
+        }
+    }
+
+    fn enrol_waiting(&mut self, uid: &str, gang: Option<Gang>) {
+        if self.guests.lacks_grant(uid) {
+            self.enrol(uid, gang);
+        }
     }
 
     /// What a gang asks for: what its Pods say themselves, or its object.
@@ -67,8 +86,10 @@ impl Master {
             || self.watched.workload_groups.get(gang).map(|group| group_of_kubernetes(&group));
         let of_ours = || self.watched.pod_groups.get(gang).map(|group| our_group(&group));
         let declared = || {
-            let guest = crew.waiting().into_iter().find_map(|uid| self.guests.by_uid.get(&uid))?;
-            Membership::of(&*self.watched.guests.get(&guest.key)?)?.declared
+            crew.waiting().into_iter().find_map(|uid| {
+                let guest = self.guests.by_uid.get(&uid)?;
+                Membership::of(&*self.watched.guests.get(&guest.key)?)?.declared
+            })
         };
         match of_kubernetes().or_else(of_ours).or_else(declared) {
             None => Least::Unknown,
