@@ -47,11 +47,21 @@ struct Size {
 }
 
 /// What is killed, as shares of all.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Kill {
     Nothing,
     Instances(f64),
     Workers(f64),
+}
+
+impl std::fmt::Display for Kill {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nothing => write!(f, "nothing killed"),
+            Self::Instances(share) => write!(f, "{:.0}% of the instances killed", share * 100.0),
+            Self::Workers(share) => write!(f, "{:.0}% of the workers killed", share * 100.0),
+        }
+    }
 }
 
 async fn measure(size: Size, runs: u32, seed: u64) -> anyhow::Result<()> {
@@ -68,7 +78,7 @@ async fn measure(size: Size, runs: u32, seed: u64) -> anyhow::Result<()> {
             let took = median(&client, (size, runs, seed), kill).await?;
             let growth = took / alone - 1.0;
             println!(
-                "{kill:?} killed: {took:.2} s, {:+.1}%; limit {:.0}%: ratio {:.2}; the paper: {:.0}%",
+                "{kill}: {took:.2} s, {:+.1}%; limit {:.0}%: ratio {:.2}; the paper: {:.0}%",
                 growth * 100.0,
                 limit * 100.0,
                 growth / limit,
@@ -101,7 +111,7 @@ async fn median(
         let (took, status) = run_job(client, &name, size).await?;
         let killed = killer.end()?;
         println!(
-            "  {kill:?}: {:.2} s, {killed} killed, {} attempts failed",
+            "  {kill}: {:.2} s, {killed} killed, {} attempts failed",
             took.as_secs_f64(),
             status.failed_attempts
         );
