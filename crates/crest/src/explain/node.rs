@@ -58,6 +58,11 @@ async fn report(client: &kube::Client, node: &str) -> anyhow::Result<Report> {
 }
 
 fn told(Told { node, report }: &Told) -> String {
+    if report.cpu.capacity == 0 {
+        return format!(
+            "node {node}: nothing was measured yet; its agent has just begun, ask again in a second\n"
+        );
+    }
     let mut said = format!("node {node}\n\n");
     let row = |said: &mut String, what: &str, of: fn(&Explanation) -> i64| {
         let (cpu, memory) = (of(&report.cpu), of(&report.memory));
@@ -141,6 +146,12 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+
+    #[test]
+    fn before_the_first_look_there_is_no_sum() {
+        let said = told(&Told { node: "n1".to_owned(), report: Report::default() });
+        assert!(said.contains("nothing was measured yet"), "{said}");
+    }
 
     #[test]
     fn the_sum_is_told_term_by_term() {
