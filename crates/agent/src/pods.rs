@@ -25,6 +25,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use tokio_util::task::TaskTracker;
 
@@ -37,6 +38,12 @@ use crate::env::Host;
 use crate::events::Recorder;
 use crate::host::Facts;
 use crate::pinning::Pinner;
+
+/// Whether the API says that a Pod has ended: nothing of it runs, nor will.
+pub fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
 
 /// What all caretakers share.
 pub struct Context {

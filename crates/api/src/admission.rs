@@ -167,6 +167,12 @@ impl<'a> Review<'a> {
         self.context.registry.lister(group, plural).await
     }
 
+    /// The namespace that it is about, as the cluster knows it.
+    pub(crate) async fn own_namespace(&self) -> Result<Option<Arc<Value>>, Failure> {
+        let namespaces = self.lister("", "namespaces").await?;
+        Ok(namespaces.and_then(|namespaces| namespaces.get("", self.namespace)))
+    }
+
     /// Holds `claim` until the object is stored.
     pub(crate) fn claim(&mut self, claim: Claim) {
         self.claims.push(claim);

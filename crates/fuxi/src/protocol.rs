@@ -120,6 +120,13 @@ pub struct AttemptResult {
     pub tail: String,
 }
 
+impl AttemptResult {
+    /// Of an attempt that took no time, as nothing ran.
+    pub fn without_run(attempt: Attempt, exit: Exit) -> Self {
+        Self { attempt, exit, duration_ms: 0, gap_micros: None, usage: None, tail: String::new() }
+    }
+}
+
 /// What an attempt used with all its processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

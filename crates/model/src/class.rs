@@ -110,8 +110,7 @@ fn told(signs: &Signs<'_>) -> Result<Vec<(Allowed, String)>, Contradiction> {
     let mut told: Vec<(Allowed, String)> = Vec::new();
     if let Some(text) = signs.label {
         let class = Class::parse(text).ok_or_else(|| Contradiction::Label(text.to_owned()))?;
-        let at = Class::ALL.iter().position(|each| *each == class).unwrap_or(0);
-        told.push((&Class::ALL_ALONE[at], format!("label {CLASS_LABEL}: {text}")));
+        told.push((alone(class), format!("label {CLASS_LABEL}: {text}")));
     }
     if let Some(text) = signs.koordinator {
         let allowed: Option<Allowed> = match text {
@@ -145,9 +144,14 @@ fn told(signs: &Signs<'_>) -> Result<Vec<(Allowed, String)>, Contradiction> {
     Ok(told)
 }
 
-impl Class {
-    /// Each class as all that is allowed.
-    const ALL_ALONE: [[Self; 1]; 4] = [[Self::Pinned], [Self::Shared], [Self::Batch], [Self::Free]];
+/// A class as all that is allowed.
+fn alone(class: Class) -> Allowed {
+    match class {
+        Class::Pinned => &[Class::Pinned],
+        Class::Shared => &[Class::Shared],
+        Class::Batch => &[Class::Batch],
+        Class::Free => &[Class::Free],
+    }
 }
 
 #[cfg(test)]

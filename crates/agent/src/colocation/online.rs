@@ -19,6 +19,7 @@ use model::QosClass;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Groups;
+use crate::pods::has_ended;
 use crate::resources;
 
 /// The time over which a Pod's use is one sample of its app's history.
@@ -215,11 +216,6 @@ fn rate(before: Duration, after: Duration, elapsed: Duration) -> Option<f64> {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
 fn whole(value: f64) -> u64 {
     value.round() as u64
-}
-
-fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// The name that all Pods of one app share, in all its versions: its controller's, or its own.

@@ -10,6 +10,7 @@ use model::pinning::{NumaPolicy, Wish};
 use model::{CpuSet, CpuTopology, QosClass};
 
 use crate::cgroup::Place;
+use crate::pods::has_ended;
 use crate::resources;
 
 /// Who runs where.
@@ -72,9 +73,7 @@ pub fn plan(topology: Option<&CpuTopology>, pods: &[Arc<Pod>], before: &Plan) ->
 
 /// Whether the Pod wants CPUs of its own, and has processes that could use them.
 fn asks(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let is_over = matches!(phase, Some("Succeeded" | "Failed"));
-    !is_over && QosClass::of(pod) == QosClass::Online && annotation(pod, CPU_POLICY).is_some()
+    !has_ended(pod) && QosClass::of(pod) == QosClass::Online && annotation(pod, CPU_POLICY).is_some()
 }
 
 fn place(pod: &Pod, topology: &CpuTopology, left: &CpuSet) -> Result<Place, Refusal> {

@@ -21,7 +21,7 @@ use super::prober::{Probers, Report};
 use super::registry::{Live, Order};
 use super::start::{self, Starter};
 use super::status::{Facts, OWN_CONDITIONS, status};
-use super::{Context, Shared, leftovers};
+use super::{Context, Shared, has_ended, leftovers};
 use crate::probes::{Kind, Outcome};
 
 /// The caretaker of one Pod.
@@ -346,8 +346,7 @@ fn wish(order: &Order) -> Wish {
 
 /// The API has its last word on this Pod; nothing is to be added.
 fn is_over(order: &Order) -> bool {
-    let phase = order.pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    order.gone || matches!(phase, Some("Succeeded" | "Failed"))
+    order.gone || has_ended(&order.pod)
 }
 
 /// What an earlier life of the agent knew and wrote: adopted containers stay ready.

@@ -31,14 +31,6 @@ impl Inputs {
         let piece = self.of(attempt).filter(|_| program.has_files)?;
         let missing = piece.lines().find(|line| !Path::new(line).exists())?;
         let message = format!("its input `{missing}` is not there any more, as it was when the task began");
-        let exit = Exit::Failed { message };
-        Some(AttemptResult {
-            attempt,
-            exit,
-            duration_ms: 0,
-            gap_micros: None,
-            usage: None,
-            tail: String::new(),
-        })
+        Some(AttemptResult::without_run(attempt, Exit::Failed { message }))
     }
 }

@@ -416,5 +416,5 @@ pub(super) fn not_started(attempt: Attempt, error: &SpawnError) -> AttemptResult
     let mut message = kit::Chain(error).to_string();
     message.truncate(message.floor_char_boundary(MAX_TAIL));
     let exit = Exit::NotStarted { code: error.code(), message };
-    AttemptResult { attempt, exit, duration_ms: 0, gap_micros: None, usage: None, tail: String::new() }
+    AttemptResult::without_run(attempt, exit)
 }

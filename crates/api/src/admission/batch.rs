@@ -17,8 +17,8 @@ use model::names::{
 use model::quantity::Quantity;
 use serde_json::{Map, Value};
 
+use super::colocation::set;
 use super::{Operation, Plugin, Review};
-use crate::object;
 
 pub(super) struct BatchPods;
 
@@ -51,16 +51,15 @@ fn wants_quota(review: &Review<'_>) -> bool {
 
 /// Batch counts for the quota that its namespace names.
 async fn count_for_namespace(review: &mut Review<'_>) -> Result<(), Failure> {
-    let Some(namespaces) = review.lister("", "namespaces").await? else { return Ok(()) };
-    let namespace = namespaces.get("", review.namespace);
-    let labels = namespace.as_deref().map(|namespace| &namespace["metadata"]["labels"]);
-    let Some(quota) = labels.and_then(|labels| labels[QUOTA_LABEL].as_str()) else { return Ok(()) };
+    let Some(namespace) = review.own_namespace().await? else { return Ok(()) };
+    let quota = &namespace["metadata"]["labels"][QUOTA_LABEL];
+    if !quota.is_string() {
+        return Ok(());
+    }
     if review.is_about("", "pods") {
-        let metadata = object::entry_object(&mut review.object, "metadata");
-        let labels = metadata.entry("labels").or_insert_with(|| Map::new().into());
-        labels[QUOTA_LABEL] = quota.into();
+        set(&mut review.object, "labels", QUOTA_LABEL, quota);
     } else {
-        review.object["spec"]["quota"] = quota.into();
+        review.object["spec"]["quota"] = quota.clone();
     }
     Ok(())
 }

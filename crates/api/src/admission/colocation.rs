@@ -80,8 +80,7 @@ async fn apply_profiles(review: &mut Review<'_>) -> Result<(), Failure> {
     if profiles.is_empty() {
         return Ok(());
     }
-    let Some(namespaces) = review.lister("", "namespaces").await? else { return Ok(()) };
-    let namespace = namespaces.get("", review.namespace);
+    let namespace = review.own_namespace().await?;
     let labels = namespace.as_deref().map_or(&Value::Null, |namespace| &namespace["metadata"]["labels"]);
     for profile in profiles.all() {
         if is_for(&profile["spec"], labels, &review.object) {
@@ -123,7 +122,8 @@ fn apply(profile: &Value, pod: &mut Value) {
     }
 }
 
-fn set(pod: &mut Value, field: &str, name: &str, value: &Value) {
+/// Gives a Pod a label or an annotation, unless it has one of this name.
+pub(super) fn set(pod: &mut Value, field: &str, name: &str, value: &Value) {
     let metadata = object::entry_object(pod, "metadata");
     let entries = metadata.entry(field).or_insert_with(|| Map::new().into());
     if let Some(entries) = entries.as_object_mut() {

@@ -39,8 +39,7 @@ impl Plugin for PodSecurity {
         if is_unchanged(review, spec) {
             return Ok(());
         }
-        let Some(namespaces) = review.lister("", "namespaces").await? else { return Ok(()) };
-        let Some(namespace) = namespaces.get("", review.namespace) else { return Ok(()) };
+        let Some(namespace) = review.own_namespace().await? else { return Ok(()) };
         let policy = Policy::of_labels(&namespace["metadata"]["labels"]);
         let said = |standard| said(standard, metadata, spec);
         if review.kind.plural == "pods"

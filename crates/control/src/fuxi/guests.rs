@@ -114,8 +114,8 @@ impl Master {
                 self.dismiss(&uid);
                 let gang = Membership::of(&pod).filter(|_| decide::has_succeeded(&pod));
                 if let Some(Membership { key: gang, .. }) = gang {
-                    self.guests.ended.insert(key.clone(), (uid.clone(), gang.clone()));
-                    self.member_is(Some(gang), &uid, Member::Placed);
+                    self.member_is(&gang, &uid, Member::Placed);
+                    self.guests.ended.insert(key.clone(), (uid, gang));
                 }
             }
             Standing::Held => {
@@ -126,11 +126,7 @@ impl Master {
             Standing::Waits => {
                 if !self.guests.by_uid.contains_key(&uid) {
                     self.welcome(key, &uid, &pod);
-                    let gang = self.guests.by_uid.get(&uid).and_then(|guest| guest.gang.clone());
-                    match gang {
-                        Some(gang) => self.member_is(Some(gang), &uid, Member::Waits),
-                        None => self.enrol(&uid, None),
-                    }
+                    self.let_wait(&uid);
                 }
                 self.ask_for(&uid);
             }
@@ -155,6 +151,14 @@ impl Master {
         };
         self.guests.by_uid.insert(uid.to_owned(), guest);
         self.guests.uids.insert(key.clone(), uid.to_owned());
+    }
+
+    /// A Pod waits from now on: for itself, or with its gang.
+    fn let_wait(&mut self, uid: &str) {
+        match self.guests.by_uid.get(uid).and_then(|guest| guest.gang.clone()) {
+            Some(gang) => self.member_is(&gang, uid, Member::Waits),
+            None => self.enrol(uid, None),
+        }
     }
 
     /// Makes a Pod a unit of the ledger, of a gang if it is to start with others.
@@ -202,7 +206,9 @@ impl Master {
             Truth { sequence: guest.sequence, seen: grant, wanted: Vec::new(), held, avoided: Vec::new() };
         self.guests.by_grant.insert(grant, uid.to_owned());
         self.tell_ledger(LedgerEvent::Sync { unit, truth });
-        self.member_is(gang, uid, Member::Placed);
+        if let Some(gang) = gang {
+            self.member_is(&gang, uid, Member::Placed);
+        }
     }
 
     /// It needs no place any more.
@@ -293,7 +299,9 @@ impl Master {
         let (key, gang) = (guest.key.clone(), guest.gang.clone());
         // Where the grant is from, nothing is asked any more; at other places it still is, in vain.
         self.guests.by_grant.insert(grant, uid.clone());
-        self.member_is(gang, &uid, Member::Placed);
+        if let Some(gang) = gang {
+            self.member_is(&gang, &uid, Member::Placed);
+        }
         let (client, inputs) = (self.config.client.clone(), self.inputs.clone());
         let pod = self.watched.guests.get(&key);
         let recorder = self.recorder.clone();
@@ -314,7 +322,7 @@ impl Master {
         let (Some(guest), Err(error)) = (self.guests.by_uid.get_mut(uid), result) else { return };
         tracing::warn!(pod = %guest.key, error = %kit::Chain(&error), "Not bound");
         guest.not_before = now + PAUSE;
-        let (key, gang) = (guest.key.clone(), guest.gang.clone());
+        let key = guest.key.clone();
         if let Some(grant) = guest.grant.take() {
             self.guests.by_grant.remove(&grant);
         }
@@ -326,10 +334,7 @@ impl Master {
         }
         // It wants nothing and holds nothing, wherever it had asked.
         self.retract(uid);
-        match gang {
-            Some(gang) => self.member_is(Some(gang), uid, Member::Waits),
-            None => self.enrol(uid, None),
-        }
+        self.let_wait(uid);
     }
 
     /// Others have a better right to the place, or it is not there any more: the Pod is deleted.

@@ -150,9 +150,7 @@ impl Master {
             Ok(list) => list,
             Err(error) => {
                 let exit = Exit::Failed { message: kit::Chain(&error).to_string() };
-                let tail = String::new();
-                let result =
-                    AttemptResult { attempt, exit, duration_ms: 0, gap_micros: None, usage: None, tail };
+                let result = AttemptResult::without_run(attempt, exit);
                 self.tell(&uid, Event::Results { worker, results: vec![result] });
                 return;
             }

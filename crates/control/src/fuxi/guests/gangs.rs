@@ -14,10 +14,9 @@ impl Master {
     }
 
     /// A member stands otherwise now.
-    pub(super) fn member_is(&mut self, gang: Option<ObjectKey>, uid: &str, member: Member) {
-        let Some(gang) = gang else { return };
+    pub(super) fn member_is(&mut self, gang: &ObjectKey, uid: &str, member: Member) {
         self.guests.crews.entry(gang.clone()).or_default().set(uid, member);
-        self.guests.unmustered.insert(gang);
+        self.guests.unmustered.insert(gang.clone());
     }
 
     pub(super) fn member_gone(&mut self, gang: &ObjectKey, uid: &str) {
