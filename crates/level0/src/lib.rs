@@ -4,6 +4,8 @@
 //!   readings (1 s) ──► reckon ──► capacity ──► batch-cpu, batch-memory of the Node, with the sum that led to them
 //!   samples (100 ms) ─► squeeze ──► idle class and CPU quota of the batch group
 //!                    └► evict ────► batch Pods to end, lowest priority first
+//!   requests, offers ──► shield ───► memory that services keep, memory that batch may hold
+//!   load ──────────────► pools ────► CPUs that batch is kept to, where it is
 //! ```
 //!
 //! Everything here is a plain state machine: the time comes in as an argument, decisions go out as values.
@@ -12,6 +14,8 @@ pub mod capacity;
 pub mod evict;
 pub mod histogram;
 pub mod peak;
+pub mod pools;
 pub mod predict;
 pub mod reckon;
+pub mod shield;
 pub mod squeeze;
