@@ -16,6 +16,7 @@ use crate::colocation::{Colocation, Report};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::events::{self, Writer};
+use crate::hands::{self, Ground, Hands, InForce};
 use crate::host::Facts;
 use crate::kubelet;
 use crate::node::{Description, Keeper, Offer};
@@ -57,6 +58,7 @@ pub struct Agent {
     context: Shared,
     writer: Writer,
     description: Description,
+    ground: Ground,
     listener: TcpListener,
     options: kit::serve::Options,
 }
@@ -70,7 +72,9 @@ impl Agent {
         let facts = Facts::read(&config.root);
         let mounts = mounts().map_err(|source| BuildError::Mounts { source })?;
         let groups = Groups::new(&mounts, &config.cgroup_root);
-        let missing = groups.prepare(MilliCpu(facts.milli_cpu))?;
+        let lacks = groups.prepare(MilliCpu(facts.milli_cpu))?;
+        let ground = hands::ground::probe(&groups, &mounts, &config.root)?;
+        let missing = lacks.into_iter().map(str::to_owned).chain(ground.missing.clone()).collect();
         let address = config.kubelet_listen;
         let listening = TcpListener::bind(address).await;
         let listener = listening.map_err(|source| BuildError::Listen { address, source })?;
@@ -104,7 +108,7 @@ impl Agent {
             lanes: TaskTracker::new(),
         });
         let options = kit::serve::Options { tls: Some(tls), ..kit::serve::Options::default() };
-        Ok(Self { config, context, writer, description, listener, options })
+        Ok(Self { config, context, writer, description, ground, listener, options })
     }
 
     /// The port on which the kubelet server listens.
@@ -128,6 +132,14 @@ impl Agent {
             offers,
             reports,
         };
+        let (in_force, _hands_seen) = watch::channel(InForce::default());
+        let hands = Hands {
+            context: self.context.clone(),
+            settings: self.config.arbiter.hands.clone(),
+            ground: self.ground,
+            reports: reported.clone(),
+            in_force,
+        };
         let keeper = Keeper {
             client: self.config.client.clone(),
             engine: self.context.engine.clone(),
@@ -144,6 +156,7 @@ impl Agent {
             supervise(self.context, token.clone()),
             keeper.run(token.clone()),
             colocation.run(token.clone()),
+            hands.run(token.clone()),
             meter.run(token.clone()),
             self.writer.run(token.clone()),
             kit::serve::serve(self.listener, router, self.options, token.clone()),

@@ -8,6 +8,8 @@
 //! Batch stands beside `crest`, not in it: the idle class counts among siblings only, so below `crest` batch would
 //! yield to online but push the host's own processes aside with the whole weight of `crest`.
 
+pub mod counters;
+pub mod disk;
 pub mod mounts;
 mod v1;
 mod v2;
@@ -20,6 +22,8 @@ use std::time::Duration;
 
 use model::{Bytes, CpuSet, MilliCpu, QosClass};
 
+pub use counters::Counters;
+pub use disk::{Disk, IoBound};
 pub use mounts::{Controller, Mounts, Version};
 
 /// A group could not be made, changed, read or removed.
@@ -35,8 +39,19 @@ pub enum GroupError {
     Remove { path: PathBuf, source: io::Error },
     #[error("`{path}` does not say what it should")]
     Garbled { path: PathBuf },
+    #[error("`{path}` was set to `{value}` and says `{found}`")]
+    Ignored { path: PathBuf, value: String, found: String },
     #[error("this host has no cgroup controller `{0}`")]
     NoController(&'static str),
+}
+
+impl GroupError {
+    /// Whether the group went away in between, as groups of Pods do.
+    pub fn is_gone(&self) -> bool {
+        let (Self::Write { source, .. } | Self::Read { source, .. }) = self else { return false };
+        source.kind() == io::ErrorKind::NotFound
+            || source.raw_os_error() == Some(nix::errno::Errno::ENODEV as i32)
+    }
 }
 
 /// One thing to set on a group.
@@ -51,6 +66,18 @@ pub enum Knob {
     Memory(Option<Bytes>),
     /// The most processes and threads.
     Tasks(u32),
+    /// Memory that is never taken from the group.
+    MemoryMin(Bytes),
+    /// Memory that is taken from the group only when no other group has any left to give.
+    MemoryLow(Bytes),
+    /// Memory beyond which the group is reclaimed from and slowed down; `None` is no bound.
+    MemoryHigh(Option<Bytes>),
+    /// Whether time that the quota left over may be used in the next period, as much as the quota itself.
+    Burst(bool),
+    /// Weight at disks among siblings, of which each has 100 unless it says otherwise.
+    IoWeight(u16),
+    /// The most bytes per second from and to a disk.
+    IoBound(Disk, IoBound),
 }
 
 /// Where the processes of a group may run and have their memory; `None` is wherever its parent's may.
@@ -88,6 +115,12 @@ pub trait Backend: Debug + Send + Sync {
     /// The threads in the group and all below it.
     fn threads(&self, group: &str) -> Vec<u32>;
     fn has_idle_class(&self) -> bool;
+    /// The groups right below the group.
+    fn children(&self, group: &str) -> Vec<String>;
+    /// All that the kernel counts of the group and those below it.
+    fn counters(&self, group: &str) -> Counters;
+    /// Some process in the group, if there is any.
+    fn some_process(&self, group: &str) -> Option<u32>;
 }
 
 /// The groups of one agent.
@@ -117,6 +150,14 @@ impl Groups {
         match class {
             QosClass::Online => format!("{}/online", self.root),
             QosClass::Batch => format!("{}-batch", self.root),
+        }
+    }
+
+    /// The group of all Pods of `class` and those above it that are ours, from the top.
+    pub fn line_of(&self, class: QosClass) -> Vec<String> {
+        match class {
+            QosClass::Online => vec![self.root.clone(), self.class(class)],
+            QosClass::Batch => vec![self.class(class)],
         }
     }
 
@@ -154,6 +195,16 @@ impl Groups {
 
 fn write(path: PathBuf, value: &str) -> Result<(), GroupError> {
     std::fs::write(&path, value).map_err(|source| GroupError::Write { path, value: value.to_owned(), source })
+}
+
+/// Writes `value` unless the file says so already, and sees to it that it does afterwards.
+fn settle(path: PathBuf, value: &str) -> Result<(), GroupError> {
+    if read(path.clone())?.trim() == value {
+        return Ok(());
+    }
+    write(path.clone(), value)?;
+    let found = read(path.clone())?.trim().to_owned();
+    if found == value { Ok(()) } else { Err(GroupError::Ignored { path, value: value.to_owned(), found }) }
 }
 
 fn read(path: PathBuf) -> Result<String, GroupError> {
@@ -203,6 +254,13 @@ fn remove_tree(path: &Path) -> Result<(), GroupError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
         _ => Ok(()),
     }
+}
+
+/// Names of the groups right below `path`.
+fn names_below(path: &Path, group: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+    let groups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    groups.map(|entry| format!("{group}/{}", entry.file_name().to_string_lossy())).collect()
 }
 
 /// All groups at and below `path`.

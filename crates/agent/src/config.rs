@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use kit::tls::PairPaths;
 
+use crate::cgroup::IoBound;
+
 /// One agent on one host.
 #[derive(Clone)]
 pub struct Config {
@@ -44,6 +46,40 @@ pub struct Arbiter {
     pub predict: level0::predict::Policy,
     pub squeeze: level0::squeeze::Policy,
     pub evict: level0::evict::Policy,
+    pub hands: Hands,
+}
+
+/// What is done to groups beside the quota.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hands {
+    /// Memory that services keep and batch is bound to; `None` leaves it to the kernel.
+    pub memory: Option<level0::shield::Policy>,
+    /// Whether services with a CPU limit may use what they left over in the period before.
+    pub burst: bool,
+    /// Weight of batch at disks, where others have 100.
+    pub io_weight: Option<u16>,
+    /// Of batch, at the disk on which Pods have their files.
+    pub io_bound: IoBound,
+    /// Keeps batch to some CPUs; `None` leaves it all that services may use.
+    pub pool: Option<level0::pools::Policy>,
+}
+
+impl Hands {
+    /// The kernel alone.
+    pub fn none() -> Self {
+        Self { memory: None, burst: false, io_weight: None, io_bound: IoBound::default(), pool: None }
+    }
+}
+
+impl Default for Hands {
+    fn default() -> Self {
+        Self {
+            memory: Some(level0::shield::Policy::default()),
+            burst: true,
+            io_weight: Some(10),
+            ..Self::none()
+        }
+    }
 }
 
 impl Default for Arbiter {
@@ -56,6 +92,7 @@ impl Default for Arbiter {
             predict: level0::predict::Policy::default(),
             squeeze: level0::squeeze::Policy::default(),
             evict: level0::evict::Policy::default(),
+            hands: Hands::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   API server ◄──watch, status──► pods ──CRI──► container engine
 //!                                   │ ▲
-//!              kubelet (logs, exec) ┘ └── colocation (level0) ──► cgroup
+//!              kubelet (logs, exec) ┘ └── colocation, hands (level0) ──► cgroup
 //! ```
 
 mod agent;
@@ -13,6 +13,7 @@ pub mod config;
 pub mod engine;
 pub mod env;
 pub mod events;
+pub mod hands;
 pub mod host;
 pub mod identity;
 pub mod kubelet;
@@ -29,4 +30,4 @@ pub mod volumes;
 pub mod worker;
 
 pub use agent::{Agent, BuildError, TeardownError, remove_traces};
-pub use config::{Arbiter, Config};
+pub use config::{Arbiter, Config, Hands};

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Level-triggered: an agent that comes back finds the same Pods and so the same sets. On a host without pinned Pods
-//! nothing is written. Level-0 holds batch by quota and never writes a cpuset, so the two do not meet.
+//! nothing is written, unless batch is kept to a pool of CPUs: that, too, is asked for here and written by nobody else.
 
 pub mod decide;
 pub mod topology;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
-use model::{CpuTopology, QosClass};
+use model::{CpuSet, CpuTopology, QosClass};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -51,6 +51,8 @@ struct State {
     /// Pods whose refusal was told.
     told: HashSet<String>,
     checked: Option<Instant>,
+    /// The CPUs of batch; `None` is all that are shared.
+    pool: Option<CpuSet>,
 }
 
 impl Pinner {
@@ -85,6 +87,21 @@ impl Pinner {
         self.settle(&mut state, registry);
     }
 
+    /// Keeps batch to `pool`, as far as nobody has those CPUs alone; `None` is all that are shared.
+    pub fn keep_batch_to(&self, pool: Option<CpuSet>, registry: &Registry) {
+        let mut state = self.state.lock();
+        if state.pool != pool {
+            state.pool = pool;
+            self.settle(&mut state, registry);
+        }
+    }
+
+    /// The CPUs that are nobody's alone; `None` where groups cannot be kept to CPUs.
+    pub fn shared_cpus(&self) -> Option<CpuSet> {
+        let shared = self.state.lock().plan.shared.clone();
+        shared.or_else(|| self.topology.borrow().as_ref().map(|topology| topology.cpus()))
+    }
+
     /// The groups of Pods whose CPUs nobody else may have, not even while they are idle.
     pub fn groups_with_own_cpus(&self) -> HashSet<String> {
         let state = self.state.lock();
@@ -109,7 +126,7 @@ impl Pinner {
         if topology.is_none() {
             return;
         }
-        let wanted = self.places(&state.plan, &pods);
+        let wanted = self.places(state, &pods);
         state.given.retain(|group, _| wanted.contains_key(group));
         for (group, place) in wanted {
             if state.given.get(&group) == Some(&place) {
@@ -127,9 +144,11 @@ impl Pinner {
     }
 
     /// The place of each group, those first that have to make room.
-    fn places(&self, plan: &Plan, pods: &[Arc<Pod>]) -> BTreeMap<String, Place> {
+    fn places(&self, state: &State, pods: &[Arc<Pod>]) -> BTreeMap<String, Place> {
+        let plan = &state.plan;
         let shared = Place { cpus: plan.shared.clone(), mems: None };
-        let mut places = BTreeMap::from([(self.groups.class(QosClass::Batch), shared.clone())]);
+        let batch = Place { cpus: pooled(state.pool.as_ref(), plan.shared.as_ref()), mems: None };
+        let mut places = BTreeMap::from([(self.groups.class(QosClass::Batch), batch)]);
         for pod in pods.iter().filter(|pod| QosClass::of(pod) == QosClass::Online) {
             let Some(uid) = &pod.metadata.uid else { continue };
             let place = plan.pinned.get(uid).unwrap_or(&shared);
@@ -149,6 +168,16 @@ impl Pinner {
             state.told.insert(uid.clone());
         }
     }
+}
+
+/// The pool without what is somebody's alone; what is shared, where nothing of the pool is left.
+fn pooled(pool: Option<&CpuSet>, shared: Option<&CpuSet>) -> Option<CpuSet> {
+    let left = match (pool, shared) {
+        (Some(pool), Some(shared)) => pool.common(shared),
+        (Some(pool), None) => pool.clone(),
+        (None, _) => CpuSet::default(),
+    };
+    if left.is_empty() { shared.cloned() } else { Some(left) }
 }
 
 fn not_pinned(refusal: &Refusal) -> String {

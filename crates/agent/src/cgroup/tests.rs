@@ -119,6 +119,139 @@ fn knobs_on_this_host() {
     assert!(backend.cpu_time(&pod).is_err());
 }
 
+/// The Pod's group and one in it, as a runtime makes it: what hands controllers down may have no process of its own.
+fn container_in(mounts: &Mounts, groups: &Groups, pod: &str) -> String {
+    let container = format!("{pod}/c");
+    if mounts.version() == Version::V2 {
+        groups.backend().create(pod).unwrap();
+        std::fs::create_dir(mounts.v2.as_ref().unwrap().join(&container)).unwrap();
+    } else {
+        groups.backend().create(&container).unwrap();
+    }
+    container
+}
+
+/// Files of the hands and what they say, on the real kernel.
+fn hands_say(mounts: &Mounts, group: &str, disk: Disk) -> Vec<String> {
+    let files: &[(&str, &str)] = match mounts.version() {
+        Version::V2 => &[
+            ("", "memory.min"),
+            ("", "memory.low"),
+            ("", "memory.high"),
+            ("", "cpu.max.burst"),
+            ("", "io.weight"),
+            ("", "io.max"),
+        ],
+        Version::V1 | Version::Hybrid => &[
+            ("memory", "memory.soft_limit_in_bytes"),
+            ("cpu", "cpu.cfs_burst_us"),
+            ("blkio", "blkio.bfq.weight"),
+            ("blkio", "blkio.throttle.write_bps_device"),
+        ],
+    };
+    let say = |(controller, file): &(&str, &str)| {
+        let root = mounts.v1.get(*controller).or(mounts.v2.as_ref()).unwrap();
+        let text = std::fs::read_to_string(root.join(group).join(file));
+        text.map_or_else(|_| "absent".to_owned(), |text| text.trim().replace(&disk.to_string(), "disk"))
+    };
+    files.iter().map(say).collect()
+}
+
+/// Every hand on the real kernel, and all of it taken back. Needs root.
+#[test]
+fn hands_on_this_host() {
+    let mounts = Mounts::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap());
+    let groups = Groups::new(&mounts, &format!("crest-test-hands-{}", std::process::id()));
+    let _removed = Removed(groups.clone());
+    groups.prepare(MilliCpu(2000)).unwrap();
+    let backend = groups.backend();
+    let pod = groups.pod(QosClass::Online, "x");
+    backend.create(&pod).unwrap();
+    // A virtual machine that runs from memory has no disk to bound.
+    let found = Disk::of(Path::new("/"));
+    let disk = found.unwrap_or(Disk { major: 254, minor: 0 });
+    let before = hands_say(&mounts, &pod, disk);
+    let bound = |write| found.map(|disk| Knob::IoBound(disk, IoBound { read: None, write }));
+    let set = |knobs: &[Knob]| {
+        // The second time nothing is written, and that says the same.
+        let twice: Vec<Applied> = knobs.iter().map(|knob| backend.set(&pod, *knob).unwrap()).collect();
+        assert_eq!(knobs.iter().map(|knob| backend.set(&pod, *knob).unwrap()).collect::<Vec<_>>(), twice);
+    };
+    let mib = Bytes(1 << 20);
+    backend.set(&pod, Knob::Quota(Some(MilliCpu(500)))).unwrap();
+    set(&[Knob::MemoryMin(mib), Knob::MemoryLow(mib), Knob::MemoryHigh(Some(mib)), Knob::Burst(true)]);
+    set(&[Knob::IoWeight(10)]);
+    set(bound(Some(1 << 20)).as_slice());
+    let held = hands_say(&mounts, &pod, disk);
+    // A quota below the burst, which the kernel would refuse, takes the burst along.
+    backend.set(&pod, Knob::Quota(Some(MilliCpu(100)))).unwrap();
+    set(&[Knob::Burst(true)]);
+    set(&[Knob::MemoryMin(Bytes(0)), Knob::MemoryLow(Bytes(0)), Knob::MemoryHigh(None), Knob::Burst(false)]);
+    set(&[Knob::IoWeight(100)]);
+    set(bound(None).as_slice());
+    assert_eq!(hands_say(&mounts, &pod, disk), before);
+    let written = match (mounts.version(), found) {
+        (Version::V2, None) => vec!["1048576", "1048576", "1048576", "50000", "default 10", ""],
+        (Version::V2, Some(_)) => vec![
+            "1048576",
+            "1048576",
+            "1048576",
+            "50000",
+            "default 10",
+            "disk rbps=max wbps=1048576 riops=max wiops=max",
+        ],
+        (_, None) => vec!["1048576", "50000", "10", ""],
+        (_, Some(_)) => vec!["1048576", "50000", "10", "disk 1048576"],
+    };
+    assert_eq!(held, written);
+    let gone = backend.set("crest-test-not-there", Knob::Burst(true)).unwrap_err();
+    assert!(gone.is_gone(), "{gone:?}");
+}
+
+/// What the kernel counts of a process that works.
+#[test]
+fn counters_on_this_host() {
+    let mounts = Mounts::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap());
+    let groups = Groups::new(&mounts, &format!("crest-test-count-{}", std::process::id()));
+    let _removed = Removed(groups.clone());
+    groups.prepare(MilliCpu(2000)).unwrap();
+    let backend = groups.backend();
+    let pod = groups.pod(QosClass::Online, "x");
+    backend.create(&pod).unwrap();
+    backend.set(&pod, Knob::Quota(Some(MilliCpu(100)))).unwrap();
+    let container = container_in(&mounts, &groups, &pod);
+    let mut child = std::process::Command::new("sh");
+    let child = child.args(["-c", "read go; while :; do :; done"]).stdin(std::process::Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    let roots = mounts.v1.values().chain(&mounts.v2).map(|root| root.join(&container));
+    for procs in roots.filter(|root| root.exists()).map(|root| root.join("cgroup.procs")) {
+        std::fs::write(procs, child.id().to_string()).unwrap();
+    }
+    assert_eq!(backend.some_process(&container), Some(child.id()));
+    drop(child.stdin.take());
+    let throttled = || backend.counters(&pod).cpu.unwrap().throttled > Duration::ZERO;
+    let begun = kit::clock::monotonic();
+    while !throttled() && begun.elapsed() < Duration::from_secs(20) {
+        std::thread::yield_now();
+    }
+    let counters = backend.counters(&pod);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let cpu = counters.cpu.unwrap();
+    assert!(
+        cpu.used > Duration::ZERO && cpu.throttled_periods > 0 && cpu.throttled > Duration::ZERO,
+        "{cpu:?}"
+    );
+    let memory = counters.memory.unwrap();
+    assert!(memory.used > 0 && memory.used >= memory.working_set, "{memory:?}");
+    assert!(counters.io.is_some(), "{counters:?}");
+    if mounts.version() == Version::V2 {
+        assert!(counters.pressure.cpu.is_some() && memory.scanned.is_some(), "{counters:?}");
+    }
+    assert_eq!(backend.children(&groups.class(QosClass::Online)), [pod]);
+    assert_eq!(backend.counters("crest-test-not-there"), Counters::default());
+}
+
 /// The real kernel moves a process that runs, wherever in the tree its group is. Needs root, and two CPUs to choose from.
 #[test]
 fn places_on_this_host() {
@@ -130,20 +263,8 @@ fn places_on_this_host() {
     let backend = groups.backend();
     let all = backend.usable_cpus(&groups.class(QosClass::Online)).unwrap();
     let pod = groups.pod(QosClass::Online, "x");
-    let container = format!("{pod}/c");
-    let tree = match mounts.v1.get("cpuset") {
-        Some(tree) => {
-            backend.create(&container).unwrap();
-            tree
-        }
-        None => {
-            backend.create(&pod).unwrap();
-            let tree = mounts.v2.as_ref().unwrap();
-            // As a runtime makes it: what hands controllers down may have no process of its own.
-            std::fs::create_dir(tree.join(&container)).unwrap();
-            tree
-        }
-    };
+    let container = container_in(&mounts, &groups, &pod);
+    let tree = mounts.v1.get("cpuset").or(mounts.v2.as_ref()).unwrap();
     let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     let procs = tree.join(&container).join("cgroup.procs");
     std::fs::write(procs, child.id().to_string()).unwrap();

@@ -7,8 +7,9 @@ use std::time::Duration;
 use model::{Bytes, CpuSet, MilliCpu};
 
 use super::{
-    Applied, Backend, Controller, GroupError, Knob, PERIOD_MICROS, Place, create_dir, keyed, list, number,
-    numbers_in, quota_micros, read, remove_tree, walk, write,
+    Applied, Backend, Controller, Counters, Disk, GroupError, IoBound, Knob, PERIOD_MICROS, Place, counters,
+    create_dir, disk, keyed, list, names_below, number, numbers_in, quota_micros, read, remove_tree, settle,
+    walk, write,
 };
 
 /// The mounted v1 hierarchies, and the v2 one of a hybrid host, which holds no controller that matters here.
@@ -57,8 +58,85 @@ impl V1 {
 
     fn set_quota(&self, group: &str, quota: Option<MilliCpu>) -> Result<(), GroupError> {
         let value = quota.map_or_else(|| "-1".to_owned(), |quota| quota_micros(quota).to_string());
+        let burst = self.file("cpu", group, "cpu.cfs_burst_us")?;
+        // The kernel refuses a quota below the burst.
+        if quota.is_some_and(|quota| quota_micros(quota) < number(burst.clone()).unwrap_or(0)) {
+            write(burst, "0")?;
+        }
         write(self.file("cpu", group, "cpu.cfs_period_us")?, &PERIOD_MICROS.to_string())?;
         write(self.file("cpu", group, "cpu.cfs_quota_us")?, &value)
+    }
+}
+
+const NO_SHIELD: &str = "memory.min and memory.low are missing (cgroup v1): batch has a soft limit instead, and the kernel \
+                         takes from who is above that first";
+const NO_HIGH: &str =
+    "memory.high is missing (cgroup v1): batch has a hard limit above what it holds instead";
+const NO_BURST: &str = "cpu.cfs_burst_us is missing: services with a limit are throttled at every spike";
+const NO_IO_WEIGHT: &str =
+    "blkio.bfq.weight is missing: batch's disk requests count as much as those of services";
+const NO_IO_BOUND: &str = "blkio.throttle is missing: batch's disk bandwidth has no bound";
+
+impl V1 {
+    /// What is written is a page less than what unlimited reads as.
+    fn set_memory(&self, group: &str, file: &'static str, limit: Option<Bytes>) -> Result<(), GroupError> {
+        const UNLIMITED: u64 = 1 << 62;
+        let file = self.file("memory", group, file)?;
+        match limit {
+            Some(limit) => settle(file, &limit.0.to_string()),
+            None if number(file.clone())? >= UNLIMITED => Ok(()),
+            None => write(file, "-1"),
+        }
+    }
+
+    /// The group is there, and has no such file.
+    fn lacks(file: &Path) -> bool {
+        !file.exists() && file.parent().is_some_and(Path::exists)
+    }
+
+    fn set_burst(&self, group: &str, allowed: bool) -> Result<Applied, GroupError> {
+        let file = self.file("cpu", group, "cpu.cfs_burst_us")?;
+        if Self::lacks(&file) {
+            return Ok(Applied::Instead(NO_BURST));
+        }
+        // Minus one is no quota.
+        let quota = read(self.file("cpu", group, "cpu.cfs_quota_us")?)?.trim().parse().ok();
+        let burst: u64 = quota.filter(|_| allowed).unwrap_or(0);
+        settle(file, &burst.to_string()).map(|()| Applied::Fully)
+    }
+
+    fn set_io_weight(&self, group: &str, weight: u16) -> Result<Applied, GroupError> {
+        let Ok(file) = self.file("blkio", group, "blkio.bfq.weight") else {
+            return Ok(Applied::Instead(NO_IO_WEIGHT));
+        };
+        if Self::lacks(&file) {
+            return Ok(Applied::Instead(NO_IO_WEIGHT));
+        }
+        settle(file, &weight.to_string()).map(|()| Applied::Fully)
+    }
+
+    fn set_io_bound(&self, group: &str, disk: Disk, bound: IoBound) -> Result<Applied, GroupError> {
+        for (name, bytes) in
+            [("blkio.throttle.read_bps_device", bound.read), ("blkio.throttle.write_bps_device", bound.write)]
+        {
+            let Ok(file) = self.file("blkio", group, name) else {
+                return Ok(Applied::Instead(NO_IO_BOUND));
+            };
+            if Self::lacks(&file) {
+                return Ok(Applied::Instead(NO_IO_BOUND));
+            }
+            if disk::bound_in_v1(&read(file.clone())?, disk) != bytes {
+                // Zero takes the bound off.
+                write(file, &format!("{disk} {}", bytes.unwrap_or(0)))?;
+            }
+        }
+        Ok(Applied::Fully)
+    }
+
+    fn blkio(&self, group: &str) -> Option<counters::Io> {
+        let text = |name| read(self.file("blkio", group, name).ok()?).ok();
+        let bytes = text("blkio.throttle.io_service_bytes_recursive")?;
+        Some(counters::io_v1(&bytes, &text("blkio.throttle.io_serviced_recursive")?))
     }
 }
 
@@ -122,10 +200,15 @@ impl Backend for V1 {
             Knob::Idle(idle) => return self.set_idle(group, idle),
             Knob::Weight(weight) => self.set_weight(group, weight)?,
             Knob::Quota(quota) => self.set_quota(group, quota)?,
-            Knob::Memory(limit) => {
-                let value = limit.map_or_else(|| "-1".to_owned(), |limit| limit.0.to_string());
-                write(self.file("memory", group, "memory.limit_in_bytes")?, &value)?;
+            Knob::Memory(limit) => self.set_memory(group, "memory.limit_in_bytes", limit)?,
+            Knob::MemoryMin(_) | Knob::MemoryLow(_) => return Ok(Applied::Instead(NO_SHIELD)),
+            Knob::MemoryHigh(bound) => {
+                self.set_memory(group, "memory.soft_limit_in_bytes", bound)?;
+                return Ok(Applied::Instead(NO_HIGH));
             }
+            Knob::Burst(allowed) => return self.set_burst(group, allowed),
+            Knob::IoWeight(weight) => return self.set_io_weight(group, weight),
+            Knob::IoBound(disk, bound) => return self.set_io_bound(group, disk, bound),
             Knob::Tasks(_) if !self.mounts.contains_key("pids") => {
                 return Ok(Applied::Instead("this host cannot count processes: only memory bounds them"));
             }
@@ -176,5 +259,31 @@ impl Backend for V1 {
 
     fn has_idle_class(&self) -> bool {
         self.mounts.get("cpu").is_some_and(|root| root.join("cpu.idle").exists())
+    }
+
+    fn children(&self, group: &str) -> Vec<String> {
+        self.mounts.get("cpu").map(|root| names_below(&root.join(group), group)).unwrap_or_default()
+    }
+
+    fn counters(&self, group: &str) -> Counters {
+        let text = |controller, name| read(self.file(controller, group, name).ok()?).ok();
+        let cpu = self.cpu_time(group).ok().zip(text("cpu", "cpu.stat"));
+        let used = text("memory", "memory.usage_in_bytes").and_then(|text| text.trim().parse().ok());
+        Counters {
+            cpu: cpu.map(|(used, stat)| counters::cpu_v1(used, &stat)),
+            memory: used
+                .zip(text("memory", "memory.stat"))
+                .map(|(used, stat)| counters::memory(used, &stat, "total_")),
+            io: self.blkio(group),
+            pressure: self
+                .unified
+                .as_ref()
+                .map(|root| counters::pressure(&root.join(group)))
+                .unwrap_or_default(),
+        }
+    }
+
+    fn some_process(&self, group: &str) -> Option<u32> {
+        numbers_in(self.file("cpu", group, "cgroup.procs").ok()?).first().copied()
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use model::{Bytes, CpuSet, MilliCpu};
 
 use super::{
-    Applied, Backend, GroupError, Knob, PERIOD_MICROS, Place, create_dir, keyed, list, number, numbers_in,
-    quota_micros, read, remove_tree, walk, write,
+    Applied, Backend, Counters, Disk, GroupError, IoBound, Knob, PERIOD_MICROS, Place, counters, create_dir,
+    disk, keyed, list, names_below, number, numbers_in, quota_micros, read, remove_tree, settle, walk, write,
 };
 
 #[derive(Debug)]
@@ -39,6 +39,81 @@ impl V2 {
             }
         }
         Ok(())
+    }
+}
+
+const NO_MIN: &str = "memory.min is missing: all memory of services may be reclaimed";
+const NO_LOW: &str = "memory.low is missing: memory of services is reclaimed like that of batch";
+const NO_HIGH: &str = "memory.high is missing: batch has a hard limit above what it holds instead";
+const NO_BURST: &str = "cpu.max.burst is missing: services with a limit are throttled at every spike";
+const NO_IO_WEIGHT: &str = "io.weight is missing: batch's disk requests count as much as those of services";
+const NO_IO_BOUND: &str = "io.max is missing: batch's disk bandwidth has no bound";
+
+impl V2 {
+    /// Sets what not every kernel has.
+    fn optional(
+        &self,
+        group: &str,
+        file: &str,
+        value: &str,
+        lack: &'static str,
+    ) -> Result<Applied, GroupError> {
+        if self.lacks(group, file) {
+            return Ok(Applied::Instead(lack));
+        }
+        settle(self.file(group, file), value).map(|()| Applied::Fully)
+    }
+
+    /// The group is there, and has no such file.
+    fn lacks(&self, group: &str, file: &str) -> bool {
+        let file = self.file(group, file);
+        !file.exists() && file.parent().is_some_and(Path::exists)
+    }
+
+    fn set_burst(&self, group: &str, allowed: bool) -> Result<Applied, GroupError> {
+        if self.lacks(group, "cpu.max.burst") {
+            return Ok(Applied::Instead(NO_BURST));
+        }
+        let quota = self.quota(group)?;
+        let burst = quota.filter(|_| allowed).unwrap_or(0);
+        settle(self.file(group, "cpu.max.burst"), &burst.to_string()).map(|()| Applied::Fully)
+    }
+
+    /// The quota in microseconds of its period, if there is one.
+    fn quota(&self, group: &str) -> Result<Option<u64>, GroupError> {
+        let text = read(self.file(group, "cpu.max"))?;
+        Ok(text.split_whitespace().next().and_then(|quota| quota.parse().ok()))
+    }
+
+    /// The kernel refuses a quota below the burst.
+    fn drop_burst(&self, group: &str, quota: Option<MilliCpu>) -> Result<(), GroupError> {
+        let file = self.file(group, "cpu.max.burst");
+        let burst = number(file.clone()).unwrap_or(0);
+        if quota.is_some_and(|quota| quota_micros(quota) < burst) { write(file, "0") } else { Ok(()) }
+    }
+
+    fn set_io_weight(&self, group: &str, weight: u16) -> Result<Applied, GroupError> {
+        let mut applied = Applied::Instead(NO_IO_WEIGHT);
+        // The second is that of the disk scheduler bfq, where it is in use.
+        for file in ["io.weight", "io.bfq.weight"] {
+            if !self.lacks(group, file) {
+                settle(self.file(group, file), &format!("default {weight}"))?;
+                applied = Applied::Fully;
+            }
+        }
+        Ok(applied)
+    }
+
+    fn set_io_bound(&self, group: &str, disk: Disk, bound: IoBound) -> Result<Applied, GroupError> {
+        if self.lacks(group, "io.max") {
+            return Ok(Applied::Instead(NO_IO_BOUND));
+        }
+        let file = self.file(group, "io.max");
+        if disk::bound_in_v2(&read(file.clone())?, disk) != bound {
+            let most = |bytes: Option<u64>| bytes.map_or_else(|| "max".to_owned(), |bytes| bytes.to_string());
+            write(file, &format!("{disk} rbps={} wbps={}", most(bound.read), most(bound.write)))?;
+        }
+        Ok(Applied::Fully)
     }
 }
 
@@ -86,6 +161,7 @@ impl Backend for V2 {
             Knob::Weight(promised) => write(self.file(group, "cpu.weight"), &weight(promised).to_string())?,
             Knob::Quota(quota) => {
                 let value = quota.map_or_else(|| "max".to_owned(), |quota| quota_micros(quota).to_string());
+                self.drop_burst(group, quota)?;
                 write(self.file(group, "cpu.max"), &format!("{value} {PERIOD_MICROS}"))?;
             }
             Knob::Memory(limit) => {
@@ -99,6 +175,19 @@ impl Backend for V2 {
                 }
                 write(file, &limit.to_string())?;
             }
+            Knob::MemoryMin(bytes) => {
+                return self.optional(group, "memory.min", &bytes.0.to_string(), NO_MIN);
+            }
+            Knob::MemoryLow(bytes) => {
+                return self.optional(group, "memory.low", &bytes.0.to_string(), NO_LOW);
+            }
+            Knob::MemoryHigh(bound) => {
+                let value = bound.map_or_else(|| "max".to_owned(), |bound| bound.0.to_string());
+                return self.optional(group, "memory.high", &value, NO_HIGH);
+            }
+            Knob::Burst(allowed) => return self.set_burst(group, allowed),
+            Knob::IoWeight(weight) => return self.set_io_weight(group, weight),
+            Knob::IoBound(disk, bound) => return self.set_io_bound(group, disk, bound),
         }
         Ok(Applied::Fully)
     }
@@ -144,9 +233,7 @@ impl Backend for V2 {
 
     fn cpu_pressure(&self, group: &str) -> Option<Duration> {
         let text = read(self.file(group, "cpu.pressure")).ok()?;
-        let some = text.lines().find(|line| line.starts_with("some "))?;
-        let total = some.split("total=").nth(1)?.trim();
-        total.parse().ok().map(Duration::from_micros)
+        counters::stall(&text).map(|stall| stall.some)
     }
 
     fn threads(&self, group: &str) -> Vec<u32> {
@@ -159,5 +246,17 @@ impl Backend for V2 {
         // The root has no such file; any group that exists shows it.
         let entries = std::fs::read_dir(&self.root).into_iter().flatten().filter_map(Result::ok);
         entries.into_iter().any(|entry| entry.path().join("cpu.idle").exists())
+    }
+
+    fn children(&self, group: &str) -> Vec<String> {
+        names_below(&self.root.join(group), group)
+    }
+
+    fn counters(&self, group: &str) -> Counters {
+        counters::of_v2(&self.root.join(group))
+    }
+
+    fn some_process(&self, group: &str) -> Option<u32> {
+        numbers_in(self.file(group, "cgroup.procs")).first().copied()
     }
 }

@@ -23,8 +23,8 @@ pub struct Description {
     pub labels: BTreeMap<String, String>,
     pub facts: Facts,
     pub cgroup_version: &'static str,
-    /// What the kernel lacks for isolation.
-    pub missing: Vec<&'static str>,
+    /// What the kernel lacks for isolation, and what stands in for it.
+    pub missing: Vec<String>,
 }
 
 /// Whether Pods can run here.
@@ -196,7 +196,7 @@ mod tests {
             labels: BTreeMap::new(),
             facts: Facts { milli_cpu: 2000, memory: 4096, ..Facts::default() },
             cgroup_version: "v2",
-            missing: vec!["cpu.idle is missing"],
+            missing: vec!["cpu.idle is missing".into()],
         };
         let at = |second| Timestamp::from_second(second).unwrap();
         let health = Health::Ready { runtime: "pouch://1".into() };

@@ -1,0 +1,167 @@
+//! The hands beside the quota and the cpusets: memory, disks and bursts of one host, moved once a second.
+//!
+//! ```text
+//!   Pods, report of the arbiter ──► wish (what each file should say) ──► mover (writes what differs) ──► cgroups
+//!                                └► pool of CPUs ──► pinning
+//! ```
+//!
+//! Level-triggered: what an agent that was killed left behind is what the next one finds and puts right. On the way
+//! out all files say again what they say without an arbiter. A write may wait for the kernel to reclaim memory, so none
+//! is made where others wait.
+
+pub mod ground;
+mod mover;
+mod wish;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use level0::pools::{Load, Pool};
+use level0::shield::{self, Batch, Bound};
+use model::QosClass;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+pub use self::ground::Ground;
+use self::mover::Mover;
+use self::wish::{Online, Scene, wishes};
+use crate::colocation::Report;
+use crate::config;
+use crate::pods::Shared;
+use crate::resources;
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// What is in force, for those who ask.
+#[derive(Clone, Debug, Default)]
+pub struct InForce {
+    /// Of all services together.
+    pub shield: shield::Shield,
+    /// The most memory of batch with its caches; `None` is no bound.
+    pub bound: Option<u64>,
+    /// CPUs that batch is kept to; `None` is all that services may use.
+    pub pool: Option<usize>,
+    pub writes: u64,
+    pub failures: u64,
+}
+
+/// Moves the hands of one host.
+#[derive(Debug)]
+pub struct Hands {
+    pub context: Shared,
+    pub settings: config::Hands,
+    pub ground: Ground,
+    pub reports: watch::Receiver<Report>,
+    pub in_force: watch::Sender<InForce>,
+}
+
+#[derive(Default)]
+struct State {
+    bound: Bound,
+    pool: Pool,
+}
+
+impl Hands {
+    /// Moves them until `token` is cancelled, then takes them all away.
+    pub async fn run(self, token: CancellationToken) {
+        let mut state = State::default();
+        let mut mover = Mover::new(self.context.groups.clone());
+        let started = kit::clock::monotonic();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while token.run_until_cancelled(ticks.tick()).await.is_some() {
+            let pool = self.pool(&mut state, started.elapsed());
+            self.context.pinner.keep_batch_to(pool.clone(), &self.context.registry);
+            let scene = self.scene(&mut state);
+            let wished = wishes(&self.settings, &scene);
+            let (shield, bound) = (wished.shield, scene.bound);
+            let Some(moved) = moved(mover, wished.list).await else { return };
+            mover = moved;
+            let (writes, failures) = (mover.writes, mover.failures);
+            let pool = pool.map(|cpus| cpus.len());
+            self.in_force.send_replace(InForce { shield, bound, pool, writes, failures });
+        }
+        self.context.pinner.keep_batch_to(None, &self.context.registry);
+        let nothing = config::Hands::none();
+        let scene = Scene { bound: None, ..self.scene(&mut State::default()) };
+        moved(mover, wishes(&nothing, &scene).list).await;
+        self.in_force.send_replace(InForce::default());
+    }
+
+    fn scene(&self, state: &mut State) -> Scene {
+        let groups = &self.context.groups;
+        let mut online = Vec::new();
+        for entry in self.context.registry.entries() {
+            let pod = entry.pod();
+            let Some(uid) = pod.metadata.uid.as_deref() else { continue };
+            if QosClass::of(&pod) != QosClass::Online || !entry.is_alive() {
+                continue;
+            }
+            let group = groups.pod(QosClass::Online, uid);
+            let live = entry.live.borrow();
+            let alive = live.containers.iter().filter(|instance| instance.is_alive());
+            let below = alive.map(|instance| format!("{group}/{}", instance.id)).collect();
+            online.push(Online {
+                request: resources::of_pod(&pod).memory.0,
+                has_limit: has_cpu_limit(&pod),
+                group,
+                below,
+            });
+        }
+        // So that requests beyond what can be kept are cut the same way each time.
+        online.sort_by(|one, other| one.group.cmp(&other.group));
+        Scene {
+            capacity: self.context.facts.memory,
+            line: groups.line_of(QosClass::Online),
+            batch: groups.class(QosClass::Batch),
+            online,
+            disk: self.ground.disk,
+            beyond: self.ground.beyond,
+            bound: self.bound(&mut state.bound),
+        }
+    }
+
+    /// `None` while there is no batch, or nothing is known yet.
+    fn bound(&self, bound: &mut Bound) -> Option<u64> {
+        let policy = self.settings.memory.as_ref()?;
+        let report = self.reports.borrow().memory;
+        let is_known = report.capacity > 0 && !self.context.registry.batch_at_work().is_empty();
+        let held = self.context.groups.backend().memory(&self.context.groups.class(QosClass::Batch));
+        let batch = held
+            .ok()
+            .filter(|_| is_known)
+            .map(|held| Batch { offered: u64::try_from(report.offered).unwrap_or(0), held: held.0 });
+        bound.step(policy, self.context.facts.memory, batch, self.ground.beyond)
+    }
+
+    fn pool(&self, state: &mut State, now: Duration) -> Option<model::CpuSet> {
+        let policy = self.settings.pool.as_ref()?;
+        let usable = self.context.pinner.shared_cpus()?;
+        let report = self.reports.borrow();
+        let load = Load {
+            capacity: usable.len() as f64 * 1000.0,
+            online: report.online_milli as f64,
+            system: report.system_milli as f64,
+        };
+        drop(report);
+        Some(state.pool.step(policy, &usable, load, now))
+    }
+}
+
+/// Writes on a thread that may wait; `None` when the process is on its way out.
+async fn moved(mut mover: Mover, list: Vec<wish::Wish>) -> Option<Mover> {
+    let work = move || {
+        mover.apply(list, kit::clock::monotonic());
+        mover
+    };
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
+fn has_cpu_limit(pod: &Arc<Pod>) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    containers
+        .map(|container| resources::of_container(container, QosClass::Online))
+        .any(|share| share.cpu_limit.is_some())
+}

@@ -1,0 +1,173 @@
+//! What each file of the hands should say, from what is on the host. Pure.
+
+use level0::shield::{self, Beyond, Shield};
+use model::Bytes;
+
+use crate::cgroup::{Disk, IoBound, Knob};
+use crate::config::Hands;
+
+/// What everybody's weight at disks is.
+const COMMON_IO_WEIGHT: u16 = 100;
+
+/// What is on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Scene {
+    /// Bytes of memory.
+    pub(super) capacity: u64,
+    /// The groups that hold all services, from the top.
+    pub(super) line: Vec<String>,
+    /// The group that holds all of batch.
+    pub(super) batch: String,
+    pub(super) online: Vec<Online>,
+    pub(super) disk: Option<Disk>,
+    pub(super) beyond: Beyond,
+    /// The most memory of batch.
+    pub(super) bound: Option<u64>,
+}
+
+/// One service Pod that runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Online {
+    pub(super) group: String,
+    /// The groups of its containers.
+    pub(super) below: Vec<String>,
+    /// Bytes of memory.
+    pub(super) request: u64,
+    /// Whether any of its containers has a CPU limit.
+    pub(super) has_limit: bool,
+}
+
+/// A group is to have a knob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub(super) group: String,
+    pub(super) knob: Knob,
+}
+
+pub(super) struct Wishes {
+    /// From the top of the tree down.
+    pub(super) list: Vec<Wish>,
+    /// Of all services together.
+    pub(super) shield: Shield,
+}
+
+/// All wishes: of settings that are off, those for what the kernel has without an arbiter.
+pub(super) fn wishes(settings: &Hands, scene: &Scene) -> Wishes {
+    let mut list = Vec::new();
+    let mut wish = |group: &str, knob| list.push(Wish { group: group.to_owned(), knob });
+    let requests: Vec<u64> = scene.online.iter().map(|pod| pod.request).collect();
+    let (shield, shields) = match &settings.memory {
+        Some(policy) => shield::shields(policy, scene.capacity, &requests),
+        None => (Shield::default(), vec![Shield::default(); requests.len()]),
+    };
+    let mut keep = |group: &str, shield: Shield| {
+        wish(group, Knob::MemoryLow(Bytes(shield.low)));
+        wish(group, Knob::MemoryMin(Bytes(shield.min)));
+    };
+    for group in &scene.line {
+        keep(group, shield);
+    }
+    for (pod, shield) in scene.online.iter().zip(shields) {
+        keep(&pod.group, shield);
+        // The kernel shares out among containers by use what their Pod keeps; without a mark of their own they get none.
+        pod.below.iter().for_each(|container| keep(container, shield));
+    }
+    for pod in scene.online.iter().filter(|pod| pod.has_limit) {
+        for group in std::iter::once(&pod.group).chain(&pod.below) {
+            wish(group, Knob::Burst(settings.burst));
+        }
+    }
+    wish(&scene.batch, Knob::MemoryHigh(scene.bound.map(Bytes)));
+    if scene.beyond == Beyond::Killed {
+        wish(&scene.batch, Knob::Memory(scene.bound.map(Bytes)));
+    }
+    wish(&scene.batch, Knob::IoWeight(settings.io_weight.unwrap_or(COMMON_IO_WEIGHT)));
+    if let Some(disk) = scene.disk {
+        wish(&scene.batch, Knob::IoBound(disk, settings.io_bound));
+    }
+    Wishes { list, shield }
+}
+
+/// Whether `new` gives a group less than `old` did.
+pub(super) fn narrows(old: Knob, new: Knob) -> bool {
+    let amount = |bound: Option<Bytes>| bound.map_or(u64::MAX, |bytes| bytes.0);
+    match (old, new) {
+        (Knob::MemoryMin(old), Knob::MemoryMin(new)) | (Knob::MemoryLow(old), Knob::MemoryLow(new)) => {
+            new < old
+        }
+        (Knob::MemoryHigh(old), Knob::MemoryHigh(new)) | (Knob::Memory(old), Knob::Memory(new)) => {
+            amount(new) < amount(old)
+        }
+        (Knob::IoBound(_, old), Knob::IoBound(_, new)) => {
+            let least = |bound: IoBound| (bound.read.unwrap_or(u64::MAX), bound.write.unwrap_or(u64::MAX));
+            least(new) < least(old)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn scene() -> Scene {
+        Scene {
+            capacity: 10 << 30,
+            line: vec!["c".into(), "c/online".into()],
+            batch: "c-batch".into(),
+            online: vec![
+                Online {
+                    group: "c/online/podA".into(),
+                    below: vec!["c/online/podA/1".into()],
+                    request: 1 << 30,
+                    has_limit: true,
+                },
+                Online { group: "c/online/podB".into(), ..Online::default() },
+            ],
+            disk: Some(Disk { major: 254, minor: 0 }),
+            beyond: Beyond::Slowed,
+            bound: Some(2 << 30),
+        }
+    }
+
+    fn shown(settings: &Hands, scene: &Scene) -> String {
+        let lines = wishes(settings, scene).list.into_iter();
+        lines.map(|wish| format!("{} {:?}\n", wish.group, wish.knob)).collect()
+    }
+
+    #[test]
+    fn all_hands() {
+        let io_bound = IoBound { read: None, write: Some(1 << 20) };
+        expect![[r#"
+            c MemoryLow(Bytes(1073741824))
+            c MemoryMin(Bytes(536870912))
+            c/online MemoryLow(Bytes(1073741824))
+            c/online MemoryMin(Bytes(536870912))
+            c/online/podA MemoryLow(Bytes(1073741824))
+            c/online/podA MemoryMin(Bytes(536870912))
+            c/online/podA/1 MemoryLow(Bytes(1073741824))
+            c/online/podA/1 MemoryMin(Bytes(536870912))
+            c/online/podB MemoryLow(Bytes(0))
+            c/online/podB MemoryMin(Bytes(0))
+            c/online/podA Burst(true)
+            c/online/podA/1 Burst(true)
+            c-batch MemoryHigh(Some(Bytes(2147483648)))
+            c-batch IoWeight(10)
+            c-batch IoBound(Disk { major: 254, minor: 0 }, IoBound { read: None, write: Some(1048576) })
+        "#]]
+        .assert_eq(&shown(&Hands { io_bound, ..Hands::default() }, &scene()));
+    }
+
+    #[test]
+    fn a_host_without_hands_is_as_it_was() {
+        let scene = Scene { beyond: Beyond::Killed, bound: None, disk: None, ..scene() };
+        let text = shown(&Hands::none(), &scene);
+        let values: std::collections::BTreeSet<&str> =
+            text.lines().filter_map(|line| line.split_once(' ')).map(|(_, knob)| knob).collect();
+        let neutral = ["Burst(false)", "IoWeight(100)", "Memory(None)", "MemoryHigh(None)"];
+        let zero = ["MemoryLow(Bytes(0))", "MemoryMin(Bytes(0))"];
+        assert_eq!(values.into_iter().collect::<Vec<_>>(), [&neutral[..], &zero].concat());
+    }
+}
