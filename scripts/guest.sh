@@ -35,7 +35,7 @@ mkdir -p "$work/modroot/lib"
 ln -s "$cache/modules" "$work/modroot/lib/modules"
 depmod --basedir "$work/modroot" "$release"
 : > "$work/list"
-for module in overlay bridge veth nf_tables nft_masq nft_nat nft_chain_nat nf_conntrack nft_ct nft_reject_inet; do
+for module in overlay loop bridge veth nf_tables nft_masq nft_nat nft_chain_nat nf_conntrack nft_ct nft_reject_inet; do
     modprobe --dirname "$work/modroot" --set-version "$release" --show-depends "$module" 2>/dev/null |
         awk '$1 == "insmod" {print $2}' >> "$work/list"
 done

@@ -22,6 +22,7 @@ use crate::kubelet;
 use crate::node::{Description, Keeper, Offer};
 use crate::pinning::Pinner;
 use crate::pods::{Context, Registry, Shared, supervise};
+use crate::signals::Sampler;
 use crate::usage::Meter;
 use crate::{config, env, volumes};
 
@@ -132,7 +133,7 @@ impl Agent {
             offers,
             reports,
         };
-        let (in_force, _hands_seen) = watch::channel(InForce::default());
+        let (in_force, seen_in_force) = watch::channel(InForce::default());
         let hands = Hands {
             context: self.context.clone(),
             settings: self.config.arbiter.hands.clone(),
@@ -149,8 +150,13 @@ impl Agent {
         };
         let (snapshots, measured) = watch::channel(Arc::default());
         let meter = Meter { context: self.context.clone(), snapshots };
-        let server =
-            kubelet::Server { context: self.context.clone(), reports: reported, snapshots: measured };
+        let server = kubelet::Server {
+            context: self.context.clone(),
+            reports: reported,
+            snapshots: measured,
+            sampler: Arc::new(Sampler::new(self.context.clone())),
+            in_force: seen_in_force,
+        };
         let router = kubelet::router(server);
         tokio::join!(
             supervise(self.context, token.clone()),

@@ -15,7 +15,7 @@ mod v1;
 mod v2;
 
 use std::fmt::Debug;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,7 +208,10 @@ fn settle(path: PathBuf, value: &str) -> Result<(), GroupError> {
 }
 
 fn read(path: PathBuf) -> Result<String, GroupError> {
-    std::fs::read_to_string(&path).map_err(|source| GroupError::Read { path, source })
+    // These files have no size beforehand; with room for all of it, most are read at one go.
+    let mut text = String::with_capacity(8192);
+    let result = std::fs::File::open(&path).and_then(|mut file| file.read_to_string(&mut text));
+    result.map(|_| text).map_err(|source| GroupError::Read { path, source })
 }
 
 fn number(path: PathBuf) -> Result<u64, GroupError> {

@@ -5,6 +5,7 @@
 
 mod logs;
 mod metrics;
+mod signals;
 mod stats;
 mod stream;
 
@@ -20,7 +21,9 @@ use kit::tls::PeerIdentity;
 use tokio::sync::watch;
 
 use crate::colocation::Report;
+use crate::hands::InForce;
 use crate::pods::Shared;
+use crate::signals::Sampler;
 use crate::usage::Snapshot;
 
 /// What the handlers need.
@@ -29,6 +32,8 @@ pub struct Server {
     pub context: Shared,
     pub reports: watch::Receiver<Report>,
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub sampler: Arc<Sampler>,
+    pub in_force: watch::Receiver<InForce>,
 }
 
 /// A refusal, as plain text with a status: the API server passes it on.
@@ -66,6 +71,8 @@ pub fn router(server: Server) -> Router {
         .route("/attach/{namespace}/{pod}/{container}", any(stream::attach))
         .route("/portForward/{namespace}/{pod}", any(stream::port_forward))
         .route("/stats/summary", get(stats::summary))
+        .route("/metrics", get(signals::arbiter))
+        .route("/metrics/cadvisor", get(signals::cadvisor))
         .route("/metrics/resource", get(metrics::resource))
         .route("/pods", get(pods))
         .route("/arbiter", get(arbiter))

@@ -22,6 +22,7 @@ pub mod pinning;
 pub mod pods;
 pub mod probes;
 pub mod resources;
+pub mod signals;
 pub mod sources;
 mod sys;
 pub mod tokens;

@@ -1,6 +1,7 @@
 //! Rates from counters.
 
 use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
 
 use super::{Counters, Measured};
 
@@ -23,4 +24,24 @@ fn counters_that_went_back_begin_anew() {
     assert_eq!(Measured::since(Some(&first), counters(110, 6)).nano_cores, None);
     assert_eq!(Measured::since(Some(&first), counters(100, 8)).nano_cores, None);
     assert_eq!(Measured::since(Some(&first), counters(90, 8)).nano_cores, None);
+}
+
+proptest! {
+    /// Whatever counters and clocks do, a rate is of time that passed and of counters that grew, and never more.
+    #[test]
+    fn no_rate_comes_of_counters_or_clocks_that_went_back(
+        looks in proptest::collection::vec((-1_000_000_i64..1_000_000, any::<u64>()), 2..20),
+    ) {
+        let mut before: Option<Measured> = None;
+        for (seconds, count) in looks {
+            let now = Measured::since(before.as_ref(), counters(seconds, count));
+            if let (Some(rate), Some(before)) = (now.nano_cores, before) {
+                let passed = seconds - before.counters.at.as_second();
+                let used = count.checked_sub(before.counters.core_nanoseconds).unwrap();
+                prop_assert!(passed > 0);
+                prop_assert_eq!(u128::from(rate), u128::from(used) / u128::try_from(passed).unwrap());
+            }
+            before = Some(now);
+        }
+    }
 }
