@@ -8,6 +8,8 @@
     reason = "a test program with a main of its own"
 )]
 
+#[path = "host/hands.rs"]
+mod hands;
 #[path = "host/pinned.rs"]
 mod pinned;
 
@@ -127,8 +129,9 @@ impl Host {
         let mut agent = self.agent().await;
         self.registers().await;
         // Alone, it does without probes, which a virtual machine under emulation is too slow for.
-        if std::env::args().nth(1).is_some_and(|name| name == "pins") {
+        if std::env::args().nth(1).is_some_and(|name| name == "groups") {
             agent = self.pins(agent).await;
+            agent = self.moves_hands(agent).await;
             self.deletes().await;
             return agent.stop().await;
         }
@@ -139,6 +142,7 @@ impl Host {
         agent = self.adopts(agent).await;
         self.batch_has_its_own_group().await;
         agent = self.pins(agent).await;
+        agent = self.moves_hands(agent).await;
         self.rotates_logs().await;
         self.deletes().await;
         agent.stop().await;
@@ -165,7 +169,11 @@ impl Host {
     }
 
     async fn agent(&self) -> Running {
-        let agent = agent::Agent::build(self.agent_config()).await.unwrap();
+        self.agent_of(self.agent_config()).await
+    }
+
+    async fn agent_of(&self, config: agent::Config) -> Running {
+        let agent = agent::Agent::build(config).await.unwrap();
         let token = self.token.child_token();
         let task = kit::task::spawn("agent", agent.run(token.clone()));
         Running { token, task }

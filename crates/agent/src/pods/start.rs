@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use super::observed::Sandbox;
 use super::order::{self, Ground, PodId};
 use super::{Shared, ephemeral, hooks, last_words, log_files};
+use crate::cgroup::Knob;
 use crate::engine::EngineError;
 use crate::env::{Environment, Scope, environment};
 use crate::resources;
@@ -164,6 +165,8 @@ impl Starter {
         // A group never holds less than what is in it, so the Pod's own limits grow first and shrink last. The
         // kernel refuses the wrong order, and then the other one is right.
         let grown = self.prepare_group(pod, &group);
+        // The kernel takes no quota below a burst; the hands give the burst back by the new quota.
+        let _gone = self.context.groups.backend().set(&format!("{group}/{id}"), Knob::Burst(false));
         let facts = &self.context.facts;
         let resources = resources::linux(pod, &container, facts.memory, facts.lowest_oom_score);
         let updated = self.context.engine.update_resources(id, resources).await;

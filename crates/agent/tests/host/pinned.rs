@@ -85,7 +85,7 @@ impl Host {
         self.pods().create(&PostParams::default(), &pod).await.unwrap();
     }
 
-    async fn group_of(&self, groups: &Groups, name: &str) -> String {
+    pub(super) async fn group_of(&self, groups: &Groups, name: &str) -> String {
         let pod = self.pods().get(name).await.unwrap();
         groups.pod(QosClass::of(&pod), &pod.metadata.uid.unwrap())
     }
@@ -105,20 +105,20 @@ impl Host {
 /// is none to be had.
 pub(super) fn in_a_guest() -> bool {
     if !Path::new("/usr/bin/qemu-system-x86_64").exists() {
-        println!("test pins_on_cgroup_v2 ... skipped: qemu-system-x86 is not installed");
+        println!("test groups_on_cgroup_v2 ... skipped: qemu-system-x86 is not installed");
         return true;
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/guest.sh");
     let this = std::env::current_exe().unwrap();
     let mut command = Command::new("sh");
-    command.arg(script).arg(format!("{} pins", this.display())).arg(&this).arg("/usr/bin/busybox");
+    command.arg(script).arg(format!("{} groups", this.display())).arg(&this).arg("/usr/bin/busybox");
     let said = command.output().unwrap();
     let text = String::from_utf8_lossy(&said.stdout);
-    if said.status.success() && text.contains("test pins ... ok") {
-        passed("pins_on_cgroup_v2");
+    if said.status.success() && text.contains("test moves_hands ... ok") {
+        passed("groups_on_cgroup_v2");
         return true;
     }
-    println!("test pins_on_cgroup_v2 ... FAILED\n{text}\n{}", String::from_utf8_lossy(&said.stderr));
+    println!("test groups_on_cgroup_v2 ... FAILED\n{text}\n{}", String::from_utf8_lossy(&said.stderr));
     false
 }
 
