@@ -11,6 +11,8 @@
 
 pub mod ground;
 mod mover;
+#[cfg(test)]
+mod tests;
 mod wish;
 
 use std::sync::Arc;

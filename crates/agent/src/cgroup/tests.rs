@@ -253,6 +253,23 @@ fn counters_on_this_host() {
     assert_eq!(backend.counters("crest-test-not-there"), Counters::default());
 }
 
+/// The same on a host with cgroup v2: this very program runs again inside a virtual machine.
+#[test]
+fn the_same_in_a_guest() {
+    if !Path::new("/usr/bin/qemu-system-x86_64").exists() {
+        println!("skipped: qemu-system-x86 is not installed");
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/guest.sh");
+    let this = std::env::current_exe().unwrap();
+    let command = format!("{} --test-threads 1 on_this_host a_look_costs", this.display());
+    let mut guest = std::process::Command::new("sh");
+    let said = guest.arg(script).arg(command).arg(&this).arg("/usr/bin/busybox").output().unwrap();
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success(), "{text}\n{}", String::from_utf8_lossy(&said.stderr));
+    assert!(text.contains("5 passed"), "{text}");
+}
+
 /// The real kernel moves a process that runs, wherever in the tree its group is. Needs root, and two CPUs to choose from.
 #[test]
 fn places_on_this_host() {
