@@ -105,6 +105,7 @@ impl Agent {
             node_name: config.node_name.clone(),
             pod_logs: config.pod_logs(),
             volumes: config.volumes(),
+            batch_egress: config.arbiter.hands.egress,
             registry: Registry::default(),
             lanes: TaskTracker::new(),
         });

@@ -60,6 +60,8 @@ pub struct Hands {
     pub io_weight: Option<u16>,
     /// Of batch, at the disk on which Pods have their files.
     pub io_bound: IoBound,
+    /// The most that a batch Pod may send, in bytes per second. Pods that run already keep what they had.
+    pub egress: Option<u64>,
     /// Keeps batch to some CPUs; `None` leaves it all that services may use.
     pub pool: Option<level0::pools::Policy>,
 }
@@ -67,7 +69,14 @@ pub struct Hands {
 impl Hands {
     /// The kernel alone.
     pub fn none() -> Self {
-        Self { memory: None, burst: false, io_weight: None, io_bound: IoBound::default(), pool: None }
+        Self {
+            memory: None,
+            burst: false,
+            io_weight: None,
+            io_bound: IoBound::default(),
+            egress: None,
+            pool: None,
+        }
     }
 }
 

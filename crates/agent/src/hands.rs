@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::ground::Ground;
 use self::mover::Mover;
 use self::wish::{Online, Scene, wishes};
-use crate::colocation::Report;
+use crate::colocation::{Explanation, Report};
 use crate::config;
 use crate::pods::Shared;
 use crate::resources;
@@ -134,7 +134,7 @@ impl Hands {
         let batch = held
             .ok()
             .filter(|_| is_known)
-            .map(|held| Batch { offered: u64::try_from(report.offered).unwrap_or(0), held: held.0 });
+            .map(|held| Batch { offered: left_for_batch(&report), held: held.0 });
         bound.step(policy, self.context.facts.memory, batch, self.ground.beyond)
     }
 
@@ -150,6 +150,16 @@ impl Hands {
         drop(report);
         Some(state.pool.step(policy, &usable, load, now))
     }
+}
+
+/// What is offered. A host that offers nothing by its policy, as one that has no job masters, still lends to Pods of class
+/// free what nobody else has.
+fn left_for_batch(memory: &Explanation) -> u64 {
+    let services =
+        memory.online_measured.max(memory.online_predicted).saturating_add(memory.online_requested);
+    let others = memory.margin.saturating_add(memory.system).saturating_add(services);
+    let left = if memory.offered > 0 { memory.offered } else { memory.capacity.saturating_sub(others) };
+    u64::try_from(left).unwrap_or(0)
 }
 
 /// Writes on a thread that may wait; `None` when the process is on its way out.

@@ -57,6 +57,8 @@ pub struct Context {
     pub node_name: String,
     pub pod_logs: PathBuf,
     pub volumes: PathBuf,
+    /// The most that a batch Pod may send, in bytes per second.
+    pub batch_egress: Option<u64>,
     pub registry: Registry,
     /// Caretakers at work, awaited at the end.
     pub lanes: TaskTracker,

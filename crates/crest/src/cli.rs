@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::bounds::BatchBounds;
 use crate::explain::{ExplainVerb, WhatIfOptions};
 use crate::job::JobVerb;
 use crate::node::NodeVerb;
@@ -122,6 +123,8 @@ pub(crate) struct RunOptions {
     pub(crate) logging: LogOptions,
     #[command(flatten)]
     pub(crate) security: SecurityOptions,
+    #[command(flatten)]
+    pub(crate) bounds: BatchBounds,
     /// Leave the terminal's session (set by `crest up`)
     #[arg(long, hide = true)]
     pub(crate) detached: bool,

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "the answer of a command goes to standard output")]
 
 mod allocator;
+mod bounds;
 mod cli;
 mod daemon;
 mod demo;

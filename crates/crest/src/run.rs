@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::RunOptions;
 use crate::daemon::InstanceLock;
 use crate::runtime;
-use crate::security::SecurityOptions;
 use crate::settings::Settings;
 
 pub(crate) fn run(settings: &Settings, options: &RunOptions) -> anyhow::Result<()> {
@@ -33,12 +32,12 @@ pub(crate) fn run(settings: &Settings, options: &RunOptions) -> anyhow::Result<(
     kit::tls::install_default_provider();
     // Two threads serve a machine well: work that blocks has threads of its own.
     let runtime = runtime::serving(2)?;
-    runtime.block_on(serve(settings, &options.security))
+    runtime.block_on(serve(settings, options))
 }
 
-async fn serve(settings: &Settings, security: &SecurityOptions) -> anyhow::Result<()> {
+async fn serve(settings: &Settings, options: &RunOptions) -> anyhow::Result<()> {
     let token = CancellationToken::new();
-    let cluster = roles::Cluster::start(settings, security, &token).await?;
+    let cluster = roles::Cluster::start(settings, options, &token).await?;
     tracing::info!(instance = %settings.instance, api = %settings.api_address(), "Crest runs");
     tokio::select! {
         () = until_signalled() => tracing::info!("Stopping: asked by a signal; containers run on"),

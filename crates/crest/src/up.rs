@@ -78,6 +78,7 @@ fn arguments(settings: &Settings, options: &RunOptions) -> Vec<OsString> {
     let mirrors = settings.registry_mirrors.iter();
     arguments.extend(mirrors.map(|mirror| format!("--registry-mirror={mirror}").into()));
     arguments.extend(options.security.arguments());
+    arguments.extend(options.bounds.arguments());
     arguments
 }
 

@@ -13,6 +13,7 @@ pub mod ipam;
 mod links;
 mod namespace;
 pub mod rules;
+pub mod shape;
 pub mod state;
 
 use std::io;
@@ -29,6 +30,7 @@ use self::state::{State, StateError};
 
 pub use self::ipam::CidrError;
 pub use self::links::LinkError;
+pub use self::shape::{Bandwidth, BandwidthError};
 pub use self::state::LeaseError;
 
 #[derive(Debug, Clone)]
@@ -151,6 +153,23 @@ impl Network {
             return Err(error);
         }
         Ok(attachment)
+    }
+
+    /// Holds what the sandbox sends and receives to `bandwidth`, once it is attached.
+    pub async fn shape(
+        &self,
+        sandbox_id: &str,
+        netns: &Path,
+        bandwidth: Bandwidth,
+    ) -> Result<(), NetworkError> {
+        if let Some(rate) = bandwidth.egress {
+            namespace::run_in(netns, async move || Links::open()?.shape(links::POD_DEVICE, rate).await)
+                .await?;
+        }
+        if let Some(rate) = bandwidth.ingress {
+            Links::open()?.shape(&self.host_device(sandbox_id), rate).await?;
+        }
+        Ok(())
     }
 
     /// Takes the address back; no error if there is none, or if the namespace is gone.

@@ -37,6 +37,7 @@ impl From<SandboxError> for Status {
             SandboxError::Runtime(_)
             | SandboxError::NoConfig
             | SandboxError::Port(_)
+            | SandboxError::Bandwidth(_)
             | SandboxError::HostIp(_) => Code::InvalidArgument,
             SandboxError::File { .. }
             | SandboxError::Record(_)

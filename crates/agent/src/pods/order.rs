@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, PodSpec, SecurityContext, VolumeMount};
+use model::Quantity;
 use pouch::cri;
+use pouch::network::shape::EGRESS;
 
 use super::observed::label;
 use crate::env::Environment;
@@ -87,6 +89,15 @@ pub fn sandbox(
             namespace: id.namespace,
             attempt,
         }),
+    }
+}
+
+/// Lets a Pod send no faster than `most`, in bytes per second, whatever faster or unreadable rate it asks for.
+pub(super) fn bound_egress(annotations: &mut HashMap<String, String>, most: u64) {
+    let most = most.saturating_mul(8);
+    let own = annotations.get(EGRESS).and_then(|own| Quantity::parse(own).ok()).map(|own| own.to_units());
+    if own.is_none_or(|own| own > i128::from(most)) {
+        annotations.insert(EGRESS.to_owned(), most.to_string());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Starts the sandbox and the containers of one Pod.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -84,7 +84,7 @@ impl Starter {
         prepared.inspect_err(|failure| self.warn(pod, None, "FailedCreatePodContainer", failure))?;
         let log_dir = self.log_dir();
         std::fs::create_dir_all(&log_dir).map_err(Failure::because("CreatePodSandboxError"))?;
-        let config = order::sandbox(pod, attempt, &log_dir, &group, &self.context.facts.dns);
+        let config = self.config(pod, attempt, &log_dir, &group);
         let _whole = self.making.lock().await;
         // Until RuntimeClass objects are served, a class names the engine's runtime itself.
         let runtime = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.clone()).unwrap_or_default();
@@ -92,6 +92,15 @@ impl Starter {
         let failed = result.map_err(Failure::because("CreatePodSandboxError"));
         failed.inspect_err(|failure| self.warn(pod, None, "FailedCreatePodSandBox", failure))?;
         Ok(())
+    }
+
+    /// The sandbox of `pod`; one of batch sends no faster than batch may.
+    fn config(&self, pod: &Pod, attempt: u32, log_dir: &Path, group: &str) -> cri::PodSandboxConfig {
+        let mut config = order::sandbox(pod, attempt, log_dir, group, &self.context.facts.dns);
+        if let (QosClass::Batch, Some(most)) = (QosClass::of(pod), self.context.batch_egress) {
+            order::bound_egress(&mut config.annotations, most);
+        }
+        config
     }
 
     fn prepare_group(&self, pod: &Pod, group: &str) -> Result<(), Failure> {
@@ -271,7 +280,7 @@ impl Starter {
         let request = cri::CreateContainerRequest {
             pod_sandbox_id: sandbox.id.clone(),
             config: Some(order::container(pod, container, attempt, ground)),
-            sandbox_config: Some(order::sandbox(pod, sandbox.attempt, &self.log_dir(), &group, &facts.dns)),
+            sandbox_config: Some(self.config(pod, sandbox.attempt, &self.log_dir(), &group)),
         };
         let _whole = self.making.lock().await;
         self.context.engine.create_container(request).await.map_err(Failure::because("CreateContainerError"))

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::certificates::{self, Certificates};
+use crate::cli::RunOptions;
 use crate::explainer::Explainer;
-use crate::security::SecurityOptions;
 use crate::settings::Settings;
 
 /// Everything that runs, by role.
@@ -30,7 +30,7 @@ impl Cluster {
     /// Opens the store, binds the sockets, starts all roles. An error here means that nothing was started.
     pub(super) async fn start(
         settings: &Settings,
-        security: &SecurityOptions,
+        options: &RunOptions,
         token: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let node = node_name()?;
@@ -38,7 +38,7 @@ impl Cluster {
             store::embedded::Embedded::open(&settings.store_file(), store::embedded::Options::default())?;
         let certificates = certificates::prepare(settings, &node)?;
         let mut config = api::Config { has_agents: true, ..api_config(settings, &certificates) };
-        security.apply(&mut config.security);
+        options.security.apply(&mut config.security);
         let server = api::Server::build(config, store).await?;
         let clients = Clients {
             agent: server.client(&User::node(&node)),
@@ -46,8 +46,9 @@ impl Cluster {
             fuxi: server.client(&User::component("fuxi")),
         };
         let engine = pouch::Engine::build(engine_config(settings)?).await?;
-        let agent =
-            agent::Agent::build(agent_config(settings, &certificates, node.clone(), clients.agent)).await?;
+        let mut agent = agent_config(settings, &certificates, node.clone(), clients.agent);
+        options.bounds.apply(&mut agent.arbiter.hands);
+        let agent = agent::Agent::build(agent).await?;
         let control = control_config(&certificates, clients.controllers).await?;
         server.explain_by(Arc::new(Explainer { load: None, known: control.known.clone() }));
         let batch = control::fuxi::Config { client: clients.fuxi, worker_dir: settings.worker_dir() };

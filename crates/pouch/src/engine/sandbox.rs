@@ -13,7 +13,7 @@ use super::{Engine, boot_id, new_id};
 use crate::cri::{DnsConfig, NamespaceMode, PodSandboxConfig};
 use crate::disk::{self, DiskError};
 use crate::namespaces::{self, NamespaceError, Wanted};
-use crate::network::{HostPort, NetworkError, Protocol};
+use crate::network::{Bandwidth, BandwidthError, HostPort, LinkError, NetworkError, Protocol};
 use crate::shim::job::Runtime;
 
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,8 @@ pub(crate) enum SandboxError {
     Port(i32),
     #[error("`{0}` is no IPv4 address")]
     HostIp(String),
+    #[error(transparent)]
+    Bandwidth(#[from] BandwidthError),
     #[error("cannot write the sandbox's file `{path}`")]
     File { path: PathBuf, source: io::Error },
     #[error("cannot record the sandbox")]
@@ -47,6 +49,8 @@ impl Engine {
         let config = config.ok_or(SandboxError::NoConfig)?;
         let runtime = runtime(&runtime_handler)?;
         let ports = host_ports(&config)?;
+        // Before anything is made.
+        Bandwidth::of(&config.annotations)?;
         let id = new_id();
         let mut record = SandboxRecord {
             hostname: hostname(&config),
@@ -96,10 +100,23 @@ impl Engine {
         if own_network {
             let attachment = self.inner.network.attach(&record.id, &run.join("net"), ports).await?;
             record.ip = Some(attachment.ip);
+            self.shape(record, &run.join("net")).await?;
         }
         write_files(&state, record)?;
         record.ready = true;
         Ok(disk::write_fast(&state.join(SANDBOX), record)?)
+    }
+
+    /// Where the kernel cannot, the sandbox runs without bounds.
+    async fn shape(&self, record: &SandboxRecord, netns: &Path) -> Result<(), SandboxError> {
+        let bandwidth = Bandwidth::of(&record.config.annotations)?;
+        match self.inner.network.shape(&record.id, netns, bandwidth).await {
+            Err(NetworkError::Link(error @ LinkError::NoShaping { .. })) => {
+                tracing::warn!(sandbox = record.id, error = %kit::Chain(&error), "Bandwidth not bounded");
+                Ok(())
+            }
+            shaped => Ok(shaped?),
+        }
     }
 
     /// Ends its containers and gives back its address. An unknown sandbox has been stopped.

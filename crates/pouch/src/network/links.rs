@@ -5,18 +5,24 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
+use rtnetlink::packet_core::{
+    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
 
 use super::ipam::{Cidr, mac};
+use super::shape;
 
 /// Our ends of the pairs on the host.
 pub(super) const HOST_DEVICE_PREFIX: &str = "veth";
-const POD_DEVICE: &str = "eth0";
+pub(super) const POD_DEVICE: &str = "eth0";
 
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -30,6 +36,8 @@ pub enum LinkError {
     Request { action: &'static str, device: String, source: io::Error },
     #[error("device `{device}` does not exist")]
     NoDevice { device: String },
+    #[error("this kernel bounds no device's bandwidth; load the module `sch_tbf`")]
+    NoShaping { source: io::Error },
 }
 
 /// A pair to make: one end at the bridge, the other in a namespace.
@@ -164,6 +172,36 @@ impl Links {
             RouteMessageBuilder::<Ipv4Addr>::new().gateway(cidr.gateway()).output_interface(index).build();
         let added = self.handle.route().add(route).replace().execute().await;
         added.map_err(failed("route through", POD_DEVICE))
+    }
+
+    /// Lets no more than that out of `device`, whatever was set before.
+    pub(super) async fn shape(&self, device: &str, bytes_per_second: u64) -> Result<(), LinkError> {
+        let index = i32::try_from(self.index(device).await?).unwrap_or(i32::MAX);
+        let options = shape::token_bucket(bytes_per_second);
+        let options = options.into_iter().map(|(kind, value)| TcOption::Other(DefaultNla::new(kind, value)));
+        let mut message = TcMessage::with_index(index);
+        message.header.parent = TcHandle::ROOT;
+        message.header.handle = TcHandle { major: 1, minor: 0 };
+        message.attributes =
+            vec![TcAttribute::Kind("tbf".to_owned()), TcAttribute::Options(options.collect())];
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewQueueDiscipline(message));
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+        let shaping = failed("bound the bandwidth of", device);
+        let mut answers = self.handle.clone().request(request).map_err(&shaping)?;
+        while let Some(answer) = answers.next().await {
+            if let NetlinkPayload::Error(refusal) = answer.payload
+                && refusal.code.is_some()
+            {
+                let error = rtnetlink::Error::NetlinkError(refusal);
+                let is_unknown = is(&error, rustix::io::Errno::NOENT);
+                return Err(if is_unknown {
+                    LinkError::NoShaping { source: as_io(error) }
+                } else {
+                    shaping(error)
+                });
+            }
+        }
+        Ok(())
     }
 
     async fn address(&self, index: u32, device: &str, ip: Ipv4Addr, cidr: &Cidr) -> Result<(), LinkError> {

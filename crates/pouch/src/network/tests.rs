@@ -117,6 +117,49 @@ fn pods_reach_each_other_and_the_host_reaches_their_ports() {
     });
 }
 
+/// A pod that may send a mebibyte a second takes two seconds for two of them less what the bucket lets through at once;
+/// what it receives is another matter.
+#[test]
+fn what_a_pod_sends_is_held_to_its_bandwidth() {
+    const MIB: usize = 1 << 20;
+    let (one, two) = (Netns::new(), Netns::new());
+    Netns::new().test(async |state| {
+        let network = network(&state);
+        network.ensure().await.unwrap();
+        let first = network.attach("one", &one.path(), &[]).await.unwrap();
+        let second = network.attach("two", &two.path(), &[]).await.unwrap();
+        let send = |from: &Netns, to: &Netns, ip: Ipv4Addr| {
+            let listener = to.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80)).unwrap());
+            let receiver = std::thread::spawn(move || {
+                let mut received = Vec::new();
+                listener.accept().unwrap().0.read_to_end(&mut received).unwrap();
+                received.len()
+            });
+            let started = kit::clock::monotonic();
+            from.run(|| TcpStream::connect((ip, 80)).unwrap().write_all(&vec![0; 2 * MIB]).unwrap());
+            assert_eq!(receiver.join().unwrap(), 2 * MIB);
+            started.elapsed()
+        };
+        let free = send(&one, &two, second.ip);
+        let bandwidth = |egress, ingress| super::Bandwidth { egress, ingress };
+        // The second one counts.
+        for rate in [1 << 10, 1 << 20] {
+            network.shape("one", &one.path(), bandwidth(Some(rate), None)).await.unwrap();
+        }
+        let held = send(&one, &two, second.ip);
+        let received = send(&two, &one, first.ip);
+        network.shape("two", &two.path(), bandwidth(None, Some(1 << 20))).await.unwrap();
+        network.shape("one", &one.path(), bandwidth(Some(1 << 30), None)).await.unwrap();
+        let held_on_the_way_in = send(&one, &two, second.ip);
+        let least = Duration::from_millis(1600);
+        assert!(held >= least && held_on_the_way_in >= least, "{free:?} {held:?} {held_on_the_way_in:?}");
+        assert!(free < least && received < least, "{free:?} {received:?}");
+        let missing = network.shape("nobody", &one.path(), bandwidth(None, Some(1))).await.unwrap_err();
+        assert!(matches!(missing, NetworkError::Link(super::LinkError::NoDevice { .. })), "{missing:?}");
+        network.teardown().await.unwrap();
+    });
+}
+
 #[test]
 fn packets_leave_under_the_hosts_address() {
     let (node, outside, pod) = (Netns::new(), Netns::new(), Netns::new());
