@@ -10,6 +10,7 @@
 
 pub mod counters;
 pub mod disk;
+pub mod layout;
 pub mod mounts;
 mod v1;
 mod v2;
@@ -24,6 +25,7 @@ use model::{Bytes, CpuSet, MilliCpu, QosClass};
 
 pub use counters::Counters;
 pub use disk::{Disk, IoBound};
+use layout::Layout;
 pub use mounts::{Controller, Mounts, Version};
 
 /// A group could not be made, changed, read or removed.
@@ -115,6 +117,7 @@ pub trait Backend: Debug + Send + Sync {
     /// The threads in the group and all below it.
     fn threads(&self, group: &str) -> Vec<u32>;
     fn has_idle_class(&self) -> bool;
+    fn exists(&self, group: &str) -> bool;
     /// The groups right below the group.
     fn children(&self, group: &str) -> Vec<String>;
     /// All that the kernel counts of the group and those below it.
@@ -127,18 +130,21 @@ pub trait Backend: Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Groups {
     backend: Arc<dyn Backend>,
-    root: String,
+    layout: Layout,
 }
 
 impl Groups {
     /// The groups below `root` on this host, by what is mounted.
     pub fn new(mounts: &Mounts, root: &str) -> Self {
-        let backend: Arc<dyn Backend> = match mounts.version() {
-            Version::V2 => Arc::new(v2::V2::new(mounts.v2.clone().unwrap_or_default())),
-            Version::V1 => Arc::new(v1::V1::new(mounts.v1.clone(), None)),
-            Version::Hybrid => Arc::new(v1::V1::new(mounts.v1.clone(), mounts.v2.clone())),
-        };
-        Self { backend, root: root.to_owned() }
+        Self { backend: backend(mounts), layout: Layout::Own { root: root.to_owned() } }
+    }
+
+    /// The groups that a kubelet of this host has made below `parent`, which is empty for the root of the tree; `None`
+    /// where there is no kubelet.
+    pub fn of_kubelet(mounts: &Mounts, parent: &str) -> Option<Self> {
+        let backend = backend(mounts);
+        let layout = Layout::of_kubelet(&*backend, parent)?;
+        Some(Self { backend, layout })
     }
 
     pub fn backend(&self) -> &dyn Backend {
@@ -147,36 +153,42 @@ impl Groups {
 
     /// The group of all Pods of `class`.
     pub fn class(&self, class: QosClass) -> String {
-        match class {
-            QosClass::Online => format!("{}/online", self.root),
-            QosClass::Batch => format!("{}-batch", self.root),
-        }
+        self.layout.class(class)
     }
 
-    /// The group of all Pods of `class` and those above it that are ours, from the top.
+    /// The groups that hold all Pods of `class`, from the top.
     pub fn line_of(&self, class: QosClass) -> Vec<String> {
-        match class {
-            QosClass::Online => vec![self.root.clone(), self.class(class)],
-            QosClass::Batch => vec![self.class(class)],
-        }
+        self.layout.line_of(class)
     }
 
     pub fn pod(&self, class: QosClass, uid: &str) -> String {
-        format!("{}/pod{uid}", self.class(class))
+        self.layout.pod(&*self.backend, class, uid)
     }
 
-    /// Makes the groups of both classes. Says what the kernel lacks.
+    /// The group of container `id` of the Pod with `group`.
+    pub fn container(&self, group: &str, id: &str) -> String {
+        self.layout.container(&*self.backend, group, id)
+    }
+
+    /// Whether batch Pods are in the idle class one by one, since their class has no group for us to set it on.
+    pub fn idles_pods(&self) -> bool {
+        self.layout.is_foreign()
+    }
+
+    /// Makes the groups of both classes, unless they are a kubelet's. Says what the kernel lacks.
     pub fn prepare(&self, capacity: MilliCpu) -> Result<Vec<&'static str>, GroupError> {
         let mut missing = Vec::new();
         let online = self.class(QosClass::Online);
         let batch = self.class(QosClass::Batch);
-        for group in [&self.root, &online, &batch] {
-            self.backend.create(group)?;
+        if self.layout.is_foreign() {
+            return Ok(missing);
         }
         // Together, Pods weigh as much as the machine has cores: else all of them share one process's weight.
-        for group in [&self.root, &online] {
-            self.backend.set(group, Knob::Weight(capacity))?;
+        for group in self.line_of(QosClass::Online) {
+            self.backend.create(&group)?;
+            self.backend.set(&group, Knob::Weight(capacity))?;
         }
+        self.backend.create(&batch)?;
         if let Applied::Instead(what) = self.backend.set(&batch, Knob::Idle(true))? {
             missing.push(what);
         }
@@ -188,8 +200,19 @@ impl Groups {
 
     /// Removes every group of this agent.
     pub fn remove_all(&self) -> Result<(), GroupError> {
-        let batch = self.backend.remove(&self.class(QosClass::Batch));
-        self.backend.remove(&self.root).and(batch)
+        if self.layout.is_foreign() {
+            return Ok(());
+        }
+        let tops = [QosClass::Batch, QosClass::Online].map(|class| self.line_of(class).swap_remove(0));
+        tops.into_iter().map(|top| self.backend.remove(&top)).fold(Ok(()), Result::and)
+    }
+}
+
+fn backend(mounts: &Mounts) -> Arc<dyn Backend> {
+    match mounts.version() {
+        Version::V2 => Arc::new(v2::V2::new(mounts.v2.clone().unwrap_or_default())),
+        Version::V1 => Arc::new(v1::V1::new(mounts.v1.clone(), None)),
+        Version::Hybrid => Arc::new(v1::V1::new(mounts.v1.clone(), mounts.v2.clone())),
     }
 }
 

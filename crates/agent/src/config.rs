@@ -56,6 +56,8 @@ pub struct Hands {
     pub memory: Option<level0::shield::Policy>,
     /// Whether services with a CPU limit may use what they left over in the period before.
     pub burst: bool,
+    /// Whether batch is in the idle class where that is set Pod by Pod, beside a kubelet.
+    pub idle: bool,
     /// Weight of batch at disks, where others have 100.
     pub io_weight: Option<u16>,
     /// Of batch, at the disk on which Pods have their files.
@@ -72,6 +74,7 @@ impl Hands {
         Self {
             memory: None,
             burst: false,
+            idle: false,
             io_weight: None,
             io_bound: IoBound::default(),
             egress: None,
@@ -85,6 +88,7 @@ impl Default for Hands {
         Self {
             memory: Some(level0::shield::Policy::default()),
             burst: true,
+            idle: true,
             io_weight: Some(10),
             ..Self::none()
         }

@@ -11,14 +11,13 @@
 
 pub mod ground;
 mod mover;
+mod sides;
 #[cfg(test)]
 mod tests;
 mod wish;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
 use level0::pools::{Load, Pool};
 use level0::shield::{self, Batch, Bound};
 use model::QosClass;
@@ -28,11 +27,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::ground::Ground;
 use self::mover::Mover;
-use self::wish::{Online, Scene, wishes};
+use self::sides::{Running, sides};
+use self::wish::{Scene, wishes};
 use crate::colocation::{Explanation, Report};
 use crate::config;
 use crate::pods::Shared;
-use crate::resources;
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -94,31 +93,19 @@ impl Hands {
 
     fn scene(&self, state: &mut State) -> Scene {
         let groups = &self.context.groups;
-        let mut online = Vec::new();
-        for entry in self.context.registry.entries() {
-            let pod = entry.pod();
-            let Some(uid) = pod.metadata.uid.as_deref() else { continue };
-            if QosClass::of(&pod) != QosClass::Online || !entry.is_alive() {
-                continue;
-            }
-            let group = groups.pod(QosClass::Online, uid);
+        let entries = self.context.registry.entries();
+        let running = entries.iter().filter(|entry| entry.is_alive()).map(|entry| {
             let live = entry.live.borrow();
             let alive = live.containers.iter().filter(|instance| instance.is_alive());
-            let below = alive.map(|instance| format!("{group}/{}", instance.id)).collect();
-            online.push(Online {
-                request: resources::of_pod(&pod).memory.0,
-                has_limit: has_cpu_limit(&pod),
-                group,
-                below,
-            });
-        }
-        // So that requests beyond what can be kept are cut the same way each time.
-        online.sort_by(|one, other| one.group.cmp(&other.group));
+            Running { pod: entry.pod(), containers: alive.map(|instance| instance.id.clone()).collect() }
+        });
+        let (online, idle) = sides(groups, running);
         Scene {
             capacity: self.context.facts.memory,
             line: groups.line_of(QosClass::Online),
             batch: groups.class(QosClass::Batch),
             online,
+            idle,
             disk: self.ground.disk,
             beyond: self.ground.beyond,
             bound: self.bound(&mut state.bound),
@@ -169,11 +156,4 @@ async fn moved(mut mover: Mover, list: Vec<wish::Wish>) -> Option<Mover> {
         mover
     };
     tokio::task::spawn_blocking(work).await.ok()
-}
-
-fn has_cpu_limit(pod: &Arc<Pod>) -> bool {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    containers
-        .map(|container| resources::of_container(container, QosClass::Online))
-        .any(|share| share.cpu_limit.is_some())
 }

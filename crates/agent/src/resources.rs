@@ -71,6 +71,12 @@ pub fn of_pod(pod: &Pod) -> Share {
     }
 }
 
+/// What a kubelet weighs `pod` by: it knows no resources of batch.
+pub fn promised_cpu(pod: &Pod) -> MilliCpu {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    containers.map(|container| of_container(container, QosClass::Online).cpu).sum()
+}
+
 /// What to set on the group of `pod`.
 pub fn knobs(pod: &Pod) -> Vec<Knob> {
     let share = of_pod(pod);

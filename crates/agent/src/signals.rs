@@ -95,7 +95,7 @@ impl Sampler {
             let group = self.context.groups.pod(class, pod.metadata.uid.as_deref()?);
             let live = entry.live.borrow();
             let alive = live.containers.iter().filter(|instance| instance.is_alive());
-            let in_group = |id: &str| format!("{group}/{id}");
+            let in_group = |id: &str| self.context.groups.container(&group, id);
             let name = |text: &Option<String>| text.clone().unwrap_or_default();
             Some(Target {
                 namespace: name(&pod.metadata.namespace),

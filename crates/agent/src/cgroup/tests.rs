@@ -267,7 +267,7 @@ fn the_same_in_a_guest() {
     let said = guest.arg(script).arg(command).arg(&this).arg("/usr/bin/busybox").output().unwrap();
     let text = String::from_utf8_lossy(&said.stdout);
     assert!(said.status.success(), "{text}\n{}", String::from_utf8_lossy(&said.stderr));
-    assert!(text.contains("5 passed"), "{text}");
+    assert!(text.contains("6 passed"), "{text}");
 }
 
 /// The real kernel moves a process that runs, wherever in the tree its group is. Needs root, and two CPUs to choose from.

@@ -43,7 +43,7 @@ impl V1 {
     fn set_idle(&self, group: &str, idle: bool) -> Result<Applied, GroupError> {
         let file = self.file("cpu", group, "cpu.idle")?;
         if file.exists() {
-            write(file, if idle { "1" } else { "0" })?;
+            settle(file, if idle { "1" } else { "0" })?;
             return Ok(Applied::Fully);
         }
         let shares = if idle { "2" } else { "1024" };
@@ -259,6 +259,10 @@ impl Backend for V1 {
 
     fn has_idle_class(&self) -> bool {
         self.mounts.get("cpu").is_some_and(|root| root.join("cpu.idle").exists())
+    }
+
+    fn exists(&self, group: &str) -> bool {
+        self.mounts.get("cpu").is_some_and(|root| root.join(group).exists())
     }
 
     fn children(&self, group: &str) -> Vec<String> {

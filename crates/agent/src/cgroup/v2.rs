@@ -156,7 +156,7 @@ impl Backend for V2 {
                         "cpu.idle is missing: batch has the smallest cpu.weight instead",
                     ));
                 }
-                write(file, if idle { "1" } else { "0" })?;
+                settle(file, if idle { "1" } else { "0" })?;
             }
             Knob::Weight(promised) => write(self.file(group, "cpu.weight"), &weight(promised).to_string())?,
             Knob::Quota(quota) => {
@@ -246,6 +246,10 @@ impl Backend for V2 {
         // The root has no such file; any group that exists shows it.
         let entries = std::fs::read_dir(&self.root).into_iter().flatten().filter_map(Result::ok);
         entries.into_iter().any(|entry| entry.path().join("cpu.idle").exists())
+    }
+
+    fn exists(&self, group: &str) -> bool {
+        self.root.join(group).exists()
     }
 
     fn children(&self, group: &str) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! Hands on the real kernel, with files that are read. Needs root.
 
+mod kubelet;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -72,6 +74,7 @@ fn kept_beside_a_stream(settings: &config::Hands, bound: Option<u64>) -> u64 {
             request: 96 * MIB,
             has_limit: false,
         }],
+        idle: Vec::new(),
         disk: None,
         beyond: Beyond::Killed,
         bound,

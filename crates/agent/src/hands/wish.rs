@@ -1,7 +1,7 @@
 //! What each file of the hands should say, from what is on the host. Pure.
 
 use level0::shield::{self, Beyond, Shield};
-use model::Bytes;
+use model::{Bytes, MilliCpu};
 
 use crate::cgroup::{Disk, IoBound, Knob};
 use crate::config::Hands;
@@ -19,6 +19,8 @@ pub(super) struct Scene {
     /// The group that holds all of batch.
     pub(super) batch: String,
     pub(super) online: Vec<Online>,
+    /// Batch Pods, where each is idle by itself.
+    pub(super) idle: Vec<Idle>,
     pub(super) disk: Option<Disk>,
     pub(super) beyond: Beyond,
     /// The most memory of batch.
@@ -35,6 +37,14 @@ pub(super) struct Online {
     pub(super) request: u64,
     /// Whether any of its containers has a CPU limit.
     pub(super) has_limit: bool,
+}
+
+/// One batch Pod in a tree that is not ours.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Idle {
+    pub(super) group: String,
+    /// What it weighs without us.
+    pub(super) weight: MilliCpu,
 }
 
 /// A group is to have a knob.
@@ -75,6 +85,13 @@ pub(super) fn wishes(settings: &Hands, scene: &Scene) -> Wishes {
     for pod in scene.online.iter().filter(|pod| pod.has_limit) {
         for group in std::iter::once(&pod.group).chain(&pod.below) {
             wish(group, Knob::Burst(settings.burst));
+        }
+    }
+    for pod in &scene.idle {
+        wish(&pod.group, Knob::Idle(settings.idle));
+        if !settings.idle {
+            // The kernel has forgotten it.
+            wish(&pod.group, Knob::Weight(pod.weight));
         }
     }
     wish(&scene.batch, Knob::MemoryHigh(scene.bound.map(Bytes)));
@@ -126,6 +143,7 @@ mod tests {
                 },
                 Online { group: "c/online/podB".into(), ..Online::default() },
             ],
+            idle: Vec::new(),
             disk: Some(Disk { major: 254, minor: 0 }),
             beyond: Beyond::Slowed,
             bound: Some(2 << 30),
