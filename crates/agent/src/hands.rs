@@ -99,14 +99,15 @@ impl Hands {
             let alive = live.containers.iter().filter(|instance| instance.is_alive());
             Running { pod: entry.pod(), containers: alive.map(|instance| instance.id.clone()).collect() }
         });
-        let (online, idle) = sides(groups, running);
+        let (online, batch_pods) = sides(groups, running);
         Scene {
             capacity: self.context.facts.memory,
             line: groups.line_of(QosClass::Online),
             batch: groups.class(QosClass::Batch),
             online,
-            idle,
+            batch_pods,
             disk: self.ground.disk,
+            disk_bounds: self.ground.disk_bounds,
             beyond: self.ground.beyond,
             bound: self.bound(&mut state.bound),
         }

@@ -5,13 +5,15 @@ use std::path::Path;
 use level0::shield::Beyond;
 use model::{Bytes, MilliCpu, QosClass};
 
-use crate::cgroup::{Applied, Disk, GroupError, Groups, IoBound, Knob, Mounts};
+use super::wish::DiskBounds;
+use crate::cgroup::{Applied, Disk, GroupError, Groups, IoBound, Knob, Mounts, Version};
 
 /// What there is to work with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ground {
     /// The disk that Pods write to.
     pub disk: Option<Disk>,
+    pub disk_bounds: DiskBounds,
     /// What the kernel does to batch beyond its bound.
     pub beyond: Beyond,
     /// What the kernel lacks, and what stands in for it.
@@ -55,7 +57,14 @@ pub fn probe(groups: &Groups, mounts: &Mounts, folder: &Path) -> Result<Ground, 
     }
     missing.extend(disk.filter(|_| has_weight).and_then(|disk| weightless(disk, mounts)));
     backend.remove(&group)?;
-    Ok(Ground { disk, beyond: if slows { Beyond::Slowed } else { Beyond::Killed }, missing })
+    let disk_bounds =
+        if mounts.version() == Version::V2 { DiskBounds::OfTrees } else { DiskBounds::OfGroups };
+    if disk_bounds == DiskBounds::OfGroups && disk.is_some() {
+        missing.push(
+            "cgroup v1 bounds no tree of groups at disks: containers of batch get equal parts".to_owned(),
+        );
+    }
+    Ok(Ground { disk, disk_bounds, beyond: if slows { Beyond::Slowed } else { Beyond::Killed }, missing })
 }
 
 /// Why weights count for nothing at `disk`, if so: they are files on every host, and read by two schedulers only.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use model::QosClass;
 
-use super::wish::{Idle, Online};
+use super::wish::{BatchPod, Online};
 use crate::cgroup::Groups;
 use crate::resources;
 
@@ -16,30 +16,29 @@ pub(super) struct Running {
     pub(super) containers: Vec<String>,
 }
 
-/// Services; and batch, where it is to be idle Pod by Pod.
-pub(super) fn sides(groups: &Groups, running: impl Iterator<Item = Running>) -> (Vec<Online>, Vec<Idle>) {
-    let (mut online, mut idle) = (Vec::new(), Vec::new());
+/// Services, and batch.
+pub(super) fn sides(groups: &Groups, running: impl Iterator<Item = Running>) -> (Vec<Online>, Vec<BatchPod>) {
+    let (mut online, mut batch) = (Vec::new(), Vec::new());
     for Running { pod, containers } in running {
         let Some(uid) = pod.metadata.uid.as_deref() else { continue };
-        let (class, share) = (QosClass::of(&pod), resources::of_pod(&pod));
+        let class = QosClass::of(&pod);
+        let group = groups.pod(class, uid);
+        let below = containers.iter().map(|id| groups.container(&group, id)).collect();
         match class {
             QosClass::Online => {
-                let group = groups.pod(class, uid);
-                let below = containers.iter().map(|id| groups.container(&group, id)).collect();
-                let has_limit = has_cpu_limit(&pod);
-                online.push(Online { group, below, request: share.memory.0, has_limit });
+                let (request, has_limit) = (resources::of_pod(&pod).memory.0, has_cpu_limit(&pod));
+                online.push(Online { group, below, request, has_limit });
             }
-            QosClass::Batch if groups.idles_pods() => {
+            QosClass::Batch => {
                 // What the kubelet has given it.
-                let weight = resources::promised_cpu(&pod);
-                idle.push(Idle { group: groups.pod(class, uid), weight });
+                let foreign_weight = groups.idles_pods().then(|| resources::promised_cpu(&pod));
+                batch.push(BatchPod { group, below, foreign_weight });
             }
-            QosClass::Batch => {}
         }
     }
     // So that requests beyond what can be kept are cut the same way each time.
     online.sort_by(|one, other| one.group.cmp(&other.group));
-    (online, idle)
+    (online, batch)
 }
 
 fn has_cpu_limit(pod: &Pod) -> bool {

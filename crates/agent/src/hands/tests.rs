@@ -1,16 +1,18 @@
 //! Hands on the real kernel, with files that are read. Needs root.
 
+mod disk;
 mod kubelet;
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use level0::shield::Beyond;
 use model::{Bytes, MilliCpu, QosClass};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
 use super::mover::Mover;
-use super::wish::{Online, Scene, wishes};
+use super::wish::{DiskBounds, Online, Scene, wishes};
 use crate::cgroup::{Groups, Knob, Mounts};
 use crate::config;
 
@@ -25,9 +27,9 @@ struct SmallHost {
 }
 
 impl SmallHost {
-    fn new() -> Self {
+    fn new(test: &str) -> Self {
         let mounts = Mounts::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap());
-        let parent = format!("crest-test-small-{}", std::process::id());
+        let parent = format!("crest-test-{test}-{}", std::process::id());
         let groups = Groups::new(&mounts, &format!("{parent}/crest"));
         let host = Self { groups, parent, folder: tempfile::tempdir().unwrap(), mounts };
         host.groups.prepare(MilliCpu(2000)).unwrap();
@@ -44,6 +46,20 @@ impl SmallHost {
         assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
     }
 
+    fn scene(&self, online: Vec<Online>) -> Scene {
+        Scene {
+            capacity: 160 * MIB,
+            line: self.groups.line_of(QosClass::Online),
+            batch: self.groups.class(QosClass::Batch),
+            online,
+            batch_pods: Vec::new(),
+            disk: None,
+            disk_bounds: DiskBounds::OfTrees,
+            beyond: Beyond::Killed,
+            bound: None,
+        }
+    }
+
     fn memory_root(&self) -> &Path {
         self.mounts.v1.get("memory").or(self.mounts.v2.as_ref()).unwrap()
     }
@@ -57,28 +73,15 @@ impl Drop for SmallHost {
 
 /// What a service keeps of the 64 MiB that it read, once batch has streamed half a gibibyte through.
 fn kept_beside_a_stream(settings: &config::Hands, bound: Option<u64>) -> u64 {
-    let host = SmallHost::new();
+    let host = SmallHost::new("stream");
     let (pod, batch_pod) = (host.groups.pod(QosClass::Online, "x"), host.groups.pod(QosClass::Batch, "y"));
     let (service, stream) = (format!("{pod}/c"), format!("{batch_pod}/c"));
     for (pod, container) in [(&pod, &service), (&batch_pod, &stream)] {
         host.groups.backend().create(pod).unwrap();
         std::fs::create_dir(host.memory_root().join(container)).unwrap();
     }
-    let scene = Scene {
-        capacity: 160 * MIB,
-        line: host.groups.line_of(QosClass::Online),
-        batch: host.groups.class(QosClass::Batch),
-        online: vec![Online {
-            group: pod,
-            below: vec![service.clone()],
-            request: 96 * MIB,
-            has_limit: false,
-        }],
-        idle: Vec::new(),
-        disk: None,
-        beyond: Beyond::Killed,
-        bound,
-    };
+    let online = Online { group: pod, below: vec![service.clone()], request: 96 * MIB, has_limit: false };
+    let scene = Scene { bound, ..host.scene(vec![online]) };
     let mut mover = Mover::new(host.groups.clone());
     mover.apply(wishes(settings, &scene).list, kit::clock::monotonic());
     assert_eq!(mover.failures, 0);

@@ -19,9 +19,9 @@ pub(super) struct Scene {
     /// The group that holds all of batch.
     pub(super) batch: String,
     pub(super) online: Vec<Online>,
-    /// Batch Pods, where each is idle by itself.
-    pub(super) idle: Vec<Idle>,
+    pub(super) batch_pods: Vec<BatchPod>,
     pub(super) disk: Option<Disk>,
+    pub(super) disk_bounds: DiskBounds,
     pub(super) beyond: Beyond,
     /// The most memory of batch.
     pub(super) bound: Option<u64>,
@@ -39,12 +39,23 @@ pub(super) struct Online {
     pub(super) has_limit: bool,
 }
 
-/// One batch Pod in a tree that is not ours.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Idle {
+/// One batch Pod that runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct BatchPod {
     pub(super) group: String,
-    /// What it weighs without us.
-    pub(super) weight: MilliCpu,
+    /// The groups of its containers.
+    pub(super) below: Vec<String>,
+    /// What it weighs without us, in a tree that is not ours: there it is idle by itself.
+    pub(super) foreign_weight: Option<MilliCpu>,
+}
+
+/// Whom a bound on a group holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskBounds {
+    /// Together with all below it.
+    OfTrees,
+    /// Its own processes only, as in cgroup v1: what batch may have is divided evenly among its containers.
+    OfGroups,
 }
 
 /// A group is to have a knob.
@@ -87,11 +98,12 @@ pub(super) fn wishes(settings: &Hands, scene: &Scene) -> Wishes {
             wish(group, Knob::Burst(settings.burst));
         }
     }
-    for pod in &scene.idle {
+    for pod in &scene.batch_pods {
+        let Some(weight) = pod.foreign_weight else { continue };
         wish(&pod.group, Knob::Idle(settings.idle));
         if !settings.idle {
             // The kernel has forgotten it.
-            wish(&pod.group, Knob::Weight(pod.weight));
+            wish(&pod.group, Knob::Weight(weight));
         }
     }
     wish(&scene.batch, Knob::MemoryHigh(scene.bound.map(Bytes)));
@@ -100,9 +112,25 @@ pub(super) fn wishes(settings: &Hands, scene: &Scene) -> Wishes {
     }
     wish(&scene.batch, Knob::IoWeight(settings.io_weight.unwrap_or(COMMON_IO_WEIGHT)));
     if let Some(disk) = scene.disk {
-        wish(&scene.batch, Knob::IoBound(disk, settings.io_bound));
+        for (group, bound) in disk_bounds(settings.io_bound, scene) {
+            wish(group, Knob::IoBound(disk, bound));
+        }
     }
     Wishes { list, shield }
+}
+
+fn disk_bounds(bound: IoBound, scene: &Scene) -> Vec<(&String, IoBound)> {
+    match scene.disk_bounds {
+        DiskBounds::OfTrees => vec![(&scene.batch, bound)],
+        DiskBounds::OfGroups => {
+            let containers: Vec<&String> = scene.batch_pods.iter().flat_map(|pod| &pod.below).collect();
+            let n_containers = containers.len() as u64;
+            // A bound of nothing would be none at all.
+            let part = |bytes: Option<u64>| bytes.map(|bytes| (bytes / n_containers).max(4096));
+            let each = |group| (group, IoBound { read: part(bound.read), write: part(bound.write) });
+            containers.into_iter().map(each).collect()
+        }
+    }
 }
 
 /// Whether `new` gives a group less than `old` did.
@@ -143,7 +171,8 @@ mod tests {
                 },
                 Online { group: "c/online/podB".into(), ..Online::default() },
             ],
-            idle: Vec::new(),
+            batch_pods: Vec::new(),
+            disk_bounds: DiskBounds::OfTrees,
             disk: Some(Disk { major: 254, minor: 0 }),
             beyond: Beyond::Slowed,
             bound: Some(2 << 30),
@@ -176,6 +205,27 @@ mod tests {
             c-batch IoBound(Disk { major: 254, minor: 0 }, IoBound { read: None, write: Some(1048576) })
         "#]]
         .assert_eq(&shown(&Hands { io_bound, ..Hands::default() }, &scene()));
+    }
+
+    #[test]
+    fn where_a_bound_holds_one_group_it_is_divided() {
+        let below = |names: &[&str]| BatchPod {
+            below: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..BatchPod::default()
+        };
+        let scene = Scene {
+            batch_pods: vec![below(&["a"]), below(&["b", "c"]), below(&[])],
+            disk_bounds: DiskBounds::OfGroups,
+            ..scene()
+        };
+        let bounds = |write| {
+            let bounds = disk_bounds(IoBound { read: None, write }, &scene).into_iter();
+            bounds.map(|(group, bound)| (group.as_str(), bound.write)).collect::<Vec<_>>()
+        };
+        assert_eq!(bounds(Some(30_000)), [("a", Some(10_000)), ("b", Some(10_000)), ("c", Some(10_000))]);
+        assert_eq!(bounds(Some(5)), [("a", Some(4096)), ("b", Some(4096)), ("c", Some(4096))]);
+        assert_eq!(bounds(None), [("a", None), ("b", None), ("c", None)]);
+        assert_eq!(disk_bounds(IoBound::default(), &Scene { batch_pods: Vec::new(), ..scene.clone() }), []);
     }
 
     #[test]

@@ -81,14 +81,15 @@ impl Kubelet {
             pod: serde_json::from_value::<k8s_openapi::api::core::v1::Pod>(pod).unwrap().into(),
             containers: vec![format!("id{place}")],
         });
-        let (online, idle) = sides(groups, running);
+        let (online, batch_pods) = sides(groups, running);
         Scene {
             capacity: 1 << 30,
             line: groups.line_of(QosClass::Online),
             batch: groups.class(QosClass::Batch),
             online,
-            idle,
+            batch_pods,
             disk: None,
+            disk_bounds: DiskBounds::OfTrees,
             beyond: if self.is_v2() { Beyond::Slowed } else { Beyond::Killed },
             bound,
         }
