@@ -42,7 +42,7 @@ check: packages ## What a change must pass before it is pushed: format, lints, h
 	else echo "cargo-deny is not installed: licences and sources not checked (cargo install cargo-deny)"; fi
 
 .PHONY: bench
-bench: packages packages-test ## Run the benchmarks; each prints its figure beside a peer or a limit
+bench: packages packages-test packages-bench ## Run the benchmarks; each prints its figure beside a peer or a limit
 	cargo build --release --locked --package bench --package crest
 	@sh bench/run.sh
 
@@ -59,10 +59,13 @@ clients: build packages-test packages-demo ## Run the own test suites of other p
 fuzz: packages ## Feed bad input to every parser and handler, ten minutes each; SECONDS=60 for one
 	cargo run --release --locked --package fuzz -- --seconds $(or $(SECONDS),600)
 
-.PHONY: packages packages-test packages-demo
+.PHONY: packages packages-test packages-demo packages-bench
 packages:
 	@sh scripts/packages.sh build run
 packages-test:
 	@sh scripts/packages.sh test
 packages-demo:
 	@sh scripts/packages.sh demo
+
+packages-bench:
+	@sh scripts/packages.sh bench

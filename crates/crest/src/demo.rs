@@ -15,13 +15,13 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::Context;
+use drill::company;
 use drill::report::Report;
 use indicatif::ProgressBar;
 
 use crate::cli::{DemoOptions, Output};
 use crate::settings::Settings;
 use crate::status;
-use phase::Load;
 
 /// Of the whole machine, what the service's load should keep busy.
 const SERVICE_SHARE: f64 = 0.30;
@@ -39,31 +39,33 @@ pub(crate) fn demo(settings: &Settings, options: &DemoOptions) -> anyhow::Result
     said("starting the service");
     let target = runtime.block_on(service::start(&client))?;
 
-    let mut load = Load { target, requests_per_second: 0, duration: Duration::from_secs(options.seconds) };
-    load.requests_per_second = match options.requests_per_second {
+    let mut plan = phase::plan(target, 1, Duration::from_secs(options.seconds));
+    plan.requests_per_second = match options.requests_per_second {
         Some(rate) => rate,
         None => {
             said("finding the rate that keeps 30% of the machine busy");
-            load.rate_for(SERVICE_SHARE)?
+            company::rate_for(&plan, SERVICE_SHARE)?
         }
     };
+    let measure =
+        |name: &str, finished: &dyn Fn() -> anyhow::Result<u64>| company::measure(name, &plan, finished);
     said("phase 1 of 3: the service alone");
-    let alone = load.measure("service alone", || Ok(0))?;
+    let alone = measure("service alone", &|| Ok(0))?;
     said("phase 2 of 3: the same batch, started plainly beside it");
     let plain = {
         let crowd = batch::Plain::start(&rootfs)?;
-        load.measure("beside plain batch", || Ok(crowd.finished()))?
+        measure("beside plain batch", &|| Ok(crowd.finished()))?
     };
     said("phase 3 of 3: the batch as a DagJob, through Crest");
     let job = batch::Job::start(&runtime, &client, settings)?;
-    let through_crest = load.measure("with batch through Crest", || job.finished())?;
+    let through_crest = measure("with batch through Crest", &|| job.finished())?;
     said("waiting for the job to end");
     let outcome = job.wait()?;
 
     let report = Report {
         machine: phase::machine(),
         at: kit::clock::wall().strftime("%Y-%m-%d %H:%M UTC").to_string(),
-        requests_per_second: load.requests_per_second,
+        requests_per_second: plan.requests_per_second,
         phases: vec![alone, plain, through_crest],
     };
     progress.finish_and_clear();

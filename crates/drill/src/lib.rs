@@ -5,7 +5,8 @@
 //! does, and latency counts from the time a request was *due*, not from when it was sent. That rules out
 //! coordinated omission.
 
-pub mod http_load;
+pub mod company;
 pub mod latency;
+pub mod load;
 pub mod report;
 pub mod stopwatch;

@@ -1,4 +1,4 @@
-//! Open-loop HTTP/1.1 load on one address.
+//! Open-loop load on one address, in HTTP/1.1 or in Redis' protocol.
 //!
 //! ```text
 //!   connection 0:  |due--sent....answered|      |due--sent..|          latency = answered - due
@@ -8,6 +8,8 @@
 //! longer than the latencies to be measured.
 
 mod connection;
+mod http;
+mod redis;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,12 +19,20 @@ use std::time::{Duration, Instant};
 use crate::latency::Latencies;
 use connection::Connection;
 
+/// What is asked again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// `GET` of a path, for example `/index.html`.
+    Http { path: String },
+    /// A command with its arguments, for example `GET`, `cart:7`.
+    Redis { command: Vec<String> },
+}
+
 /// What load to make.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub target: SocketAddr,
-    /// For example `/index.html`.
-    pub path: String,
+    pub request: Request,
     pub requests_per_second: u32,
     /// The requests are dealt out to this many connections in turn.
     pub connections: u32,
@@ -35,7 +45,7 @@ pub struct Plan {
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     pub latencies: Latencies,
-    /// Requests that got no answer or a status other than 2xx. They are not in `latencies`.
+    /// Requests that got no answer or one that says that they failed. They are not in `latencies`.
     pub failed: u64,
     /// Of the measured part, from the first request due to the last answer.
     pub elapsed: Duration,
@@ -68,7 +78,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, LoadError> {
         return Err(LoadError::Empty);
     }
     let connections = (0..plan.connections)
-        .map(|_| Connection::open(plan.target, &plan.path))
+        .map(|_| Connection::open(plan.target, &plan.request))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|source| LoadError::Connect { target: plan.target, source })?;
     let start = kit::clock::monotonic() + Duration::from_millis(10);

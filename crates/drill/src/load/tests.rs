@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use super::{Plan, run};
+use super::{Plan, Request, run};
 
 /// Serves one connection; the request with number `stall_at` is answered 200 ms late.
 fn serve(stall_at: usize) -> std::net::SocketAddr {
@@ -30,7 +30,7 @@ fn serve(stall_at: usize) -> std::net::SocketAddr {
 fn plan(target: std::net::SocketAddr) -> Plan {
     Plan {
         target,
-        path: "/".to_owned(),
+        request: Request::Http { path: "/".to_owned() },
         requests_per_second: 200,
         connections: 1,
         warm_up: Duration::ZERO,
