@@ -3,6 +3,7 @@
 //! ```text
 //!   readings (1 s) ──► reckon ──► capacity ──► batch-cpu, batch-memory of the Node, with the sum that led to them
 //!   samples (100 ms) ─► squeeze ──► idle class and CPU quota of the batch group
+//!                    ├► offender ─► quota of one batch Pod, or its end
 //!                    └► evict ────► batch Pods to end, lowest priority first
 //!   requests, offers ──► shield ───► memory that services keep, memory that batch may hold
 //!   load ──────────────► pools ────► CPUs that batch is kept to, where it is
@@ -13,6 +14,7 @@
 pub mod capacity;
 pub mod evict;
 pub mod histogram;
+pub mod offender;
 pub mod peak;
 pub mod pools;
 pub mod predict;

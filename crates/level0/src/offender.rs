@@ -1,0 +1,234 @@
+//! Who among batch makes a service suffer, and what is done to that one before all of batch pays for it.
+//!
+//! ```text
+//!   Free ──suspected──► Capped for `cap_time` ──over──► Free ──again: twice as long──► Capped ──`caps`th time──► moved
+//! ```
+//! Who is suspected is told by correlation, with the formula of Google's CPI2 (EuroSys 2013, section 4.2): a unit of batch
+//! that works while the service suffers gains, one that works while it does not loses. Where the service's own measure
+//! stands in for cycles per instruction. One is capped at a time, and the effect is waited for.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use model::MilliCpu;
+
+use crate::peak::amount;
+
+/// When a unit of batch is an offender, and what follows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Samples that are looked at.
+    pub window: usize,
+    /// Fewer say nothing.
+    pub fewest: usize,
+    /// Of those, so many have to show suffering.
+    pub fewest_bad: usize,
+    /// Correlation from which a unit is suspected: CPI2 found 0.35 to be right in 70% of the cases.
+    pub suspicion: f64,
+    /// Of what it used, a capped unit keeps this share.
+    pub keeps: f64,
+    /// And never less than this, as it may hold locks.
+    pub floor: MilliCpu,
+    /// For how long a unit is capped at first; each time after that, twice as long.
+    pub cap_time: Duration,
+    /// A unit that was capped so many times is moved at the next.
+    pub caps: u32,
+    /// A unit that gave no cause for so long has never been capped.
+    pub forgiven_after: Duration,
+    /// Between two decisions: the effect of the first has to show.
+    pub pause: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            window: 100,
+            fewest: 20,
+            fewest_bad: 5,
+            suspicion: 0.35,
+            keeps: 0.1,
+            floor: MilliCpu(50),
+            cap_time: Duration::from_secs(30),
+            caps: 3,
+            forgiven_after: Duration::from_secs(600),
+            pause: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What is to be done to one unit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action<Id> {
+    /// Holds it to so much CPU.
+    Cap {
+        id: Id,
+        quota: MilliCpu,
+        correlation: f64,
+        until: Duration,
+    },
+    Uncap {
+        id: Id,
+    },
+    /// Ends it here: capping it did not help for long.
+    Move {
+        id: Id,
+        correlation: f64,
+        caps: u32,
+    },
+}
+
+/// Remembers who did what while the service suffered.
+#[derive(Clone, Debug)]
+pub struct Offenders<Id> {
+    policy: Policy,
+    window: VecDeque<Sample<Id>>,
+    records: BTreeMap<Id, Record>,
+    decided: Option<Duration>,
+    last: Duration,
+}
+
+#[derive(Clone, Debug)]
+struct Sample<Id> {
+    /// What the service suffers, as a multiple of what it may.
+    suffering: f64,
+    /// Milli-cores.
+    used: BTreeMap<Id, f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Record {
+    state: State,
+    caps: u32,
+    /// When it was capped last.
+    at: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Free,
+    Capped { until: Duration },
+}
+
+/// How much a unit is suspected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Suspect {
+    correlation: f64,
+    /// Mean milli-cores over the window.
+    used: f64,
+}
+
+impl<Id: Clone + Ord> Offenders<Id> {
+    pub fn new(policy: Policy) -> Self {
+        let (window, records) = (VecDeque::new(), BTreeMap::new());
+        Self { policy, window, records, decided: None, last: Duration::ZERO }
+    }
+
+    /// What follows from one more look: what the service that suffers most suffers, as a multiple of what it may
+    /// (`None` where nobody can tell), and what each unit of batch that is there used.
+    pub fn observe(
+        &mut self,
+        suffering: Option<f64>,
+        used: BTreeMap<Id, f64>,
+        now: Duration,
+    ) -> Vec<Action<Id>> {
+        self.last = self.last.max(now);
+        let now = self.last;
+        self.records.retain(|id, _| used.contains_key(id));
+        let mut actions = self.uncap(now);
+        let Some(suffering) = suffering.map(amount) else { return actions };
+        let used = used.into_iter().map(|(id, used)| (id, amount(used))).collect();
+        self.window.push_back(Sample { suffering, used });
+        while self.window.len() > self.policy.window {
+            self.window.pop_front();
+        }
+        let paused = self.decided.is_some_and(|at| now.saturating_sub(at) < self.policy.pause);
+        if suffering > 1.0 && !paused && self.is_enough() {
+            actions.extend(self.decide(now));
+        }
+        actions
+    }
+
+    /// Those who are held back now.
+    pub fn capped(&self) -> impl Iterator<Item = &Id> {
+        let capped = self.records.iter().filter(|(_, record)| matches!(record.state, State::Capped { .. }));
+        capped.map(|(id, _)| id)
+    }
+
+    fn is_enough(&self) -> bool {
+        let bad = self.window.iter().filter(|sample| sample.suffering > 1.0).count();
+        self.window.len() >= self.policy.fewest && bad >= self.policy.fewest_bad
+    }
+
+    fn uncap(&mut self, now: Duration) -> Vec<Action<Id>> {
+        let mut actions = Vec::new();
+        for (id, record) in &mut self.records {
+            if let State::Capped { until } = record.state
+                && until <= now
+            {
+                record.state = State::Free;
+                actions.push(Action::Uncap { id: id.clone() });
+            }
+        }
+        let forgiven = |record: &Record| {
+            record.state == State::Free && now.saturating_sub(record.at) >= self.policy.forgiven_after
+        };
+        self.records.retain(|_, record| !forgiven(record));
+        actions
+    }
+
+    /// The worst of the suspects who are not held back yet.
+    fn decide(&mut self, now: Duration) -> Option<Action<Id>> {
+        let present = self.window.back()?.used.keys();
+        let free = present.filter(|id| !self.capped().any(|capped| capped == *id));
+        let suspects = free.map(|id| (id.clone(), self.suspect(id)));
+        let suspected = suspects.filter(|(_, suspect)| suspect.correlation >= self.policy.suspicion);
+        // By what they have on their conscience: how surely it is they, times how much they do.
+        let weight = |suspect: &Suspect| suspect.correlation * suspect.used;
+        let (id, suspect) = suspected.max_by(|(_, a), (_, b)| weight(a).total_cmp(&weight(b)))?;
+        self.decided = Some(now);
+        // What was seen before is no witness to what comes after.
+        self.window.clear();
+        Some(self.punish(id, suspect, now))
+    }
+
+    fn punish(&mut self, id: Id, suspect: Suspect, now: Duration) -> Action<Id> {
+        let caps = self.records.get(&id).map_or(0, |record| record.caps);
+        let correlation = suspect.correlation;
+        if caps >= self.policy.caps {
+            self.records.remove(&id);
+            return Action::Move { id, correlation, caps };
+        }
+        let until = now + self.policy.cap_time * 2_u32.saturating_pow(caps);
+        self.records.insert(id.clone(), Record { state: State::Capped { until }, caps: caps + 1, at: now });
+        let quota = whole(suspect.used * self.policy.keeps).max(self.policy.floor);
+        Action::Cap { id, quota, correlation, until }
+    }
+
+    fn suspect(&self, id: &Id) -> Suspect {
+        let used = |sample: &Sample<Id>| sample.used.get(id).copied().unwrap_or(0.0);
+        let sum: f64 = self.window.iter().map(used).sum();
+        if sum <= 0.0 {
+            return Suspect { correlation: 0.0, used: 0.0 };
+        }
+        let gained = self.window.iter().map(|sample| used(sample) / sum * blame(sample.suffering));
+        Suspect { correlation: gained.sum(), used: sum / self.window.len().max(1) as f64 }
+    }
+}
+
+/// What who works at that moment gains: 0 where the service has just what it may, towards 1 the more it suffers, and
+/// towards -1 the less.
+fn blame(suffering: f64) -> f64 {
+    if suffering > 1.0 { 1.0 - 1.0 / suffering } else { suffering - 1.0 }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "amounts are finite and not negative"
+)]
+fn whole(value: f64) -> MilliCpu {
+    MilliCpu(value.round() as u64)
+}
+
+#[cfg(test)]
+mod tests;
