@@ -20,4 +20,5 @@ pub mod pools;
 pub mod predict;
 pub mod reckon;
 pub mod shield;
+pub mod signal;
 pub mod squeeze;

@@ -10,12 +10,16 @@
 //! Batch runs in the kernel's idle class as long as that exists, so it yields to online on its own; the quota is
 //! for what the class cannot prevent (shared caches, wake-up delays). Without the class, the quota also follows
 //! online use directly.
+//!
+//! Pressure is felt by two signals: how long online's threads wait for a CPU, and where services tell it, their own
+//! latency. What stays when batch has been at its floor for long is not batch's doing, and no longer counts.
 
 use std::time::Duration;
 
 use model::MilliCpu;
 
 use crate::peak::{Peak, amount};
+use crate::signal::Signal;
 
 /// How the host behaves under pressure.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +28,12 @@ pub struct Policy {
     pub high: f64,
     /// Delay below which batch may have more again.
     pub low: f64,
+    /// Latency of a service, as a share of its objective, at which batch is squeezed.
+    pub latency_high: f64,
+    /// Latency below which batch may have more again.
+    pub latency_low: f64,
+    /// For so long a latency that was told counts.
+    pub latency_lasts: Duration,
     /// Batch always keeps this share of the capacity, or it would hold locks and memory for ever.
     pub floor: f64,
     /// Share of the capacity that is given back per tick.
@@ -34,7 +44,7 @@ pub struct Policy {
     pub longest_patience: Duration,
     /// Share of the capacity that stays free of batch when online fills the rest.
     pub reserve: f64,
-    /// Delay that persists for this long with batch at its floor is not batch's doing.
+    /// What persists for this long with batch at its floor is not batch's doing.
     pub acquittal: Duration,
 }
 
@@ -43,6 +53,9 @@ impl Default for Policy {
         Self {
             high: 0.25,
             low: 0.15,
+            latency_high: 1.0,
+            latency_low: 0.9,
+            latency_lasts: Duration::from_secs(3),
             floor: 0.05,
             step: 0.02,
             patience: Duration::from_millis(500),
@@ -74,14 +87,19 @@ pub struct Sample {
     pub system: f64,
     /// Share of the time in which online's threads wanted to run but waited: 0 to 1. `None` where it is unknown.
     pub online_delay: Option<f64>,
+    /// Latency of the service that is worst off, as a share of its objective; `None` where nothing new was told since
+    /// the last sample.
+    pub latency: Option<f64>,
 }
 
 /// What to do to batch from now on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Squeeze {
     /// `None` is no limit.
     pub quota: Option<MilliCpu>,
     pub idle: bool,
+    /// What online suffers, as a multiple of what it may; `None` where no signal tells.
+    pub suffering: Option<f64>,
 }
 
 /// The state machine of one host.
@@ -91,8 +109,10 @@ pub struct Squeezer {
     class: Class,
     hold: Hold,
     online: Peak,
-    /// Delay that was there without batch's doing.
-    baseline: f64,
+    delay: Signal,
+    latency: Signal,
+    /// What was told last, and when.
+    told: Option<(f64, Duration)>,
     floor_since: Option<Duration>,
     applied: Option<f64>,
     last: Duration,
@@ -117,12 +137,16 @@ struct Held {
 impl Squeezer {
     pub fn new(policy: Policy, class: Class) -> Self {
         let patience = policy.patience;
+        let delay = Signal::new(policy.high, policy.low);
+        let latency = Signal::new(policy.latency_high, policy.latency_low);
         Self {
             policy,
             class,
             hold: Hold::Free { since: Duration::ZERO, patience },
             online: Peak::new(Duration::from_secs(1)),
-            baseline: 0.0,
+            delay,
+            latency,
+            told: None,
             floor_since: None,
             applied: None,
             last: Duration::ZERO,
@@ -133,15 +157,26 @@ impl Squeezer {
     pub fn step(&mut self, sample: Sample) -> Squeeze {
         let sample = self.cleaned(sample);
         self.online.observe(sample.online, sample.now);
-        self.learn_baseline(&sample);
-        self.hold = if self.suffers(&sample) { self.tightened(&sample) } else { self.relaxed(&sample) };
+        self.told =
+            sample.latency.map(|latency| (latency, sample.now)).or_else(|| self.still_told(sample.now));
+        self.learn(&sample);
+        let suffering = self.suffering(&sample);
+        self.hold =
+            if self.suffers(suffering, &sample) { self.tightened(&sample) } else { self.relaxed(&sample) };
         let limit = self.limit(&sample);
         self.applied = self.with_dead_band(limit, sample.capacity);
         self.floor_since = match self.applied {
             Some(applied) if applied <= self.floor(&sample) => self.floor_since.or(Some(sample.now)),
             _ => None,
         };
-        Squeeze { quota: self.applied.map(milli), idle: self.class == Class::Idle }
+        Squeeze { quota: self.applied.map(milli), idle: self.class == Class::Idle, suffering }
+    }
+
+    /// The one of batch who was to blame is held back: the others are not wary of what hurt.
+    pub fn pardon(&mut self) {
+        if let Hold::Held(held) = self.hold {
+            self.hold = Hold::Held(Held { hurt: f64::INFINITY, patience: self.policy.patience, ..held });
+        }
     }
 
     /// Broken counters read as zero, and time never runs backwards.
@@ -154,36 +189,41 @@ impl Squeezer {
             batch: amount(sample.batch),
             system: amount(sample.system),
             online_delay: sample.online_delay.map(|delay| amount(delay).min(1.0)),
+            latency: sample.latency.map(amount),
         }
     }
 
-    /// Delay that stays although batch is at its floor comes from elsewhere: batch must not pay for it for ever.
-    fn learn_baseline(&mut self, sample: &Sample) {
-        let Some(delay) = sample.online_delay else { return };
-        let acquitted =
+    fn still_told(&self, now: Duration) -> Option<(f64, Duration)> {
+        self.told.filter(|(_, at)| now.saturating_sub(*at) < self.policy.latency_lasts)
+    }
+
+    /// What stays although batch is at its floor comes from elsewhere: batch must not pay for it for ever.
+    fn learn(&mut self, sample: &Sample) {
+        let is_acquitted =
             self.floor_since.is_some_and(|since| sample.now.saturating_sub(since) >= self.policy.acquittal);
-        if acquitted {
-            self.baseline = self.baseline.max(delay);
-        } else {
-            // Forgotten within minutes, in case the other cause went away.
-            self.baseline *= 0.9995;
+        if let Some(delay) = sample.online_delay {
+            self.delay.learn(delay, is_acquitted);
+        }
+        if let Some((latency, _)) = self.told {
+            self.latency.learn(latency, is_acquitted);
         }
     }
 
-    fn suffers(&self, sample: &Sample) -> bool {
-        let threshold = self.policy.high.max(self.baseline * 1.5);
-        let delayed = sample.online_delay.is_some_and(|delay| delay > threshold && sample.batch > 0.0);
-        let full = sample.online + sample.system > sample.capacity * (1.0 - self.policy.reserve);
-        delayed && !self.is_acquitted(sample) || full && sample.online > sample.system
+    fn suffering(&self, sample: &Sample) -> Option<f64> {
+        let delay = sample.online_delay.map(|delay| self.delay.suffering(delay));
+        let latency = sample.latency.map(|latency| self.latency.suffering(latency));
+        delay.into_iter().chain(latency).reduce(f64::max)
     }
 
-    fn is_acquitted(&self, sample: &Sample) -> bool {
-        sample.online_delay.is_some_and(|delay| self.baseline > 0.0 && delay <= self.baseline * 1.5)
+    fn suffers(&self, suffering: Option<f64>, sample: &Sample) -> bool {
+        let hurts = suffering.is_some_and(|suffering| suffering > 1.0 && sample.batch > 0.0);
+        let full = sample.online + sample.system > sample.capacity * (1.0 - self.policy.reserve);
+        hurts || full && sample.online > sample.system
     }
 
     fn is_quiet(&self, sample: &Sample) -> bool {
-        let threshold = self.policy.low.max(self.baseline * 1.25);
-        sample.online_delay.is_none_or(|delay| delay <= threshold)
+        sample.online_delay.is_none_or(|delay| self.delay.is_quiet(delay))
+            && self.told.is_none_or(|(latency, _)| self.latency.is_quiet(latency))
     }
 
     fn tightened(&self, sample: &Sample) -> Hold {

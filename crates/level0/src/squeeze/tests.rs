@@ -18,6 +18,7 @@ fn sample(tick: u64, online: f64, batch: f64, delay: f64) -> Sample {
         batch,
         system: 100.0,
         online_delay: Some(delay),
+        latency: None,
     }
 }
 
@@ -29,7 +30,8 @@ fn quota(squeeze: Squeeze) -> f64 {
 fn batch_is_free_while_online_feels_nothing() {
     let mut squeezer = squeezer(Class::Idle);
     for tick in 0..100 {
-        assert_eq!(squeezer.step(sample(tick, 1200.0, 2600.0, 0.05)), Squeeze { quota: None, idle: true });
+        let squeeze = squeezer.step(sample(tick, 1200.0, 2600.0, 0.05));
+        assert_eq!((squeeze.quota, squeeze.idle, squeeze.suffering), (None, true, Some(0.2)));
     }
 }
 
@@ -74,6 +76,59 @@ fn delay_that_is_not_batchs_doing_is_learnt() {
         (0..400).map(|tick| quota(squeezer.step(sample(tick, 1200.0, 300.0, 0.6)))).collect();
     assert!(quotas[10] <= 200.0);
     assert!((quotas[399] - CAPACITY).abs() < 1.0, "acquitted, and free: {}", quotas[399]);
+}
+
+/// A service that tells its latency once a second, which depends on what batch had in that second.
+fn with_latency(
+    squeezer: &mut Squeezer,
+    ticks: std::ops::Range<u64>,
+    latency: impl Fn(f64) -> f64,
+) -> Vec<f64> {
+    let mut allowed = CAPACITY;
+    let mut all = Vec::new();
+    for tick in ticks {
+        let batch = allowed.min(2600.0);
+        let told = (tick % 10 == 9).then(|| latency(batch));
+        allowed = quota(squeezer.step(Sample { latency: told, ..sample(tick, 1200.0, batch, 0.05) }));
+        all.push(allowed);
+    }
+    all
+}
+
+#[test]
+fn a_service_that_is_slow_shrinks_batch_once_for_each_time_that_it_says_so() {
+    let mut squeezer = squeezer(Class::Idle);
+    let quotas = with_latency(&mut squeezer, 0..40, |batch| if batch > 700.0 { 2.0 } else { 0.5 });
+    assert_eq!([quotas[8], quotas[9], quotas[18]], [CAPACITY, 1300.0, 1300.0], "kept between two tellings");
+    assert_eq!([quotas[19], quotas[28]], [650.0, 650.0]);
+}
+
+#[test]
+fn a_service_that_is_always_slow_does_not_keep_batch_down() {
+    let mut squeezer = squeezer(Class::Idle);
+    let quotas = with_latency(&mut squeezer, 0..600, |_| 7.0);
+    assert!(quotas.iter().any(|quota| *quota <= 200.0));
+    assert!((quotas[599] - CAPACITY).abs() < 1.0, "acquitted, and free: {}", quotas[599]);
+}
+
+#[test]
+fn a_service_that_falls_silent_counts_for_three_seconds() {
+    let mut squeezer = squeezer(Class::Idle);
+    squeezer.step(Sample { latency: Some(5.0), ..sample(0, 1200.0, 2600.0, 0.05) });
+    let quotas: Vec<f64> =
+        (1..200).map(|tick| quota(squeezer.step(sample(tick, 1200.0, 100.0, 0.05)))).collect();
+    assert!(quotas[28] < 1301.0 && quotas[198] > CAPACITY - 1.0, "{quotas:?}");
+}
+
+#[test]
+fn who_is_pardoned_is_back_within_seconds() {
+    let mut squeezer = squeezer(Class::Idle);
+    // Hurt again and again, batch has become wary.
+    let wary = with_latency(&mut squeezer, 0..3000, |batch| if batch > 700.0 { 2.0 } else { 0.5 });
+    assert!(wary[2950..].iter().all(|quota| *quota < 1000.0));
+    squeezer.pardon();
+    let back = with_latency(&mut squeezer, 3000..3070, |_| 0.5);
+    assert!((back[69] - CAPACITY).abs() < 1.0, "{back:?}");
 }
 
 /// A host where online suffers whenever batch gets more than `bearable`.
@@ -122,13 +177,13 @@ proptest! {
 
     #[test]
     fn broken_samples_are_harmless(
-        samples in proptest::collection::vec(any::<(u32, f64, f64, f64, f64, Option<f64>)>(), 1..60),
+        samples in proptest::collection::vec(any::<(u32, f64, f64, f64, f64, Option<f64>, Option<f64>)>(), 1..60),
         weight in any::<bool>(),
     ) {
         let mut squeezer = squeezer(if weight { Class::Weight } else { Class::Idle });
-        for (now, capacity, online, batch, system, online_delay) in samples {
+        for (now, capacity, online, batch, system, online_delay, latency) in samples {
             let now = Duration::from_millis(u64::from(now));
-            let squeeze = squeezer.step(Sample { now, capacity, online, batch, system, online_delay });
+            let squeeze = squeezer.step(Sample { now, capacity, online, batch, system, online_delay, latency });
             assert!(squeeze.quota.is_none_or(|quota| quota.0 >= 10));
         }
     }
