@@ -32,7 +32,10 @@ fn main() -> anyhow::Result<()> {
     match words[..] {
         ["role", "nothing"] => Ok(()),
         ["role", "serve", port] => serve::serve(port.parse()?),
-        ["role", "hog", name, folder] => Hog::named(name)?.work(folder.as_ref()),
+        ["role", "hog", name, folder] => {
+            rustix::process::setpriority_process(None, 0)?;
+            Hog::named(name)?.work(folder.as_ref())
+        }
         _ => compare(&Options::read(&words)?),
     }
 }
@@ -113,10 +116,6 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn compare(options: &Options) -> anyhow::Result<()> {
-    // What is measured is the service: its load is not to wait for batch.
-    if let Err(error) = rustix::process::setpriority_process(None, -20) {
-        println!("the load has no higher priority than what it measures: {error}");
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let cluster = Cluster::prepare()?;
     cluster.crest(&["up"])?;

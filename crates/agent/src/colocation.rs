@@ -1,11 +1,14 @@
 //! The host's arbiter at work: measures, lets Level-0 decide, and moves the hands.
 //!
 //! ```text
-//!   100 ms while batch runs, 1 s else:   measure ──► squeeze ──► quota of the batch group
+//!   100 ms while batch runs:   measure ──► squeeze ──► quota of the batch group
+//!                              what services tell ─┘└─► offence ──► quota of one batch Pod
 //!   every second:     measure, Pod by Pod ──► reckon ──► offer ──► Node status;   memory short ──► evict
 //! ```
 
+mod latency;
 mod measure;
+mod offence;
 mod online;
 
 use std::path::PathBuf;
@@ -24,7 +27,9 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use self::latency::{Heard, Listener};
 use self::measure::{Meter, Usage};
+use self::offence::Offence;
 use self::online::Online;
 pub use self::online::{OnlinePod, Term};
 use crate::cgroup::{Groups, Knob};
@@ -49,6 +54,13 @@ pub struct Report {
     pub system_milli: i64,
     /// Share of the time in which online wanted to run but waited; `None` while batch is away.
     pub online_delay: Option<f64>,
+    /// Latency of the service that is worst off, as a share of its objective, when one told it last.
+    pub latency: Option<f64>,
+    /// Batch Pods that are held back, as services suffer when they work.
+    pub offenders: usize,
+    /// How often one was, and how often one had to go.
+    pub offences: u64,
+    pub moves: u64,
     /// `None` is no limit.
     pub quota_milli: Option<u64>,
     pub squeezes: u64,
@@ -81,6 +93,8 @@ struct State {
     slow_meter: Meter,
     online: Online,
     squeezer: Squeezer,
+    offence: Offence,
+    heard: Heard,
     evictor: Evictor,
     cpu: capacity::Offer,
     memory: capacity::Offer,
@@ -91,12 +105,25 @@ struct State {
 impl Colocation {
     /// Arbitrates until `token` is cancelled, then takes its limits off again.
     pub async fn run(self, token: CancellationToken) {
+        let heard = Heard::default();
+        let listener = Listener::new(self.registry.clone(), heard.clone());
+        tokio::join!(listener.run(token.clone()), self.arbitrate(heard, token));
+    }
+
+    async fn arbitrate(self, heard: Heard, token: CancellationToken) {
         let class = if self.groups.backend().has_idle_class() { Class::Idle } else { Class::Weight };
         let mut state = State {
             meter: Meter::new(self.groups.clone()),
             slow_meter: Meter::new(self.groups.clone()),
             online: Online::new(self.groups.clone(), self.settings.predict.clone(), self.histories.clone()),
             squeezer: Squeezer::new(self.settings.squeeze.clone(), class),
+            offence: Offence::new(
+                self.groups.clone(),
+                self.registry.clone(),
+                self.recorder.clone(),
+                self.settings.offender.clone(),
+            ),
+            heard,
             evictor: Evictor::new(self.settings.evict.clone()),
             cpu: capacity::Offer::new(self.settings.cpu.clone()),
             memory: capacity::Offer::new(self.settings.memory.clone()),
@@ -106,6 +133,7 @@ impl Colocation {
         let started = kit::clock::monotonic();
         let mut seconds = tokio::time::interval(CALM_TICK);
         seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        state.offence.start();
         let mut batch = self.registry.batch_at_work();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -116,23 +144,32 @@ impl Colocation {
                     batch = self.registry.batch_at_work();
                     self.every_second(&mut state, &batch, started.elapsed());
                 }
-                _ = ticks.tick(), if !batch.is_empty() => self.every_tick(&mut state, started.elapsed()),
+                _ = ticks.tick(), if !batch.is_empty() => self.every_tick(&mut state, &batch, started.elapsed()),
             }
         }
         self.apply(&mut state, None);
+        state.offence.end(&batch);
         state.online.save(started.elapsed(), kit::clock::since_epoch());
     }
 
-    fn every_tick(&self, state: &mut State, now: Duration) {
+    fn every_tick(&self, state: &mut State, batch: &[Arc<Pod>], now: Duration) {
         let Some(usage) = state.meter.measure(now, true) else { return };
-        let squeeze = state.squeezer.step(self.sample(&usage, now));
+        let latency = state.heard.take();
+        state.report.latency = latency.or(state.report.latency);
+        let Squeeze { quota, suffering, idle: _ } = state.squeezer.step(self.sample(&usage, latency, now));
         state.report.online_delay = usage.online_delay;
-        self.apply(state, squeeze.quota);
-        let Squeeze { quota, idle: _ } = squeeze;
+        let outcome = state.offence.look(batch, suffering, now);
+        if outcome.capped > 0 {
+            state.squeezer.pardon();
+        }
+        state.report.offences += outcome.capped;
+        state.report.moves += outcome.moved;
+        state.report.offenders = state.offence.n_capped();
+        self.apply(state, quota);
         state.report.quota_milli = quota.map(|quota| quota.0);
     }
 
-    fn sample(&self, usage: &Usage, now: Duration) -> Sample {
+    fn sample(&self, usage: &Usage, latency: Option<f64>, now: Duration) -> Sample {
         Sample {
             now,
             capacity: self.milli_cpu as f64,
@@ -140,6 +177,7 @@ impl Colocation {
             batch: usage.batch,
             system: usage.system,
             online_delay: usage.online_delay,
+            latency,
         }
     }
 
@@ -162,6 +200,8 @@ impl Colocation {
         if batch.is_empty() {
             state.meter.forget();
             state.report.online_delay = None;
+            state.report.latency = None;
+            state.report.offenders = 0;
             state.report.quota_milli = None;
             self.apply(state, None);
         }

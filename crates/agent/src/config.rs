@@ -45,6 +45,7 @@ pub struct Arbiter {
     pub memory_basis: level0::reckon::Basis,
     pub predict: level0::predict::Policy,
     pub squeeze: level0::squeeze::Policy,
+    pub offender: level0::offender::Policy,
     pub evict: level0::evict::Policy,
     pub hands: Hands,
 }
@@ -104,6 +105,7 @@ impl Default for Arbiter {
             memory_basis: level0::reckon::Basis::Use,
             predict: level0::predict::Policy::default(),
             squeeze: level0::squeeze::Policy::default(),
+            offender: level0::offender::Policy::default(),
             evict: level0::evict::Policy::default(),
             hands: Hands::default(),
         }

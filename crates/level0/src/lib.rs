@@ -14,6 +14,7 @@
 pub mod capacity;
 pub mod evict;
 pub mod histogram;
+pub mod latency;
 pub mod offender;
 pub mod peak;
 pub mod pools;

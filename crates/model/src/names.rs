@@ -30,6 +30,11 @@ pub const TASK_LABEL: &str = "crest.dev/task";
 pub const QUOTA_LABEL: &str = "crest.dev/quota";
 /// Label of a Pod that belongs to a PodGroup: the group's name.
 pub const POD_GROUP_LABEL: &str = "crest.dev/pod-group";
+/// Annotation of a service: what its latency may be, see [`crate::latency`].
+pub const LATENCY_OBJECTIVE: &str = "crest.dev/latency-objective";
+/// Annotations of a Pod, as Prometheus' users write them: where it tells its metrics.
+pub const PROMETHEUS_PORT: &str = "prometheus.io/port";
+pub const PROMETHEUS_PATH: &str = "prometheus.io/path";
 /// Annotation of a Pod that wants CPUs of its own: see [`crate::pinning::CoreShape`].
 pub const CPU_POLICY: &str = "crest.dev/cpu-policy";
 /// Annotation of such a Pod: how near to each other its CPUs must be, see [`crate::pinning::NumaPolicy`].

@@ -1,6 +1,6 @@
 //! What classes use and how long online waits, as differences of the kernel's counters.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use model::QosClass;
@@ -33,23 +33,32 @@ struct Scheduled {
     waited: u64,
 }
 
+/// Groups are searched for threads this often: that costs more than all else of a look.
+const LISTED_EVERY: Duration = Duration::from_secs(1);
+/// So many threads are looked at in one go, so that a look on a host of thousands is as short; they take turns.
+const LOOKED_AT: usize = 200;
+
 /// Remembers the last counters.
 #[derive(Debug)]
 pub(super) struct Meter {
     groups: Groups,
     last: Option<Counters>,
     threads: HashMap<u32, Scheduled>,
+    /// Those that are looked at, in turns; searched for at `listed_at`.
+    list: VecDeque<u32>,
+    listed_at: Option<Duration>,
 }
 
 impl Meter {
     pub(super) fn new(groups: Groups) -> Self {
-        Self { groups, last: None, threads: HashMap::new() }
+        Self { groups, last: None, threads: HashMap::new(), list: VecDeque::new(), listed_at: None }
     }
 
     /// The next measurement starts anew.
     pub(super) fn forget(&mut self) {
         self.last = None;
         self.threads.clear();
+        self.listed_at = None;
     }
 
     /// Use since the last call; `None` at the first and when counters cannot be read.
@@ -64,7 +73,7 @@ impl Meter {
             batch: backend.cpu_time(&self.groups.class(QosClass::Batch)).unwrap_or_default(),
             pressure: if with_delay { backend.cpu_pressure(&online_group) } else { None },
         };
-        let threads = (with_delay && counters.pressure.is_none()).then(|| self.waited(&online_group));
+        let threads = (with_delay && counters.pressure.is_none()).then(|| self.waited(&online_group, now));
         let last = self.last.replace(counters)?;
         let elapsed = now.saturating_sub(last.at).as_secs_f64();
         if elapsed < 0.01 {
@@ -81,21 +90,33 @@ impl Meter {
         Some(Usage { online, batch, system, online_delay })
     }
 
-    /// How long online's threads ran and waited since the last call, together.
-    fn waited(&mut self, group: &str) -> Scheduled {
-        let mut now = HashMap::new();
+    /// How long those of online's threads whose turn it is ran and waited since they were looked at last, together.
+    fn waited(&mut self, group: &str, now: Duration) -> Scheduled {
+        if self.listed_at.is_none_or(|at| now.saturating_sub(at) >= LISTED_EVERY) {
+            self.list_threads(group);
+            self.listed_at = Some(now);
+        }
         let mut sum = Scheduled::default();
-        for thread in self.groups.backend().threads(group) {
+        for _ in 0..self.list.len().min(LOOKED_AT) {
+            let Some(thread) = self.list.pop_front() else { break };
             let Some(scheduled) = scheduled(thread) else { continue };
+            self.list.push_back(thread);
             // A thread seen for the first time is only remembered: its past is not this interval's.
-            if let Some(before) = self.threads.get(&thread) {
+            if let Some(before) = self.threads.insert(thread, scheduled) {
                 sum.ran += scheduled.ran.saturating_sub(before.ran);
                 sum.waited += scheduled.waited.saturating_sub(before.waited);
             }
-            now.insert(thread, scheduled);
         }
-        self.threads = now;
         sum
+    }
+
+    /// Threads that stay keep their turn.
+    fn list_threads(&mut self, group: &str) {
+        let present: HashSet<u32> = self.groups.backend().threads(group).into_iter().collect();
+        self.list.retain(|thread| present.contains(thread));
+        self.threads.retain(|thread, _| present.contains(thread));
+        let known: HashSet<u32> = self.list.iter().copied().collect();
+        self.list.extend(present.difference(&known));
     }
 }
 

@@ -208,7 +208,7 @@ fn age(pod: &Pod, wall: Duration) -> Option<Duration> {
 }
 
 /// Milli-cores; `None` where a counter went back or no time has passed.
-fn rate(before: Duration, after: Duration, elapsed: Duration) -> Option<f64> {
+pub(super) fn rate(before: Duration, after: Duration, elapsed: Duration) -> Option<f64> {
     let used = after.checked_sub(before)?;
     (elapsed >= Duration::from_millis(10)).then(|| used.as_secs_f64() / elapsed.as_secs_f64() * 1000.0)
 }

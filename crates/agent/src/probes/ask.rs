@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -58,7 +59,7 @@ async fn exec(engine: &Engine, target: &Target, command: Vec<String>, limit: Dur
     Err(format!("command exited with {}: {said}", response.exit_code))
 }
 
-async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
+pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     TcpStream::connect((host, port)).await.map_err(|error| format!("dial tcp {host}:{port}: {error}"))
 }
 
@@ -104,15 +105,25 @@ async fn get(stream: TcpStream, authority: &str, path: &str, action: &HTTPGetAct
         request = request.header(&header.name, &header.value);
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
-    // The connection is driven beside the request and ends with it: nothing is left behind.
-    let exchange = async {
-        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    exchange(stream, request, async |response| {
         let status = response.status().as_u16();
         let _rest = response.into_body().frame().await;
         Ok(status)
-    };
+    })
+    .await
+}
+
+/// Sends one request and hands its answer to `read`. The connection is driven beside that and ends with it: nothing is
+/// left behind.
+pub(crate) async fn exchange<T>(
+    stream: TcpStream,
+    request: http::Request<Empty<Bytes>>,
+    read: impl AsyncFnOnce(http::Response<Incoming>) -> Result<T, String>,
+) -> Result<T, String> {
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
+    let exchange =
+        async { read(sender.send_request(request).await.map_err(|error| error.to_string())?).await };
     tokio::pin!(exchange, connection);
     tokio::select! {
         answer = &mut exchange => answer,

@@ -55,11 +55,26 @@ impl Plugin for Classes {
             // Once more, as others may have changed the Pod since.
             Operation::Create if review.subresource.is_none() => {
                 class(&review.object).map_err(|error| review.forbid(&error.to_string()))?;
-                Ok(())
+                tells_latency(review)
             }
-            Operation::Update => stays(review),
+            Operation::Update => stays(review).and_then(|()| tells_latency(review)),
             Operation::Create | Operation::Delete | Operation::Connect => Ok(()),
         }
+    }
+}
+
+/// A latency that nobody can read would be one that nobody keeps. What was stored before stays as it is.
+fn tells_latency(review: &Review<'_>) -> Result<(), Failure> {
+    let told = |pod: &Value| {
+        model::latency::told(|name| pod["metadata"]["annotations"][name].as_str())
+            .map_err(|error| error.to_string())
+    };
+    let told_before = told(&review.old);
+    match told(&review.object) {
+        Err(error) if review.operation == Operation::Create || told_before.as_ref() != Err(&error) => {
+            Err(review.forbid(&error))
+        }
+        _ => Ok(()),
     }
 }
 
