@@ -158,7 +158,9 @@ impl Colocation {
         state.report.latency = latency.or(state.report.latency);
         let Squeeze { quota, suffering, idle: _ } = state.squeezer.step(self.sample(&usage, latency, now));
         state.report.online_delay = usage.online_delay;
-        let outcome = state.offence.look(batch, suffering, now);
+        // What was in force while this was measured.
+        let allowance = state.applied.map_or(self.milli_cpu, |quota| quota.0) as f64;
+        let outcome = state.offence.tick(batch, allowance, (suffering, latency.is_some()), now);
         if outcome.capped > 0 {
             state.squeezer.pardon();
         }

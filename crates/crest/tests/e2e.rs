@@ -27,6 +27,8 @@ mod join;
 mod kubectl;
 #[path = "e2e/lifecycle.rs"]
 mod lifecycle;
+#[path = "e2e/offender.rs"]
+mod offender;
 #[path = "e2e/refusals.rs"]
 mod refusals;
 #[path = "e2e/survival.rs"]

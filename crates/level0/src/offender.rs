@@ -5,7 +5,8 @@
 //! ```
 //! Who is suspected is told by correlation, with the formula of Google's CPI2 (EuroSys 2013, section 4.2): a unit of batch
 //! that works while the service suffers gains, one that works while it does not loses. Where the service's own measure
-//! stands in for cycles per instruction. One is capped at a time, and the effect is waited for.
+//! stands in for cycles per instruction, and work is counted as a share of what batch was allowed at the time: else all that
+//! was done before the squeeze would weigh more than what came after. One is capped at a time, and the effect is waited for.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub struct Policy {
     pub fewest_bad: usize,
     /// Correlation from which a unit is suspected: CPI2 found 0.35 to be right in 70% of the cases.
     pub suspicion: f64,
+    /// Of those who are suspected nearly as much as the one who is most, the largest is chosen.
+    pub nearly: f64,
     /// Of what it used, a capped unit keeps this share.
     pub keeps: f64,
     /// And never less than this, as it may hold locks.
@@ -43,9 +46,10 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             window: 100,
-            fewest: 20,
-            fewest_bad: 5,
+            fewest: 10,
+            fewest_bad: 3,
             suspicion: 0.35,
+            nearly: 0.1,
             keeps: 0.1,
             floor: MilliCpu(50),
             cap_time: Duration::from_secs(30),
@@ -93,6 +97,19 @@ struct Sample<Id> {
     suffering: f64,
     /// Milli-cores.
     used: BTreeMap<Id, f64>,
+    /// Milli-cores that all of batch might have used.
+    allowance: f64,
+}
+
+/// A stretch of time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look<Id> {
+    /// What the service that suffered most suffered, as a multiple of what it may; `None` where nobody can tell.
+    pub suffering: Option<f64>,
+    /// Milli-cores that each unit of batch that is there used.
+    pub used: BTreeMap<Id, f64>,
+    /// Milli-cores that all of batch might have used.
+    pub allowance: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -123,21 +140,17 @@ impl<Id: Clone + Ord> Offenders<Id> {
         Self { policy, window, records, decided: None, last: Duration::ZERO }
     }
 
-    /// What follows from one more look: what the service that suffers most suffers, as a multiple of what it may
-    /// (`None` where nobody can tell), and what each unit of batch that is there used.
-    pub fn observe(
-        &mut self,
-        suffering: Option<f64>,
-        used: BTreeMap<Id, f64>,
-        now: Duration,
-    ) -> Vec<Action<Id>> {
+    /// What follows from one more look.
+    pub fn observe(&mut self, look: Look<Id>, now: Duration) -> Vec<Action<Id>> {
         self.last = self.last.max(now);
         let now = self.last;
-        self.records.retain(|id, _| used.contains_key(id));
+        self.records.retain(|id, _| look.used.contains_key(id));
         let mut actions = self.uncap(now);
-        let Some(suffering) = suffering.map(amount) else { return actions };
-        let used = used.into_iter().map(|(id, used)| (id, amount(used))).collect();
-        self.window.push_back(Sample { suffering, used });
+        let Some(suffering) = look.suffering.map(amount) else { return actions };
+        let used = look.used.into_iter().map(|(id, used)| (id, amount(used))).collect();
+        // An allowance that cannot be is none that was kept to.
+        let allowance = amount(look.allowance).max(1.0);
+        self.window.push_back(Sample { suffering, used, allowance });
         while self.window.len() > self.policy.window {
             self.window.pop_front();
         }
@@ -181,10 +194,15 @@ impl<Id: Clone + Ord> Offenders<Id> {
         let present = self.window.back()?.used.keys();
         let free = present.filter(|id| !self.capped().any(|capped| capped == *id));
         let suspects = free.map(|id| (id.clone(), self.suspect(id)));
-        let suspected = suspects.filter(|(_, suspect)| suspect.correlation >= self.policy.suspicion);
-        // By what they have on their conscience: how surely it is they, times how much they do.
-        let weight = |suspect: &Suspect| suspect.correlation * suspect.used;
-        let (id, suspect) = suspected.max_by(|(_, a), (_, b)| weight(a).total_cmp(&weight(b)))?;
+        // Who does no more than a capped unit may is no suspect.
+        let does_enough = |suspect: &Suspect| suspect.used >= self.policy.floor.0 as f64;
+        let suspected = suspects
+            .filter(|(_, suspect)| suspect.correlation >= self.policy.suspicion && does_enough(suspect));
+        let suspected: Vec<(Id, Suspect)> = suspected.collect();
+        let most = suspected.iter().map(|(_, suspect)| suspect.correlation).fold(0.0, f64::max);
+        let nearly = |suspect: &Suspect| suspect.correlation >= most - self.policy.nearly;
+        let worst = suspected.into_iter().filter(|(_, suspect)| nearly(suspect));
+        let (id, suspect) = worst.max_by(|(_, a), (_, b)| a.used.total_cmp(&b.used))?;
         self.decided = Some(now);
         // What was seen before is no witness to what comes after.
         self.window.clear();
@@ -206,12 +224,14 @@ impl<Id: Clone + Ord> Offenders<Id> {
 
     fn suspect(&self, id: &Id) -> Suspect {
         let used = |sample: &Sample<Id>| sample.used.get(id).copied().unwrap_or(0.0);
-        let sum: f64 = self.window.iter().map(used).sum();
+        let share = |sample: &Sample<Id>| used(sample) / sample.allowance;
+        let sum: f64 = self.window.iter().map(share).sum();
         if sum <= 0.0 {
             return Suspect { correlation: 0.0, used: 0.0 };
         }
-        let gained = self.window.iter().map(|sample| used(sample) / sum * blame(sample.suffering));
-        Suspect { correlation: gained.sum(), used: sum / self.window.len().max(1) as f64 }
+        let gained = self.window.iter().map(|sample| share(sample) / sum * blame(sample.suffering));
+        let used: f64 = self.window.iter().map(used).sum();
+        Suspect { correlation: gained.sum(), used: used / self.window.len().max(1) as f64 }
     }
 }
 

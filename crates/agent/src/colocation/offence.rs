@@ -1,8 +1,10 @@
 //! Holds back, and in the end sends away, the Pod of batch that makes services suffer.
 //!
 //! ```text
-//!   every tick: use of each batch Pod ──► Offenders ──► quota of one Pod's group, back to what it asked for, or its end
+//!   use of each batch Pod ──► Offenders ──► quota of one Pod's group, back to what it asked for, or its end
 //! ```
+//! Once a tick; where services tell their latency, whenever they do, over the time that it is about.
+//!
 //! A Pod's quota is written once when it starts, as it asks for; from then on only here.
 
 use std::collections::BTreeMap;
@@ -10,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use level0::offender::{Action, Offenders, Policy};
+use level0::offender::{Action, Look, Offenders, Policy};
 use model::{MilliCpu, QosClass};
 
 use crate::cgroup::{Groups, Knob};
@@ -28,7 +30,16 @@ pub(super) struct Offence {
     offenders: Offenders<String>,
     cpu_times: BTreeMap<String, Duration>,
     looked: Option<Duration>,
+    /// The worst since the last look.
+    suffering: Option<f64>,
+    /// What batch might use in the ticks since then, in milli-cores.
+    allowances: Vec<f64>,
+    /// When a service told its latency last.
+    told: Option<Duration>,
 }
+
+/// For so long a service that told its latency is waited for.
+const TOLD_AGAIN: Duration = Duration::from_secs(3);
 
 /// What came of a look.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,8 +50,17 @@ pub(super) struct Outcome {
 
 impl Offence {
     pub(super) fn new(groups: Groups, registry: Registry, recorder: Recorder, policy: Policy) -> Self {
-        let (cpu_times, looked) = (BTreeMap::new(), None);
-        Self { groups, registry, recorder, offenders: Offenders::new(policy), cpu_times, looked }
+        Self {
+            groups,
+            registry,
+            recorder,
+            offenders: Offenders::new(policy),
+            cpu_times: BTreeMap::new(),
+            looked: None,
+            suffering: None,
+            allowances: Vec::new(),
+            told: None,
+        }
     }
 
     /// Puts right what an agent that was killed left behind.
@@ -48,11 +68,34 @@ impl Offence {
         self.registry.batch_at_work().iter().for_each(|pod| self.set(pod, None));
     }
 
-    /// One look, a tick after the last.
-    pub(super) fn look(&mut self, batch: &[Arc<Pod>], suffering: Option<f64>, now: Duration) -> Outcome {
-        let used = self.used(batch, now);
+    /// One tick, in which batch was allowed so many milli-cores and services suffered so much, and told their latency or
+    /// did not.
+    pub(super) fn tick(
+        &mut self,
+        batch: &[Arc<Pod>],
+        allowance: f64,
+        (suffering, is_told): (Option<f64>, bool),
+        now: Duration,
+    ) -> Outcome {
+        self.allowances.push(allowance);
+        self.suffering = self.suffering.into_iter().chain(suffering).reduce(f64::max);
+        self.told = if is_told { Some(now) } else { self.told };
+        let is_awaited = self.told.is_some_and(|told| now.saturating_sub(told) < TOLD_AGAIN);
+        if is_awaited && !is_told {
+            return Outcome::default();
+        }
+        self.look(batch, now)
+    }
+
+    fn look(&mut self, batch: &[Arc<Pod>], now: Duration) -> Outcome {
+        let ticks = std::mem::take(&mut self.allowances);
+        let look = Look {
+            suffering: self.suffering.take(),
+            used: self.used(batch, now),
+            allowance: ticks.iter().sum::<f64>() / ticks.len().max(1) as f64,
+        };
         let mut outcome = Outcome::default();
-        for action in self.offenders.observe(suffering, used, now) {
+        for action in self.offenders.observe(look, now) {
             self.act(&action, batch, now, &mut outcome);
         }
         outcome

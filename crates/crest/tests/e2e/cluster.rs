@@ -144,10 +144,15 @@ impl Cluster {
     }
 
     /// Asks again until `holds`; the event to wait for has no watch that a command line could follow.
-    pub(crate) fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+    pub(crate) fn until(&self, what: &str, holds: impl FnMut(&Self) -> bool) {
+        self.until_after(Duration::from_secs(60), what, holds);
+    }
+
+    /// As [`Cluster::until`] with another patience.
+    pub(crate) fn until_after(&self, patience: Duration, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
-            assert!(start.elapsed() < Duration::from_secs(60), "never happened: {what}\n{}", self.log());
+            assert!(start.elapsed() < patience, "never happened: {what}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }

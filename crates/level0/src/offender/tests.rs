@@ -8,6 +8,11 @@ fn at(tick: u64) -> Duration {
     Duration::from_millis(100 * tick)
 }
 
+/// A look at a host whose batch may use two cores.
+fn look<Id>(suffering: Option<f64>, used: BTreeMap<Id, f64>) -> Look<Id> {
+    Look { suffering, used, allowance: 2000.0 }
+}
+
 fn used(units: &[(&'static str, f64)]) -> BTreeMap<&'static str, f64> {
     units.iter().copied().collect()
 }
@@ -35,7 +40,7 @@ fn pulses(
         };
         let suffering = if loud > 100.0 { 4.0 } else { 0.5 };
         let actions =
-            offenders.observe(Some(suffering), used(&[("loud", loud), ("steady", 1500.0)]), at(tick));
+            offenders.observe(look(Some(suffering), used(&[("loud", loud), ("steady", 1500.0)])), at(tick));
         all.extend(actions.into_iter().map(|action| (tick, action)));
     }
     all
@@ -48,7 +53,7 @@ fn who_works_when_it_hurts_is_capped_and_who_always_works_is_not() {
     let [(tick, Action::Cap { id: "loud", quota, correlation, until })] = actions[..] else {
         panic!("{actions:?}");
     };
-    assert_eq!(tick, 19, "as soon as there is enough to say");
+    assert_eq!(tick, 12, "as soon as there is enough to say");
     assert!(correlation > 0.7, "{correlation}");
     assert_eq!(until, at(tick) + Duration::from_secs(30));
     assert_eq!(quota, MilliCpu(50), "a tenth of its mean, or the floor");
@@ -78,7 +83,7 @@ fn a_long_time_without_cause_forgives() {
     let mut offenders = Offenders::new(policy);
     assert_eq!(pulses(&mut offenders, 0, 60).len(), 1);
     for tick in 60..1200 {
-        offenders.observe(Some(0.5), used(&[("loud", 0.0)]), at(tick));
+        offenders.observe(look(Some(0.5), used(&[("loud", 0.0)])), at(tick));
     }
     let again = pulses(&mut offenders, 1200, 60);
     assert!(
@@ -92,7 +97,7 @@ fn of_several_that_work_alike_the_largest_goes_first_and_its_effect_is_waited_fo
     let mut caps = Vec::new();
     for tick in 0..60 {
         let units = [("small", 100.0), ("large", 900.0), ("middle", 500.0)];
-        for action in offenders.observe(Some(3.0), used(&units), at(tick)) {
+        for action in offenders.observe(look(Some(3.0), used(&units)), at(tick)) {
             if let Action::Cap { id, .. } = action {
                 caps.push((tick, id));
             }
@@ -103,11 +108,38 @@ fn of_several_that_work_alike_the_largest_goes_first_and_its_effect_is_waited_fo
 }
 
 #[test]
+fn the_squeeze_makes_nobody_a_suspect() {
+    let mut offenders = Offenders::new(Policy::default());
+    let mut first = None;
+    for tick in 0..40 {
+        // All of batch is squeezed at the first pain; from then on the steady one has what the other leaves.
+        let allowance = if tick < 12 { 2000.0 } else { 200.0 };
+        let loud = if pulse(tick) { allowance / 2.0 } else { 0.0 };
+        let suffering = if pulse(tick) { 4.0 } else { 0.2 };
+        let units = used(&[("loud", loud), ("steady", allowance - loud)]);
+        let actions =
+            offenders.observe(Look { suffering: Some(suffering), used: units, allowance }, at(tick));
+        first = first.or(actions.into_iter().next());
+    }
+    assert!(matches!(first, Some(Action::Cap { id: "loud", .. })), "{first:?}");
+}
+
+#[test]
+fn who_hardly_does_anything_is_no_suspect() {
+    let mut offenders = Offenders::new(Policy::default());
+    for tick in 0..200 {
+        let units = used(&[("tiny", if pulse(tick) { 40.0 } else { 0.0 })]);
+        let suffering = if pulse(tick) { 4.0 } else { 0.2 };
+        assert_eq!(offenders.observe(look(Some(suffering), units), at(tick)), []);
+    }
+}
+
+#[test]
 fn one_that_is_gone_is_not_remembered() {
     let mut offenders = Offenders::new(Policy::default());
     pulses(&mut offenders, 0, 60);
     assert_eq!(offenders.capped().count(), 1);
-    assert_eq!(offenders.observe(Some(0.5), used(&[("steady", 1.0)]), at(61)), []);
+    assert_eq!(offenders.observe(look(Some(0.5), used(&[("steady", 1.0)])), at(61)), []);
     assert_eq!(offenders.capped().count(), 0);
 }
 
@@ -115,7 +147,7 @@ fn one_that_is_gone_is_not_remembered() {
 fn where_nobody_can_tell_caps_still_end() {
     let mut offenders = Offenders::new(Policy::default());
     pulses(&mut offenders, 0, 60);
-    let actions = offenders.observe(None, used(&[("loud", 1.0)]), at(400));
+    let actions = offenders.observe(look(None, used(&[("loud", 1.0)])), at(400));
     assert_eq!(actions, [Action::Uncap { id: "loud" }]);
 }
 
@@ -136,7 +168,7 @@ proptest! {
                 others.iter().map(|other| other[tick as usize]).enumerate().collect();
             units.insert(99, if works { 1200.0 } else { 0.0 });
             let suffering = if works { 3.0 } else { 0.4 };
-            let actions = offenders.observe(Some(suffering), units, at(tick));
+            let actions = offenders.observe(look(Some(suffering), units), at(tick));
             first = first.or(actions.into_iter().next());
             if first.is_some() {
                 break;
@@ -150,17 +182,17 @@ proptest! {
     #[test]
     fn no_look_does_harm(
         looks in proptest::collection::vec(
-            (any::<u16>(), proptest::option::of(any::<f64>()), proptest::collection::btree_map(0_u8..5, any::<f64>(), 0..5)),
+            (any::<u16>(), proptest::option::of(any::<f64>()), any::<f64>(), proptest::collection::btree_map(0_u8..5, any::<f64>(), 0..5)),
             1..400,
         ),
     ) {
         let policy = Policy { fewest: 3, fewest_bad: 1, ..Policy::default() };
         let mut offenders = Offenders::new(policy.clone());
         let (mut now, mut decided, mut capped) = (Duration::ZERO, None::<Duration>, BTreeMap::new());
-        for (step, suffering, units) in looks {
+        for (step, suffering, allowance, units) in looks {
             now += Duration::from_millis(u64::from(step));
             capped.retain(|id, _| units.contains_key(id));
-            for action in offenders.observe(suffering, units, now) {
+            for action in offenders.observe(Look { suffering, used: units, allowance }, now) {
                 match action {
                     Action::Cap { id, quota, until, .. } => {
                         prop_assert!(suffering.is_some_and(|suffering| suffering > 1.0));
