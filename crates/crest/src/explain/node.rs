@@ -93,6 +93,34 @@ fn told(Told { node, report }: &Told) -> String {
             .quota_milli
             .map_or_else(String::new, |quota| format!("; batch is held to {}", text("cpu", quota.into())))
     );
+    said.push_str(&suffering(report));
+    said
+}
+
+/// What services suffer, and who of batch is to blame.
+fn suffering(report: &Report) -> String {
+    let mut said = String::new();
+    if let Some(delay) = report.online_delay {
+        _ = writeln!(
+            said,
+            "services wait for a processor in {:.1}% of the time they want one",
+            delay * 100.0
+        );
+    }
+    if let Some(latency) = report.latency {
+        _ = writeln!(
+            said,
+            "the service that is worst off has {:.0}% of the latency it may have",
+            latency * 100.0
+        );
+    }
+    if report.offences > 0 {
+        let Report { offenders, offences, moves, .. } = report;
+        _ = writeln!(
+            said,
+            "batch Pods held back as services suffer from them: {offenders} now, {offences} times so far; {moves} sent away"
+        );
+    }
     said
 }
 
