@@ -5,7 +5,7 @@
 //! ```
 //! Every phase has the same open-loop load, at the rate that keeps the given share of the machine busy when the service
 //! is alone, the load's own part included. A hog runs on every core. Each phase with batch is compared with the service
-//! alone of the same repeat; figures are medians over the repeats.
+//! alone of the same repeat; figures are medians over the repeats. Crest bounds what batch reads, writes and sends.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::time::Duration;
@@ -20,7 +20,13 @@ use drill::load::Plan;
 use drill::report::Phase;
 use tokio::runtime::Runtime;
 
+/// Per second: of all batch at the disk, and of each batch Pod at the network.
+const BOUNDS: [&str; 6] =
+    ["--batch-disk-read", "100Mi", "--batch-disk-write", "20Mi", "--batch-egress", "20Mi"];
 const AIM_P99: f64 = 0.05;
+/// Per second: of all batch at the disk, and of each batch Pod at the network.
+const BOUNDS: [&str; 6] =
+    ["--batch-disk-read", "100Mi", "--batch-disk-write", "20Mi", "--batch-egress", "20Mi"];
 const AIM_P999: f64 = 0.15;
 const AIM_CPU: f64 = 0.90;
 /// Of the hogs, so many have to meet the aim on each service.
@@ -118,7 +124,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn compare(options: &Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let cluster = Cluster::prepare()?;
-    cluster.crest(&["up"])?;
+    cluster.crest(&[&["up"], &BOUNDS[..]].concat())?;
     image::build(&cluster)?;
     let stage =
         Stage { client: runtime.block_on(cluster.client())?, runtime: &runtime, cluster: &cluster, options };
