@@ -130,8 +130,9 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Suspect {
     correlation: f64,
-    /// Mean milli-cores over the window.
+    /// Milli-cores over the window: the mean, and the most in one look.
     used: f64,
+    most: f64,
 }
 
 impl<Id: Clone + Ord> Offenders<Id> {
@@ -194,8 +195,8 @@ impl<Id: Clone + Ord> Offenders<Id> {
         let present = self.window.back()?.used.keys();
         let free = present.filter(|id| !self.capped().any(|capped| capped == *id));
         let suspects = free.map(|id| (id.clone(), self.suspect(id)));
-        // Who does no more than a capped unit may is no suspect.
-        let does_enough = |suspect: &Suspect| suspect.used >= self.policy.floor.0 as f64;
+        // Who never did more than a capped unit may is no suspect.
+        let does_enough = |suspect: &Suspect| suspect.most >= self.policy.floor.0 as f64;
         let suspected = suspects
             .filter(|(_, suspect)| suspect.correlation >= self.policy.suspicion && does_enough(suspect));
         let suspected: Vec<(Id, Suspect)> = suspected.collect();
@@ -227,11 +228,15 @@ impl<Id: Clone + Ord> Offenders<Id> {
         let share = |sample: &Sample<Id>| used(sample) / sample.allowance;
         let sum: f64 = self.window.iter().map(share).sum();
         if sum <= 0.0 {
-            return Suspect { correlation: 0.0, used: 0.0 };
+            return Suspect { correlation: 0.0, used: 0.0, most: 0.0 };
         }
         let gained = self.window.iter().map(|sample| share(sample) / sum * blame(sample.suffering));
-        let used: f64 = self.window.iter().map(used).sum();
-        Suspect { correlation: gained.sum(), used: used / self.window.len().max(1) as f64 }
+        let mean = self.window.iter().map(used).sum::<f64>() / self.window.len().max(1) as f64;
+        Suspect {
+            correlation: gained.sum(),
+            used: mean,
+            most: self.window.iter().map(used).fold(0.0, f64::max),
+        }
     }
 }
 
