@@ -15,6 +15,7 @@
 mod input;
 mod link;
 mod memory;
+mod objects;
 mod output;
 mod process;
 mod processes;
@@ -42,7 +43,7 @@ use link::Link;
 use memory::Memory;
 use processes::Reaped;
 use report::Report;
-use running::Running;
+use running::{Running, Step};
 use stderr::Tee;
 use stream::{Desk, Stream, not_started};
 
@@ -75,6 +76,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter().peekable();
     if args.next_if(|argument| argument == input::list::VERB).is_some() {
         return input::list::main(&args.next().unwrap_or_default().to_string_lossy());
+    }
+    if args.next_if(|argument| argument == objects::VERB).is_some() {
+        return objects::main();
     }
     match Config::parse(args, read).and_then(Worker::build) {
         Ok(worker) => worker.run(),
@@ -248,14 +252,17 @@ impl Worker {
         self.begin_to_stream();
         match &mut self.work {
             Work::Exec { running, free_since } => {
-                if running.as_mut().is_some_and(|running| running.process.advance(&reaped, now)) {
-                    *free_since = Some(now);
-                    let ended = running.take().map(|running| running.finish(&mut self.tee, now));
-                    let ended = ended.map(|mut result| {
-                        result.exit = self.memory.explain(result.exit);
-                        result
-                    });
-                    self.note(ended, now);
+                if running.as_mut().is_some_and(|running| running.process.advance(&reaped, now))
+                    && let Some(ended) = running.take()
+                {
+                    let desk = (&mut self.tee, &mut self.memory);
+                    match ended.step(self.program.as_ref().filter(|_| self.ending.is_none()), desk, now) {
+                        Step::On(next) => *running = Some(next),
+                        Step::Ended(result) => {
+                            *free_since = Some(now);
+                            self.note([result], now);
+                        }
+                    }
                 }
                 // Where nothing of ours should live, what does came from elsewhere in the container.
                 self.start_next(now);

@@ -20,6 +20,7 @@ mod quotas;
 mod raw;
 mod server;
 mod status;
+mod stores;
 mod workers;
 
 use std::fmt::Debug;

@@ -29,8 +29,12 @@ mod kubectl;
 mod lifecycle;
 #[path = "e2e/offender.rs"]
 mod offender;
+#[path = "e2e/objects.rs"]
+mod objects;
 #[path = "e2e/refusals.rs"]
 mod refusals;
+#[path = "../../agent/tests/worker/s3.rs"]
+mod s3;
 #[path = "e2e/survival.rs"]
 mod survival;
 #[path = "e2e/walk.rs"]

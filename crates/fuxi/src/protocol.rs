@@ -17,9 +17,10 @@
 mod span;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use model::dagjob::{Input, Mode};
+use model::dagjob::{Input, Mode, Objects};
 use serde::{Deserialize, Serialize};
 
 pub use span::{Span, attempts, spans};
@@ -30,6 +31,10 @@ pub const MOUNT: &str = "/.crest";
 pub const SOCKET: &str = "fuxi.sock";
 /// The program's file name in the worker's directory.
 pub const PROGRAM: &str = "crest";
+/// Where a worker of a task with objects keeps them while an instance needs them.
+pub const FILES: &str = "/.crest-files";
+/// Where the Secrets of its stores appear, each in a folder of its own.
+pub const SECRETS: &str = "/.crest-secrets";
 /// The longest line either side accepts. Input lists are the longest thing said.
 pub const MAX_LINE: usize = 6 << 20;
 /// The largest input list that a worker may tell, compressed.
@@ -246,15 +251,33 @@ pub struct Program {
     /// Whether inputs are files, which are to be there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_files: bool,
+    /// Where inputs are, if they are objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_store: Option<Box<Store>>,
+    /// Where outputs are put, if not into a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_store: Option<Box<Store>>,
     /// The pattern of the input files, as long as their list is not taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub list: Option<Input>,
+    pub list: Option<Box<Input>>,
     /// The folder where outputs are collected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// The job's parameters, for programs that take instances as a stream. Processes have them in their environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
+}
+
+/// A store of objects as a worker reaches it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Store {
+    pub objects: Objects,
+    /// The folder with its Secret, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<PathBuf>,
+    /// Where files are kept for the time that an instance needs them.
+    pub files: PathBuf,
 }
 
 fn is_exec(mode: &Mode) -> bool {

@@ -7,6 +7,7 @@
 pub mod check;
 pub mod import;
 mod input;
+mod objects;
 mod output;
 mod policy;
 
@@ -19,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use input::{Input, InputStatus, MAX_ENTRIES, MAX_ITEMS, MAX_PIECE, NumberRange};
+pub use objects::{Objects, Place};
 pub use output::Output;
 pub use policy::{InstanceFailure, MAX_TOLERATED, SuccessPolicy};
 

@@ -55,6 +55,8 @@ pub mod instance_env {
     pub const COUNT: &str = "CREST_INSTANCE_COUNT";
     /// Its piece of the task's input list, line by line, if there is one.
     pub const INPUT: &str = "CREST_INPUT";
+    /// Where that came from, line by line, if it is objects.
+    pub const INPUT_URL: &str = "CREST_INPUT_URL";
     /// Where it writes what is to be collected, if its task has an `output`.
     pub const OUTPUT: &str = "CREST_OUTPUT";
     /// One-based.

@@ -27,6 +27,8 @@ pub(super) enum SpawnError {
     Empty,
     #[error("cannot take the input list")]
     List { source: io::Error },
+    #[error("cannot prepare to fetch or to put objects")]
+    Objects { source: io::Error },
     #[error("cannot prepare a place for its output")]
     Output { source: io::Error },
     #[error("cannot run `{program}`")]
@@ -46,7 +48,11 @@ impl SpawnError {
     pub(super) fn code(&self) -> i32 {
         match self {
             Self::Spawn { source, .. } if source.kind() != io::ErrorKind::NotFound => 126,
-            Self::Spawn { .. } | Self::List { .. } | Self::Output { .. } | Self::Empty => 127,
+            Self::Spawn { .. }
+            | Self::List { .. }
+            | Self::Objects { .. }
+            | Self::Output { .. }
+            | Self::Empty => 127,
         }
     }
 }

@@ -21,6 +21,7 @@ use fuxi::protocol::{Attempt, AttemptResult, Exit, MAX_TAIL, Program, READY_LIMI
 
 use super::input::Inputs;
 use super::memory::Memory;
+use super::objects;
 use super::process::{self, Process, SpawnError, make_nonblocking};
 use super::processes::Reaped;
 use super::running::millis;
@@ -170,7 +171,10 @@ impl Stream {
             match desk.inputs.refuse(&self.program, attempt) {
                 Some(refused) => desk.results.push(refused),
                 None => {
-                    let rest = answer::rest(&self.constant, desk.inputs.of(attempt));
+                    let urls = self.program.input_store.as_ref().zip(desk.inputs.of(attempt));
+                    let urls = urls.map(|(store, piece)| objects::urls(store, piece));
+                    let input = urls.as_deref().or(desk.inputs.of(attempt));
+                    let rest = answer::rest(&self.constant, input);
                     live.give(attempt, &rest, (limit, now));
                 }
             }

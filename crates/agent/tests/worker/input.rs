@@ -11,7 +11,7 @@ use super::scene::{Scene, program};
 
 fn ask_for_list(scene: &mut Scene, mode: Mode, command: &[&str], pattern: &str) {
     let files = Some(format!("{}/{pattern}", scene.folder.path().display()));
-    let list = Some(Input { files, ..Input::default() });
+    let list = Some(Box::new(Input { files, ..Input::default() }));
     scene.send(&FromMaster::Program(Program { list, count: 0, ..program(mode, command, Some(1)) }));
     scene.give(LISTING, LISTING);
 }

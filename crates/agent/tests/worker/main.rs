@@ -10,7 +10,9 @@
 #[path = "../../../../examples/stream/worker.rs"]
 mod example;
 mod input;
+mod objects;
 mod output;
+mod s3;
 mod scene;
 mod stream;
 
@@ -25,7 +27,7 @@ use nix::unistd::Pid;
 
 use scene::Scene;
 
-const TESTS: [(&str, fn()); 23] = [
+const TESTS: [(&str, fn()); 28] = [
     ("instances_run_one_after_another_with_their_own_environment", instances_run_one_after_another),
     ("results_are_kept_until_they_are_acknowledged", results_are_kept),
     ("a_running_instance_outlives_its_master", a_running_instance_outlives_its_master),
@@ -42,6 +44,11 @@ const TESTS: [(&str, fn()); 23] = [
     ("a_program_gets_its_input_line_by_line_after_the_list", input::a_stream_gets_its_input_after_the_list),
     ("outputs_are_moved_to_their_place_as_a_whole", output::outputs_are_collected),
     ("a_killed_worker_leaves_no_half_output", output::a_killed_worker_leaves_no_half_output),
+    ("objects_are_listed_fetched_and_put", objects::objects_are_listed_fetched_and_put),
+    ("what_is_wrong_with_objects_is_told_without_secrets", objects::what_is_wrong_is_told),
+    ("folders_become_objects_that_count_together", objects::folders_count_together),
+    ("a_killed_worker_leaves_no_half_objects", objects::a_killed_worker_leaves_no_half_objects),
+    ("a_mounted_folder_stands_for_a_store", objects::a_folder_stands_for_a_store),
     ("one_program_takes_all_instances", stream::one_program_takes_all),
     ("a_program_that_speaks_nonsense_is_replaced_and_told_why", stream::nonsense_is_told),
     ("whoever_breaks_the_program_costs_nobody_else_an_attempt", stream::only_the_culprit_fails),

@@ -351,7 +351,7 @@ fn lists_to_read(job: &JobEntry) -> Vec<(TaskIdx, String, InputStatus, TaskInput
     let of = |task: TaskIdx| {
         let definition = &job.spec.tasks[task.0];
         let status = job.status.tasks.get(&definition.name)?.input.clone()?;
-        let input = definition.input.clone().filter(|input| input.files.is_some())?;
+        let input = definition.input.clone().filter(|input| input.is_listed())?;
         Some((task, definition.name.clone(), status, input))
     };
     job.core.tasks().filter_map(of).collect()

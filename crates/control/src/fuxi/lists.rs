@@ -22,7 +22,7 @@ use model::dagjob::{InputStatus, Mode};
 use super::jobs::{JobEntry, JobUid};
 use super::master::Master;
 use super::raw::RawJob;
-use super::{Input, pod};
+use super::{Input, pod, stores};
 use crate::act::Cause;
 
 /// The most bytes of a list in one `ConfigMap`, which may have one MiB.
@@ -110,8 +110,10 @@ pub(super) fn program(job: &JobEntry, task: TaskIdx, count: Option<u32>) -> Prog
         mode: definition.mode,
         timeout_seconds: definition.timeout_seconds,
         has_files: input.is_some_and(|input| input.files.is_some()),
-        output: definition.output.as_ref().map(|output| output.path.clone()),
-        list: input.filter(|_| count.is_none()).cloned(),
+        output: definition.output.as_ref().map(|output| output.path.clone()).filter(|path| !path.is_empty()),
+        input_store: stores::of_input(definition).map(Box::new),
+        output_store: stores::of_output(definition).map(Box::new),
+        list: input.filter(|_| count.is_none()).cloned().map(Box::new),
         parameters,
     }
 }

@@ -16,6 +16,7 @@ use model::dagjob::{DagJobSpec, Task};
 use model::{Bytes, MilliCpu, Quantity, names};
 
 use super::raw::RawJob;
+use super::stores;
 use crate::owner::controller_reference;
 
 const TOKEN_KEY: &str = "token";
@@ -98,6 +99,7 @@ pub(super) fn worker(
         }),
         ..Volume::default()
     });
+    volumes.extend(stores::volumes(task));
     Pod {
         spec: Some(PodSpec {
             containers: vec![container((job, spec), task, &metadata)],
@@ -145,6 +147,7 @@ fn container((job, spec): (&RawJob, &DagJobSpec), task: &Task, metadata: &Object
         read_only: Some(true),
         ..VolumeMount::default()
     });
+    mounts.extend(stores::mounts(task));
     let shape = shape(task);
     let cpu = (names::BATCH_CPU.to_owned(), Text(shape.cpu.0.to_string()));
     let memory = (names::BATCH_MEMORY.to_owned(), Text(shape.memory.0.to_string()));

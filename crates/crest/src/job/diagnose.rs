@@ -191,8 +191,12 @@ fn of_task(
 
 /// What its input list has to do with it.
 fn of_input(task: &Task, progress: &progress::TaskProgress<'_>) -> Option<Finding> {
-    let files = task.input.as_ref()?.files.as_ref().filter(|_| progress.instances.is_none())?;
-    let what = format!("its first worker is to list the files of `{files}`");
+    let input = task.input.as_ref().filter(|_| progress.instances.is_none())?;
+    let what = match (&input.files, &input.objects) {
+        (Some(files), _) => format!("its first worker is to list the files of `{files}`"),
+        (None, Some(objects)) => format!("its first worker is to list the objects of `{}`", objects.url),
+        (None, None) => return None,
+    };
     let remedy =
         "No instance begins before the list is taken; `crest job logs` shows what went wrong, if anything.";
     Some(Finding { task: task.name.clone(), what, remedy: remedy.to_owned() })

@@ -6,20 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::cluster::{Cluster, Said};
+use super::cluster::Cluster;
 
 /// No log may be larger, however much is written in how short a time.
 const LARGEST_LOGS: u64 = 1 << 30;
-
-fn verb(cluster: &Cluster, arguments: &[&str]) -> Said {
-    let kubeconfig = cluster.state_dir().join("kubeconfig");
-    cluster.crest(&[&["job"], arguments, &["--kubeconfig", kubeconfig.to_str().unwrap()]].concat())
-}
-
-fn status(cluster: &Cluster, job: &str) -> Value {
-    let said = verb(cluster, &["get", job, "--output", "json"]);
-    serde_json::from_str::<Value>(&said.stdout).unwrap_or_default()["status"].clone()
-}
 
 /// A job of one instance, which `script` is.
 fn job(name: &str, script: &str, (limit, memory): (u32, &str)) -> String {
@@ -45,11 +35,7 @@ spec:
 /// Runs a job to its end, in which it fails or succeeds; what its only instance said.
 fn outcome(cluster: &Cluster, name: &str, script: &str, bounds: (u32, &str)) -> (String, String) {
     cluster.apply(&job(name, script, bounds));
-    let mut last = Value::Null;
-    cluster.until(name, |cluster| {
-        last = status(cluster, name);
-        matches!(last["phase"].as_str(), Some("Succeeded" | "Failed"))
-    });
+    let last = cluster.ended_job(name);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (text(&last["phase"]), text(&last["tasks"]["only"]["lastFailure"]))
 }
@@ -117,7 +103,7 @@ fn hostile_instances_harm_nobody() {
     let binary = "busybox head -c 300000 /dev/urandom; busybox head -c 3000 /dev/urandom >&2; exit 3";
     let (_, failure) = outcome(&cluster, "binary", binary, (30, "32Mi"));
     assert!(failure.starts_with("instance 0 attempt 1: exit code 3"), "{failure}");
-    assert!(verb(&cluster, &["diagnose", "binary"]).stdout.contains("exit code 3"));
+    assert!(cluster.job(&["diagnose", "binary"]).stdout.contains("exit code 3"));
 
     loud_instances_are_bounded(&cluster);
 
@@ -144,7 +130,7 @@ fn loud_instances_are_bounded(cluster: &Cluster) {
         assert!(start.elapsed() < Duration::from_secs(100), "{pending:?} did not end");
         largest = largest.max(size_of(&logs));
         pending.retain(|job| {
-            let phase = status(cluster, job)["phase"].clone();
+            let phase = cluster.job_status(job)["phase"].clone();
             phase != "Succeeded" && phase != "Failed"
         });
         std::thread::sleep(Duration::from_millis(100));

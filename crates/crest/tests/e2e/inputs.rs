@@ -4,15 +4,10 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::cluster::{Cluster, Said};
+use super::cluster::Cluster;
 
 const FILES: &str = include_str!("../../../../examples/batch/files.yaml");
 const RANGES: &str = include_str!("../../../../examples/batch/ranges.yaml");
-
-fn verb(cluster: &Cluster, arguments: &[&str]) -> Said {
-    let kubeconfig = cluster.state_dir().join("kubeconfig");
-    cluster.crest(&[&["job"], arguments, &["--kubeconfig", kubeconfig.to_str().unwrap()]].concat())
-}
 
 /// Runs an example to its end, with this cluster's image and `data` in place of `/data` of the host.
 fn run(cluster: &Cluster, example: &str, data: &str) -> Value {
@@ -20,13 +15,7 @@ fn run(cluster: &Cluster, example: &str, data: &str) -> Value {
     let host = format!("hostPath: {{path: {data}}}");
     cluster
         .apply(&example.replace("busybox:latest", "busybox:test").replace("hostPath: {path: /data}", &host));
-    let mut job = Value::Null;
-    cluster.until(name, |cluster| {
-        let said = verb(cluster, &["get", name, "--output", "json"]);
-        job = serde_json::from_str(&said.stdout).unwrap_or_default();
-        matches!(job["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
-    });
-    job["status"].clone()
+    cluster.ended_job(name)
 }
 
 #[test]
@@ -54,7 +43,7 @@ fn the_examples_of_input_lists_run() {
     assert!(message.contains("its input `/data/in/7.txt` is not there any more"), "{message}");
     let outputs = fs::read_dir(data.join("out")).unwrap().count();
     assert_eq!(outputs, 39, "nothing is left beside them");
-    let shown = verb(&cluster, &["get", "files"]).stdout;
+    let shown = cluster.job(&["get", "files"]).stdout;
     assert!(shown.contains("39/40") && shown.contains("FAILED"), "{shown}");
 
     let status = run(&cluster, RANGES, data.to_str().unwrap());

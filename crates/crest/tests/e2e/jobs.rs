@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::cluster::{Cluster, Said};
+use super::cluster::Cluster;
 
 /// Twelve instances that each wait for leave, and one after them.
 fn job(out: &Path) -> String {
@@ -39,14 +39,8 @@ spec:
     )
 }
 
-fn verb(cluster: &Cluster, arguments: &[&str]) -> Said {
-    let kubeconfig = cluster.state_dir().join("kubeconfig");
-    cluster.crest(&[&["job"], arguments, &["--kubeconfig", kubeconfig.to_str().unwrap()]].concat())
-}
-
 fn status(cluster: &Cluster) -> Value {
-    let said = verb(cluster, &["get", "steered", "--output", "json"]);
-    serde_json::from_str::<Value>(&said.stdout).unwrap()["status"].clone()
+    cluster.job_status("steered")
 }
 
 fn until_phase(cluster: &Cluster, phase: &str) {
@@ -64,55 +58,55 @@ fn a_job_does_as_its_owner_says() {
     let out = cluster.state_dir().join("out");
     let manifest = cluster.state_dir().join("steered.yaml");
     fs::write(&manifest, job(&out)).unwrap();
-    let said = verb(&cluster, &["submit", "-f", manifest.to_str().unwrap(), "--parameter", "DAY=$(today)"]);
+    let said = cluster.job(&["submit", "-f", manifest.to_str().unwrap(), "--parameter", "DAY=$(today)"]);
     assert!(said.stdout.contains("dagjob/steered submitted"), "{said:?}");
     cluster.until("two instances run", |cluster| status(cluster)["tasks"]["work"]["running"] == 2);
 
     // A pause lets the two end, and no third begins.
-    assert!(verb(&cluster, &["pause", "steered"]).code == 0);
+    assert!(cluster.job(&["pause", "steered"]).code == 0);
     until_phase(&cluster, "Paused");
     fs::write(out.join("go"), "").unwrap();
     cluster.until("what ran has ended", |cluster| succeeded(cluster) == 2);
-    let said = verb(&cluster, &["diagnose", "steered"]);
+    let said = cluster.job(&["diagnose", "steered"]);
     assert!(said.stdout.contains("it is paused"), "{said:?}");
     assert!(!out.join("2").exists(), "nothing was begun during the pause");
 
     // What fails, fails the job, and says why.
     fs::write(out.join("fail"), "").unwrap();
-    assert!(verb(&cluster, &["resume", "steered"]).code == 0);
+    assert!(cluster.job(&["resume", "steered"]).code == 0);
     until_phase(&cluster, "Failed");
-    let said = verb(&cluster, &["diagnose", "steered"]);
+    let said = cluster.job(&["diagnose", "steered"]);
     assert!(
         said.stdout.contains("exit code 1") && said.stdout.contains("crest job retry steered"),
         "{said:?}"
     );
-    let said = verb(&cluster, &["pause", "steered"]);
+    let said = cluster.job(&["pause", "steered"]);
     assert!(said.code != 0 && said.stderr.contains("has ended (Failed)"), "{said:?}");
 
     // Begun again it goes on with what is unfinished, until it is cancelled.
     fs::remove_file(out.join("go")).unwrap();
     fs::remove_file(out.join("fail")).unwrap();
-    assert!(verb(&cluster, &["retry", "steered"]).code == 0);
+    assert!(cluster.job(&["retry", "steered"]).code == 0);
     cluster.until("two instances run again", |cluster| status(cluster)["tasks"]["work"]["running"] == 2);
-    assert!(verb(&cluster, &["cancel", "steered"]).code == 0);
+    assert!(cluster.job(&["cancel", "steered"]).code == 0);
     until_phase(&cluster, "Cancelled");
     assert_eq!(status(&cluster)["conditions"][0]["reason"], "Cancelled");
     assert_eq!(succeeded(&cluster), 2, "what is finished stays finished");
 
     fs::write(out.join("go"), "").unwrap();
-    assert!(verb(&cluster, &["retry", "steered"]).code == 0);
+    assert!(cluster.job(&["retry", "steered"]).code == 0);
     until_phase(&cluster, "Succeeded");
     let ran = |index: u32| fs::read_to_string(out.join(index.to_string())).unwrap().lines().count();
     assert_eq!((ran(0), ran(1)), (1, 1), "what was finished never ran again");
 
-    let said = verb(&cluster, &["list"]);
+    let said = cluster.job(&["list"]);
     assert!(said.stdout.contains("steered") && said.stdout.contains("13/13"), "{said:?}");
-    let said = verb(&cluster, &["logs", "steered", "--task", "work"]);
+    let said = cluster.job(&["logs", "steered", "--task", "work"]);
     assert!(said.stdout.contains("instance 11 of $(today)"), "{said:?}");
-    let page = verb(&cluster, &["get", "steered", "--output", "html"]).stdout;
+    let page = cluster.job(&["get", "steered", "--output", "html"]).stdout;
     assert!(page.contains("12/12 done") && page.contains("</svg>"), "{page}");
-    assert!(verb(&cluster, &["top", "steered"]).stdout.contains("ASKED CPU"));
-    let said = verb(&cluster, &["get", "nowhere"]);
+    assert!(cluster.job(&["top", "steered"]).stdout.contains("ASKED CPU"));
+    let said = cluster.job(&["get", "nowhere"]);
     assert!(said.code != 0 && said.stderr.contains("no job `nowhere`"), "{said:?}");
 }
 

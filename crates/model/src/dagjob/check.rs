@@ -1,6 +1,7 @@
 //! What must hold of a `DagJobSpec`, with a field path and a way out in every fault.
 
 mod input;
+mod objects;
 mod output;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,10 +3,13 @@
 //! ```text
 //!   range, items   stand in the job itself, and so does their number
 //!   files          are listed on a machine that mounts them, once, when the task begins; the list is kept
+//!   objects        the same, by a worker that reaches their store
 //! ```
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::Objects;
 
 /// The most entries of a list of files.
 pub const MAX_ENTRIES: u32 = 1_000_000;
@@ -15,7 +18,7 @@ pub const MAX_ITEMS: usize = 10_000;
 /// The largest piece of one instance, in bytes: it stands in one variable of an environment.
 pub const MAX_PIECE: usize = 64 * 1024;
 
-/// Just one of `files`, `range` and `items`.
+/// Just one of `files`, `objects`, `range` and `items`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Input {
@@ -23,6 +26,9 @@ pub struct Input {
     /// `**` is any folders. Names that begin with a dot are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<String>,
+    /// Objects of a store: every instance finds its own as files of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Objects>,
     /// Whole numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<NumberRange>,
@@ -63,6 +69,11 @@ pub struct InputStatus {
 }
 
 impl Input {
+    /// Whether a worker has to take the list.
+    pub fn is_listed(&self) -> bool {
+        self.files.is_some() || self.objects.is_some()
+    }
+
     pub fn per_instance(&self) -> u32 {
         self.per_instance.unwrap_or(1).max(1)
     }

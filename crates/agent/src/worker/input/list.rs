@@ -1,4 +1,4 @@
-//! Taking the list of a task's input files: a process of its own, so that a slow or broken volume costs the worker nothing.
+//! Taking the list of a task's input files or objects: a process of its own, so that a slow or broken volume costs the worker nothing.
 //!
 //! ```text
 //!   worker ──spawn──► `worker list` ──looks, sorts, compresses──► a file in memory ──► the attempt's result
@@ -14,8 +14,11 @@ use std::process::{ExitCode, Stdio};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fuxi::inputs::{Entries, InvalidEntries};
-use fuxi::protocol::{Exit, MAX_LIST, Program};
+use fuxi::protocol::{Exit, MAX_LIST, Program, Store};
 use model::dagjob::Input;
+use serde::{Deserialize, Serialize};
+
+use crate::worker::objects::{self, StoreError};
 
 use files::LookError;
 
@@ -23,6 +26,15 @@ use files::LookError;
 pub(in crate::worker) const VERB: &str = "list";
 /// Names of files are much alike; more would take seconds for a million.
 const LEVEL: i32 = 6;
+
+/// What is to be listed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Request {
+    input: Input,
+    /// Of objects, where they are.
+    store: Option<Box<Store>>,
+}
+
 /// Why there is no list.
 #[derive(Debug, thiserror::Error)]
 enum ListError {
@@ -30,6 +42,8 @@ enum ListError {
     Request { source: serde_json::Error },
     #[error(transparent)]
     Look(#[from] LookError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("there is no `{path}` in this container: does the task mount the volume there, by volumeMounts?")]
     Missing { path: PathBuf },
     #[error(
@@ -49,7 +63,8 @@ enum ListError {
 
 /// The program that takes a list, in place of a task's command, and the file that it writes to.
 pub(in crate::worker) fn program(program: &Program, input: &Input) -> io::Result<(Program, File)> {
-    let request = serde_json::to_string(input)?;
+    let request = Request { input: input.clone(), store: program.input_store.clone() };
+    let request = serde_json::to_string(&request)?;
     let command = ["/proc/self/exe", "worker", VERB, &request].map(str::to_owned).to_vec();
     let flags = rustix::fs::MemfdFlags::CLOEXEC;
     let file = File::from(rustix::fs::memfd_create("crest-input-list", flags)?);
@@ -75,7 +90,7 @@ pub(in crate::worker) fn exit(exit: Exit, mut file: File) -> Exit {
 pub(in crate::worker) fn main(request: &str) -> ExitCode {
     let taken = serde_json::from_str(request).map_err(|source| ListError::Request { source });
     let written = taken
-        .and_then(|input: Input| take(&input))
+        .and_then(|request: Request| take(&request))
         .and_then(|list| io::stdout().write_all(&list).map_err(|source| ListError::Write { source }));
     match written {
         Ok(()) => ExitCode::SUCCESS,
@@ -87,12 +102,19 @@ pub(in crate::worker) fn main(request: &str) -> ExitCode {
 }
 
 /// The list, compressed.
-fn take(input: &Input) -> Result<Vec<u8>, ListError> {
-    let pattern = input.files.clone().unwrap_or_default();
+fn take(request: &Request) -> Result<Vec<u8>, ListError> {
+    let Request { input, store } = request;
+    let pattern = match &input.objects {
+        Some(objects) => objects.url.clone(),
+        None => input.files.clone().unwrap_or_default(),
+    };
+    let names: Vec<PathBuf> = match store {
+        Some(store) => objects::list::lines(store)?.into_iter().map(PathBuf::from).collect(),
+        None => files::matching(&pattern)?
+            .ok_or_else(|| ListError::Missing { path: files::fixed_part(&pattern) })?,
+    };
     let mut text = String::new();
-    let files =
-        files::matching(&pattern)?.ok_or_else(|| ListError::Missing { path: files::fixed_part(&pattern) })?;
-    for path in files {
+    for path in names {
         match path.to_str().filter(|name| !name.contains('\n')) {
             Some(name) => text.push_str(name),
             None => return Err(ListError::Name { path }),
@@ -115,11 +137,11 @@ mod tests {
 
     use model::dagjob::Input;
 
-    use super::take;
+    use super::{Request, take};
 
     fn list(files: String) -> Result<Vec<String>, String> {
         let input = Input { files: Some(files), ..Input::default() };
-        let list = take(&input).map_err(|error| kit::Chain(&error).to_string())?;
+        let list = take(&Request { input, store: None }).map_err(|error| kit::Chain(&error).to_string())?;
         let text = String::from_utf8(zstd::decode_all(&*list).unwrap()).unwrap();
         Ok(text.lines().map(str::to_owned).collect())
     }

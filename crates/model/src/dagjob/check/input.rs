@@ -25,14 +25,15 @@ pub(super) fn faults(path: &str, task: &Task, input: &Input, found: &mut Vec<Fau
         let value = task.instances.to_string();
         found.push(Fault::new(FaultKind::Invalid, format!("{path}.instances"), &value, message));
     }
-    if input.files.is_some() && task.min_parallelism.is_some() {
-        let message = "leave it out: how many instances there are is known only when the files are listed";
+    if input.is_listed() && task.min_parallelism.is_some() {
+        let message = "leave it out: how many instances there are is known only when the list is taken";
         let value = task.min_parallelism.unwrap_or_default().to_string();
         found.push(Fault::new(FaultKind::Invalid, format!("{path}.minParallelism"), &value, message));
     }
     let mut faults = Faults { path: format!("{path}.input"), found };
     let given = [
         ("files", input.files.is_some()),
+        ("objects", input.objects.is_some()),
         ("range", input.range.is_some()),
         // An empty list is the same as none to Kubernetes' clients.
         ("items", input.items.as_ref().is_some_and(|items| !items.is_empty())),
@@ -42,13 +43,16 @@ pub(super) fn faults(path: &str, task: &Task, input: &Input, found: &mut Vec<Fau
         faults.invalid(
             "",
             given.join(", "),
-            "give just one of files, range and items; a list of items is not empty",
+            "give just one of files, objects, range and items; a list of items is not empty",
         );
         return;
     }
     per_instance(input, &mut faults);
     if let Some(files) = &input.files {
         self::files(files, &mut faults);
+    }
+    if let Some(objects) = &input.objects {
+        super::objects::faults(&format!("{path}.input.objects"), (task, objects), true, faults.found);
     }
     if let Some(range) = &input.range {
         self::range(range, input, &mut faults);

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use k8s_openapi::api::core::v1::VolumeMount;
 
 use super::faults;
-use crate::dagjob::{DagJobSpec, Input, Mode, NumberRange, Output, SuccessPolicy, Task};
+use crate::dagjob::{DagJobSpec, Input, Mode, NumberRange, Objects, Output, SuccessPolicy, Task};
 
 fn check(tasks: Vec<Task>, expected: Expect) {
     let spec = DagJobSpec { tasks, ..DagJobSpec::default() };
@@ -184,10 +184,8 @@ fn input_lists_that_cannot() {
 #[test]
 fn outputs_go_to_a_volume() {
     let with = |path: &str, mode: Mode| {
-        let mount =
-            VolumeMount { name: "data".to_owned(), mount_path: "/data".to_owned(), ..VolumeMount::default() };
-        let output = Some(Output { path: path.to_owned() });
-        vec![Task { output, mode, volume_mounts: vec![mount], ..task("a", &[]) }]
+        let output = Some(Output { path: path.to_owned(), ..Output::default() });
+        vec![Task { output, mode, ..mounting_data() }]
     };
     check(with("/data", Mode::Exec), expect![[""]]);
     check(with("/data/out", Mode::Exec), expect![[""]]);
@@ -199,6 +197,102 @@ fn outputs_go_to_a_volume() {
         with("/data", Mode::Stream),
         expect![[r#"
             Invalid spec.tasks[0].output.path [/data]
+        "#]],
+    );
+}
+
+fn mounting_data() -> Task {
+    let mount =
+        VolumeMount { name: "data".to_owned(), mount_path: "/data".to_owned(), ..VolumeMount::default() };
+    Task { volume_mounts: vec![mount], ..task("a", &[]) }
+}
+
+/// What is said of objects as an input, and of the same as an output.
+fn check_objects(objects: Objects, expected: Expect) {
+    let input = Some(Input { objects: Some(objects.clone()), ..Input::default() });
+    let output = Some(Output { objects, ..Output::default() });
+    check(vec![Task { input, output, instances: 0, ..mounting_data() }], expected);
+}
+
+#[test]
+fn objects_have_a_place() {
+    let at = |url: &str| Objects { url: url.to_owned(), ..Objects::default() };
+    let s3 = at("s3://data/in/");
+    check_objects(s3.clone(), expect![[""]]);
+    check_objects(at("file:///data/in/"), expect![[""]]);
+    let all = Objects {
+        endpoint: Some("http://store.lan:9000".to_owned()),
+        region: Some("eu-central-1".to_owned()),
+        path_style: Some(false),
+        allow_http: true,
+        credentials: Some("s3".to_owned()),
+        ..s3.clone()
+    };
+    check_objects(all.clone(), expect![[""]]);
+    check_objects(
+        at("s3://data/*.csv"),
+        expect![[r#"
+        Invalid spec.tasks[0].output.url [s3://data/*.csv]
+    "#]],
+    );
+    for url in ["gs://data/in", "data/in", "file://data", "s3://Data/in", "s3:///in", "s3://data//in"] {
+        let of = |task: Task| faults(&DagJobSpec { tasks: vec![task], ..DagJobSpec::default() }).len();
+        let output = Some(Output { objects: at(url), ..Output::default() });
+        assert_eq!(of(Task { output, ..mounting_data() }), 1, "{url}");
+    }
+    check_objects(
+        at("file:///elsewhere"),
+        expect![[r#"
+        Invalid spec.tasks[0].input.objects.url [file:///elsewhere]
+        Invalid spec.tasks[0].output.url [file:///elsewhere]
+    "#]],
+    );
+    check_objects(
+        Objects { url: "file:///data".to_owned(), ..all.clone() },
+        expect![[r#"
+        Invalid spec.tasks[0].input.objects.url [file:///data]
+        Invalid spec.tasks[0].output.url [file:///data]
+    "#]],
+    );
+    let faulty = Objects {
+        url: "s3://key:secret@data/in".to_owned(),
+        allow_http: false,
+        region: Some("eu central".to_owned()),
+        credentials: Some(String::new()),
+        ..all.clone()
+    };
+    check_objects(
+        faulty,
+        expect![[r#"
+        Invalid spec.tasks[0].input.objects.url []
+        Invalid spec.tasks[0].input.objects.endpoint [http://store.lan:9000]
+        Invalid spec.tasks[0].input.objects.region [eu central]
+        Invalid spec.tasks[0].input.objects.credentials []
+        Invalid spec.tasks[0].output.url []
+        Invalid spec.tasks[0].output.endpoint [http://store.lan:9000]
+        Invalid spec.tasks[0].output.region [eu central]
+        Invalid spec.tasks[0].output.credentials []
+    "#]],
+    );
+    for endpoint in
+        ["store.lan", "ftp://store.lan", "https://", "https://a:b@store.lan", "https://store.lan/path"]
+    {
+        let objects = Objects { endpoint: Some(endpoint.to_owned()), ..all.clone() };
+        let task = Task { output: Some(Output { objects, ..Output::default() }), ..mounting_data() };
+        let found = faults(&DagJobSpec { tasks: vec![task], ..DagJobSpec::default() });
+        assert!(found.len() == 1 && !found[0].value.contains("a:b"), "{found:?}");
+    }
+    let both = Output { path: "/data/out".to_owned(), objects: s3.clone() };
+    let stream = Task {
+        mode: Mode::Stream,
+        output: Some(Output { objects: s3, ..Output::default() }),
+        ..task("s", &[])
+    };
+    check(
+        vec![Task { output: Some(both), ..mounting_data() }, stream],
+        expect![[r#"
+            Invalid spec.tasks[0].output.path [/data/out]
+            Invalid spec.tasks[1].output.url [s3://data/in/]
         "#]],
     );
 }
