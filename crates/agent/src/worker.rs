@@ -12,6 +12,7 @@
 //! One thread and one `poll`, so that it costs next to nothing beside the work. It is PID 1 of its container: it reaps
 //! whatever its instances leave behind, and nothing of an instance outlives that instance.
 
+mod disk;
 mod input;
 mod link;
 mod memory;
@@ -31,13 +32,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use fuxi::protocol::{self, Attempt, FromMaster, FromWorker, Hello, Program, Span};
+use fuxi::protocol::{self, Attempt, Exit, FromMaster, FromWorker, Hello, Program, Span};
 use model::dagjob::Mode;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use disk::Disk;
 use input::Inputs;
 use link::Link;
 use memory::Memory;
@@ -115,6 +117,7 @@ struct Worker {
     signals: SignalFd,
     tee: Tee,
     memory: Memory,
+    disk: Disk,
     /// Unknown until the master has told it.
     program: Option<Program>,
     /// Not begun, in the order in which it will be.
@@ -175,6 +178,7 @@ impl Worker {
             signals,
             tee: Tee::default(),
             memory: Memory::new(),
+            disk: Disk::new(kit::clock::wall().into()),
             program: None,
             queue: VecDeque::new(),
             held: BTreeSet::new(),
@@ -249,6 +253,7 @@ impl Worker {
         } else {
             Reaped::default()
         };
+        self.watch_the_disk(now);
         self.begin_to_stream();
         match &mut self.work {
             Work::Exec { running, free_since } => {
@@ -258,7 +263,10 @@ impl Worker {
                     let desk = (&mut self.tee, &mut self.memory);
                     match ended.step(self.program.as_ref().filter(|_| self.ending.is_none()), desk, now) {
                         Step::On(next) => *running = Some(next),
-                        Step::Ended(result) => {
+                        Step::Ended(mut result) => {
+                            if let Some(limit) = self.disk.exceeded() {
+                                result.exit = Exit::OutOfDisk { limit };
+                            }
                             *free_since = Some(now);
                             self.note([result], now);
                         }
@@ -274,9 +282,20 @@ impl Worker {
         }
     }
 
+    /// Kills what runs when it has written too much. The worker then waits to be let go, as what was written stays with it.
+    fn watch_the_disk(&mut self, now: Instant) {
+        let Some(disk) = self.program.as_ref().and_then(|program| program.disk.as_ref()) else { return };
+        if let Some(process) = self.work.process().filter(|process| process.is_free())
+            && self.disk.advance(disk, now)
+        {
+            process.terminate(now);
+        }
+    }
+
     /// Begins the next instance as a process, if none runs.
     fn start_next(&mut self, now: Instant) {
         while self.ending.is_none()
+            && self.disk.exceeded().is_none()
             && let (Work::Exec { running, free_since }, Some(program)) = (&mut self.work, &self.program)
             && running.is_none()
             && let Some(attempt) = self.queue.pop_front()
@@ -299,7 +318,8 @@ impl Worker {
         let mut none = VecDeque::new();
         let queue = if self.ending.is_some() { &mut none } else { &mut self.queue };
         let (tee, memory, inputs) = (&mut self.tee, &mut self.memory, &self.inputs);
-        act(stream, &mut Desk { queue, inputs, results: &mut results, tee, memory });
+        let full = self.disk.exceeded();
+        act(stream, &mut Desk { queue, inputs, results: &mut results, tee, memory, full });
         if !results.is_empty() {
             self.note(results, kit::clock::monotonic());
         }
@@ -328,7 +348,8 @@ impl Worker {
         let stdin = stdin.map(|fd| position_of(&mut sources, fd, PollFlags::POLLOUT));
         let stdout = stdout.map(|fd| position_of(&mut sources, fd, PollFlags::POLLIN));
         let mut fds: Vec<PollFd<'_>> = sources.iter().map(|(fd, flags)| PollFd::new(*fd, *flags)).collect();
-        let due = [self.link.due(), self.work.due(!self.queue.is_empty()), self.report.due()];
+        let due =
+            [self.link.due(), self.work.due(!self.queue.is_empty()), self.report.due(), self.disk_due()];
         let timeout = due.into_iter().flatten().min().map_or(PollTimeout::NONE, |due| {
             // Rounded up: waking just before the moment would spin.
             let millis = due.saturating_duration_since(now).as_micros().div_ceil(1000);
@@ -344,6 +365,10 @@ impl Worker {
             log: Pipes { readable: has(stderr), writable: has(log) },
             program: Pipes { readable: has(stdout), writable: has(stdin) },
         }
+    }
+
+    fn disk_due(&self) -> Option<Instant> {
+        self.disk.due().filter(|_| self.work.is_on())
     }
 
     fn read_signals(&mut self) {

@@ -172,6 +172,7 @@ impl Instances {
             last_failure: self.last_failure.clone(),
             usage: None,
             avoided_nodes: Vec::new(),
+            obstacle: None,
         }
     }
 

@@ -159,6 +159,10 @@ pub enum Exit {
     OutOfMemory {
         limit: u64,
     },
+    /// It was killed as its worker had written more than so many bytes, which the worker still holds.
+    OutOfDisk {
+        limit: u64,
+    },
     /// It ran longer than this many seconds and was killed.
     TimedOut(u32),
     /// The command could not be started; the code is the one that a shell would give.
@@ -190,6 +194,10 @@ impl std::fmt::Display for Exit {
             Self::OutOfMemory { limit } => {
                 let limit = Size(*limit);
                 write!(f, "out of memory: limit {limit}, the task's resources.memory")
+            }
+            Self::OutOfDisk { limit } => {
+                let limit = Size(*limit);
+                write!(f, "out of disk: limit {limit}, the task's resources.ephemeral-storage")
             }
             Self::TimedOut(seconds) => write!(f, "killed after its time limit of {seconds} s"),
             Self::NotStarted { code, message } => write!(f, "exit code {code}: {message}"),
@@ -248,6 +256,9 @@ pub struct Program {
     pub mode: Mode,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
+    /// How much of the machine's disk a worker with its instances may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Box<DiskLimit>>,
     /// Whether inputs are files, which are to be there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_files: bool,
@@ -266,6 +277,15 @@ pub struct Program {
     /// The job's parameters, for programs that take instances as a stream. Processes have them in their environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
+}
+
+/// A bound for what a worker keeps on the machine's disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskLimit {
+    /// In bytes.
+    pub limit: u64,
+    /// Beside the container itself, the folders that are only the worker's.
+    pub folders: Vec<PathBuf>,
 }
 
 /// A store of objects as a worker reaches it.

@@ -181,12 +181,20 @@ pub struct TaskResources {
     /// Memory as a Kubernetes quantity; taken from `kubernetes.io/batch-memory`.
     #[serde(default = "default_memory")]
     pub memory: String,
+    /// What a worker may keep on its machine's disk, beside volumes that are not its own, as a Kubernetes quantity: not
+    /// reserved, but bounded. Default `10Gi`.
+    #[serde(rename = "ephemeral-storage", default = "default_disk")]
+    pub ephemeral_storage: String,
 }
 
 impl Default for TaskResources {
     fn default() -> Self {
-        Self { cpu: default_cpu(), memory: default_memory() }
+        Self { cpu: default_cpu(), memory: default_memory(), ephemeral_storage: default_disk() }
     }
+}
+
+fn default_disk() -> String {
+    "10Gi".to_owned()
 }
 
 fn default_cpu() -> String {
@@ -293,6 +301,9 @@ pub struct TaskStatus {
     /// Nodes where its instances fail or are late, and not elsewhere: it gets no workers there for a while.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub avoided_nodes: Vec<String>,
+    /// What keeps workers of it from starting, as long as none has started anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
 }
 
 /// What the instances of a task used, of those that ended since the batch master began.

@@ -91,7 +91,11 @@ fn text_of(result: &AttemptResult) -> usize {
     let message = match &result.exit {
         Exit::NotStarted { message, .. } | Exit::Failed { message } => message.len(),
         Exit::Listed { list } => list.len(),
-        Exit::Code(_) | Exit::Signal(_) | Exit::OutOfMemory { .. } | Exit::TimedOut(_) => 0,
+        Exit::Code(_)
+        | Exit::Signal(_)
+        | Exit::OutOfMemory { .. }
+        | Exit::OutOfDisk { .. }
+        | Exit::TimedOut(_) => 0,
     };
     message + result.tail.len()
 }

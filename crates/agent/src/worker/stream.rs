@@ -45,6 +45,8 @@ pub(super) struct Desk<'a> {
     pub(super) results: &'a mut Vec<AttemptResult>,
     pub(super) tee: &'a mut Tee,
     pub(super) memory: &'a mut Memory,
+    /// The limit of the worker's disk, if it was exceeded: nothing more is begun.
+    pub(super) full: Option<u64>,
 }
 
 pub(super) struct Stream {
@@ -147,6 +149,9 @@ impl Stream {
 
     /// Gives the program as much as it should hold; starts one if none runs.
     pub(super) fn fill(&mut self, desk: &mut Desk<'_>, now: Instant) {
+        if desk.full.is_some() {
+            return;
+        }
         if let State::Off { not_before } = self.state
             && !desk.queue.is_empty()
             && not_before.is_none_or(|at| now >= at)
@@ -243,6 +248,7 @@ impl Stream {
         let is_well =
             fault.is_none() && in_flight.is_empty() && heard == Heard::Answers && ended.exit.is_success();
         let (exit, message) = match (fault, self.program.timeout_seconds) {
+            _ if let Some(limit) = desk.full => (Some(Exit::OutOfDisk { limit }), String::new()),
             (Some(fault), _) => (None, fault.to_string()),
             (None, _) if ended.was_late && is_closed => (None, Fault::Closed.to_string()),
             (None, Some(limit)) if ended.was_late && is_ready => (Some(Exit::TimedOut(limit)), String::new()),
@@ -252,10 +258,10 @@ impl Stream {
         };
         let exit = exit.unwrap_or_else(|| Exit::Failed { message: message.clone() });
         self.careful = in_flight.len();
-        let blamed = if is_ready {
+        let blamed = if is_ready && !(in_flight.is_empty() && desk.full.is_some()) {
             in_flight.pop_front().map(|entry| (entry.attempt, now.duration_since(since.max(entry.given))))
         } else {
-            // One that never becomes ready must not be started for ever.
+            // One that never becomes ready must not be started for ever; and who has filled the disk must be told.
             desk.queue.pop_front().map(|attempt| (attempt, Duration::ZERO))
         };
         match blamed {

@@ -25,15 +25,17 @@ impl Master {
     }
 
     fn asks(&mut self, uid: &JobUid) -> Vec<LedgerEvent> {
-        let now = self.now();
+        let (now, n_open) = (self.now(), self.n_open);
         let may_use_quota = self.may_use_quota(uid);
         let Some(job) = self.jobs.get_mut(uid) else { return Vec::new() };
         let may_start = job.stage == Stage::Active && job.token.is_some() && may_use_quota;
         let mut asks = Vec::new();
         for task in job.core.tasks() {
+            let mut avoided = job.core.avoided(task);
+            avoided.extend(job.stuck_at(task, (n_open, now)));
             let entry = &mut job.tasks[task.0];
             // Before what is asked, so that nothing of it is granted there.
-            asks.extend(entry.asks.avoid(job.core.avoided(task)));
+            asks.extend(entry.asks.avoid(avoided));
             let may_start = may_start && now >= entry.not_before;
             let wanted = if may_start { job.core.n_missing_workers(task) } else { 0 };
             asks.extend(entry.asks.balance(wanted));

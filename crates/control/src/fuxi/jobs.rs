@@ -1,6 +1,6 @@
 //! Jobs as they come, change, end and go, and their statuses on the way to the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fuxi::asks::Asks;
@@ -87,6 +87,10 @@ pub(super) struct TaskEntry {
     pub(super) not_before: Duration,
     /// Machines that it found faulty, as its owner was told.
     pub(super) faulty: BTreeSet<MachineId>,
+    /// Machines where a worker of it could not start, and until when they get no other.
+    pub(super) stuck_at: BTreeMap<MachineId, Duration>,
+    /// What keeps workers of it from starting, as long as none has.
+    pub(super) obstacle: Option<String>,
 }
 
 impl JobEntry {
@@ -179,8 +183,15 @@ impl Master {
         self.tell_ledger(LedgerEvent::Define { unit, definition });
         tracing::debug!(job = %uid.0, task = %task.name, unit = unit.0, "Unit defined");
         let inputs = task.input.as_ref().and_then(Inputs::known);
-        let (failures, not_before, faulty) = (0, Duration::ZERO, BTreeSet::new());
-        TaskEntry { asks: Asks::new(unit), inputs, failures, not_before, faulty }
+        TaskEntry {
+            asks: Asks::new(unit),
+            inputs,
+            failures: 0,
+            not_before: Duration::ZERO,
+            faulty: BTreeSet::new(),
+            stuck_at: BTreeMap::new(),
+            obstacle: None,
+        }
     }
 
     fn number_tasks(&mut self, uid: &JobUid) {
@@ -257,6 +268,7 @@ impl Master {
             if let Some(status) = job.status.tasks.get_mut(&task.name) {
                 let names = entry.faulty.iter().filter_map(|machine| self.machines.name(*machine));
                 status.avoided_nodes = names.map(str::to_owned).collect();
+                status.obstacle.clone_from(&entry.obstacle);
             }
         }
         let version = job.core.version();

@@ -109,6 +109,7 @@ pub(super) fn program(job: &JobEntry, task: TaskIdx, count: Option<u32>) -> Prog
         command: definition.command.clone(),
         mode: definition.mode,
         timeout_seconds: definition.timeout_seconds,
+        disk: Some(Box::new(stores::disk(&job.spec, definition))),
         has_files: input.is_some_and(|input| input.files.is_some()),
         output: definition.output.as_ref().map(|output| output.path.clone()).filter(|path| !path.is_empty()),
         input_store: stores::of_input(definition).map(Box::new),

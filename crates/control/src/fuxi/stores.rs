@@ -1,11 +1,12 @@
-//! Stores of objects, as the workers of a task reach them: a folder for what is on its way, and their Secrets as files, which
+//! What workers keep on their machine's disk, and stores of objects, as they reach them: a folder for what is on its way, and their Secrets as files, which
 //! no command line, environment or log ever holds.
 
 use std::path::{Path, PathBuf};
 
-use fuxi::protocol::{FILES, SECRETS, Store};
+use fuxi::protocol::{DiskLimit, FILES, SECRETS, Store};
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, SecretVolumeSource, Volume, VolumeMount};
-use model::dagjob::{Objects, Task};
+use model::dagjob::{DagJobSpec, Objects, Task};
+use model::{Bytes, Quantity};
 
 const FILES_VOLUME: &str = "crest-files";
 
@@ -22,6 +23,19 @@ pub(super) fn of_output(task: &Task) -> Option<Store> {
 fn store(role: &str, objects: &Objects) -> Store {
     let secret = objects.credentials.is_some().then(|| Path::new(SECRETS).join(role));
     Store { objects: objects.clone(), secret, files: PathBuf::from(FILES) }
+}
+
+/// How much of the disk a worker may take, and the folders that count: those of volumes that go with it.
+pub(super) fn disk(spec: &DagJobSpec, task: &Task) -> DiskLimit {
+    let limit = Quantity::parse(&task.resources.ephemeral_storage).map(Bytes::from).unwrap_or_default().0;
+    let is_own = |mount: &&VolumeMount| {
+        let volume = spec.volumes.iter().find(|volume| volume.name == mount.name);
+        let empty = volume.and_then(|volume| volume.empty_dir.as_ref());
+        empty.is_some_and(|empty| empty.medium.as_deref() != Some("Memory"))
+    };
+    let own = task.volume_mounts.iter().filter(is_own).map(|mount| PathBuf::from(&mount.mount_path));
+    let files = (!stores(task).is_empty()).then(|| PathBuf::from(FILES));
+    DiskLimit { limit, folders: files.into_iter().chain(own).collect() }
 }
 
 /// Each store with the volume that its Secret is.

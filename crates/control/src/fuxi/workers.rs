@@ -252,20 +252,6 @@ impl Master {
         }
     }
 
-    /// Tells the job's owner why a worker does not start: its image cannot be pulled, for example.
-    fn tell_obstacle(&mut self, id: WorkerId, pod: &Pod) {
-        let Some(worker) = self.workers.by_id.get_mut(&id) else { return };
-        let obstacle = why_waiting(pod);
-        if worker.obstacle == obstacle {
-            return;
-        }
-        worker.obstacle.clone_from(&obstacle);
-        if let (Some(obstacle), Some(job)) = (obstacle, self.jobs.get(&worker.job)) {
-            let message = format!("Worker {} does not start: {obstacle}", worker.pod.name);
-            self.recorder.note(&job.raw, Note::warning("WorkerWaiting", message));
-        }
-    }
-
     /// Keeps an ended Pod for its logs as long as its job says.
     fn keep(&mut self, key: &ObjectKey, pod: &Pod) {
         let owner = controller_uid(&pod.metadata).unwrap_or_default();
@@ -320,7 +306,11 @@ impl Master {
             tracing::warn!(worker = %hello.worker, "Worker was turned away: its token is wrong");
             return;
         }
-        job.tasks[task.0].failures = 0;
+        let entry = &mut job.tasks[task.0];
+        entry.failures = 0;
+        if entry.obstacle.take().is_some() {
+            self.dirty.insert(uid.clone());
+        }
         if job.core.phase() == model::dagjob::JobPhase::Pending {
             self.recorder.note(&job.raw, Note::normal("Started", "The first worker has begun"));
         }
@@ -428,16 +418,6 @@ impl Master {
                 _ => {}
             }
         });
-    }
-}
-
-/// What keeps a container of the Pod from starting; `None` while it is only being prepared.
-fn why_waiting(pod: &Pod) -> Option<String> {
-    let containers = pod.status.as_ref()?.container_statuses.as_deref()?;
-    let waiting = containers.iter().find_map(|container| container.state.as_ref()?.waiting.as_ref())?;
-    match waiting.reason.as_deref()? {
-        "ContainerCreating" | "PodInitializing" => None,
-        reason => Some(format!("{reason}: {}", waiting.message.as_deref().unwrap_or_default())),
     }
 }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Event, Node, NodeCondition};
 use kube::Api;
 use kube::api::ListParams;
-use model::dagjob::JobPhase;
+use model::dagjob::{DagJobStatus, JobPhase};
 use model::names::BATCH_AVOIDED;
 use serde_json::json;
 
@@ -95,5 +95,43 @@ pub(crate) async fn a_backup_begins_on_another_node() {
     let place =
         |attempt: &str| ran.lines().find_map(|line| line.strip_prefix(attempt)).unwrap().trim().to_owned();
     assert_ne!(place("7/1 "), place("7/2 "), "{ran}");
+    cluster.wait_for_no_pods().await;
+}
+
+pub(crate) async fn a_worker_that_cannot_start_is_looked_for_elsewhere() {
+    let cluster = Cluster::start().await;
+    nodes(&cluster, &["there", "third"]).await;
+    for name in ["here", "there", "third"] {
+        cluster.node.set_bare(name, true);
+    }
+    let mut task = task("only", 4, "echo $NODE >> $OUT/ran", &[]);
+    task["parallelism"] = 1.into();
+    cluster.create_job("j", json!([task])).await;
+    // It can start nowhere, and the job says so.
+    let status = cluster
+        .wait_for("j", |status| status.tasks.get("only").is_some_and(|task| task.obstacle.is_some()))
+        .await;
+    let obstacle = status.tasks["only"].obstacle.clone().unwrap();
+    assert!(obstacle.starts_with("its workers do not start; on "), "{obstacle}");
+    assert!(obstacle.ends_with(": ErrImagePull: there is no image tools"), "{obstacle}");
+    let first = obstacle.split_whitespace().nth(6).unwrap().trim_end_matches(':').to_owned();
+    // It is looked for on another Node, which the status names then; and found on the third.
+    let is_another = |status: &DagJobStatus| {
+        status.tasks["only"].obstacle.as_ref().is_some_and(|obstacle| !obstacle.contains(&first))
+    };
+    let status = cluster.wait_for("j", is_another).await;
+    let second = status.tasks["only"].obstacle.clone().unwrap();
+    let third = ["here", "there", "third"]
+        .into_iter()
+        .find(|name| *name != first && !second.contains(&format!(" {name}:")));
+    cluster.node.set_bare(third.unwrap(), false);
+    let status = cluster.wait_for("j", |status| status.completion_time.is_some()).await;
+    assert_eq!((status.phase, status.tasks["only"].failed_attempts), (JobPhase::Succeeded, 0));
+    assert_eq!(status.tasks["only"].obstacle, None);
+    assert!(cluster.read("ran").lines().all(|node| Some(node) == third));
+    assert!(
+        has_event(&cluster, "WorkerWaiting", "DagJob").await
+            && has_event(&cluster, "WorkerLost", "DagJob").await
+    );
     cluster.wait_for_no_pods().await;
 }

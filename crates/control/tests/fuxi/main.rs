@@ -28,6 +28,7 @@ use cluster::Cluster;
 use faulty::{
     a_backup_begins_on_another_node, a_node_where_a_task_fails_is_avoided_by_it,
     a_node_where_several_jobs_fail_is_closed_also_after_a_restart,
+    a_worker_that_cannot_start_is_looked_for_elsewhere,
 };
 use guests::{
     a_group_that_has_gathered_its_room_starts_as_a_whole, pods_of_a_group_are_placed_together,
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         a_node_where_a_task_fails_is_avoided_by_it,
         a_node_where_several_jobs_fail_is_closed_also_after_a_restart,
         a_backup_begins_on_another_node,
+        a_worker_that_cannot_start_is_looked_for_elsewhere,
         an_unknown_command_fails_the_job_and_says_so,
         a_job_that_was_stored_unchecked_fails_and_the_others_go_on,
         deleting_a_job_ends_its_workers,

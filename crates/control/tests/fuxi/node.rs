@@ -1,6 +1,6 @@
 //! The nodes that the test plays: for each worker Pod a real worker process, and its end reported as an agent would.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -23,6 +23,8 @@ pub(crate) struct PlayedNode {
     worker_dir: PathBuf,
     output: PathBuf,
     processes: Arc<Mutex<Processes>>,
+    /// Nodes that have no image.
+    bare: Arc<Mutex<BTreeSet<String>>>,
 }
 
 #[derive(Default)]
@@ -40,7 +42,7 @@ impl PlayedNode {
         output: PathBuf,
         token: CancellationToken,
     ) -> Self {
-        let played = Self { client, worker_dir, output, processes: Arc::default() };
+        let played = Self { client, worker_dir, output, processes: Arc::default(), bare: Arc::default() };
         played.add("here").await;
         let node = played.clone();
         kit::task::spawn("played-node", async move {
@@ -61,6 +63,12 @@ impl PlayedNode {
             "conditions": [{ "type": "Ready", "status": "True" }],
         }});
         nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+
+    /// From now on, whether no image is on a Node.
+    pub(crate) fn set_bare(&self, name: &str, is_bare: bool) {
+        let mut bare = self.bare.lock().unwrap();
+        let _changed = if is_bare { bare.insert(name.to_owned()) } else { bare.remove(name) };
     }
 
     pub(crate) fn most_at_once(&self) -> usize {
@@ -100,6 +108,13 @@ impl PlayedNode {
         let name = pod.name_any();
         let spec = pod.spec.as_ref().unwrap();
         let container = &spec.containers[0];
+        if self.bare.lock().unwrap().contains(spec.node_name.as_ref().unwrap()) {
+            self.note(&name, None);
+            let state =
+                json!({ "waiting": { "reason": "ErrImagePull", "message": "there is no image tools" } });
+            let container = json!({ "name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state });
+            return self.report(&name, json!({ "phase": "Pending", "containerStatuses": [container] })).await;
+        }
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("worker").arg("--socket").arg(self.worker_dir.join("fuxi.sock"));
         command

@@ -179,11 +179,9 @@ fn of_task(
             "Ask for less, or wait until services use less: the offer follows them every second.",
         ));
     } else if progress.status.running == 0 {
-        found.extend(stuck(task, pods).map(|why| {
-            finding(
-                format!("its workers do not start: {why}"),
-                "`kubectl describe pod` of the worker tells more.",
-            )
+        let why = stuck(task, pods).map(|why| format!("its workers do not start: {why}"));
+        found.extend(why.or(progress.status.obstacle.clone()).map(|why| {
+            finding(why, "`kubectl describe pod` of the worker tells more; another is looked for elsewhere every 20 s.")
         }));
     }
     found

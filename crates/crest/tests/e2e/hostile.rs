@@ -115,6 +115,124 @@ fn hostile_instances_harm_nobody() {
     assert!(grown < 200, "{grown} MiB more");
 }
 
+/// A job of three instances, one after another, of which the first is `script` and has 64 MiB of disk.
+fn filler(name: &str, script: &str, more: &str) -> String {
+    format!(
+        r#"
+apiVersion: crest.dev/v1alpha1
+kind: DagJob
+metadata: {{name: {name}}}
+spec:
+  volumes: [{{name: own, emptyDir: {{}}}}]
+  tasks:
+    - name: only
+      instances: 3
+      parallelism: 1
+      maxAttempts: 1
+      successPolicy: {{maxFailedPercent: 50}}
+      image: busybox:test
+      {more}
+      volumeMounts: [{{name: own, mountPath: /own}}]
+      command: [sh, -c, '{script}']
+      resources: {{cpu: 50m, memory: 64Mi, ephemeral-storage: 64Mi}}
+"#
+    )
+}
+
+#[test]
+fn who_fills_the_disk_is_killed_alone() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.with_busybox();
+    let first = "[ $CREST_INSTANCE_INDEX != 0 ] || {";
+    let fill = "busybox dd if=/dev/zero bs=1M count=200";
+    for (name, script, more) in [
+        ("root", format!("{first} {fill} of=/var-big; sleep 60; }}"), ""),
+        ("volume", format!("{first} {fill} of=/own/big; sleep 60; }}"), ""),
+        ("nameless", format!("{first} exec 3>/own/big; rm /own/big; {fill} >&3; sleep 60; }}"), ""),
+        (
+            "many",
+            format!("{first} mkdir /own/d; for i in $(seq 20000); do : > /own/d/$i; done; sleep 60; }}"),
+            "",
+        ),
+        ("stream", stream(&format!("{fill} of=/own/big; sleep 60")), "mode: Stream"),
+    ] {
+        cluster.apply(&filler(name, &script, more));
+        let status = cluster.ended_job(name);
+        let task = &status["tasks"]["only"];
+        assert_eq!(
+            (&status["phase"], &task["finished"]),
+            (&"Succeeded".into(), &"1-2".into()),
+            "{name}: {status}"
+        );
+        let message = task["failures"][0]["message"].as_str().unwrap();
+        let expected =
+            "instance 0 attempt 1: out of disk: limit 64Mi, the task's resources.ephemeral-storage";
+        assert!(message.starts_with(expected), "{name}: {message}");
+    }
+    // Below the limit nobody is disturbed.
+    let (phase, _) =
+        outcome(&cluster, "modest", "busybox dd if=/dev/zero of=/file bs=1M count=30; sleep 3", (30, "64Mi"));
+    assert_eq!(phase, "Succeeded");
+}
+
+/// A program that takes a stream and answers, but for instance 0, where it does as `hostile` says.
+fn stream(hostile: &str) -> String {
+    let answers = r#"echo "{\"ready\":true}"; while read -r line; do i=${line#*:}; i=${i%%,*}; if [ $i = 0 ]; then HOSTILE; fi; echo "{\"index\":$i}"; done"#;
+    answers.replace("HOSTILE", hostile)
+}
+
+#[test]
+fn hostile_programs_of_streams_fail_alone() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.with_busybox();
+    let answer = r#"echo "{\"index\":0}""#;
+    let hostile = [
+        ("nonsense", "echo so what", "its program wrote `so what` to standard output, where only answers"),
+        ("binary", "busybox head -c 3000 /dev/urandom; echo", "its program wrote `"),
+        (
+            "endless",
+            "busybox yes x | busybox tr -d \"\\n\"",
+            "its program wrote more than 65536 bytes without an end of line",
+        ),
+        ("deaf", "sleep 1000", "killed after its time limit of 3 s"),
+        ("closed", "exec >&-; sleep 1000", "its program closed its standard input or output and went on"),
+        ("twice", answer, "its program answered instance 0, which it did not hold"),
+        ("foreign", "echo \"{\\\"index\\\":77}\"", "its program answered instance 77, which it did not hold"),
+        ("dead", "exit 3", "its program ended before it answered: exit code 3"),
+        ("killed", "kill -9 $$", "its program ended before it answered: killed by signal 9"),
+    ];
+    for (name, script, _) in hostile {
+        let job = filler(name, &stream(script), "mode: Stream\n      timeoutSeconds: 3");
+        cluster.apply(&job.replace("cpu: 50m", "cpu: 20m"));
+    }
+    // A good one beside them, of which no instance runs twice.
+    let good = stream("true").replace("[ $i = 0 ]", "false");
+    cluster.apply(&filler("good", &good, "mode: Stream").replace("instances: 3", "instances: 2000"));
+    for (name, _, expected) in hostile {
+        let status = cluster.ended_job(name);
+        let task = &status["tasks"]["only"];
+        let message = task["failures"][0]["message"].as_str().unwrap_or_default();
+        if name == "twice" {
+            // Its first answer counts; what it breaks with the second is whatever it holds then.
+            assert!(task["succeeded"].as_u64() >= Some(1), "{name}: {status}");
+            if message.is_empty() {
+                continue;
+            }
+        } else {
+            assert_eq!(
+                (&status["phase"], &task["finished"]),
+                (&"Succeeded".into(), &"1-2".into()),
+                "{name}: {status}"
+            );
+            assert!(message.starts_with("instance 0 attempt 1: "), "{name}: {message}");
+        }
+        assert!(message.contains(expected), "{name}: {message}");
+    }
+    let status = cluster.ended_job("good");
+    let task = &status["tasks"]["only"];
+    assert_eq!((&task["finished"], &task["failedAttempts"]), (&"0-1999".into(), &0.into()), "{status}");
+}
+
 /// Four gigabytes on each output, as fast as it can.
 fn loud_instances_are_bounded(cluster: &Cluster) {
     let start = Instant::now();

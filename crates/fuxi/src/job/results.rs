@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use super::{Decision, Job, Owe, Phase, TaskIdx, WorkerId, shortened};
 use crate::instances::Failure;
-use crate::protocol::{Attempt, AttemptResult};
+use crate::protocol::{Attempt, AttemptResult, Exit};
 
 impl Job {
     pub(super) fn results(&mut self, id: WorkerId, results: Vec<AttemptResult>, owe: Owe<'_>) {
         let (now, owed) = owe;
         let Some(task) = self.workers.get(&id).map(|worker| worker.task) else { return };
         let mut ended = 0;
+        let is_full = results.iter().any(|result| matches!(result.exit, Exit::OutOfDisk { .. }));
         for result in results {
             if self.take(id, result.attempt) {
                 ended += 1;
@@ -19,6 +20,10 @@ impl Job {
             self.record(id, result, (now, &mut *owed));
         }
         self.learn(id, ended, now);
+        if is_full {
+            // What was written goes with the worker, and only so.
+            self.drain(id, (now, &mut *owed));
+        }
         if self.workers.get(&id).is_some_and(|worker| worker.phase == Phase::Ready) {
             self.place(id);
             self.feed(id, (now, owed));

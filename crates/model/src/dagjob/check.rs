@@ -148,7 +148,12 @@ fn program_faults(path: &str, task: &Task, found: &mut Vec<Fault>) {
         let message = "name the command that an instance runs";
         found.push(Fault::new(FaultKind::Required, format!("{path}.command"), "", message));
     }
-    for (name, text) in [("cpu", &task.resources.cpu), ("memory", &task.resources.memory)] {
+    let resources = &task.resources;
+    for (name, text) in [
+        ("cpu", &resources.cpu),
+        ("memory", &resources.memory),
+        ("ephemeral-storage", &resources.ephemeral_storage),
+    ] {
         let message = match Quantity::parse(text) {
             Ok(quantity) if quantity.to_milli() > 0 => continue,
             Ok(_) => "must be greater than zero".to_owned(),

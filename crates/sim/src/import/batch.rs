@@ -236,7 +236,11 @@ fn spec(row: &TaskRow) -> Task {
         instances: row.instances,
         image: "trace".to_owned(),
         command: vec!["instance".to_owned()],
-        resources: TaskResources { cpu: format!("{}m", row.cpu.0), memory: row.memory.0.to_string() },
+        resources: TaskResources {
+            cpu: format!("{}m", row.cpu.0),
+            memory: row.memory.0.to_string(),
+            ..TaskResources::default()
+        },
         max_attempts: 3,
         ..Task::default()
     }

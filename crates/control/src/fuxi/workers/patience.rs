@@ -1,16 +1,31 @@
-//! Workers that were waited for long enough: those that fell silent, and those that cannot start where others can.
+//! Workers that were waited for long enough: those that fell silent, and those that cannot start where others may.
+//!
+//! ```text
+//!   expected ──its image is missing──► obstacle, told to the job's owner ──20 s──► lost; another is asked for elsewhere
+//!      └──────────hello──────────► connected: the task has no obstacle
+//! ```
+//! Where it cannot start anywhere, it is looked for everywhere in turn, with longer and longer pauses, and the task's status
+//! says why.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use fuxi::TaskIdx;
 use fuxi::blame::Fault;
+use fuxi::grants::MachineId;
+use k8s_openapi::api::core::v1::Pod;
 
+use super::super::jobs::JobEntry;
 use super::super::master::Master;
-use super::{Contact, Worker};
+use super::{Contact, Worker, WorkerId};
+use crate::record::Note;
 
 /// A worker whose Pod runs but that is silent for so long is replaced.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
-/// A worker that something keeps from starting for so long is looked for elsewhere, where others of its task do work.
-const START_LIMIT: Duration = Duration::from_secs(60);
+/// A worker that something keeps from starting for so long is looked for elsewhere.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long the task gets no other worker there.
+const STUCK_LIMIT: Duration = Duration::from_secs(300);
 
 impl Master {
     /// Deletes the Pods of workers that were not heard of for long.
@@ -37,14 +52,63 @@ impl Master {
         let is_stuck = |worker: &Worker| {
             worker.obstacle.is_some()
                 && matches!(worker.contact, Contact::Expected { since } if now > since + START_LIMIT)
-                && self.workers.is_any_connected(&worker.job, worker.task)
         };
         for id in self.workers.select(is_stuck) {
             let Some(worker) = self.workers.by_id.get(&id) else { continue };
-            let pod = worker.pod.clone();
-            let obstacle = worker.obstacle.clone().unwrap_or_default();
-            self.lose_worker(id, format!("it does not start there: {obstacle}"), Fault::Machine);
+            let (pod, uid, task) = (worker.pod.clone(), worker.job.clone(), worker.task);
+            let (obstacle, node) = (worker.obstacle.clone().unwrap_or_default(), worker.node.clone());
+            let machine = self.machines.id(&node);
+            if let Some(job) = self.jobs.get_mut(&uid) {
+                job.tasks[task.0].stuck_at.insert(machine, now + STUCK_LIMIT);
+            }
+            self.lose_worker(id, format!("it does not start on {node}: {obstacle}"), Fault::Machine);
             self.delete_pod(&pod);
         }
+    }
+
+    /// Tells the job's owner why a worker does not start: its image cannot be pulled, for example.
+    pub(super) fn tell_obstacle(&mut self, id: WorkerId, pod: &Pod) {
+        let Some(worker) = self.workers.by_id.get_mut(&id) else { return };
+        let obstacle = why_waiting(pod);
+        if worker.obstacle == obstacle {
+            return;
+        }
+        worker.obstacle.clone_from(&obstacle);
+        let (uid, task, node) = (worker.job.clone(), worker.task, worker.node.clone());
+        let name = worker.pod.name.clone();
+        let is_any_connected = self.workers.is_any_connected(&uid, task);
+        let (Some(obstacle), Some(job)) = (obstacle, self.jobs.get_mut(&uid)) else { return };
+        let message = format!("Worker {name} does not start on {node}: {obstacle}");
+        self.recorder.note(&job.raw, Note::warning("WorkerWaiting", message));
+        if !is_any_connected {
+            job.tasks[task.0].obstacle = Some(format!("its workers do not start; on {node}: {obstacle}"));
+            self.dirty.insert(uid);
+        }
+    }
+}
+
+impl JobEntry {
+    /// Where workers of a task could not start, of late; none, if that is everywhere.
+    pub(in super::super) fn stuck_at(
+        &mut self,
+        task: TaskIdx,
+        (n_open, now): (u32, Duration),
+    ) -> BTreeSet<MachineId> {
+        let stuck_at = &mut self.tasks[task.0].stuck_at;
+        stuck_at.retain(|_, until| *until > now);
+        if stuck_at.len() >= n_open as usize {
+            stuck_at.clear();
+        }
+        stuck_at.keys().copied().collect()
+    }
+}
+
+/// What keeps a container of the Pod from starting; `None` while it is only being prepared.
+fn why_waiting(pod: &Pod) -> Option<String> {
+    let containers = pod.status.as_ref()?.container_statuses.as_deref()?;
+    let waiting = containers.iter().find_map(|container| container.state.as_ref()?.waiting.as_ref())?;
+    match waiting.reason.as_deref()? {
+        "ContainerCreating" | "PodInitializing" => None,
+        reason => Some(format!("{reason}: {}", waiting.message.as_deref().unwrap_or_default())),
     }
 }

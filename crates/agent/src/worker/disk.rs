@@ -1,0 +1,268 @@
+//! How much of the machine's disk the worker's own files take: what was written into the container since it began, the
+//! folders that are only its own, and files that have no name any more but are open.
+//!
+//! ```text
+//!   idle ──a second, and the disk has become fuller──► walking, some entries at a time ──► idle
+//!                                                         └── more than the limit ──► full: what runs is killed
+//! ```
+//! Quotas of projects would be exact, but few machines have them switched on. Nothing is walked as long as the disk as a whole
+//! has not become fuller by half of what is left, and a walk stops at the limit: so that whoever writes little costs little.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Metadata, ReadDir};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use fuxi::protocol::DiskLimit;
+
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Somebody else may free what is written here: after so many looks it is walked in any case.
+const LOOKS: u32 = 30;
+/// How many entries are looked at before others have their turn.
+const AT_ONCE: usize = 2000;
+/// Between two turns of a walk.
+const TURN: Duration = Duration::from_millis(20);
+/// How far the kernel's stamps may be behind.
+const CLOCK: Duration = Duration::from_millis(10);
+/// The least that a file or folder counts for: millions of empty ones fill a disk, too.
+const LEAST: u64 = 4096;
+
+#[derive(Debug)]
+pub(super) struct Disk {
+    since: SystemTime,
+    state: State,
+    /// What was found by the last walk, and the most of the disk that was free since then.
+    used: u64,
+    free: u64,
+    looks: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle { next: Option<Instant> },
+    Walking { walk: Box<Walk>, next: Instant },
+    Full { limit: u64 },
+}
+
+impl Disk {
+    /// Whatever was changed after this moment was written here.
+    pub(super) fn new(since: SystemTime) -> Self {
+        Self { since, state: State::Idle { next: None }, used: 0, free: 0, looks: 0 }
+    }
+
+    /// The limit that was exceeded, if it was; the worker is of no more use then.
+    pub(super) fn exceeded(&self) -> Option<u64> {
+        if let State::Full { limit } = self.state { Some(limit) } else { None }
+    }
+
+    /// When to look, while something runs.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self.state {
+            State::Idle { next } => next,
+            State::Walking { next, .. } => Some(next),
+            State::Full { .. } => None,
+        }
+    }
+
+    /// Looks while something runs, if it is time to; true if it was just found to be full.
+    pub(super) fn advance(&mut self, disk: &DiskLimit, now: Instant) -> bool {
+        if let State::Idle { next } = &mut self.state {
+            if next.is_some_and(|next| now < next) {
+                return false;
+            }
+            let free = free(disk);
+            self.free = self.free.max(free);
+            if next.replace(now + INTERVAL).is_none() {
+                return false;
+            }
+            self.looks += 1;
+            let left = disk.limit.saturating_sub(self.used);
+            if self.free - free < left / 2 && self.looks < LOOKS {
+                return false;
+            }
+            self.state = State::Walking { walk: Box::new(Walk::new(disk, self.since)), next: now };
+        }
+        let State::Walking { walk, next } = &mut self.state else { return false };
+        if now < *next {
+            return false;
+        }
+        let is_done = walk.step(AT_ONCE);
+        *next = now + TURN;
+        let sum = walk.sum;
+        if sum > disk.limit {
+            self.state = State::Full { limit: disk.limit };
+            return true;
+        }
+        if is_done {
+            (self.used, self.free, self.looks) = (sum, free(disk), 0);
+            self.state = State::Idle { next: Some(now + INTERVAL) };
+        }
+        false
+    }
+}
+
+/// How much is free on the disk of the first folder.
+fn free(disk: &DiskLimit) -> u64 {
+    let folder = disk.folders.first().map_or(std::path::Path::new("/"), PathBuf::as_path);
+    nix::sys::statvfs::statvfs(folder).map_or(0, |stat| stat.blocks_free() * stat.fragment_size())
+}
+
+/// A walk through all that is the worker's own.
+#[derive(Debug)]
+struct Walk {
+    since: SystemTime,
+    sum: u64,
+    /// Folders to be read, each with the device that it must be on, and whether all that is in it counts.
+    open: Vec<(PathBuf, u64, bool)>,
+    current: Option<(ReadDir, u64, bool)>,
+    /// Files with several names count once.
+    linked: BTreeSet<(u64, u64)>,
+}
+
+impl Walk {
+    fn new(disk: &DiskLimit, since: SystemTime) -> Self {
+        let mut walk = Self { since, sum: 0, open: Vec::new(), current: None, linked: BTreeSet::new() };
+        // Only in a container of its own is the root its own.
+        if std::process::id() == 1 {
+            walk.enter(PathBuf::from("/"), false);
+        }
+        for folder in &disk.folders {
+            walk.enter(folder.clone(), true);
+        }
+        walk
+    }
+
+    fn enter(&mut self, folder: PathBuf, counts_all: bool) {
+        if let Ok(data) = fs::symlink_metadata(&folder) {
+            self.open.push((folder, data.dev(), counts_all));
+        }
+    }
+
+    /// Looks at so many entries; true at the end.
+    fn step(&mut self, count: usize) -> bool {
+        for _ in 0..count {
+            if let Some((entries, device, counts_all)) = &mut self.current {
+                let (device, counts_all) = (*device, *counts_all);
+                match entries.next() {
+                    Some(Ok(entry)) => {
+                        if let Ok(data) = entry.metadata() {
+                            self.look_at(entry.path(), &data, (device, counts_all));
+                        }
+                    }
+                    // What cannot be read now is on its way out.
+                    Some(Err(_)) | None => self.current = None,
+                }
+            } else if let Some((folder, device, counts_all)) = self.open.pop() {
+                self.current = fs::read_dir(folder).ok().map(|entries| (entries, device, counts_all));
+            } else {
+                self.look_at_nameless();
+                return true;
+            }
+        }
+        false
+    }
+
+    fn look_at(&mut self, path: PathBuf, data: &Metadata, (device, counts_all): (u64, bool)) {
+        if data.is_dir() {
+            // What is mounted in it has a device of its own, and is not the container's.
+            if data.dev() != device {
+                return;
+            }
+            self.open.push((path, device, counts_all));
+        }
+        if counts_all || self.is_new(data) {
+            let is_first = data.nlink() < 2 || data.is_dir() || self.linked.insert((data.dev(), data.ino()));
+            self.sum += if is_first { (data.blocks() * 512).max(LEAST) } else { 0 };
+        }
+    }
+
+    /// Whether a file of the container was changed here, and not just brought along by the image.
+    fn is_new(&self, data: &Metadata) -> bool {
+        let since = self.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (seconds, nanos) = (u64::try_from(data.ctime()), u32::try_from(data.ctime_nsec()));
+        // The kernel stamps files by a clock that is up to some milliseconds behind.
+        seconds.is_ok_and(|seconds| Duration::new(seconds, nanos.unwrap_or(0)) + CLOCK >= since)
+    }
+
+    /// Files without a name that somebody here holds open.
+    fn look_at_nameless(&mut self) {
+        if std::process::id() != 1 {
+            return;
+        }
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = processes.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
+        for file in
+            numbers.flat_map(|entry| fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten())
+        {
+            let Ok(data) = fs::metadata(file.path()) else { continue };
+            let is_nameless = data.is_file() && data.nlink() == 0;
+            // These are in memory, which has its own limit.
+            let is_in_memory = || {
+                let name = fs::read_link(file.path()).unwrap_or_default();
+                name.starts_with("/dev/shm") || name.to_string_lossy().starts_with("/memfd:")
+            };
+            if is_nameless && !is_in_memory() && self.linked.insert((data.dev(), data.ino())) {
+                self.sum += data.blocks() * 512;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::{Duration, SystemTime};
+
+    use fuxi::protocol::DiskLimit;
+
+    use super::{Disk, INTERVAL, LEAST, LOOKS, TURN, Walk};
+
+    fn walked(disk: &DiskLimit) -> u64 {
+        let mut walk = Walk::new(disk, SystemTime::UNIX_EPOCH);
+        while !walk.step(3) {}
+        walk.sum
+    }
+
+    #[test]
+    fn what_is_in_the_folders_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = DiskLimit { limit: 1 << 20, folders: vec![folder.path().to_owned()] };
+        assert_eq!(walked(&disk), 0);
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(folder.path().join("a/b/file"), vec![1; 300_000]).unwrap();
+        let sum = walked(&disk);
+        assert!((300_000..330_000).contains(&sum), "{sum}");
+        fs::hard_link(folder.path().join("a/b/file"), folder.path().join("again")).unwrap();
+        std::os::unix::fs::symlink("/", folder.path().join("away")).unwrap();
+        assert_eq!(walked(&disk), sum + LEAST);
+        for number in 0..100 {
+            fs::write(folder.path().join(number.to_string()), "").unwrap();
+        }
+        assert_eq!(walked(&disk), sum + 101 * LEAST);
+    }
+
+    #[test]
+    fn the_limit_is_found_and_little_is_walked_below_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = DiskLimit { limit: 1 << 40, folders: vec![folder.path().to_owned()] };
+        let (mut watch, mut now) = (Disk::new(SystemTime::UNIX_EPOCH), kit::clock::monotonic());
+        for _ in 0..LOOKS {
+            assert!(!watch.advance(&disk, now));
+            assert!(watch.due().unwrap() <= now + INTERVAL);
+            now += INTERVAL;
+        }
+        let small = DiskLimit { limit: 100_000, ..disk };
+        let mut watch = Disk::new(SystemTime::UNIX_EPOCH);
+        assert!(!watch.advance(&small, now));
+        fs::write(folder.path().join("file"), vec![1; 200_000]).unwrap();
+        let mut waited = Duration::ZERO;
+        while !watch.advance(&small, now) {
+            now += TURN;
+            waited += TURN;
+            assert!(waited < INTERVAL * (LOOKS + 2), "never found");
+        }
+        assert_eq!(watch.exceeded(), Some(100_000));
+    }
+}
