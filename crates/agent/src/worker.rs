@@ -16,6 +16,7 @@ mod disk;
 mod input;
 mod link;
 mod memory;
+mod meter;
 mod objects;
 mod output;
 mod process;

@@ -103,10 +103,13 @@ impl Disk {
     }
 }
 
-/// How much is free on the disk of the first folder.
+/// How much is free on the disk of the first folder, files that could be made included for what they count.
 fn free(disk: &DiskLimit) -> u64 {
     let folder = disk.folders.first().map_or(std::path::Path::new("/"), PathBuf::as_path);
-    nix::sys::statvfs::statvfs(folder).map_or(0, |stat| stat.blocks_free() * stat.fragment_size())
+    nix::sys::statvfs::statvfs(folder).map_or(0, |stat| {
+        let (bytes, files) = (stat.blocks_free().saturating_mul(stat.fragment_size()), stat.files_free());
+        bytes.saturating_add(files.saturating_mul(LEAST))
+    })
 }
 
 /// A walk through all that is the worker's own.

@@ -139,6 +139,11 @@ impl Process {
         }
     }
 
+    /// What those of its processes used that we have reaped.
+    pub(super) fn reaped(&self) -> Usage {
+        self.usage
+    }
+
     /// Until when it may run, if nothing else ends it.
     pub(super) fn set_deadline(&mut self, at: Option<Instant>) {
         if let Phase::Free { deadline } = &mut self.phase {

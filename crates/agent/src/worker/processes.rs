@@ -75,7 +75,7 @@ fn is_crowded() -> bool {
     counts.filter_map(|text| text.trim().parse::<u32>().ok()).any(|count| count > CROWD)
 }
 
-fn descendants() -> Vec<Pid> {
+pub(super) fn descendants() -> Vec<Pid> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {

@@ -21,6 +21,7 @@ use fuxi::protocol::{Attempt, AttemptResult, Exit, MAX_TAIL, Program, READY_LIMI
 
 use super::input::Inputs;
 use super::memory::Memory;
+use super::meter::Meter;
 use super::objects;
 use super::process::{self, Process, SpawnError, make_nonblocking};
 use super::processes::Reaped;
@@ -78,6 +79,8 @@ struct Live {
     /// Since when it is busy with the oldest that it holds: its last answer, or when that was given to it.
     since: Instant,
     in_flight: VecDeque<InFlight>,
+    /// Counts for the only instance that it holds, as long as there is no other.
+    meter: Option<Meter>,
     /// It closed its input or output, and has a moment to end.
     is_closed: bool,
     /// Why it is being ended, if not by itself.
@@ -181,6 +184,8 @@ impl Stream {
                     let input = urls.as_deref().or(desk.inputs.of(attempt));
                     let rest = answer::rest(&self.constant, input);
                     live.give(attempt, &rest, (limit, now));
+                    // Of those that hold several at a time, none is alone.
+                    live.meter = (room == 1).then(|| Meter::start(live.process.reaped()));
                 }
             }
         }
@@ -309,6 +314,7 @@ impl Live {
             heard: Heard::Nothing,
             since: now,
             in_flight: VecDeque::new(),
+            meter: None,
             is_closed: false,
             fault: None,
         })
@@ -407,7 +413,7 @@ impl Live {
             exit,
             duration_ms: millis(spent),
             gap_micros: None,
-            usage: None,
+            usage: self.meter.take().map(|meter| meter.stop(self.process.reaped())),
             tail: String::new(),
         });
         Ok(())

@@ -27,7 +27,7 @@ use nix::unistd::Pid;
 
 use scene::Scene;
 
-const TESTS: [(&str, fn()); 28] = [
+const TESTS: [(&str, fn()); 29] = [
     ("instances_run_one_after_another_with_their_own_environment", instances_run_one_after_another),
     ("results_are_kept_until_they_are_acknowledged", results_are_kept),
     ("a_running_instance_outlives_its_master", a_running_instance_outlives_its_master),
@@ -50,6 +50,7 @@ const TESTS: [(&str, fn()); 28] = [
     ("a_killed_worker_leaves_no_half_objects", objects::a_killed_worker_leaves_no_half_objects),
     ("a_mounted_folder_stands_for_a_store", objects::a_folder_stands_for_a_store),
     ("one_program_takes_all_instances", stream::one_program_takes_all),
+    ("what_an_instance_alone_with_its_program_used_is_told", stream::what_one_alone_used_is_told),
     ("a_program_that_speaks_nonsense_is_replaced_and_told_why", stream::nonsense_is_told),
     ("whoever_breaks_the_program_costs_nobody_else_an_attempt", stream::only_the_culprit_fails),
     ("the_examples_do_as_their_documentation_says", stream::the_examples_work),

@@ -60,6 +60,23 @@ pub(crate) fn one_program_takes_all() {
     assert_eq!(scene.read("end"), "bye\n");
 }
 
+pub(crate) fn what_one_alone_used_is_told() {
+    // A child of the program works for instance 1; instance 2 needs memory, and 3 nothing.
+    let work = "case $i in 1) (n=0; while [ $n -lt 300000 ]; do n=$((n+1)); done);; \
+                2) head -c 40000000 /dev/zero | tail -c 40000000 > $dir/zeros;; esac; sleep 0.05";
+    let mut scene = serve(&format!("{LOOP} {work}; {DONE}; done"), None);
+    scene.give(0, 3);
+    let used: Vec<_> = results(&mut scene, 4).into_values().map(|result| result.usage.unwrap()).collect();
+    assert!(used[1].cpu_micros >= 50_000, "{used:?}");
+    assert!(used[1].cpu_micros > used[3].cpu_micros * 2, "{used:?}");
+    assert!(used.iter().all(|usage| usage.memory_kib > 100), "{used:?}");
+    // Of those that answer too fast to be alone nothing is said.
+    let mut scene = serve(&format!("{LOOP} {DONE}; done"), None);
+    scene.give(0, 399);
+    let known = results(&mut scene, 400).into_values().filter(|result| result.usage.is_some()).count();
+    assert!((1..100).contains(&known), "{known}");
+}
+
 pub(crate) fn nonsense_is_told() {
     let cases = [
         ("echo hello; sleep 100", "its program began with `hello`"),
