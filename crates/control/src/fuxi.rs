@@ -21,6 +21,7 @@ mod raw;
 mod server;
 mod status;
 mod stores;
+mod taints;
 mod workers;
 
 use std::fmt::Debug;

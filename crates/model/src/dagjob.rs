@@ -13,7 +13,7 @@ mod policy;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{EnvVar, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{EnvVar, Toleration, Volume, VolumeMount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -53,6 +53,9 @@ pub struct DagJobSpec {
     /// The `BatchQuota` that its workers count for: one without parts. Without one they share what quotas leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<String>,
+    /// Taints of Nodes that its workers put up with, as those of a Pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
     /// Keep the worker Pods of a finished task for this long, for their logs. Default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_workers_seconds: Option<u32>,

@@ -24,7 +24,7 @@ impl Master {
         }
     }
 
-    fn asks(&mut self, uid: &JobUid) -> Vec<LedgerEvent> {
+    pub(super) fn asks(&mut self, uid: &JobUid) -> Vec<LedgerEvent> {
         let (now, n_open) = (self.now(), self.n_open);
         let may_use_quota = self.may_use_quota(uid);
         let Some(job) = self.jobs.get_mut(uid) else { return Vec::new() };
@@ -32,6 +32,7 @@ impl Master {
         let mut asks = Vec::new();
         for task in job.core.tasks() {
             let mut avoided = job.core.avoided(task);
+            avoided.extend(self.machines.untolerated(&job.tolerations));
             avoided.extend(job.stuck_at(task, (n_open, now)));
             let entry = &mut job.tasks[task.0];
             // Before what is asked, so that nothing of it is granted there.
@@ -44,13 +45,13 @@ impl Master {
     }
 
     /// Tells the jobs how many machines there are, where that has changed.
-    fn count_machines(&mut self) {
+    pub(super) fn count_machines(&mut self) {
         let n_open = self.machines.n_open(|machine| self.faulty.is_avoided(machine));
         if n_open != self.n_open {
             self.n_open = n_open;
             let jobs: Vec<JobUid> = self.jobs.keys().cloned().collect();
             for uid in jobs {
-                self.tell(&uid, Event::Machines(n_open));
+                self.tell_n_machines(&uid);
             }
         }
     }
@@ -139,6 +140,7 @@ impl Master {
         let node = self.watched.nodes.get(key);
         let is_selected_otherwise = self.machines.note(&key.name, node.as_deref());
         let machine = self.machines.id(&key.name);
+        self.on_taints(&key.name, node.as_deref());
         let event = match node {
             Some(node) => {
                 self.tell_node(machine, &node);

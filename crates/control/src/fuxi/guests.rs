@@ -16,12 +16,15 @@ mod gangs;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use fuxi::grants::{Definition, Event as LedgerEvent, Gang, GrantId, Place, Resources, Truth, UnitId};
+use fuxi::grants::{
+    Definition, Event as LedgerEvent, Gang, GrantId, MachineId, Place, Resources, Truth, UnitId,
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use model::preemption_batch::Victim;
 use serde_json::json;
+use sigma::pod::Toleration;
 
 use super::Input;
 use super::master::Master;
@@ -65,6 +68,7 @@ struct Guest {
     shape: Resources,
     /// Where it may run.
     places: Vec<Place>,
+    tolerations: Vec<Toleration>,
     /// Where it has asked.
     asked: Vec<Place>,
     grant: Option<GrantId>,
@@ -75,6 +79,15 @@ struct Guest {
 }
 
 impl Guests {
+    /// What taints those who wait or run tolerate, each.
+    pub(super) fn tolerations(&self) -> impl Iterator<Item = &[Toleration]> {
+        self.by_uid.values().map(|guest| guest.tolerations.as_slice())
+    }
+
+    pub(super) fn units(&self) -> impl Iterator<Item = UnitId> {
+        self.by_unit.keys().copied()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_uid.is_empty()
     }
@@ -143,14 +156,19 @@ impl Master {
             sequence: 0,
             shape: decide::shape(pod),
             places: decide::places(pod, self.machines.nodes()),
+            tolerations: crate::sigma::pod(pod).tolerations,
             asked: Vec::new(),
             grant: None,
             since: self.now(),
             not_before: Duration::ZERO,
             told: None,
         };
+        let may_open = self.machines.may_open(&guest.tolerations);
         self.guests.by_uid.insert(uid.to_owned(), guest);
         self.guests.uids.insert(key.clone(), uid.to_owned());
+        if may_open {
+            self.review_taints();
+        }
     }
 
     /// A Pod waits from now on: for itself, or with its gang.
@@ -174,6 +192,15 @@ impl Master {
         let quota = guest.quota.as_deref().map(|quota| self.quotas.id(quota));
         let definition = Definition { shape, priority, maximum: 1, quota, gang };
         self.tell_ledger(LedgerEvent::Define { unit, definition });
+        let machines = self.avoided_by_guest(unit);
+        self.tell_ledger(LedgerEvent::Avoid { unit, machines });
+    }
+
+    /// Machines whose taints a Pod does not tolerate, though others do.
+    pub(super) fn avoided_by_guest(&self, unit: UnitId) -> Vec<MachineId> {
+        let guest = self.guests.by_unit.get(&unit).and_then(|uid| self.guests.by_uid.get(uid));
+        let avoided = guest.map(|guest| self.machines.untolerated(&guest.tolerations));
+        avoided.into_iter().flatten().collect()
     }
 
     /// The ledger hears nothing of a Pod any more.
@@ -202,8 +229,9 @@ impl Master {
         guest.sequence += 1;
         let gang = guest.gang.clone();
         let held = vec![(grant, self.machines.id(node))];
-        let truth =
-            Truth { sequence: guest.sequence, seen: grant, wanted: Vec::new(), held, avoided: Vec::new() };
+        let sequence = guest.sequence;
+        let avoided = self.avoided_by_guest(unit);
+        let truth = Truth { sequence, seen: grant, wanted: Vec::new(), held, avoided };
         self.guests.by_grant.insert(grant, uid.to_owned());
         self.tell_ledger(LedgerEvent::Sync { unit, truth });
         if let Some(gang) = gang {
@@ -226,6 +254,7 @@ impl Master {
 
     /// Tells the ledger all about a Pod: what it asks for, and what it holds.
     pub(super) fn sync_guest(&mut self, unit: UnitId) {
+        let avoided = self.avoided_by_guest(unit);
         let Some(uid) = self.guests.by_unit.get(&unit) else { return };
         let Some(guest) = self.guests.by_uid.get_mut(uid) else { return };
         guest.sequence += 1;
@@ -236,7 +265,7 @@ impl Master {
             seen: self.ledger.last_grant(),
             wanted: guest.asked.iter().map(|place| (*place, 1)).collect(),
             held: held.into_iter().collect(),
-            avoided: Vec::new(),
+            avoided,
         };
         self.tell_ledger(LedgerEvent::Sync { unit, truth });
     }

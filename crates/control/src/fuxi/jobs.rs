@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use model::dagjob::{DagJobSpec, DagJobStatus, Input as TaskInput, InputStatus};
+use sigma::pod::Toleration;
 
 use super::master::Master;
 use super::raw::{self, RawJob};
@@ -54,6 +55,8 @@ pub(super) struct JobEntry {
     pub(super) raw: RawJob,
     pub(super) spec: DagJobSpec,
     pub(super) core: Job,
+    /// Taints that its workers may put up with.
+    pub(super) tolerations: Vec<Toleration>,
     pub(super) tasks: Vec<TaskEntry>,
     /// Unknown until the job's Secret is there.
     pub(super) token: Option<String>,
@@ -94,6 +97,10 @@ pub(super) struct TaskEntry {
 }
 
 impl JobEntry {
+    pub(super) fn is_active(&self) -> bool {
+        self.stage == Stage::Active
+    }
+
     /// When the status is to be written, if it is not just being written.
     pub(super) fn write_due(&self) -> Option<Duration> {
         self.writes.due(self.core.is_urgent())
@@ -146,6 +153,7 @@ impl Master {
                 let entry = JobEntry {
                     key: key.clone(),
                     raw: raw.clone(),
+                    tolerations: spec.tolerations.iter().map(crate::sigma::toleration).collect(),
                     spec,
                     core,
                     tasks,
@@ -159,7 +167,8 @@ impl Master {
                 self.by_key.insert(key.clone(), uid.clone());
                 self.jobs.insert(uid.clone(), entry);
                 self.number_tasks(&uid);
-                self.tell(&uid, Event::Machines(self.n_open));
+                self.review_taints();
+                self.tell_n_machines(&uid);
                 self.find_workers(&uid);
                 self.prepare(&uid);
                 self.dirty.insert(uid);
@@ -352,6 +361,7 @@ impl Master {
             self.units.remove(&unit);
             self.tell_ledger(LedgerEvent::UnitGone { unit });
         }
+        self.review_taints();
         if let Some(key) = again {
             self.on_job(&key);
         }

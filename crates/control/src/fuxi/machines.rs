@@ -6,14 +6,12 @@ use fuxi::grants::{Event, MachineId, RackId, Resources};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use model::{Bytes, MilliCpu, Quantity, names};
-use sigma::node::Node as Selectable;
+use sigma::node::{Node as Selectable, Taint};
 
 /// The label that tells a Node's rack, or as close as its owner describes it.
 const RACK_LABEL: &str = "topology.kubernetes.io/zone";
 /// Pods of a Node that workers leave to others.
 const PODS_KEPT_FREE: u64 = 20;
-/// Taints that only repeat what the condition `Ready` says, later.
-const OF_READINESS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
 /// The numbers of Nodes and racks. Numbers are not used again for another name.
 #[derive(Debug, Default)]
@@ -26,6 +24,10 @@ pub(super) struct Machines {
     nodes: BTreeMap<String, (MachineId, Selectable)>,
     /// Those that are open to batch and offer it something.
     offering: BTreeSet<MachineId>,
+    /// Those that have taints which keep batch away.
+    pub(super) taints: BTreeMap<MachineId, Vec<Taint>>,
+    /// Those of them that are open all the same, as somebody tolerates them.
+    pub(super) tolerated: BTreeSet<MachineId>,
 }
 
 impl Machines {
@@ -67,7 +69,9 @@ impl Machines {
         let rack = labels.and_then(|labels| labels.get(RACK_LABEL)).cloned().unwrap_or_default();
         let next = RackId(u32::try_from(self.racks.len()).unwrap_or(u32::MAX));
         let rack = *self.racks.entry(rack).or_insert(next);
-        let (machine, capacity, is_open) = (self.id(name), capacity(node), is_open(node));
+        let (machine, capacity) = (self.id(name), capacity(node));
+        let is_tainted = self.taints.contains_key(&machine) && !self.tolerated.contains(&machine);
+        let is_open = is_open(node) && !is_tainted;
         if is_open && capacity.cpu.0 > 0 {
             self.offering.insert(machine);
         } else {
@@ -112,12 +116,8 @@ fn capacity(node: &Node) -> Resources {
 fn is_open(node: &Node) -> bool {
     let spec = node.spec.as_ref();
     let cordoned = spec.and_then(|spec| spec.unschedulable) == Some(true);
-    let mut taints = spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    let is_tainted = taints.any(|taint| {
-        matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") && !OF_READINESS.contains(&&*taint.key)
-    });
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let is_ready =
         conditions.into_iter().flatten().any(|each| each.type_ == "Ready" && each.status == "True");
-    is_ready && !cordoned && !is_tainted && node.metadata.deletion_timestamp.is_none()
+    is_ready && !cordoned && node.metadata.deletion_timestamp.is_none()
 }

@@ -111,7 +111,7 @@ pub(super) fn worker(
             termination_grace_period_seconds: Some(GRACE_SECONDS),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
-            tolerations: Some(tolerations()),
+            tolerations: Some(tolerations().into_iter().chain(spec.tolerations.clone()).collect()),
             ..PodSpec::default()
         }),
         metadata,

@@ -118,6 +118,10 @@ impl Workers {
         self.select(|worker| worker.node == node)
     }
 
+    pub(super) fn job_of(&self, id: WorkerId) -> Option<JobUid> {
+        Some(self.by_id.get(&id)?.job.clone())
+    }
+
     pub(super) fn with_grant(&self, grant: GrantId) -> Option<(WorkerId, JobUid)> {
         let id = self.by_grant.get(&grant)?;
         Some((*id, self.by_id.get(id)?.job.clone()))

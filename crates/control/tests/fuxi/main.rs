@@ -14,6 +14,7 @@ mod guests;
 mod inputs;
 mod node;
 mod quotas;
+mod taints;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -43,6 +44,7 @@ use quotas::{
     a_faulty_quota_stands_as_it_did_also_after_a_restart, a_job_waits_for_its_quota_and_hears_why,
     a_quota_bounds_its_jobs_and_says_what_they_use, a_task_that_begins_together_waits_for_room_for_all,
 };
+use taints::a_tainted_node_is_for_those_who_tolerate_it;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).peekable();
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         a_node_where_several_jobs_fail_is_closed_also_after_a_restart,
         a_backup_begins_on_another_node,
         a_worker_that_cannot_start_is_looked_for_elsewhere,
+        a_tainted_node_is_for_those_who_tolerate_it,
         an_unknown_command_fails_the_job_and_says_so,
         a_job_that_was_stored_unchecked_fails_and_the_others_go_on,
         deleting_a_job_ends_its_workers,

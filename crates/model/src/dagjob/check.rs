@@ -3,6 +3,7 @@
 mod input;
 mod objects;
 mod output;
+mod tolerations;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,6 +46,7 @@ pub fn faults(spec: &DagJobSpec) -> Vec<Fault> {
         found.push(Fault::new(FaultKind::Required, "spec.tasks", "", "a job needs at least one task"));
     }
     parameter_faults(spec, &mut found);
+    tolerations::faults(&spec.tolerations, &mut found);
     if let Some(quota) = spec.quota.as_ref().filter(|quota| quota.is_empty()) {
         let message = "name a BatchQuota, or leave the field out";
         found.push(Fault::new(FaultKind::Invalid, "spec.quota", quota, message));

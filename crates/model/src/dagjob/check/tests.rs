@@ -1,7 +1,7 @@
 //! Specs and the faults found in them.
 
 use expect_test::{Expect, expect};
-use k8s_openapi::api::core::v1::VolumeMount;
+use k8s_openapi::api::core::v1::{Toleration, VolumeMount};
 
 use super::faults;
 use crate::dagjob::{DagJobSpec, Input, Mode, NumberRange, Objects, Output, SuccessPolicy, Task};
@@ -323,6 +323,35 @@ fn a_quota_has_a_name() {
         DagJobSpec { tasks: vec![task("a", &[])], quota: Some(String::new()), ..DagJobSpec::default() };
     assert_eq!(faults(&spec).len(), 1);
     assert_eq!(faults(&DagJobSpec { quota: Some("training".to_owned()), ..spec }).len(), 0);
+}
+
+#[test]
+fn tolerations_are_those_of_a_pod() {
+    let of = |key: &str, operator: &str, value: &str, effect: &str| {
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let (key, operator, value, effect) = (text(key), text(operator), text(value), text(effect));
+        vec![Toleration { key, operator, value, effect, toleration_seconds: None }]
+    };
+    let count = |tolerations: Vec<Toleration>| {
+        faults(&DagJobSpec { tasks: vec![task("a", &[])], tolerations, ..DagJobSpec::default() }).len()
+    };
+    for (tolerations, expected) in [
+        (of("gpu", "", "big", "NoSchedule"), 0),
+        (of("gpu", "Exists", "", ""), 0),
+        (of("", "Exists", "", "NoExecute"), 0),
+        (of("", "", "", ""), 1),
+        (of("gpu", "Exists", "big", "NoSchedule"), 1),
+        (of("gpu", "Like", "", "Never"), 2),
+        (
+            vec![Toleration {
+                toleration_seconds: Some(3),
+                ..of("gpu", "Exists", "", "NoSchedule").remove(0)
+            }],
+            1,
+        ),
+    ] {
+        assert_eq!(count(tolerations.clone()), expected, "{tolerations:?}");
+    }
 }
 
 #[test]
