@@ -390,7 +390,12 @@ impl Worker {
     fn converse(&mut self) {
         for message in self.link.receive(kit::clock::monotonic()) {
             match message {
-                FromMaster::Program(program) => self.program = Some(program),
+                FromMaster::Program(program) => {
+                    if let Some(disk) = &program.disk {
+                        self.disk.begin(disk, kit::clock::monotonic());
+                    }
+                    self.program = Some(program);
+                }
                 FromMaster::Assign { attempts, inputs } => self.assign(&attempts, inputs),
                 FromMaster::Ack { attempts } => self.report.forget(&attempts),
                 FromMaster::Recall => {

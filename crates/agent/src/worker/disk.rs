@@ -66,17 +66,23 @@ impl Disk {
         }
     }
 
+    /// Takes note of what is free before anything runs.
+    pub(super) fn begin(&mut self, disk: &DiskLimit, now: Instant) {
+        if let State::Idle { next: next @ None } = &mut self.state {
+            *next = Some(now + INTERVAL);
+            self.free = free(disk);
+        }
+    }
+
     /// Looks while something runs, if it is time to; true if it was just found to be full.
     pub(super) fn advance(&mut self, disk: &DiskLimit, now: Instant) -> bool {
         if let State::Idle { next } = &mut self.state {
-            if next.is_some_and(|next| now < next) {
+            if next.is_none_or(|next| now < next) {
                 return false;
             }
+            *next = Some(now + INTERVAL);
             let free = free(disk);
             self.free = self.free.max(free);
-            if next.replace(now + INTERVAL).is_none() {
-                return false;
-            }
             self.looks += 1;
             let left = disk.limit.saturating_sub(self.used);
             if self.free - free < left / 2 && self.looks < LOOKS {
@@ -251,6 +257,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let disk = DiskLimit { limit: 1 << 40, folders: vec![folder.path().to_owned()] };
         let (mut watch, mut now) = (Disk::new(SystemTime::UNIX_EPOCH), kit::clock::monotonic());
+        watch.begin(&disk, now);
         for _ in 0..LOOKS {
             assert!(!watch.advance(&disk, now));
             assert!(watch.due().unwrap() <= now + INTERVAL);
@@ -258,7 +265,7 @@ mod tests {
         }
         let small = DiskLimit { limit: 100_000, ..disk };
         let mut watch = Disk::new(SystemTime::UNIX_EPOCH);
-        assert!(!watch.advance(&small, now));
+        watch.begin(&small, now);
         fs::write(folder.path().join("file"), vec![1; 200_000]).unwrap();
         let mut waited = Duration::ZERO;
         while !watch.advance(&small, now) {
