@@ -10,8 +10,8 @@
 use std::time::Duration;
 
 use fuxi::grants::{
-    Decision, Definition, Event, GrantId, Ledger, MachineId, Place, Quota, QuotaId, QuotaTree, RackId,
-    ResourceNames, Resources, Truth, UnitId,
+    Decision, Definition, Event, GrantId, Ledger, MachineId, PartyId, Place, Quota, QuotaId, QuotaTree,
+    RackId, ResourceNames, Resources, Truth, UnitId,
 };
 use model::{Bytes, MilliCpu};
 use rand::rngs::StdRng;
@@ -116,6 +116,7 @@ impl Bed {
             priority: (job % 3) as i32,
             maximum: u32::MAX,
             quota: Some(QuotaId((job % u64::from(QUOTAS)) as u32)),
+            party: Some(PartyId(job)),
             gang: None,
         }
     }
@@ -267,9 +268,11 @@ impl Bed {
             self.ledger.step(Event::Sync { unit: UnitId(unit as u64), truth }, Duration::ZERO);
         }
         self.ledger.step(Event::Recovered, Duration::ZERO);
-        let granted = self.ledger.step(Event::Return { grant: self.live[0].0 }, Duration::ZERO);
+        // Nobody may wait for as little as one place that comes back.
+        let mut returned = self.live.iter().map(|(grant, ..)| Event::Return { grant: *grant });
+        let granted = returned.any(|event| !self.ledger.step(event, Duration::ZERO).is_empty());
         let seconds = start.elapsed().as_secs_f64();
-        anyhow::ensure!(!granted.is_empty(), "the new ledger goes on granting");
+        anyhow::ensure!(granted, "the new ledger goes on granting");
         report(&format!("failover with {n_held} held and {WAITING} waiting"), seconds, (LIMIT, "s"));
         Ok(())
     }

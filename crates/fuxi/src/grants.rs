@@ -16,8 +16,11 @@ mod claims;
 mod gangs;
 mod groups;
 mod guarantee;
+mod lanes;
 mod machines;
 mod numbers;
+mod parties;
+mod patience;
 mod queues;
 mod quota;
 mod reclaim;
@@ -30,6 +33,7 @@ mod sync;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use claims::Claim;
@@ -37,6 +41,8 @@ use gangs::Gangs;
 use groups::{GroupIdx, Groups};
 use machines::Machines;
 use numbers::NumberMap;
+use parties::Parties;
+use patience::Patience;
 use queues::Queues;
 pub use quota::{InvalidTree, Quota, QuotaId, QuotaTree, TreeFault};
 pub use resources::{EXTENDED, ResourceNames, Resources, TooManyResources};
@@ -64,6 +70,19 @@ pub struct UnitId(pub u64);
 /// One granted place. Numbers grow and are not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantId(pub u64);
+
+/// A job: units that count as one where nobody has priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartyId(pub u64);
+
+impl PartyId {
+    /// That of the object with this uid. Should two ever get the same number, they share what is due to one.
+    pub fn of_uid(uid: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        uid.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
 
 /// Where a unit wants to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +116,8 @@ pub struct Definition {
     pub maximum: u32,
     /// The group of the quota tree that pays for it: one without parts.
     pub quota: Option<QuotaId>,
+    /// Whose share it counts for. Without one the unit is a party of its own.
+    pub party: Option<PartyId>,
     /// The units that it starts together with, or not at all.
     pub gang: Option<Gang>,
 }
@@ -190,12 +211,14 @@ pub struct Ledger {
     machines: Machines,
     queues: Queues,
     groups: Groups,
+    parties: Parties,
     units: Slots<Unit>,
     unit_slots: NumberMap<UnitId, UnitSlot>,
     grants: Slots<Grant>,
     grant_slots: NumberMap<GrantId, GrantSlot>,
     claims: Slots<Claim>,
     gangs: Gangs,
+    patience: Patience,
     /// The units of a group and priority that hold something.
     holders: BTreeMap<(GroupIdx, i32), BTreeSet<UnitSlot>>,
     last_grant: u64,
@@ -244,12 +267,14 @@ impl Ledger {
             machines: Machines::default(),
             queues: Queues::default(),
             groups: Groups::new(&QuotaTree::default()),
+            parties: Parties::default(),
             units: Slots::default(),
             unit_slots: NumberMap::default(),
             grants: Slots::default(),
             grant_slots: NumberMap::default(),
             claims: Slots::default(),
             gangs: Gangs::default(),
+            patience: Patience::default(),
             holders: BTreeMap::new(),
             last_grant: 0,
             now: Duration::ZERO,
@@ -268,7 +293,7 @@ impl Ledger {
             Event::Machine { machine, rack, capacity, is_open } => {
                 let capacity = capacity.as_capacity();
                 let slot = self.machines.set(machine, rack, (capacity, is_open), now);
-                self.groups.follow(self.machines.total());
+                self.follow_total();
                 self.unsettled.machines.push(slot);
             }
             Event::MachineGone { machine } => self.machine_gone(machine, now),

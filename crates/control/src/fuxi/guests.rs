@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use fuxi::grants::{
-    Definition, Event as LedgerEvent, Gang, GrantId, MachineId, Place, Resources, Truth, UnitId,
+    Definition, Event as LedgerEvent, Gang, GrantId, MachineId, PartyId, Place, Resources, Truth, UnitId,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -190,7 +190,8 @@ impl Master {
         self.guests.by_unit.insert(unit, uid.to_owned());
         let priority = decide::priority(&pod);
         let quota = guest.quota.as_deref().map(|quota| self.quotas.id(quota));
-        let definition = Definition { shape, priority, maximum: 1, quota, gang };
+        let party = Some(PartyId::of_uid(decide::owner(&pod).unwrap_or(uid)));
+        let definition = Definition { shape, priority, maximum: 1, quota, party, gang };
         self.tell_ledger(LedgerEvent::Define { unit, definition });
         let machines = self.avoided_by_guest(unit);
         self.tell_ledger(LedgerEvent::Avoid { unit, machines });

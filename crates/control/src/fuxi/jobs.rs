@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fuxi::asks::Asks;
-use fuxi::grants::{Definition, Event as LedgerEvent, Gang, GangId, MachineId, UnitId};
+use fuxi::grants::{Definition, Event as LedgerEvent, Gang, GangId, MachineId, PartyId, UnitId};
 use fuxi::inputs::Inputs;
 use fuxi::job::{Event, Outcome};
 use fuxi::writes::Writes;
@@ -187,8 +187,8 @@ impl Master {
         let gang = least.filter(|least| *least > 1);
         let gang = gang.map(|least| Gang { id: GangId(unit.0), n_units: 1, least });
         let quota = spec.quota.as_ref().map(|quota| self.quotas.id(quota));
-        let definition =
-            Definition { shape: pod::shape(task), priority: spec.priority, maximum, quota, gang };
+        let (shape, party) = (pod::shape(task), Some(PartyId::of_uid(&uid.0)));
+        let definition = Definition { shape, priority: spec.priority, maximum, quota, party, gang };
         self.tell_ledger(LedgerEvent::Define { unit, definition });
         tracing::debug!(job = %uid.0, task = %task.name, unit = unit.0, "Unit defined");
         let inputs = task.input.as_ref().and_then(Inputs::known);

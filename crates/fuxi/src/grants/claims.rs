@@ -1,6 +1,8 @@
 //! Room that is kept for whoever has made it: those who were told to go take their time, and room that comes back in
 //! parts would otherwise go to smaller ones, for ever.
 
+use std::time::Duration;
+
 use super::{ClaimSlot, Decision, DemandSlot, Ledger, MachineSlot, Place, UnitSlot};
 
 #[derive(Clone, Copy, Debug)]
@@ -8,17 +10,31 @@ pub(super) struct Claim {
     pub(super) unit: UnitSlot,
     pub(super) machine: MachineSlot,
     place: Place,
+    source: Source,
+}
+
+/// Where the room is to come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// It was free, or others were told to go.
+    Revoked,
+    /// From whatever ends on the machine until this moment.
+    Ended { until: Duration },
 }
 
 impl Ledger {
     /// Keeps room on a machine for one of a demand.
-    pub(super) fn claim(&mut self, demand: DemandSlot, machine: MachineSlot) -> ClaimSlot {
+    pub(super) fn claim(&mut self, demand: DemandSlot, machine: MachineSlot, source: Source) -> ClaimSlot {
         let place = self.queues.demands[demand].place;
         let slot = self.take_one(demand);
-        let claim = self.claims.insert(Claim { unit: slot, machine, place });
+        let claim = self.claims.insert(Claim { unit: slot, machine, place, source });
         let unit = &mut self.units[slot];
         unit.claims.push(claim);
-        self.groups.claim(unit.group, unit.definition.shape);
+        match source {
+            Source::Revoked => self.groups.claim(unit.group, unit.definition.shape),
+            // What may never come takes nothing from the group's max, and its min does not count it.
+            Source::Ended { .. } => self.patience.n_kept += 1,
+        }
         self.machines.claim(machine, claim, unit.definition.shape);
         self.queue(slot);
         claim
@@ -89,8 +105,13 @@ impl Ledger {
         let claim = self.claims.remove(slot);
         let unit = &mut self.units[claim.unit];
         unit.claims.retain(|other| *other != slot);
-        let relieved = self.groups.unclaim(unit.group, unit.definition.shape);
-        self.unsettled.groups.extend(relieved);
+        match claim.source {
+            Source::Revoked => {
+                let relieved = self.groups.unclaim(unit.group, unit.definition.shape);
+                self.unsettled.groups.extend(relieved);
+            }
+            Source::Ended { .. } => self.patience.n_kept -= 1,
+        }
         self.machines.unclaim(claim.machine, slot, unit.definition.shape);
         self.unsettled.machines.push(claim.machine);
         claim
@@ -102,13 +123,22 @@ impl Ledger {
         u32::try_from(here).unwrap_or(u32::MAX)
     }
 
-    /// Lets go what is kept on machines that will not have so much: they are closed, or have become smaller.
+    /// Lets go what is kept on machines that will not have so much: they are closed, or have become smaller. And what was
+    /// kept for long enough.
     pub(super) fn review_claims(&mut self) {
         let claims: Vec<ClaimSlot> = self.claims.iter().map(|(slot, _)| slot).collect();
         for claim in claims.into_iter().rev() {
-            let machine = self.claims.get(claim).map(|claim| claim.machine);
-            if machine.is_some_and(|machine| self.machines[machine].is_overclaimed()) {
-                self.let_go(claim);
+            let Some(Claim { unit, machine, source, .. }) = self.claims.get(claim).copied() else { continue };
+            let machine = &self.machines[machine];
+            match source {
+                Source::Revoked if machine.is_overclaimed() => self.let_go(claim),
+                Source::Ended { until }
+                    if until <= self.now || !machine.could_hold(self.units[unit].definition.shape) =>
+                {
+                    self.pause_patience(unit);
+                    self.let_go(claim);
+                }
+                Source::Revoked | Source::Ended { .. } => {}
             }
         }
     }

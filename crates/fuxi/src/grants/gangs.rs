@@ -13,6 +13,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::claims::Source;
 use super::queues::Class;
 use super::reclaim::Plan;
 use super::resources::Resources;
@@ -154,7 +155,7 @@ impl Ledger {
                     kept.into_iter().for_each(|claim| self.put_back(claim));
                     return false;
                 };
-                kept.push(self.claim(demand, machine));
+                kept.push(self.claim(demand, machine, Source::Revoked));
             }
         }
         true
@@ -224,7 +225,7 @@ impl Ledger {
             fits.then(|| here.next().map(|(_, demand)| *demand)).flatten()
         });
         let Some(demand) = usable else { return false };
-        self.claim(demand, machine);
+        self.claim(demand, machine, Source::Revoked);
         self.start_if_ready(id, decided);
         true
     }

@@ -119,9 +119,13 @@ impl Group {
 
     /// The largest share of anything that `amounts` are, by weight.
     fn share(&self, amounts: Resources, inverse_total: &[f64; 8]) -> f64 {
-        let lanes = amounts.lanes();
-        (0..8).map(|lane| lanes[lane] as f64 * inverse_total[lane]).fold(0.0, f64::max) / self.weight
+        largest_share(amounts, inverse_total) / self.weight
     }
+}
+
+fn largest_share(amounts: Resources, inverse_total: &[f64; 8]) -> f64 {
+    let lanes = amounts.lanes();
+    (0..8).map(|lane| lanes[lane] as f64 * inverse_total[lane]).fold(0.0, f64::max)
 }
 
 #[derive(Clone, Debug)]
@@ -200,6 +204,11 @@ impl Groups {
             change(&mut self[index]);
             at = self[index].parent;
         }
+    }
+
+    /// The largest share of anything that `amounts` are.
+    pub(super) fn part_of_all(&self, amounts: Resources) -> f64 {
+        largest_share(amounts, &self.inverse_total)
     }
 
     /// The share that `amounts` would be of one group.
@@ -285,11 +294,11 @@ impl Groups {
         self[parent].children = children;
     }
 
-    /// Shares are of `total` from now on, unless it is nearly what it was.
-    pub(super) fn follow(&mut self, total: Resources) {
+    /// Shares are of `total` from now on, unless it is nearly what it was. Whether they have changed.
+    pub(super) fn follow(&mut self, total: Resources) -> bool {
         let near = |(new, old): (u64, u64)| new.abs_diff(old) <= old / 64;
         if total.lanes().into_iter().zip(self.total.lanes()).all(near) {
-            return;
+            return false;
         }
         self.total = total;
         self.inverse_total = total.lanes().map(|amount| if amount == 0 { 0.0 } else { 1.0 / amount as f64 });
@@ -304,6 +313,7 @@ impl Groups {
             }
             self.all[index].children = children;
         }
+        true
     }
 
     pub(super) fn wait(&mut self, leaf: GroupIdx, shape: Resources) {

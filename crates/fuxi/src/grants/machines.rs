@@ -53,6 +53,11 @@ impl Machine {
         !self.is_open || !spent.fits_in(capacity)
     }
 
+    /// Whether it has so much when nothing else is there.
+    pub(super) fn could_hold(&self, shape: Resources) -> bool {
+        self.is_open && shape.fits_in(self.capacity)
+    }
+
     /// What stands granted beyond what there is, counting what is on its way back as gone.
     pub(super) fn shortage(&self) -> Resources {
         self.used.minus(self.revoked).minus(self.capacity)
@@ -97,6 +102,10 @@ impl Machines {
         let mut slots: Vec<MachineSlot> = self.slots.iter().map(|(slot, _)| slot).collect();
         slots.sort_unstable_by_key(|slot| self.slots[*slot].id);
         slots
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.by_id.len()
     }
 
     /// What all machines have together.

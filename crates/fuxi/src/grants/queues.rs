@@ -1,10 +1,9 @@
 //! The waiting queues: one per machine, rack and the cluster.
 //!
 //! ```text
-//!   Queue (a place) ─► Line (a group of the quota tree) ─► Level (a priority) ─► Entry (a shape): demands in turn
+//!   Queue (a place) ─► Line (a group of the quota tree) ─► Level (a priority) ─► Entry (a shape; see `lanes`)
 //! ```
-//! Demands of one shape fit or do not fit together, so a search passes over shapes and not over who waits. In an entry
-//! they form a linked list: who is served goes to its end, and nobody else is touched.
+//! Demands of one shape fit or do not fit together, so a search passes over shapes and not over who waits.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -13,31 +12,12 @@ use std::hash::Hash;
 use model::{Bytes, MilliCpu};
 
 use super::groups::GroupIdx;
+use super::lanes::{Demand, Entry, Key};
 use super::numbers::NumberMap;
+use super::parties::Step;
 use super::resources::Resources;
 use super::slots::Slots;
 use super::{DemandSlot, MachineId, Place, RackId, UnitSlot};
-
-/// No demand.
-const NONE: DemandSlot = DemandSlot::MAX;
-
-/// So many more of one unit at one place.
-#[derive(Clone, Debug)]
-pub(super) struct Demand {
-    pub(super) unit: UnitSlot,
-    pub(super) place: Place,
-    pub(super) count: u32,
-    /// Its neighbours in its entry, and when it joined.
-    before: DemandSlot,
-    after: DemandSlot,
-    turn: u64,
-}
-
-impl Demand {
-    pub(super) fn new(unit: UnitSlot, place: Place, count: u32) -> Self {
-        Self { unit, place, count, before: NONE, after: NONE, turn: 0 }
-    }
-}
 
 /// What is the same for all demands of an entry, whatever the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,28 +35,30 @@ impl Class {
     }
 }
 
-/// The order of entries.
-type Key = (Resources, Option<UnitSlot>);
+/// Who of a group is served before whom: by priority, then by what is held, then in turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Right {
+    priority: Reverse<i32>,
+    step: Step,
+    turn: u64,
+}
+
+impl Right {
+    pub(super) fn of(priority: i32, demand: &Demand) -> Self {
+        Self { priority: Reverse(priority), step: demand.step, turn: demand.turn }
+    }
+}
 
 /// A shape that a group waits for at a place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
     pub(super) place: Place,
     pub(super) priority: i32,
+    /// That of the first.
+    pub(super) right: Right,
     pub(super) shape: Resources,
     pub(super) picky: Option<UnitSlot>,
     pub(super) first: DemandSlot,
-}
-
-/// Demands of one shape, in the order in which they take turns. Never empty.
-#[derive(Clone, Debug)]
-struct Entry {
-    shape: Resources,
-    picky: Option<UnitSlot>,
-    first: DemandSlot,
-    last: DemandSlot,
-    /// When the first joined.
-    turn: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -116,18 +98,14 @@ impl Brief {
     }
 }
 
-impl Entry {
-    fn key(&self) -> Key {
-        (self.shape, self.picky)
-    }
-}
-
 impl Level {
-    /// The entry that fits in `room` whose first has waited longest, and is not picky or may be served here.
+    /// The entry that fits in `room` whose first holds least or has waited longest, and is not picky or may be served here.
     fn first_that_fits(&self, room: Resources, is_welcome: &impl Fn(UnitSlot) -> bool) -> Option<&Entry> {
         let affordable = self.entries.iter().take_while(|entry| entry.shape.cpu <= room.cpu);
         let fitting = affordable.filter(|entry| entry.shape.fits_in(room));
-        fitting.filter(|entry| entry.picky.is_none_or(is_welcome)).min_by_key(|entry| entry.turn)
+        fitting
+            .filter(|entry| entry.picky.is_none_or(is_welcome))
+            .min_by_key(|entry| (entry.lane.step, entry.lane.turn))
     }
 }
 
@@ -191,8 +169,8 @@ impl Queue {
         Some(&mut entries[entry])
     }
 
-    fn open(&mut self, class: &Class, demand: DemandSlot, turn: u64) {
-        let Class { group, priority, shape, picky } = *class;
+    fn open(&mut self, class: &Class, entry: Entry) {
+        let Class { group, priority, shape, .. } = *class;
         if self.lines.is_empty() {
             self.least = shape;
         }
@@ -214,7 +192,7 @@ impl Queue {
             });
         let entries = &mut line.levels[level].entries;
         let at = entries.partition_point(|entry| entry.key() < class.key());
-        entries.insert(at, Entry { shape, picky, first: demand, last: demand, turn });
+        entries.insert(at, entry);
     }
 
     /// Removes the entry of a class, and what is empty without it.
@@ -262,13 +240,13 @@ impl Places {
         queue.entry_mut(class)
     }
 
-    fn open(&mut self, place: Place, class: &Class, (demand, turn): (DemandSlot, u64)) {
+    fn open(&mut self, place: Place, class: &Class, entry: Entry) {
         let queue = match place {
             Place::Machine(id) => self.machines.entry(id).or_default(),
             Place::Rack(id) => self.racks.entry(id).or_default(),
             Place::Cluster => &mut self.cluster,
         };
-        queue.open(class, demand, turn);
+        queue.open(class, entry);
     }
 
     fn close(&mut self, place: Place, class: &Class) {
@@ -311,7 +289,7 @@ impl Queues {
         path.iter().any(Option::is_some).then_some(path)
     }
 
-    /// Who of a group is next to get some of `room`: by priority, then from near to far, then in turn. Of those who are
+    /// Who of a group is next to get some of `room`: by priority, then from near to far, then by what its party holds. Of those who are
     /// picky only who `is_welcome` here.
     pub(super) fn next(
         path: &Path<'_>,
@@ -321,7 +299,7 @@ impl Queues {
         let heads = path.iter().flatten();
         let heads = heads.filter_map(|queue| queue.first_that_fits((group, room), is_welcome));
         let best = heads.reduce(|best, other| if other.0 > best.0 { other } else { best });
-        best.map(|(_, entry)| entry.first)
+        best.map(|(_, entry)| entry.lane.first)
     }
 
     /// All for which a group waits, from near to far and then by priority.
@@ -333,20 +311,35 @@ impl Queues {
                 level.entries.iter().map(|entry| Waiting {
                     place: *place,
                     priority: level.priority,
+                    right: Right {
+                        priority: Reverse(level.priority),
+                        step: entry.lane.step,
+                        turn: entry.lane.turn,
+                    },
                     shape: entry.shape,
                     picky: entry.picky,
-                    first: entry.first,
+                    first: entry.lane.first,
                 })
             })
         })
     }
 
-    /// The first demand of a class at `place`.
-    pub(super) fn first_of(&self, place: Place, class: &Class) -> Option<DemandSlot> {
-        let line = self.places.get(place)?.line(class.group)?;
-        let level = line.levels.iter().find(|level| level.priority == class.priority)?;
-        let entry = level.entries.binary_search_by_key(&class.key(), Entry::key).ok()?;
-        Some(level.entries[entry].first)
+    /// Of a class at `place` the first of each lane.
+    pub(super) fn firsts_of(&self, place: Place, class: &Class) -> impl Iterator<Item = DemandSlot> {
+        let line = self.places.get(place).and_then(|queue| queue.line(class.group));
+        let levels = line.into_iter().flat_map(|line| &line.levels);
+        let level = levels.filter(|level| level.priority == class.priority).last();
+        let entry = level.and_then(|level| {
+            level.entries.binary_search_by_key(&class.key(), Entry::key).ok().map(|at| &level.entries[at])
+        });
+        entry.into_iter().flat_map(Entry::lanes).map(|lane| lane.first)
+    }
+
+    /// Who waits for any machine: of each group, priority, shape and lane the first.
+    pub(super) fn firsts_anywhere(&self) -> impl Iterator<Item = DemandSlot> {
+        let levels = self.places.cluster.lines.iter().flat_map(|line| &line.levels);
+        let lanes = levels.flat_map(|level| level.entries.iter().flat_map(Entry::lanes));
+        lanes.map(|lane| lane.first)
     }
 
     /// Whether somebody of the same group waits at the same place, or anywhere, for no more than this shape.
@@ -359,27 +352,27 @@ impl Queues {
         })
     }
 
-    /// To the end of its entry.
-    pub(super) fn join(&mut self, slot: DemandSlot, class: &Class) {
+    /// To the end of the lane of its party.
+    pub(super) fn join(&mut self, slot: DemandSlot, class: &Class, step: Step) {
         self.last_turn += 1;
-        let turn = self.last_turn;
         let demand = &mut self.demands[slot];
-        (demand.before, demand.after, demand.turn) = (NONE, NONE, turn);
+        (demand.turn, demand.step) = (self.last_turn, step);
         let place = demand.place;
-        let Some(entry) = self.places.entry_mut(place, class) else {
-            self.places.open(place, class, (slot, turn));
-            *self.of_group.entry(class.group).or_default().entry(place).or_default() += 1;
+        if let Some(entry) = self.places.entry_mut(place, class) {
+            entry.append(&mut self.demands, slot);
             return;
-        };
-        append(&mut self.demands, entry, slot);
+        }
+        let entry = Entry::new(class.key(), &mut self.demands, slot);
+        self.places.open(place, class, entry);
+        *self.of_group.entry(class.group).or_default().entry(place).or_default() += 1;
     }
 
     /// Out of its entry.
     pub(super) fn leave(&mut self, slot: DemandSlot, class: &Class) {
         let place = self.demands[slot].place;
         let Some(entry) = self.places.entry_mut(place, class) else { return };
-        if entry.first != entry.last {
-            unlink(&mut self.demands, entry, slot);
+        if !entry.is_single() {
+            entry.remove(&mut self.demands, slot);
             return;
         }
         self.places.close(place, class);
@@ -393,40 +386,25 @@ impl Queues {
         }
     }
 
-    /// To the end of its entry, where it stands already.
+    /// To the end of its lane, where it stands already.
     pub(super) fn rotate(&mut self, slot: DemandSlot, class: &Class) {
+        self.change_lane(slot, class, self.demands[slot].step);
+    }
+
+    /// To the end of another lane of its entry.
+    pub(super) fn change_lane(&mut self, slot: DemandSlot, class: &Class, step: Step) {
         self.last_turn += 1;
-        let turn = self.last_turn;
         let place = self.demands[slot].place;
         let Some(entry) = self.places.entry_mut(place, class) else { return };
-        self.demands[slot].turn = turn;
-        if entry.first == entry.last {
-            entry.turn = turn;
-        } else {
-            unlink(&mut self.demands, entry, slot);
-            append(&mut self.demands, entry, slot);
+        if entry.is_single() {
+            let demand = &mut self.demands[slot];
+            (demand.turn, demand.step) = (self.last_turn, step);
+            *entry = Entry::new(class.key(), &mut self.demands, slot);
+            return;
         }
-    }
-}
-
-fn append(demands: &mut Slots<Demand>, entry: &mut Entry, slot: DemandSlot) {
-    let last = std::mem::replace(&mut entry.last, slot);
-    demands[last].after = slot;
-    (demands[slot].before, demands[slot].after) = (last, NONE);
-}
-
-/// Takes a demand out of an entry of two or more.
-fn unlink(demands: &mut Slots<Demand>, entry: &mut Entry, slot: DemandSlot) {
-    let Demand { before, after, .. } = demands[slot];
-    if before == NONE {
-        entry.first = after;
-        entry.turn = demands[after].turn;
-    } else {
-        demands[before].after = after;
-    }
-    if after == NONE {
-        entry.last = before;
-    } else {
-        demands[after].before = before;
+        entry.remove(&mut self.demands, slot);
+        let demand = &mut self.demands[slot];
+        (demand.turn, demand.step) = (self.last_turn, step);
+        entry.append(&mut self.demands, slot);
     }
 }

@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::claims::Source;
 use super::guarantee::{Taker, Victim};
 use super::queues::{Class, Waiting};
 use super::resources::Resources;
@@ -16,7 +17,7 @@ use super::{Decision, DemandSlot, GrantSlot, Ledger, MachineSlot, Place};
 
 /// How many grants are looked at for one that waits, if few do not do. Who cannot make room by these looks again at the
 /// next tick.
-const LOOKED_AT: [usize; 2] = [50, 2_000];
+const LOOKED_AT: [usize; 3] = [50, 300, 2_000];
 /// For how many room is made at one tick; the others wait for the next, so that none takes long.
 const SERVED: usize = 1_000;
 /// Of those for whom no room can be made, how many are tried at one tick. The next goes on after them.
@@ -35,11 +36,13 @@ pub(super) struct Plan {
 
 impl Ledger {
     pub(super) fn reclaim(&mut self, decided: &mut Vec<Decision>) {
+        self.sort_shrunk();
         let Some(moment) = self.now.checked_sub(self.grace).filter(|_| !self.is_recovering) else { return };
         self.review_claims();
         self.settle(decided);
         self.reclaim_for_units(moment, decided);
         self.reclaim_for_gangs(moment, decided);
+        self.choose_patient(moment);
     }
 
     fn reclaim_for_units(&mut self, moment: Duration, decided: &mut Vec<Decision>) {
@@ -64,17 +67,16 @@ impl Ledger {
         }
     }
 
-    /// Makes room for one more of those who wait in an entry, if its first has waited since `moment`.
+    /// Makes room for one more of those who wait in an entry, if the first of any lane has waited since `moment`.
     fn serve_by_force(
         &mut self,
         (place, class): (Place, &Class),
         moment: Duration,
         decided: &mut Vec<Decision>,
     ) -> bool {
-        let Some(demand) = self.queues.first_of(place, class) else { return false };
-        if self.units[self.queues.demands[demand].unit].waits_since > moment {
-            return false;
-        }
+        let has_waited =
+            |demand: &DemandSlot| self.units[self.queues.demands[*demand].unit].waits_since <= moment;
+        let Some(demand) = self.queues.firsts_of(place, class).find(has_waited) else { return false };
         let plan = self.plan(place, class);
         let is_served = plan.is_some();
         plan.into_iter().for_each(|plan| self.carry_out(demand, plan, decided));
@@ -85,7 +87,7 @@ impl Ledger {
         for victim in plan.victims {
             self.revoke(victim, decided);
         }
-        self.claim(demand, plan.machine);
+        self.claim(demand, plan.machine, Source::Revoked);
     }
 
     pub(super) fn plan(&mut self, place: Place, class: &Class) -> Option<Plan> {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::groups::{GroupIdx, Groups};
-use super::queues::Queues;
-use super::units::Grant;
+use super::queues::{Queues, Right};
+use super::units::{Grant, Unit};
 use super::{
     ClaimSlot, Decision, DemandSlot, GrantId, GrantSlot, Ledger, MachineId, MachineSlot, Place, UnitId,
     UnitSlot, Unsettled,
@@ -46,15 +46,16 @@ impl Ledger {
 
     /// Offers the room of one machine along its own path, until nobody there can use it.
     fn offer(&mut self, machine: MachineSlot, decided: &mut Vec<Decision>) {
-        while let Some(demand) = self.first_that_fits(machine) {
-            if !self.gather(machine, demand, decided) {
+        while let Some(first) = self.first_that_fits(machine) {
+            let Some(demand) = self.or_next(first, machine) else { break };
+            if !self.gather(machine, demand, decided) && !self.keep_for_patient(machine, demand) {
                 self.grant(demand, machine, decided);
             }
         }
         self.machines.list(machine);
     }
 
-    fn first_that_fits(&self, slot: MachineSlot) -> Option<DemandSlot> {
+    pub(super) fn first_that_fits(&self, slot: MachineSlot) -> Option<DemandSlot> {
         let machine = &self.machines[slot];
         let room = machine.room();
         let path = self.queues.path(machine.id, machine.rack, room)?;
@@ -96,15 +97,14 @@ impl Ledger {
 
     fn find_room_within(&self, group: GroupIdx) -> Option<(DemandSlot, MachineSlot)> {
         self.groups.first_within(group, &mut |leaf, room| {
-            let mut found: Option<(i32, DemandSlot, MachineSlot)> = None;
+            let mut found: Option<(Right, DemandSlot, MachineSlot)> = None;
             for waiting in self.queues.waiting(leaf) {
-                let is_better = found.is_none_or(|(priority, ..)| waiting.priority > priority);
-                if is_better
+                if found.is_none_or(|(right, ..)| waiting.right < right)
                     && waiting.shape.fits_in(room)
                     && let Some(machine) =
                         self.machines.roomiest(waiting.place, waiting.shape, self.avoided_by(waiting.picky))
                 {
-                    found = Some((waiting.priority, waiting.first, machine));
+                    found = Some((waiting.right, waiting.first, machine));
                 }
             }
             found.map(|(_, demand, machine)| (demand, machine))
@@ -152,7 +152,9 @@ impl Ledger {
             let key = (unit.group, unit.definition.priority);
             self.holders.entry(key).or_default().insert(slot);
         }
+        let party = unit.party;
         self.groups.spend(unit.group, shape);
+        self.spend_of_party(party, shape);
         self.grants[grant_slot].on_machine = self.machines.spend(machine, grant_slot, shape);
         self.grant_slots.insert(id, grant_slot);
     }
@@ -177,9 +179,10 @@ impl Ledger {
         {
             holders.remove(&grant.unit);
         }
-        let shape = unit.definition.shape;
+        let (shape, party) = (unit.definition.shape, unit.party);
         let relieved = self.groups.free(unit.group, (shape, grant.is_revoked));
         self.unsettled.claims |= self.groups.may_honour(unit.group);
+        self.free_of_party(party, shape);
         self.unsettled.groups.extend(relieved);
         let freed = (shape, grant.is_revoked);
         if let Some(moved) = self.machines.free(grant.machine, grant.on_machine, freed, now) {
@@ -202,7 +205,7 @@ impl Ledger {
         }
         self.machines.remove(slot);
         self.unsettled.machines.retain(|machine| *machine != slot);
-        self.groups.follow(self.machines.total());
+        self.follow_total();
     }
 
     pub(super) fn unit_gone(&mut self, id: UnitId, now: Duration) {
@@ -214,7 +217,8 @@ impl Ledger {
         }
         self.unsettled.units.retain(|unit| *unit != slot);
         self.leave_gang(slot);
-        self.units.remove(slot);
+        let Unit { party, .. } = self.units.remove(slot);
+        self.parties.leave(party, slot);
     }
 
     pub(super) fn want_nothing(&mut self, slot: UnitSlot) {
@@ -236,7 +240,7 @@ impl Ledger {
             self.set_queued(*unit, false);
         }
         self.groups = groups;
-        self.groups.follow(self.machines.total());
+        self.follow_total();
         for slot in units {
             let unit = &mut self.units[slot];
             unit.group = self.groups.leaf(unit.definition.quota);

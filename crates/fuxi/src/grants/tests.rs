@@ -1,5 +1,6 @@
 //! The ledger: scripts, and random histories against what must always hold.
 
+mod fair;
 mod gangs;
 mod histories;
 mod quotas;
@@ -28,7 +29,8 @@ fn machine(id: u32, cpu: u64) -> Event {
 }
 
 fn define(unit: u64, cpu: u64, priority: i32) -> Event {
-    let definition = Definition { shape: shape(cpu, cpu), priority, maximum: 100, quota: None, gang: None };
+    let definition =
+        Definition { shape: shape(cpu, cpu), priority, maximum: 100, quota: None, party: None, gang: None };
     Event::Define { unit: UnitId(unit), definition }
 }
 

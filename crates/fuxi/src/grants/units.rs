@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::groups::GroupIdx;
-use super::queues::Demand;
+use super::lanes::Demand;
+use super::parties::PartySlot;
 use super::{
     ClaimSlot, Decision, Definition, DemandSlot, GrantId, GrantSlot, Ledger, MachineId, MachineSlot, Place,
     UnitId, UnitSlot,
@@ -14,6 +15,7 @@ pub(super) struct Unit {
     pub(super) id: UnitId,
     pub(super) definition: Definition,
     pub(super) group: GroupIdx,
+    pub(super) party: PartySlot,
     pub(super) sequence: u64,
     /// From near to far.
     pub(super) demands: Vec<(Place, DemandSlot)>,
@@ -23,6 +25,8 @@ pub(super) struct Unit {
     pub(super) avoided: Vec<MachineId>,
     /// When it was served last, or began to wait.
     pub(super) waits_since: Duration,
+    /// Until then no room is kept for it (see `patience`).
+    pub(super) not_kept_until: Duration,
     /// Whether its demands stand in their queues: not while it may hold no more.
     pub(super) is_queued: bool,
     /// Whether it gets nothing by itself, as its gang has not started.
@@ -63,16 +67,20 @@ impl Ledger {
             id,
             definition,
             group: self.groups.leaf(definition.quota),
+            party: self.parties.of(definition.party),
             sequence: 0,
             demands: Vec::new(),
             held: Vec::new(),
             claims: Vec::new(),
             avoided: Vec::new(),
             waits_since: self.now,
+            not_kept_until: Duration::ZERO,
             is_queued: definition.maximum > 0 && definition.gang.is_none(),
             is_bound: definition.gang.is_some(),
         };
+        let party = unit.party;
         let slot = self.units.insert(unit);
+        self.parties.join(party, slot);
         self.unit_slots.insert(id, slot);
         self.join_gang(slot);
     }
@@ -144,7 +152,7 @@ impl Ledger {
                 let demand = self.queues.demands.insert(Demand::new(slot, place, count));
                 unit.demands.insert(at, (place, demand));
                 if unit.is_queued {
-                    self.queues.join(demand, &class);
+                    self.queues.join(demand, &class, self.parties[unit.party].step);
                     self.groups.wait(class.group, class.shape);
                 }
             }
@@ -166,7 +174,7 @@ impl Ledger {
         let class = unit.class(slot);
         for (_, demand) in &unit.demands {
             if is_queued {
-                self.queues.join(*demand, &class);
+                self.queues.join(*demand, &class, self.parties[unit.party].step);
                 self.groups.wait(class.group, class.shape);
             } else {
                 self.queues.leave(*demand, &class);

@@ -11,8 +11,8 @@ use std::time::Duration;
 use fuxi::asks::Asks;
 use fuxi::blame::{Change, Cluster};
 use fuxi::grants::{
-    Decision as LedgerDecision, Definition, Event as LedgerEvent, GrantId, Ledger, MachineId, Quota, QuotaId,
-    QuotaTree, RackId, ResourceNames, Resources, UnitId,
+    Decision as LedgerDecision, Definition, Event as LedgerEvent, GrantId, Ledger, MachineId, PartyId, Quota,
+    QuotaId, QuotaTree, RackId, ResourceNames, Resources, UnitId,
 };
 use fuxi::job::{Decision, Event, Job, Outcome};
 use fuxi::writes::Writes;
@@ -157,12 +157,20 @@ impl<'a> World<'a> {
         // The importer has checked it by the same rules.
         let Ok(core) = Job::try_new(&job.spec, &DagJobStatus::default()) else { return };
         let quota = self.plan.tenant_of[number].and_then(|tenant| u32::try_from(tenant).ok()).map(QuotaId);
+        let party = PartyId(number as u64);
         let mut tasks = Vec::new();
         for (index, task) in job.tasks.iter().enumerate() {
             let unit = UnitId(self.units.len() as u64);
             self.units.push((number, TaskIdx(index)));
             let maximum = u32::try_from(task.durations.len()).unwrap_or(u32::MAX);
-            let definition = Definition { shape: task.shape(), priority: 0, maximum, quota, gang: None };
+            let definition = Definition {
+                shape: task.shape(),
+                priority: 0,
+                maximum,
+                quota,
+                party: Some(party),
+                gang: None,
+            };
             self.tell_ledger(LedgerEvent::Define { unit, definition });
             tasks.push(TaskState { asks: Asks::new(unit), released: None, longest: Duration::ZERO });
         }

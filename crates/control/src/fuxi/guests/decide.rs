@@ -63,6 +63,12 @@ pub(super) fn quota(pod: &Pod) -> Option<&str> {
     pod.metadata.labels.as_ref()?.get(names::QUOTA_LABEL).map(String::as_str)
 }
 
+/// The uid of what the Pod is a part of, such as a Job: what its Pods hold together counts among others.
+pub(super) fn owner(pod: &Pod) -> Option<&str> {
+    let owners = pod.metadata.owner_references.as_ref()?;
+    owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+}
+
 /// Where the Pod may run: anywhere, or on each of these Nodes.
 pub(super) fn places(pod: &Pod, nodes: &BTreeMap<String, (MachineId, Node)>) -> Vec<Place> {
     let pod = crate::sigma::pod(pod);

@@ -8,7 +8,8 @@ use crate::grants::{Gang, GangId};
 /// A unit of gang 1, with this many units, that starts with `least`.
 fn part(unit: u64, (cpu, priority): (u64, i32), (n_units, least): (u32, u32)) -> Event {
     let gang = Some(Gang { id: GangId(1), n_units, least });
-    let definition = Definition { shape: shape(cpu, cpu), priority, maximum: 100, quota: None, gang };
+    let definition =
+        Definition { shape: shape(cpu, cpu), priority, maximum: 100, quota: None, party: None, gang };
     Event::Define { unit: UnitId(unit), definition }
 }
 

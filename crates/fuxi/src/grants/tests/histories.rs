@@ -5,14 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::grants::{Gang, GangId, Quota, QuotaId, QuotaTree, ResourceNames};
+use crate::grants::{Gang, GangId, PartyId, Quota, QuotaId, QuotaTree, ResourceNames};
 
-const UNITS: usize = 8;
-/// The last two are a gang that starts with two of each.
+const UNITS: usize = 12;
+/// These two are a gang that starts with two of each.
 const GANG: [usize; 2] = [6, 7];
-const SHAPES: [u64; UNITS] = [500, 1000, 700, 300, 1100, 400, 300, 600];
+const SHAPES: [u64; UNITS] = [500, 1000, 700, 300, 1100, 400, 300, 600, 400, 300, 600, 900];
 /// The quota of each unit: two leaves of one parent, one beside it, and none.
-const QUOTA: [Option<u32>; UNITS] = [Some(1), Some(1), Some(2), Some(3), None, Some(2), Some(1), None];
+const QUOTA: [Option<u32>; UNITS] =
+    [Some(1), Some(1), Some(2), Some(3), None, Some(2), Some(1), None, Some(1), Some(3), Some(1), Some(1)];
+/// A job of many units and one of few; the others are for themselves.
+const PARTY: [Option<u64>; UNITS] =
+    [Some(1), Some(1), Some(1), Some(2), None, Some(1), Some(1), None, Some(2), Some(2), None, Some(1)];
 const MINS: [u64; 4] = [3000, 1000, 1500, 0];
 const MAXES: [u64; 4] = [5000, 4000, u64::MAX, 2500];
 const PARENT: [Option<usize>; 4] = [None, Some(0), Some(0), None];
@@ -39,6 +43,7 @@ fn definition(unit: usize) -> Event {
         priority: priority(unit),
         maximum: if unit == 3 { 2 } else { 100 },
         quota: QUOTA[unit].map(QuotaId),
+        party: PARTY[unit].map(PartyId),
         gang: GANG.contains(&unit).then_some(Gang { id: GangId(1), n_units: 2, least: 2 }),
     };
     Event::Define { unit: UnitId(unit as u64), definition }

@@ -28,6 +28,7 @@ fn unit_of(unit: u64, quota: u32, (cpu, priority): (u64, i32)) -> Event {
         priority,
         maximum: 100,
         quota: Some(QuotaId(quota)),
+        party: None,
         gang: None,
     };
     Event::Define { unit: UnitId(unit), definition }
@@ -279,7 +280,7 @@ fn sure_of(id: u32, cpu: u64, memory: u64) -> Quota {
 
 fn unit_with(unit: u64, quota: Option<u32>, shape: Resources) -> Event {
     let (quota, maximum) = (quota.map(QuotaId), 100);
-    let definition = Definition { shape, priority: 0, maximum, quota, gang: None };
+    let definition = Definition { shape, priority: 0, maximum, quota, party: None, gang: None };
     Event::Define { unit: UnitId(unit), definition }
 }
 

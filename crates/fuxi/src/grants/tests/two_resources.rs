@@ -74,6 +74,7 @@ proptest! {
                 priority: 0,
                 maximum: 100,
                 quota: Some(QuotaId(quota_of(unit))),
+                party: None,
                 gang: None,
             };
             ledger.step(Event::Define { unit: UnitId(unit as u64), definition }, Duration::ZERO);
