@@ -327,8 +327,8 @@ impl Queues {
     /// Of a class at `place` the first of each lane.
     pub(super) fn firsts_of(&self, place: Place, class: &Class) -> impl Iterator<Item = DemandSlot> {
         let line = self.places.get(place).and_then(|queue| queue.line(class.group));
-        let levels = line.into_iter().flat_map(|line| &line.levels);
-        let level = levels.filter(|level| level.priority == class.priority).last();
+        let mut levels = line.into_iter().flat_map(|line| &line.levels);
+        let level = levels.find(|level| level.priority == class.priority);
         let entry = level.and_then(|level| {
             level.entries.binary_search_by_key(&class.key(), Entry::key).ok().map(|at| &level.entries[at])
         });
