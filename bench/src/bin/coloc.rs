@@ -20,9 +20,6 @@ use drill::load::Plan;
 use drill::report::Phase;
 use tokio::runtime::Runtime;
 
-/// Per second: of all batch at the disk, and of each batch Pod at the network.
-const BOUNDS: [&str; 6] =
-    ["--batch-disk-read", "100Mi", "--batch-disk-write", "20Mi", "--batch-egress", "20Mi"];
 const AIM_P99: f64 = 0.05;
 /// Per second: of all batch at the disk, and of each batch Pod at the network.
 const BOUNDS: [&str; 6] =

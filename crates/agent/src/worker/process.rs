@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use super::memory;
 use super::processes::{self, Reaped};
 use super::stderr::{Tail, Tee};
+use crate::sys;
 
 /// Between the polite and the final signal when a process has run too long.
 const DEADLINE_GRACE: Duration = Duration::from_secs(2);
@@ -116,6 +117,7 @@ impl Process {
     /// Starts `command` with a piped standard error, in a group of its own.
     pub(super) fn spawn(command: &mut Command) -> Result<(Self, Child), SpawnError> {
         command.stderr(Stdio::piped()).process_group(0);
+        sys::hears_signals(command);
         let mut child = memory::before_us(|| command.spawn()).map_err(|source| SpawnError::Spawn {
             program: command.get_program().to_string_lossy().into_owned(),
             source,

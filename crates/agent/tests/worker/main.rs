@@ -157,6 +157,10 @@ fn a_stubborn_instance_is_killed() {
     let result = scene.result();
     assert_eq!(result.exit, Exit::TimedOut(1));
     assert!((1000..2500).contains(&result.duration_ms), "{}", result.duration_ms);
+    // And may put its things in order first.
+    scene.assign_script(2, "trap 'echo tidy > $1/tidy; exit' TERM; while :; do sleep 0.1; done", Some(1));
+    assert_eq!(scene.result().exit, Exit::TimedOut(1));
+    assert_eq!(scene.read("tidy"), "tidy\n");
 }
 
 fn nothing_outlives_its_instance() {
