@@ -164,8 +164,8 @@ proptest! {
         let mut first = None;
         for tick in 0..200 {
             let works = (tick % period) as f64 >= period as f64 * (1.0 - duty);
-            let mut units: BTreeMap<usize, f64> =
-                others.iter().map(|other| other[tick as usize]).enumerate().collect();
+            let now = usize::try_from(tick).unwrap();
+            let mut units: BTreeMap<usize, f64> = others.iter().map(|other| other[now]).enumerate().collect();
             units.insert(99, if works { 1200.0 } else { 0.0 });
             let suffering = if works { 3.0 } else { 0.4 };
             let actions = offenders.observe(look(Some(suffering), units), at(tick));
