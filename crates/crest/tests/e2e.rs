@@ -29,8 +29,6 @@ mod kubectl;
 mod lifecycle;
 #[path = "e2e/objects.rs"]
 mod objects;
-#[path = "e2e/offender.rs"]
-mod offender;
 #[path = "e2e/refusals.rs"]
 mod refusals;
 #[path = "../../agent/tests/worker/s3.rs"]

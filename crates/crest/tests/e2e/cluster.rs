@@ -7,8 +7,6 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct Cluster {
@@ -70,28 +68,6 @@ impl Cluster {
         run(Command::new(env!("CARGO_BIN_EXE_crest")).args(arguments).args(place), "")
     }
 
-    /// A verb of `crest job`.
-    pub(crate) fn job(&self, arguments: &[&str]) -> Said {
-        let kubeconfig = self.state_dir().join("kubeconfig");
-        self.crest(&[&["job"], arguments, &["--kubeconfig", kubeconfig.to_str().unwrap()]].concat())
-    }
-
-    /// The status of a job.
-    pub(crate) fn job_status(&self, name: &str) -> Value {
-        let said = self.job(&["get", name, "--output", "json"]);
-        serde_json::from_str::<Value>(&said.stdout).unwrap_or_default()["status"].clone()
-    }
-
-    /// The status of a job when it has ended well or failed.
-    pub(crate) fn ended_job(&self, name: &str) -> Value {
-        let mut status = Value::Null;
-        self.until(name, |cluster| {
-            status = cluster.job_status(name);
-            matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"))
-        });
-        status
-    }
-
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Said {
         self.kubectl_fed(arguments, "")
     }
@@ -135,19 +111,9 @@ impl Cluster {
         fs::read_to_string(path).unwrap().trim().parse().unwrap()
     }
 
-    /// This host, as Pods reach it.
-    pub(crate) fn gateway(&self) -> String {
-        self.pod_cidr.replace(".0.0/16", ".0.1")
-    }
-
-    /// All that the cluster's process has said.
-    pub(crate) fn whole_log(&self) -> String {
-        fs::read_to_string(self.state_dir().join("crest.log")).unwrap_or_default()
-    }
-
     /// The last of the log, for the message of a failed assertion.
     pub(crate) fn log(&self) -> String {
-        let text = self.whole_log();
+        let text = fs::read_to_string(self.state_dir().join("crest.log")).unwrap_or_default();
         let from = text.len().saturating_sub(6000);
         text.get(from..).unwrap_or(&text).to_owned()
     }
@@ -178,15 +144,10 @@ impl Cluster {
     }
 
     /// Asks again until `holds`; the event to wait for has no watch that a command line could follow.
-    pub(crate) fn until(&self, what: &str, holds: impl FnMut(&Self) -> bool) {
-        self.until_after(Duration::from_secs(60), what, holds);
-    }
-
-    /// As [`Cluster::until`] with another patience.
-    pub(crate) fn until_after(&self, patience: Duration, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+    pub(crate) fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
-            assert!(start.elapsed() < patience, "never happened: {what}\n{}", self.log());
+            assert!(start.elapsed() < Duration::from_secs(60), "never happened: {what}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
