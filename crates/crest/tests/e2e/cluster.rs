@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct Cluster {
@@ -68,6 +70,28 @@ impl Cluster {
         run(Command::new(env!("CARGO_BIN_EXE_crest")).args(arguments).args(place), "")
     }
 
+    /// A verb of `crest job`.
+    pub(crate) fn job(&self, arguments: &[&str]) -> Said {
+        let kubeconfig = self.state_dir().join("kubeconfig");
+        self.crest(&[&["job"], arguments, &["--kubeconfig", kubeconfig.to_str().unwrap()]].concat())
+    }
+
+    /// The status of a job.
+    pub(crate) fn job_status(&self, name: &str) -> Value {
+        let said = self.job(&["get", name, "--output", "json"]);
+        serde_json::from_str::<Value>(&said.stdout).unwrap_or_default()["status"].clone()
+    }
+
+    /// The status of a job when it has ended well or failed.
+    pub(crate) fn ended_job(&self, name: &str) -> Value {
+        let mut status = Value::Null;
+        self.until(name, |cluster| {
+            status = cluster.job_status(name);
+            matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"))
+        });
+        status
+    }
+
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Said {
         self.kubectl_fed(arguments, "")
     }
@@ -111,9 +135,19 @@ impl Cluster {
         fs::read_to_string(path).unwrap().trim().parse().unwrap()
     }
 
+    /// This host, as Pods reach it.
+    pub(crate) fn gateway(&self) -> String {
+        self.pod_cidr.replace(".0.0/16", ".0.1")
+    }
+
+    /// All that the cluster's process has said.
+    pub(crate) fn whole_log(&self) -> String {
+        fs::read_to_string(self.state_dir().join("crest.log")).unwrap_or_default()
+    }
+
     /// The last of the log, for the message of a failed assertion.
     pub(crate) fn log(&self) -> String {
-        let text = fs::read_to_string(self.state_dir().join("crest.log")).unwrap_or_default();
+        let text = self.whole_log();
         let from = text.len().saturating_sub(6000);
         text.get(from..).unwrap_or(&text).to_owned()
     }
