@@ -175,3 +175,6 @@ impl Offence {
 fn find<'a>(batch: &'a [Arc<Pod>], uid: &str) -> Option<&'a Arc<Pod>> {
     batch.iter().find(|pod| pod.metadata.uid.as_deref() == Some(uid))
 }
+
+#[cfg(test)]
+mod tests;

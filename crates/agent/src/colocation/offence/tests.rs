@@ -1,0 +1,130 @@
+//! Two real batch processes in real groups: of one the services suffer. Needs root.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+use kube::Client;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use super::*;
+use crate::cgroup::Mounts;
+use crate::events;
+
+const TICK: Duration = Duration::from_millis(50);
+
+struct Host {
+    mounts: Mounts,
+    groups: Groups,
+    root: String,
+    hogs: Vec<Child>,
+}
+
+impl Host {
+    /// Each of `pods` computes without end in its own group; none is idle, so that a busy machine lets them work.
+    fn with(pods: &[Arc<Pod>]) -> Self {
+        let mounts = Mounts::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap());
+        let root = format!("crest-test-offence-{}", std::process::id());
+        let groups = Groups::new(&mounts, &root);
+        groups.prepare(MilliCpu(2000)).unwrap();
+        groups.backend().set(&groups.class(QosClass::Batch), Knob::Idle(false)).unwrap();
+        let mut host = Self { mounts, groups, root, hogs: Vec::new() };
+        for pod in pods {
+            host.start(pod);
+        }
+        host
+    }
+
+    fn start(&mut self, pod: &Pod) {
+        let group = self.groups.pod(QosClass::Batch, pod.metadata.uid.as_deref().unwrap());
+        self.groups.backend().create(&group).unwrap();
+        for knob in resources::knobs(pod) {
+            self.groups.backend().set(&group, knob).unwrap();
+        }
+        // On cgroup v1 use is counted by a controller of its own.
+        let roots: Vec<PathBuf> = match &self.mounts.v2 {
+            Some(root) if self.mounts.v1.get("cpu").is_none() => vec![root.clone()],
+            _ => ["cpu", "cpuacct"].iter().filter_map(|name| self.mounts.v1.get(*name).cloned()).collect(),
+        };
+        let enter = roots.iter().map(|root| format!("echo $$ > {}/{group}/cgroup.procs && ", root.display()));
+        let script = enter.collect::<String>() + "while :; do :; done";
+        self.hogs.push(Command::new("sh").args(["-c", &script]).spawn().unwrap());
+    }
+
+    fn signal(&self, hog: usize, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.hogs[hog].id()).unwrap()), signal).unwrap();
+    }
+
+    /// Microseconds in a period of 100 ms; `None` is no limit.
+    fn quota(&self, uid: &str) -> Option<u64> {
+        let group = self.groups.pod(QosClass::Batch, uid);
+        let path = match (self.mounts.v1.get("cpu"), &self.mounts.v2) {
+            (Some(root), _) => root.join(group).join("cpu.cfs_quota_us"),
+            (None, Some(root)) => root.join(group).join("cpu.max"),
+            (None, None) => panic!("no controller of the CPU"),
+        };
+        fs::read_to_string(path).unwrap().split_whitespace().next().unwrap().parse().ok()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        for hog in &mut self.hogs {
+            let _gone_already = hog.kill();
+            let _ended = hog.wait();
+        }
+        self.groups.remove_all().unwrap();
+        assert!(!self.groups.backend().exists(&self.root));
+    }
+}
+
+/// A batch Pod that may use half a core.
+fn pod(uid: &str) -> Arc<Pod> {
+    let pod = json!({"metadata": {"name": uid, "namespace": "default", "uid": uid}, "spec": {
+        "schedulerName": "fuxi",
+        "containers": [{"name": "c", "resources": {"limits": {"kubernetes.io/batch-cpu": "500"}}}],
+    }});
+    Arc::new(serde_json::from_value(pod).unwrap())
+}
+
+/// Nobody answers there: what it would write is only queued.
+fn recorder() -> Recorder {
+    let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+    events::recorder(Client::try_from(config).unwrap(), "host".to_owned()).0
+}
+
+#[tokio::test]
+async fn the_offender_alone_is_held_back_and_gets_back_what_it_may() {
+    let pods = [pod("loud"), pod("steady")];
+    let host = Host::with(&pods);
+    let policy = Policy { cap_time: Duration::from_secs(1), ..Policy::default() };
+    let mut offence = Offence::new(host.groups.clone(), Registry::default(), recorder(), policy);
+    // What an agent that was killed left behind is put right.
+    offence.set(&pods[1], Some(MilliCpu(60)));
+    assert_eq!([host.quota("loud"), host.quota("steady")], [Some(50_000), Some(6000)]);
+    pods.iter().for_each(|pod| offence.set(pod, None));
+
+    let started = kit::clock::monotonic();
+    let mut capped = 0;
+    for tick in 0..400 {
+        // Half of the time the loud one stands still, and services do not suffer.
+        let is_loud = tick % 20 >= 10;
+        host.signal(0, if is_loud { Signal::SIGCONT } else { Signal::SIGSTOP });
+        tokio::time::sleep(TICK).await;
+        let suffering = if is_loud { 4.0 } else { 0.2 };
+        let outcome = offence.tick(&pods, 1000.0, (Some(suffering), false), started.elapsed());
+        capped += outcome.capped;
+        assert_eq!(host.quota("steady"), Some(50_000), "it was not the steady one");
+        if capped > 0 {
+            break;
+        }
+    }
+    assert_eq!((capped, offence.n_capped()), (1, 1));
+    assert_eq!(host.quota("loud"), Some(5000), "the least that one keeps");
+
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    offence.tick(&pods, 1000.0, (Some(0.2), false), started.elapsed());
+    assert_eq!((host.quota("loud"), offence.n_capped()), (Some(50_000), 0), "its time is over");
+}
