@@ -95,6 +95,8 @@ struct State {
     squeezer: Squeezer,
     offence: Offence,
     heard: Heard,
+    /// What was heard last, and when.
+    told: Option<(f64, Duration)>,
     evictor: Evictor,
     cpu: capacity::Offer,
     memory: capacity::Offer,
@@ -119,11 +121,12 @@ impl Colocation {
             squeezer: Squeezer::new(self.settings.squeeze.clone(), class),
             offence: Offence::new(
                 self.groups.clone(),
-                self.registry.clone(),
-                self.recorder.clone(),
+                (self.registry.clone(), self.recorder.clone()),
                 self.settings.offender.clone(),
+                MilliCpu(milli_of(self.milli_cpu, self.settings.squeeze.floor)),
             ),
             heard,
+            told: None,
             evictor: Evictor::new(self.settings.evict.clone()),
             cpu: capacity::Offer::new(self.settings.cpu.clone()),
             memory: capacity::Offer::new(self.settings.memory.clone()),
@@ -133,7 +136,7 @@ impl Colocation {
         let started = kit::clock::monotonic();
         let mut seconds = tokio::time::interval(CALM_TICK);
         seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        state.offence.start();
+        self.free_batch();
         let mut batch = self.registry.batch_at_work();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -152,10 +155,21 @@ impl Colocation {
         state.online.save(started.elapsed(), kit::clock::since_epoch());
     }
 
+    /// Takes off what an agent that was killed left on batch.
+    fn free_batch(&self) {
+        if let Err(error) = self.groups.backend().set(&self.groups.class(QosClass::Batch), Knob::Quota(None))
+        {
+            tracing::warn!(error = %kit::Chain(&error), "Batch keeps the quota that it had");
+        }
+    }
+
     fn every_tick(&self, state: &mut State, batch: &[Arc<Pod>], now: Duration) {
         let Some(usage) = state.meter.measure(now, true) else { return };
         let latency = state.heard.take();
-        state.report.latency = latency.or(state.report.latency);
+        state.told = latency.map(|latency| (latency, now)).or(state.told);
+        let still_told =
+            |(_, at): &(f64, Duration)| now.saturating_sub(*at) < self.settings.squeeze.latency_lasts;
+        state.report.latency = state.told.filter(still_told).map(|(latency, _)| latency);
         let Squeeze { quota, suffering, idle: _ } = state.squeezer.step(self.sample(&usage, latency, now));
         state.report.online_delay = usage.online_delay;
         // What was in force while this was measured.
@@ -201,6 +215,9 @@ impl Colocation {
         let Some(usage) = state.slow_meter.measure(now, false) else { return };
         if batch.is_empty() {
             state.meter.forget();
+            // What is said while there is no batch is not about it.
+            let _unused = state.heard.take();
+            state.told = None;
             state.report.online_delay = None;
             state.report.latency = None;
             state.report.offenders = 0;
@@ -286,6 +303,12 @@ impl Colocation {
             self.registry.condemn(victim.id.metadata.uid.as_deref().unwrap_or_default(), &verdict);
         }
     }
+}
+
+/// A share of a capacity, and never nothing.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
+fn milli_of(capacity: u64, share: f64) -> u64 {
+    ((capacity as f64 * share) as u64).max(10)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a float cast saturates, and amounts are far below 2^63")]

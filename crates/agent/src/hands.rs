@@ -130,9 +130,12 @@ impl Hands {
         let policy = self.settings.pool.as_ref()?;
         let usable = self.context.pinner.shared_cpus()?;
         let report = self.reports.borrow();
+        // Pinned Pods have CPUs of their own, which are not in the pool.
+        let pinned = report.online.iter().filter(|pod| pod.is_pinned);
+        let pinned: u64 = pinned.filter_map(|pod| pod.milli_cpu.measured).sum();
         let load = Load {
             capacity: usable.len() as f64 * 1000.0,
-            online: report.online_milli as f64,
+            online: (report.online_milli as f64 - pinned as f64).max(0.0),
             system: report.system_milli as f64,
         };
         drop(report);

@@ -20,6 +20,11 @@ impl Buckets {
         Self(buckets)
     }
 
+    /// The longest latency that can be told from still longer ones.
+    pub fn longest(&self) -> Option<f64> {
+        self.0.iter().rev().map(|(bound, _)| *bound).find(|bound| bound.is_finite())
+    }
+
     /// The latency in seconds that this share of the requests since `before` did not exceed. `None` where there were none,
     /// where the buckets are others than before, or where a counter went back.
     pub fn quantile(&self, quantile: f64, before: &Self) -> Option<f64> {
@@ -38,14 +43,14 @@ impl Buckets {
     }
 }
 
-/// The latency that so many requests did not exceed: within a bucket, requests are taken to lie evenly. Beyond the last
-/// finite bound nothing is known but that.
+/// The latency that so many requests did not exceed: within a bucket, requests are taken to lie evenly. Of what lies beyond
+/// the last finite bound it is known that it is more.
 fn within(since: &[(f64, f64)], rank: f64) -> f64 {
     let at = since.iter().position(|(_, count)| *count >= rank).unwrap_or(since.len().saturating_sub(1));
     let (bound, count) = since[at];
     let (lower, fewer) = at.checked_sub(1).map_or((0.0, 0.0), |at| since[at]);
     if !bound.is_finite() {
-        return lower;
+        return lower.next_up();
     }
     let share = if count > fewer { (rank - fewer) / (count - fewer) } else { 1.0 };
     lower + (bound - lower) * share.clamp(0.0, 1.0)
@@ -75,7 +80,7 @@ mod tests {
         check(&before, &after, 0.5, Some(0.01));
         check(&before, &after, 0.75, Some(0.055));
         check(&before, &after, 0.25, Some(0.005));
-        check(&before, &[(0.01, 100.0), (0.1, 100.0), (INFINITE, 101.0)], 0.99, Some(0.1));
+        check(&before, &[(0.01, 100.0), (0.1, 100.0), (INFINITE, 101.0)], 0.99, Some(0.1_f64.next_up()));
         check(&before, &before, 0.99, None);
         check(&after, &before, 0.99, None);
         check(&before, &after[..2], 0.99, None);

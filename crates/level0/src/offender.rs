@@ -20,7 +20,7 @@ use crate::peak::amount;
 pub struct Policy {
     /// Samples that are looked at.
     pub window: usize,
-    /// Fewer say nothing.
+    /// Of a unit that was there in fewer, nothing is said.
     pub fewest: usize,
     /// Of those, so many have to show suffering.
     pub fewest_bad: usize,
@@ -38,6 +38,8 @@ pub struct Policy {
     pub caps: u32,
     /// A unit that gave no cause for so long has never been capped.
     pub forgiven_after: Duration,
+    /// After so long without a look, the ones before say nothing.
+    pub stale_after: Duration,
     /// Between two decisions: the effect of the first has to show.
     pub pause: Duration,
 }
@@ -55,6 +57,7 @@ impl Default for Policy {
             cap_time: Duration::from_secs(30),
             caps: 3,
             forgiven_after: Duration::from_secs(600),
+            stale_after: Duration::from_secs(5),
             pause: Duration::from_secs(2),
         }
     }
@@ -143,6 +146,9 @@ impl<Id: Clone + Ord> Offenders<Id> {
 
     /// What follows from one more look.
     pub fn observe(&mut self, look: Look<Id>, now: Duration) -> Vec<Action<Id>> {
+        if now.saturating_sub(self.last) > self.policy.stale_after {
+            self.window.clear();
+        }
         self.last = self.last.max(now);
         let now = self.last;
         self.records.retain(|id, _| look.used.contains_key(id));
@@ -156,10 +162,15 @@ impl<Id: Clone + Ord> Offenders<Id> {
             self.window.pop_front();
         }
         let paused = self.decided.is_some_and(|at| now.saturating_sub(at) < self.policy.pause);
-        if suffering > 1.0 && !paused && self.is_enough() {
+        if suffering > 1.0 && !paused {
             actions.extend(self.decide(now));
         }
         actions
+    }
+
+    /// One that was to be held back could not be: as if it had not been decided.
+    pub fn acquit(&mut self, id: &Id) {
+        self.records.remove(id);
     }
 
     /// Those who are held back now.
@@ -168,9 +179,11 @@ impl<Id: Clone + Ord> Offenders<Id> {
         capped.map(|(id, _)| id)
     }
 
-    fn is_enough(&self) -> bool {
-        let bad = self.window.iter().filter(|sample| sample.suffering > 1.0).count();
-        self.window.len() >= self.policy.fewest && bad >= self.policy.fewest_bad
+    /// Whether a unit was there for long enough, and while a service suffered.
+    fn was_seen(&self, id: &Id) -> bool {
+        let seen = || self.window.iter().filter(|sample| sample.used.contains_key(id));
+        let bad = seen().filter(|sample| sample.suffering > 1.0).count();
+        seen().count() >= self.policy.fewest && bad >= self.policy.fewest_bad
     }
 
     fn uncap(&mut self, now: Duration) -> Vec<Action<Id>> {
@@ -193,7 +206,7 @@ impl<Id: Clone + Ord> Offenders<Id> {
     /// The worst of the suspects who are not held back yet.
     fn decide(&mut self, now: Duration) -> Option<Action<Id>> {
         let present = self.window.back()?.used.keys();
-        let free = present.filter(|id| !self.capped().any(|capped| capped == *id));
+        let free = present.filter(|id| self.was_seen(id) && !self.capped().any(|capped| capped == *id));
         let suspects = free.map(|id| (id.clone(), self.suspect(id)));
         // Who never did more than a capped unit may is no suspect.
         let does_enough = |suspect: &Suspect| suspect.most >= self.policy.floor.0 as f64;

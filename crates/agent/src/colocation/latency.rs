@@ -15,7 +15,6 @@ use k8s_openapi::api::core::v1::Pod;
 use level0::latency::Buckets;
 use model::latency::{Endpoint, Objective};
 use parking_lot::Mutex;
-use prometheus_parse::{Scrape, Value};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -25,16 +24,23 @@ use crate::probes::ask;
 const PERIOD: Duration = Duration::from_secs(1);
 /// A service that suffers answers late, too; one that does not answer says nothing.
 const PATIENCE: Duration = Duration::from_millis(800);
-const LARGEST_ANSWER: usize = 8 << 20;
+const LARGEST_ANSWER: usize = 4 << 20;
+/// Of one histogram, in all its series.
+const MOST_BUCKETS: usize = 10_000;
 
-/// What was heard since it was asked for last: for each service, its latency as a share of its objective.
+/// What was heard since it was asked for last: of the service that is worst off, its latency as a share of its objective.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Heard(Arc<Mutex<Vec<f64>>>);
+pub(super) struct Heard(Arc<Mutex<Option<f64>>>);
 
 impl Heard {
-    /// Of the service that is worst off; `None` where none said anything new.
+    /// `None` where nobody said anything new.
     pub(super) fn take(&self) -> Option<f64> {
-        std::mem::take(&mut *self.0.lock()).into_iter().reduce(f64::max)
+        self.0.lock().take()
+    }
+
+    fn hear(&self, share: f64) {
+        let mut worst = self.0.lock();
+        *worst = Some(worst.map_or(share, |worst| worst.max(share)));
     }
 }
 
@@ -108,7 +114,7 @@ impl Listener {
         if let Some(Seen::Counted(before)) = self.seen.get(&service.uid)
             && let Some(seconds) = buckets.quantile(service.objective.quantile, before)
         {
-            self.heard.0.lock().push(seconds / service.objective.limit.as_secs_f64());
+            self.heard.hear(seconds / service.objective.limit.as_secs_f64());
         }
         self.seen.insert(service.uid.clone(), Seen::Counted(buckets));
     }
@@ -127,7 +133,12 @@ fn service(pod: Arc<Pod>) -> Option<Service> {
 async fn ask(service: &Service) -> Result<Buckets, String> {
     let asked = tokio::time::timeout(PATIENCE, scrape(&service.ip, &service.endpoint));
     let text = asked.await.map_err(|_elapsed| format!("no answer within {PATIENCE:?}"))??;
-    buckets(&text, &service.objective.metric)
+    let buckets = buckets(&text, &service.objective.metric)?;
+    let (longest, limit) = (buckets.longest().unwrap_or(0.0), service.objective.limit.as_secs_f64());
+    if longest < limit {
+        return Err(format!("its buckets end at {longest} s, below its objective of {limit} s"));
+    }
+    Ok(buckets)
 }
 
 async fn scrape(ip: &str, endpoint: &Endpoint) -> Result<String, String> {
@@ -149,19 +160,27 @@ async fn scrape(ip: &str, endpoint: &Endpoint) -> Result<String, String> {
     .await
 }
 
+/// Of a whole answer only the lines of one histogram are read, so that a service with thousands of others costs little. The
+/// crates that parse all of it do so by expressions that a `}` in a label leads astray.
 fn buckets(text: &str, metric: &str) -> Result<Buckets, String> {
-    let scrape = Scrape::parse(text.lines().map(|line| Ok(line.to_owned())));
-    let scrape = scrape.map_err(|error| format!("its metrics cannot be read: {error}"))?;
-    let samples = scrape.samples.iter().filter(|sample| sample.metric == metric);
-    let counts = samples.filter_map(|sample| match &sample.value {
-        Value::Histogram(counts) => Some(counts.iter().map(|count| (count.less_than, count.count))),
-        _ => None,
-    });
-    let entries: Vec<(f64, f64)> = counts.flatten().collect();
-    if entries.is_empty() {
-        return Err(format!("it tells no histogram `{metric}`"));
+    let lines = text.lines().filter_map(|line| line.strip_prefix(metric)?.strip_prefix("_bucket{"));
+    let entries: Vec<(f64, f64)> = lines.filter_map(bucket).take(MOST_BUCKETS + 1).collect();
+    match entries.len() {
+        0 => Err(format!("it tells no histogram `{metric}`")),
+        1..=MOST_BUCKETS => Ok(Buckets::new(entries)),
+        _ => Err(format!("its histogram `{metric}` has more than {MOST_BUCKETS} buckets")),
     }
-    Ok(Buckets::new(entries))
+}
+
+/// Bound and count of a line, without what stands before its labels.
+fn bucket(line: &str) -> Option<(f64, f64)> {
+    let (labels, value) = line.rsplit_once('}')?;
+    let bound = match labels.strip_prefix("le=\"") {
+        Some(bound) => bound,
+        None => labels.rsplit_once(",le=\"")?.1,
+    };
+    let bound = bound.split('"').next()?.parse().ok()?;
+    Some((bound, value.split_whitespace().next()?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -175,8 +194,8 @@ http_request_duration_seconds_bucket{handler=\"/a\",le=\"0.01\"} 90
 http_request_duration_seconds_bucket{handler=\"/a\",le=\"+Inf\"} 100
 http_request_duration_seconds_sum{handler=\"/a\"} 3
 http_request_duration_seconds_count{handler=\"/a\"} 100
-http_request_duration_seconds_bucket{handler=\"/b\",le=\"0.01\"} 10
-http_request_duration_seconds_bucket{handler=\"/b\",le=\"+Inf\"} 20
+http_request_duration_seconds_bucket{handler=\"/{b}\",le=\"0.01\"} 10
+http_request_duration_seconds_bucket{handler=\"/{b}\",le=\"+Inf\"} 20
 # TYPE other counter
 other 7
 ";

@@ -5,9 +5,10 @@
 //! ```
 //! Once a tick; where services tell their latency, whenever they do, over the time that it is about.
 //!
-//! A Pod's quota is written once when it starts, as it asks for; from then on only here.
+//! A Pod's quota is written when it starts, as it asks for; from then on only here. What is seen for the first time, as after a
+//! kill of the agent, is given what it asks for once more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use k8s_openapi::api::core::v1::Pod;
 use level0::offender::{Action, Look, Offenders, Policy};
 use model::{MilliCpu, QosClass};
 
-use crate::cgroup::{Groups, Knob};
+use crate::cgroup::{GroupError, Groups, Knob};
 use crate::events::Recorder;
 use crate::pods::Registry;
 use crate::pods::status::Verdict;
@@ -28,8 +29,13 @@ pub(super) struct Offence {
     registry: Registry,
     recorder: Recorder,
     offenders: Offenders<String>,
+    /// What no Pod is capped above: all of batch keeps so much, and on cgroup v1 no group may have more than its parent.
+    most: MilliCpu,
+    /// Pods whose quota is as it should be.
+    known: BTreeSet<String>,
     cpu_times: BTreeMap<String, Duration>,
     looked: Option<Duration>,
+    ticked: Option<Duration>,
     /// The worst since the last look.
     suffering: Option<f64>,
     /// What batch might use in the ticks since then, in milli-cores.
@@ -40,6 +46,8 @@ pub(super) struct Offence {
 
 /// For so long a service that told its latency is waited for.
 const TOLD_AGAIN: Duration = Duration::from_secs(3);
+/// After so long without batch, what was seen before says nothing.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
 
 /// What came of a look.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,23 +57,26 @@ pub(super) struct Outcome {
 }
 
 impl Offence {
-    pub(super) fn new(groups: Groups, registry: Registry, recorder: Recorder, policy: Policy) -> Self {
+    pub(super) fn new(
+        groups: Groups,
+        (registry, recorder): (Registry, Recorder),
+        policy: Policy,
+        most: MilliCpu,
+    ) -> Self {
         Self {
             groups,
             registry,
             recorder,
             offenders: Offenders::new(policy),
+            most,
+            known: BTreeSet::new(),
             cpu_times: BTreeMap::new(),
             looked: None,
+            ticked: None,
             suffering: None,
             allowances: Vec::new(),
             told: None,
         }
-    }
-
-    /// Puts right what an agent that was killed left behind.
-    pub(super) fn start(&self) {
-        self.registry.batch_at_work().iter().for_each(|pod| self.set(pod, None));
     }
 
     /// One tick, in which batch was allowed so many milli-cores and services suffered so much, and told their latency or
@@ -77,6 +88,10 @@ impl Offence {
         (suffering, is_told): (Option<f64>, bool),
         now: Duration,
     ) -> Outcome {
+        if self.ticked.replace(now).is_some_and(|ticked| now.saturating_sub(ticked) > FORGOTTEN_AFTER) {
+            self.forget();
+        }
+        self.settle(batch);
         self.allowances.push(allowance);
         self.suffering = self.suffering.into_iter().chain(suffering).reduce(f64::max);
         self.told = if is_told { Some(now) } else { self.told };
@@ -85,6 +100,25 @@ impl Offence {
             return Outcome::default();
         }
         self.look(batch, now)
+    }
+
+    fn forget(&mut self) {
+        self.cpu_times.clear();
+        self.allowances.clear();
+        (self.looked, self.suffering, self.told) = (None, None, None);
+    }
+
+    /// Who is new, or was not given back what it asks for, gets it.
+    fn settle(&mut self, batch: &[Arc<Pod>]) {
+        let here: BTreeSet<&str> = batch.iter().filter_map(|pod| pod.metadata.uid.as_deref()).collect();
+        self.known.retain(|uid| here.contains(uid.as_str()));
+        for pod in batch {
+            let Some(uid) = &pod.metadata.uid else { continue };
+            let is_capped = self.offenders.capped().any(|capped| capped == uid);
+            if !is_capped && !self.known.contains(uid) && self.set(pod, None).is_ok() {
+                self.known.insert(uid.clone());
+            }
+        }
     }
 
     fn look(&mut self, batch: &[Arc<Pod>], now: Duration) -> Outcome {
@@ -108,8 +142,10 @@ impl Offence {
 
     /// Gives all of them back what they asked for.
     pub(super) fn end(&self, batch: &[Arc<Pod>]) {
-        for uid in self.offenders.capped() {
-            find(batch, uid).into_iter().for_each(|pod| self.set(pod, None));
+        for pod in self.offenders.capped().filter_map(|uid| find(batch, uid)) {
+            if let Err(error) = self.set(pod, None) {
+                tracing::debug!(error = %kit::Chain(&error), "A batch Pod's quota is not given back");
+            }
         }
     }
 
@@ -120,26 +156,31 @@ impl Offence {
         let mut used = BTreeMap::new();
         let mut cpu_times = BTreeMap::new();
         for uid in uids {
-            // A Pod that is just going has no group any more.
-            let Ok(time) = self.groups.backend().cpu_time(&self.groups.pod(QosClass::Batch, &uid)) else {
-                continue;
-            };
+            let time = self.groups.backend().cpu_time(&self.groups.pod(QosClass::Batch, &uid)).ok();
+            let before = self.cpu_times.get(&uid);
             let since =
-                self.cpu_times.get(&uid).and_then(|before| super::online::rate(*before, time, elapsed));
+                before.zip(time).and_then(|(before, time)| super::online::rate(*before, time, elapsed));
             used.insert(uid.clone(), since.unwrap_or(0.0));
-            cpu_times.insert(uid, time);
+            cpu_times.extend(time.map(|time| (uid, time)));
         }
         self.cpu_times = cpu_times;
         used
     }
 
-    fn act(&self, action: &Action<String>, batch: &[Arc<Pod>], now: Duration, outcome: &mut Outcome) {
+    fn act(&mut self, action: &Action<String>, batch: &[Arc<Pod>], now: Duration, outcome: &mut Outcome) {
         match action {
-            Action::Uncap { id } => find(batch, id).into_iter().for_each(|pod| self.set(pod, None)),
+            // Given back by the next tick, and again until it is.
+            Action::Uncap { id } => _ = self.known.remove(id),
             Action::Cap { id, quota, correlation, until } => {
                 let Some(pod) = find(batch, id) else { return };
+                let quota = (*quota).min(self.most);
+                if let Err(error) = self.set(pod, Some(quota)) {
+                    tracing::warn!(pod = id, error = %kit::Chain(&error), "An offender cannot be held back");
+                    self.offenders.acquit(id);
+                    return;
+                }
                 outcome.capped += 1;
-                self.set(pod, Some(*quota));
+                self.known.remove(id);
                 let seconds = until.saturating_sub(now).as_secs();
                 let message = format!(
                     "Services suffer when this Pod works (correlation {correlation:.2}): it is held to {} milli-cores for {seconds} s",
@@ -160,15 +201,11 @@ impl Offence {
     }
 
     /// Holds a Pod to a quota, never above its own limit; or to that alone.
-    fn set(&self, pod: &Pod, cap: Option<MilliCpu>) {
-        let Some(uid) = pod.metadata.uid.as_deref() else { return };
+    fn set(&self, pod: &Pod, cap: Option<MilliCpu>) -> Result<(), GroupError> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let own = resources::of_pod(pod).cpu_limit;
         let quota = cap.into_iter().chain(own).min();
-        let group = self.groups.pod(QosClass::Batch, uid);
-        if let Err(error) = self.groups.backend().set(&group, Knob::Quota(quota)) {
-            // Its group may just be going.
-            tracing::debug!(pod = uid, error = %kit::Chain(&error), "A batch Pod's quota is not set");
-        }
+        self.groups.backend().set(&self.groups.pod(QosClass::Batch, uid), Knob::Quota(quota)).map(drop)
     }
 }
 

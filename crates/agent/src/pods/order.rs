@@ -92,9 +92,12 @@ pub fn sandbox(
     }
 }
 
+/// The engine takes no higher rate: a petabit per second.
+const MOST_BITS: u64 = 1_000_000_000_000_000;
+
 /// Lets a Pod send no faster than `most`, in bytes per second, whatever faster or unreadable rate it asks for.
 pub(super) fn bound_egress(annotations: &mut HashMap<String, String>, most: u64) {
-    let most = most.saturating_mul(8);
+    let most = most.saturating_mul(8).min(MOST_BITS);
     let own = annotations.get(EGRESS).and_then(|own| Quantity::parse(own).ok()).map(|own| own.to_units());
     if own.is_none_or(|own| own > i128::from(most)) {
         annotations.insert(EGRESS.to_owned(), most.to_string());

@@ -135,6 +135,29 @@ fn who_hardly_does_anything_is_no_suspect() {
 }
 
 #[test]
+fn who_has_just_come_is_not_to_blame_for_what_was_before() {
+    let mut offenders = Offenders::new(Policy::default());
+    for tick in 0..60 {
+        let is_bad = tick % 2 == 0;
+        let mut units = used(&[("old", if is_bad { 0.0 } else { 900.0 })]);
+        if tick >= 50 {
+            units.insert("new", if tick == 50 { 900.0 } else { 0.0 });
+        }
+        let actions = offenders.observe(look(Some(if is_bad { 3.0 } else { 0.5 }), units), at(tick));
+        assert!(tick >= 58 || actions.is_empty(), "at {tick}: {actions:?}");
+    }
+}
+
+#[test]
+fn what_was_long_ago_says_nothing() {
+    let mut offenders = Offenders::new(Policy::default());
+    for tick in 0..9 {
+        offenders.observe(look(Some(3.0), used(&[("loud", 900.0)])), at(tick));
+    }
+    assert_eq!(offenders.observe(look(Some(3.0), used(&[("loud", 900.0)])), at(1000)), []);
+}
+
+#[test]
 fn one_that_is_gone_is_not_remembered() {
     let mut offenders = Offenders::new(Policy::default());
     pulses(&mut offenders, 0, 60);

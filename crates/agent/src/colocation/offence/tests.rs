@@ -100,11 +100,11 @@ async fn the_offender_alone_is_held_back_and_gets_back_what_it_may() {
     let pods = [pod("loud"), pod("steady")];
     let host = Host::with(&pods);
     let policy = Policy { cap_time: Duration::from_secs(1), ..Policy::default() };
-    let mut offence = Offence::new(host.groups.clone(), Registry::default(), recorder(), policy);
+    let whom = (Registry::default(), recorder());
+    let mut offence = Offence::new(host.groups.clone(), whom, policy, MilliCpu(100));
     // What an agent that was killed left behind is put right.
-    offence.set(&pods[1], Some(MilliCpu(60)));
+    offence.set(&pods[1], Some(MilliCpu(60))).unwrap();
     assert_eq!([host.quota("loud"), host.quota("steady")], [Some(50_000), Some(6000)]);
-    pods.iter().for_each(|pod| offence.set(pod, None));
 
     let started = kit::clock::monotonic();
     let mut capped = 0;
@@ -125,6 +125,8 @@ async fn the_offender_alone_is_held_back_and_gets_back_what_it_may() {
     assert_eq!(host.quota("loud"), Some(5000), "the least that one keeps");
 
     tokio::time::sleep(Duration::from_secs(1)).await;
-    offence.tick(&pods, 1000.0, (Some(0.2), false), started.elapsed());
+    for _ in 0..2 {
+        offence.tick(&pods, 1000.0, (Some(0.2), false), started.elapsed());
+    }
     assert_eq!((host.quota("loud"), offence.n_capped()), (Some(50_000), 0), "its time is over");
 }
