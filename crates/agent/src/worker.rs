@@ -25,13 +25,14 @@ mod report;
 mod running;
 mod stderr;
 mod stream;
+mod work;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fuxi::protocol::{self, Attempt, Exit, FromMaster, FromWorker, Hello, Program, Span};
 use model::dagjob::Mode;
@@ -49,9 +50,7 @@ use report::Report;
 use running::{Running, Step};
 use stderr::Tee;
 use stream::{Desk, Stream, not_started};
-
-/// Between the polite and the final signal when the worker itself has to end.
-const STOP_GRACE: Duration = Duration::from_millis(300);
+use work::Work;
 
 /// What a worker needs to know.
 #[derive(Clone, Debug)]
@@ -133,16 +132,6 @@ struct Worker {
     is_to_reap: bool,
     /// The exit code to end with, once nothing runs.
     ending: Option<u8>,
-}
-
-/// What runs.
-enum Work {
-    Exec {
-        running: Option<Box<Running>>,
-        /// Since when nothing has run, after something had.
-        free_since: Option<Instant>,
-    },
-    Stream(Box<Stream>),
 }
 
 /// Which of the descriptors that the worker waits for have something.
@@ -369,7 +358,7 @@ impl Worker {
     }
 
     fn disk_due(&self) -> Option<Instant> {
-        self.disk.due().filter(|_| self.work.is_on())
+        self.disk.due().filter(|_| self.work.is_free())
     }
 
     fn read_signals(&mut self) {
@@ -436,55 +425,6 @@ impl Worker {
                     self.inputs.add(attempt, input);
                 }
             }
-        }
-    }
-}
-
-impl Work {
-    fn is_on(&self) -> bool {
-        match self {
-            Self::Exec { running, .. } => running.is_some(),
-            Self::Stream(stream) => stream.is_on(),
-        }
-    }
-
-    fn process(&mut self) -> Option<&mut process::Process> {
-        match self {
-            Self::Exec { running, .. } => running.as_mut().map(|running| &mut running.process),
-            Self::Stream(stream) => stream.process(),
-        }
-    }
-
-    fn stderr(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Self::Exec { running, .. } => running.as_ref()?.process.stderr(),
-            Self::Stream(stream) => stream.stderr(),
-        }
-    }
-
-    /// Of a program that takes instances: its input, if something waits for it, and its output.
-    fn program_pipes(&self) -> (Option<BorrowedFd<'_>>, Option<BorrowedFd<'_>>) {
-        match self {
-            Self::Exec { .. } => (None, None),
-            Self::Stream(stream) => (stream.stdin(), stream.stdout()),
-        }
-    }
-
-    fn due(&self, something_waits: bool) -> Option<Instant> {
-        match self {
-            Self::Exec { running, .. } => running.as_ref()?.process.due(),
-            Self::Stream(stream) => stream.due(something_waits),
-        }
-    }
-
-    fn end(&mut self, now: Instant) {
-        match self {
-            Self::Exec { running, .. } => {
-                if let Some(running) = running {
-                    running.process.terminate(now + STOP_GRACE);
-                }
-            }
-            Self::Stream(stream) => stream.end(now, now + STOP_GRACE),
         }
     }
 }

@@ -37,7 +37,7 @@ use crate::blame::{Blame, Fault};
 use crate::dag::{Dag, InvalidJob, TaskIdx};
 use crate::grants::MachineId;
 use crate::instances::Instances;
-use crate::protocol::{self, Attempt, AttemptResult, READY_LIMIT};
+use crate::protocol::{self, Attempt, AttemptResult, OBJECTS_LIMIT, READY_LIMIT};
 use crate::stragglers::Typical;
 use listing::List;
 use measures::Measures;
@@ -394,7 +394,11 @@ impl Job {
 fn patience(task: &model::dagjob::Task) -> Option<Duration> {
     let limit = Duration::from_secs(u64::from(task.timeout_seconds?));
     let start = if task.mode == Mode::Stream { READY_LIMIT } else { Duration::ZERO };
-    Some(limit + start + TIMEOUT_SLACK)
+    // The limit is for the command alone.
+    let is_fetched = task.input.as_ref().is_some_and(|input| input.objects.is_some());
+    let is_put = task.output.as_ref().is_some_and(|output| !output.objects.url.is_empty());
+    let objects = OBJECTS_LIMIT * (u32::from(is_fetched) + u32::from(is_put));
+    Some(limit + start + objects + TIMEOUT_SLACK)
 }
 
 impl Task {

@@ -41,6 +41,8 @@ pub const MAX_LINE: usize = 6 << 20;
 pub const MAX_LIST: usize = 4 << 20;
 /// How long taking an input list may take.
 pub const LIST_LIMIT: Duration = Duration::from_secs(600);
+/// Objects of one instance that are not fetched, or not put, by then are given up.
+pub const OBJECTS_LIMIT: Duration = Duration::from_secs(3600);
 /// The most bytes of input that go with one assignment; as text in JSON a byte may take six.
 pub const MAX_INPUT: usize = 512 * 1024;
 /// The index of the instance that takes the task's input list.

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use fuxi::protocol::{Attempt, AttemptResult, Exit, LIST_LIMIT, LISTING, Program, Usage};
+use fuxi::protocol::{Attempt, AttemptResult, Exit, LIST_LIMIT, LISTING, OBJECTS_LIMIT, Program, Usage};
 use model::names::instance_env;
 
 use super::input::list;
@@ -73,7 +73,8 @@ impl Running {
                 (Some((store, piece)), Some(folder)) => {
                     let wanted = folder.wanted(piece);
                     let request = Request::Fetch { store: store.clone(), wanted: wanted.clone() };
-                    let (process, _) = Process::spawn(&mut objects::command(program, &request)?)?;
+                    let (mut process, _) = Process::spawn(&mut objects::command(program, &request)?)?;
+                    process.set_deadline(now.checked_add(OBJECTS_LIMIT));
                     (Stage::Fetching(wanted), process)
                 }
                 _ => command(program, (attempt, input), (folder.as_ref(), None), now)?,
@@ -119,7 +120,8 @@ impl Running {
                 let begun =
                     objects::command(program, &request).and_then(|mut command| Process::spawn(&mut command));
                 match begun {
-                    Ok((process, _)) => {
+                    Ok((mut process, _)) => {
+                        process.set_deadline(now.checked_add(OBJECTS_LIMIT));
                         on(process, Stage::Putting { spent, usage: ended.usage }, started, input, folder)
                     }
                     Err(error) => Step::Ended(super::stream::not_started(attempt, &error)),
@@ -143,6 +145,11 @@ impl Running {
             Stage::Listing(file) => {
                 let exit = list::exit(ended.exit.clone(), file);
                 result(attempt, gap, (memory.explain(exit), ended), spent)
+            }
+            Stage::Fetching(_) | Stage::Putting { .. } if ended.was_late => {
+                let verb = if matches!(stage, Stage::Fetching(_)) { "fetched" } else { "put" };
+                let message = format!("its objects were not {verb} within {} s", OBJECTS_LIMIT.as_secs());
+                result(attempt, gap, (Exit::Failed { message }, ended), spent)
             }
             Stage::Fetching(_) => {
                 let exit = of_objects(memory.explain(ended.exit.clone()), &ended.tail);

@@ -61,6 +61,8 @@ pub(super) struct Stream {
     careful: usize,
     /// How long the program takes for one, of late.
     pace: Option<Duration>,
+    /// Whether the master knows that the disk is full.
+    has_told_full: bool,
 }
 
 enum State {
@@ -106,7 +108,7 @@ impl Stream {
     pub(super) fn new(program: Program) -> Self {
         let constant = answer::constant(&program);
         let state = State::Off { not_before: None };
-        Self { program, constant, state, failures: 0, careful: 0, pace: None }
+        Self { program, constant, state, failures: 0, careful: 0, pace: None, has_told_full: false }
     }
 
     /// Whether a program runs.
@@ -139,6 +141,10 @@ impl Stream {
         }
     }
 
+    pub(super) fn is_free(&self) -> bool {
+        matches!(&self.state, State::On(live) if live.process.is_free())
+    }
+
     /// Ends the program: politely by the end of its input, or at once if it still holds something.
     pub(super) fn end(&mut self, now: Instant, kill_at: Instant) {
         let State::On(live) = &mut self.state else { return };
@@ -150,9 +156,22 @@ impl Stream {
         }
     }
 
+    /// Nothing is started on a full disk. Whoever gives instances to it hears so once, and takes all others back.
+    fn tell_full(&mut self, desk: &mut Desk<'_>, limit: u64) {
+        let State::Off { not_before } = &mut self.state else { return };
+        *not_before = None;
+        if !self.has_told_full
+            && let Some(attempt) = desk.queue.pop_front()
+        {
+            self.has_told_full = true;
+            desk.results.push(AttemptResult::without_run(attempt, Exit::OutOfDisk { limit }));
+        }
+    }
+
     /// Gives the program as much as it should hold; starts one if none runs.
     pub(super) fn fill(&mut self, desk: &mut Desk<'_>, now: Instant) {
-        if desk.full.is_some() {
+        if let Some(limit) = desk.full {
+            self.tell_full(desk, limit);
             return;
         }
         if let State::Off { not_before } = self.state
@@ -269,6 +288,7 @@ impl Stream {
             // One that never becomes ready must not be started for ever; and who has filled the disk must be told.
             desk.queue.pop_front().map(|attempt| (attempt, Duration::ZERO))
         };
+        self.has_told_full |= desk.full.is_some() && blamed.is_some();
         match blamed {
             Some((attempt, spent)) => {
                 let duration_ms = millis(spent);

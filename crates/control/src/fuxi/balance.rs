@@ -33,7 +33,8 @@ impl Master {
         for task in job.core.tasks() {
             let mut avoided = job.core.avoided(task);
             avoided.extend(self.machines.untolerated(&job.tolerations));
-            avoided.extend(job.stuck_at(task, (n_open, now)));
+            let n_usable = n_open.saturating_sub(u32::try_from(avoided.len()).unwrap_or(u32::MAX));
+            avoided.extend(job.stuck_at(task, (n_usable, now)));
             let entry = &mut job.tasks[task.0];
             // Before what is asked, so that nothing of it is granted there.
             asks.extend(entry.asks.avoid(avoided));

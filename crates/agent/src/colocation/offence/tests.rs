@@ -45,7 +45,7 @@ impl Host {
         }
         // On cgroup v1 use is counted by a controller of its own.
         let roots: Vec<PathBuf> = match &self.mounts.v2 {
-            Some(root) if self.mounts.v1.get("cpu").is_none() => vec![root.clone()],
+            Some(root) if !self.mounts.v1.contains_key("cpu") => vec![root.clone()],
             _ => ["cpu", "cpuacct"].iter().filter_map(|name| self.mounts.v1.get(*name).cloned()).collect(),
         };
         let enter = roots.iter().map(|root| format!("echo $$ > {}/{group}/cgroup.procs && ", root.display()));

@@ -51,8 +51,10 @@ async fn put_folder(
     let Attempt { index, number } = attempt;
     let own = join(folder, &format!(".crest-{index}.{number}.{:08x}", rand::random::<u32>()));
     for path in files_below(from)? {
-        let name = path.strip_prefix(from).unwrap_or(&path).to_string_lossy().into_owned();
-        file(opened, &path, &join(&own, &name)).await?;
+        // Another name for it might be that of a second file.
+        let name = path.strip_prefix(from).unwrap_or(&path).to_str();
+        let name = name.ok_or_else(|| StoreError::NoText { path: path.clone() })?;
+        file(opened, &path, &join(&own, name)).await?;
     }
     let failed = |error| opened.error("list", &own, &error);
     let mut there: Vec<_> =
@@ -85,6 +87,10 @@ async fn file(opened: &Opened, from: &Path, key: &str) -> Result<(), StoreError>
 
 /// Removes what an attempt before this one may have left under the other name.
 async fn remove(opened: &Opened, key: &str) -> Result<(), StoreError> {
+    // Who may not delete need not, where nothing was left.
+    if opened.head(key).await?.is_none() {
+        return Ok(());
+    }
     match opened.client.delete(&opened.name(key)?).await {
         Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
         Err(error) => Err(opened.error("remove", key, &error)),

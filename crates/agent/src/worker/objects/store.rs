@@ -61,6 +61,8 @@ pub(in crate::worker) enum StoreError {
     Nothing,
     #[error("its output has `{path}`, which is neither a file nor a folder")]
     Kind { path: PathBuf },
+    #[error("its output has `{path}`, whose name is no UTF-8 and so cannot be that of an object")]
+    NoText { path: PathBuf },
     #[error("`{url}` does not name the parts of an output")]
     Parts { url: String },
     #[error("cannot use the file `{path}`")]
@@ -229,6 +231,8 @@ fn builder(objects: &Objects, bucket: &str) -> AmazonS3Builder {
         .with_bucket_name(bucket)
         .with_region(objects.region.as_deref().unwrap_or("us-east-1"))
         .with_virtual_hosted_style_request(!objects.has_path_style())
+        // One at a time, which every store can.
+        .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true")
         .with_retry(retry);
     match &objects.endpoint {
         // The client takes an endpoint as it is, so the bucket has to stand in it.

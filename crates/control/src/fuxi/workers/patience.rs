@@ -92,11 +92,11 @@ impl JobEntry {
     pub(in super::super) fn stuck_at(
         &mut self,
         task: TaskIdx,
-        (n_open, now): (u32, Duration),
+        (n_usable, now): (u32, Duration),
     ) -> BTreeSet<MachineId> {
         let stuck_at = &mut self.tasks[task.0].stuck_at;
         stuck_at.retain(|_, until| *until > now);
-        if stuck_at.len() >= n_open as usize {
+        if stuck_at.len() >= n_usable as usize {
             stuck_at.clear();
         }
         stuck_at.keys().copied().collect()
