@@ -62,6 +62,8 @@ pub struct Hands {
 struct State {
     bound: Bound,
     pool: Pool,
+    /// What was there when hands were moved last.
+    scene: Option<Scene>,
 }
 
 impl Hands {
@@ -83,11 +85,14 @@ impl Hands {
             let (writes, failures) = (mover.writes, mover.failures);
             let pool = pool.map(|cpus| cpus.len());
             self.in_force.send_replace(InForce { shield, bound, pool, writes, failures });
+            state.scene = Some(scene);
         }
         self.context.pinner.keep_batch_to(None, &self.context.registry);
         let nothing = config::Hands::none();
-        let scene = Scene { bound: None, ..self.scene(&mut State::default()) };
-        moved(mover, wishes(&nothing, &scene).list).await;
+        // Not what is there now: who tends to Pods ends at the same time, and has forgotten some.
+        if let Some(scene) = state.scene {
+            moved(mover, wishes(&nothing, &Scene { bound: None, ..scene }).list).await;
+        }
         self.in_force.send_replace(InForce::default());
     }
 
