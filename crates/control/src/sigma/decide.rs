@@ -377,6 +377,10 @@ impl Scheduler {
         if held.iter().any(|id| self.cluster.node_of(id).is_none()) {
             self.look_again(now);
         }
+        // Who waited for others to go may have to go itself, now that it is placed.
+        if decisions.iter().any(|decision| self.took_the_place_of_others(decision)) {
+            self.look_again(now);
+        }
         // Whoever was placed may be the company that others wait for.
         if decisions.iter().any(|decision| matches!(decision, Decision::Bind(_))) {
             self.wake(now, Whom::LookingAtOthers);

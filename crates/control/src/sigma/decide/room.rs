@@ -173,6 +173,12 @@ impl Scheduler {
         decided.filter_map(|(pending, outcome)| self.decided(pending.id, outcome, now)).collect()
     }
 
+    /// Whether a pod is bound for which others were to go.
+    pub(super) fn took_the_place_of_others(&self, decision: &Decision) -> bool {
+        let Decision::Bind(bind) = decision else { return false };
+        self.waiting.get(&bind.id).is_some_and(|waiting| waiting.nominated.is_some())
+    }
+
     /// One of the pods that the waiting one waits for has gone; the last one lets it be placed.
     pub(super) fn awaited_one_less(&mut self, id: &PodId) {
         let Some(waiting) = self.waiting.get_mut(id) else { return };

@@ -229,3 +229,32 @@ proptest! {
         bench.check();
     }
 }
+
+#[test]
+fn who_waited_for_others_to_go_may_have_to_go_itself() {
+    let pod = |namespace, cpu, priority| Step::Pod { namespace, cpu, priority };
+    let mut bench = Bench::new();
+    let steps = [
+        Step::Quota { namespace: 2, min: 3, more: 0 },
+        Step::Node { node: 1, cpu: 6 },
+        pod(0, 3, 1),
+        pod(0, 2, 0),
+        pod(1, 2, 2),
+        pod(1, 1, 2),
+        pod(2, 1, 0),
+        pod(2, 3, 1),
+        pod(0, 2, 0),
+        Step::Answer { which: 1, is_done: false },
+        pod(0, 2, 2),
+        Step::Quota { namespace: 1, min: 0, more: 0 },
+        Step::Quota { namespace: 1, min: 1, more: 2 },
+        Step::Answer { which: 3, is_done: true },
+        Step::Wait(1),
+    ];
+    for step in steps {
+        bench.apply(step);
+        bench.decide();
+    }
+    bench.clear();
+    bench.check();
+}
