@@ -12,8 +12,9 @@ use crate::load::{self, LoadError, Outcome, Plan};
 use crate::report::Phase;
 use crate::stopwatch::{CpuTicks, CpuTicksError};
 
-/// How the rate for a share is looked for.
-const TRIES: usize = 4;
+/// How the rate for a share is looked for: until it is met to a twentieth, or so many times.
+const TRIES: usize = 8;
+const NEAR: f64 = 0.05;
 const TRY: Duration = Duration::from_secs(3);
 const FIRST_RATE: u32 = 100;
 /// What the phase before left running has ended by then.
@@ -38,6 +39,9 @@ pub fn rate_for(plan: &Plan, share: f64) -> Result<u32, MeasureError> {
         let before = CpuTicks::read()?;
         load::run(&Plan { requests_per_second: rate, duration: TRY, ..plan.clone() })?;
         let busy = CpuTicks::read()?.busy_share_since(before);
+        if (busy / share - 1.0).abs() <= NEAR {
+            break;
+        }
         let factor = (share / busy.max(0.01)).clamp(0.4, 2.5);
         #[expect(
             clippy::cast_possible_truncation,
