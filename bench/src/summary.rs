@@ -29,6 +29,12 @@ impl fmt::Display for Summary {
     }
 }
 
+/// The middle one, of an even number the larger; `None` when there are none.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
 /// As people read it.
 pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0

@@ -15,6 +15,7 @@ use bench::coloc::crowd::{Job, Plain};
 use bench::coloc::hogs::Hog;
 use bench::coloc::service::Service;
 use bench::coloc::{image, serve};
+use bench::summary;
 use drill::company::{measure, rate_for};
 use drill::load::Plan;
 use drill::report::Phase;
@@ -113,9 +114,8 @@ impl Beside {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+fn median(values: Vec<f64>) -> f64 {
+    summary::median(values).unwrap_or(f64::NAN)
 }
 
 fn compare(options: &Options) -> anyhow::Result<()> {

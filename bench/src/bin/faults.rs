@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bench::batch::run_task;
 use bench::cluster::Cluster;
+use bench::summary;
 use model::dagjob::TaskStatus;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -118,8 +119,7 @@ async fn median(
         anyhow::ensure!(status.succeeded == size.instances, "not all instances succeeded");
         all.push(took.as_secs_f64());
     }
-    all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied().context("no runs")
+    summary::median(all).context("no runs")
 }
 
 /// Runs a job of one task; from its creation until its end is stored.

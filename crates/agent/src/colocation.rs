@@ -95,8 +95,6 @@ struct State {
     squeezer: Squeezer,
     offence: Offence,
     heard: Heard,
-    /// What was heard last, and when.
-    told: Option<(f64, Duration)>,
     evictor: Evictor,
     cpu: capacity::Offer,
     memory: capacity::Offer,
@@ -126,7 +124,6 @@ impl Colocation {
                 MilliCpu(milli_of(self.milli_cpu, self.settings.squeeze.floor)),
             ),
             heard,
-            told: None,
             evictor: Evictor::new(self.settings.evict.clone()),
             cpu: capacity::Offer::new(self.settings.cpu.clone()),
             memory: capacity::Offer::new(self.settings.memory.clone()),
@@ -165,16 +162,16 @@ impl Colocation {
 
     fn every_tick(&self, state: &mut State, batch: &[Arc<Pod>], now: Duration) {
         let Some(usage) = state.meter.measure(now, true) else { return };
-        let latency = state.heard.take();
-        state.told = latency.map(|latency| (latency, now)).or(state.told);
-        let still_told =
-            |(_, at): &(f64, Duration)| now.saturating_sub(*at) < self.settings.squeeze.latency_lasts;
-        state.report.latency = state.told.filter(still_told).map(|(latency, _)| latency);
-        let Squeeze { quota, suffering, idle: _ } = state.squeezer.step(self.sample(&usage, latency, now));
+        let news = state.heard.take();
+        let Squeeze { quota, suffering, latency, idle: _ } =
+            state.squeezer.step(self.sample(&usage, news, now));
+        state.report.latency = latency;
         state.report.online_delay = usage.online_delay;
         // What was in force while this was measured.
         let allowance = state.applied.map_or(self.milli_cpu, |quota| quota.0) as f64;
-        let outcome = state.offence.tick(batch, allowance, (suffering, latency.is_some()), now);
+        // Who told its latency of late tells it again: only then it is known how batch did in between.
+        let is_whole = news.is_some() || latency.is_none();
+        let outcome = state.offence.tick(batch, allowance, (suffering, is_whole), now);
         if outcome.capped > 0 {
             state.squeezer.pardon();
         }
@@ -217,7 +214,6 @@ impl Colocation {
             state.meter.forget();
             // What is said while there is no batch is not about it.
             let _unused = state.heard.take();
-            state.told = None;
             state.report.online_delay = None;
             state.report.latency = None;
             state.report.offenders = 0;

@@ -100,6 +100,8 @@ pub struct Squeeze {
     pub idle: bool,
     /// What online suffers, as a multiple of what it may; `None` where no signal tells.
     pub suffering: Option<f64>,
+    /// The latency that was told last, while it counts.
+    pub latency: Option<f64>,
 }
 
 /// The state machine of one host.
@@ -169,7 +171,12 @@ impl Squeezer {
             Some(applied) if applied <= self.floor(&sample) => self.floor_since.or(Some(sample.now)),
             _ => None,
         };
-        Squeeze { quota: self.applied.map(milli), idle: self.class == Class::Idle, suffering }
+        Squeeze {
+            quota: self.applied.map(milli),
+            idle: self.class == Class::Idle,
+            suffering,
+            latency: self.told.map(|(latency, _)| latency),
+        }
     }
 
     /// The one of batch who was to blame is held back: the others are not wary of what hurt.

@@ -35,19 +35,13 @@ pub(super) struct Offence {
     known: BTreeSet<String>,
     cpu_times: BTreeMap<String, Duration>,
     looked: Option<Duration>,
-    ticked: Option<Duration>,
+    /// After so long without a look, as while there is no batch, what was seen before says nothing.
+    stale_after: Duration,
     /// The worst since the last look.
     suffering: Option<f64>,
     /// What batch might use in the ticks since then, in milli-cores.
     allowances: Vec<f64>,
-    /// When a service told its latency last.
-    told: Option<Duration>,
 }
-
-/// For so long a service that told its latency is waited for.
-const TOLD_AGAIN: Duration = Duration::from_secs(3);
-/// After so long without batch, what was seen before says nothing.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
 
 /// What came of a look.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,45 +61,39 @@ impl Offence {
             groups,
             registry,
             recorder,
+            stale_after: policy.stale_after,
             offenders: Offenders::new(policy),
             most,
             known: BTreeSet::new(),
             cpu_times: BTreeMap::new(),
             looked: None,
-            ticked: None,
             suffering: None,
             allowances: Vec::new(),
-            told: None,
         }
     }
 
-    /// One tick, in which batch was allowed so many milli-cores and services suffered so much, and told their latency or
-    /// did not.
+    /// One tick, in which batch was allowed so many milli-cores and services suffered so much; and whether the time since
+    /// the last look is judged by that as a whole, or more is still to be heard of it.
     pub(super) fn tick(
         &mut self,
         batch: &[Arc<Pod>],
         allowance: f64,
-        (suffering, is_told): (Option<f64>, bool),
+        (suffering, is_whole): (Option<f64>, bool),
         now: Duration,
     ) -> Outcome {
-        if self.ticked.replace(now).is_some_and(|ticked| now.saturating_sub(ticked) > FORGOTTEN_AFTER) {
+        if self.looked.is_some_and(|looked| now.saturating_sub(looked) > self.stale_after) {
             self.forget();
         }
         self.settle(batch);
         self.allowances.push(allowance);
         self.suffering = self.suffering.into_iter().chain(suffering).reduce(f64::max);
-        self.told = if is_told { Some(now) } else { self.told };
-        let is_awaited = self.told.is_some_and(|told| now.saturating_sub(told) < TOLD_AGAIN);
-        if is_awaited && !is_told {
-            return Outcome::default();
-        }
-        self.look(batch, now)
+        if is_whole { self.look(batch, now) } else { Outcome::default() }
     }
 
     fn forget(&mut self) {
         self.cpu_times.clear();
         self.allowances.clear();
-        (self.looked, self.suffering, self.told) = (None, None, None);
+        (self.looked, self.suffering) = (None, None);
     }
 
     /// Who is new, or was not given back what it asks for, gets it.

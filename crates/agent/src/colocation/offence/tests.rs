@@ -114,7 +114,7 @@ async fn the_offender_alone_is_held_back_and_gets_back_what_it_may() {
         host.signal(0, if is_loud { Signal::SIGCONT } else { Signal::SIGSTOP });
         tokio::time::sleep(TICK).await;
         let suffering = if is_loud { 4.0 } else { 0.2 };
-        let outcome = offence.tick(&pods, 1000.0, (Some(suffering), false), started.elapsed());
+        let outcome = offence.tick(&pods, 1000.0, (Some(suffering), true), started.elapsed());
         capped += outcome.capped;
         assert_eq!(host.quota("steady"), Some(50_000), "it was not the steady one");
         if capped > 0 {
@@ -126,7 +126,7 @@ async fn the_offender_alone_is_held_back_and_gets_back_what_it_may() {
 
     tokio::time::sleep(Duration::from_secs(1)).await;
     for _ in 0..2 {
-        offence.tick(&pods, 1000.0, (Some(0.2), false), started.elapsed());
+        offence.tick(&pods, 1000.0, (Some(0.2), true), started.elapsed());
     }
     assert_eq!((host.quota("loud"), offence.n_capped()), (Some(50_000), 0), "its time is over");
 }
