@@ -117,6 +117,9 @@ pub trait Backend: Debug + Send + Sync {
     /// The threads in the group and all below it.
     fn threads(&self, group: &str) -> Vec<u32>;
     fn has_idle_class(&self) -> bool;
+    /// Whether a group may be allowed more of the processor than its parent; where not, the kernel refuses to bound the
+    /// parent.
+    fn may_exceed_parents(&self) -> bool;
     fn exists(&self, group: &str) -> bool;
     /// The groups right below the group.
     fn children(&self, group: &str) -> Vec<String>;

@@ -147,7 +147,7 @@ impl Colocation {
                 _ = ticks.tick(), if !batch.is_empty() => self.every_tick(&mut state, &batch, started.elapsed()),
             }
         }
-        self.apply(&mut state, None);
+        self.apply(&mut state, None, &batch);
         state.offence.end(&batch);
         state.online.save(started.elapsed(), kit::clock::since_epoch());
     }
@@ -178,7 +178,7 @@ impl Colocation {
         state.report.offences += outcome.capped;
         state.report.moves += outcome.moved;
         state.report.offenders = state.offence.n_capped();
-        self.apply(state, quota);
+        self.apply(state, quota, batch);
         state.report.quota_milli = quota.map(|quota| quota.0);
     }
 
@@ -195,14 +195,21 @@ impl Colocation {
     }
 
     /// Writes the quota when it changes; this is the only writer of that file.
-    fn apply(&self, state: &mut State, quota: Option<MilliCpu>) {
+    fn apply(&self, state: &mut State, quota: Option<MilliCpu>, batch: &[Arc<Pod>]) {
         if state.applied == quota {
             return;
         }
         let tighter = quota.is_some_and(|quota| state.applied.is_none_or(|applied| quota < applied));
         state.report.squeezes += u64::from(tighter);
+        // From below where there is less, from above where there is more.
+        if tighter {
+            state.offence.keep_within(quota, batch);
+        }
         match self.groups.backend().set(&self.groups.class(QosClass::Batch), Knob::Quota(quota)) {
-            Ok(_) => state.applied = quota,
+            Ok(_) => {
+                state.applied = quota;
+                state.offence.keep_within(quota, batch);
+            }
             Err(error) => tracing::warn!(error = %kit::Chain(&error), "Batch not squeezed"),
         }
     }
@@ -218,7 +225,7 @@ impl Colocation {
             state.report.latency = None;
             state.report.offenders = 0;
             state.report.quota_milli = None;
-            self.apply(state, None);
+            self.apply(state, None, batch);
         }
         let pods = |pod: &OnlinePod| pod.milli_cpu.to_reckon(pod.is_pinned);
         let host = Host {

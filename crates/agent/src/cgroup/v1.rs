@@ -261,6 +261,10 @@ impl Backend for V1 {
         self.mounts.get("cpu").is_some_and(|root| root.join("cpu.idle").exists())
     }
 
+    fn may_exceed_parents(&self) -> bool {
+        false
+    }
+
     fn exists(&self, group: &str) -> bool {
         self.mounts.get("cpu").is_some_and(|root| root.join(group).exists())
     }

@@ -248,6 +248,10 @@ impl Backend for V2 {
         entries.into_iter().any(|entry| entry.path().join("cpu.idle").exists())
     }
 
+    fn may_exceed_parents(&self) -> bool {
+        true
+    }
+
     fn exists(&self, group: &str) -> bool {
         self.root.join(group).exists()
     }

@@ -6,7 +6,8 @@
 //! Once a tick; where services tell their latency, whenever they do, over the time that it is about.
 //!
 //! A Pod's quota is written when it starts, as it asks for; from then on only here. What is seen for the first time, as after a
-//! kill of the agent, is given what it asks for once more.
+//! kill of the agent, is given what it asks for once more. Where no group may have more than its parent (cgroup v1), it is
+//! written only here, and no more than all of batch has: a limit of a Pod would forbid to squeeze its class.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,8 +32,12 @@ pub(super) struct Offence {
     offenders: Offenders<String>,
     /// What no Pod is capped above: all of batch keeps so much, and on cgroup v1 no group may have more than its parent.
     most: MilliCpu,
-    /// Pods whose quota is as it should be.
-    known: BTreeSet<String>,
+    /// The quotas of Pods as they were written.
+    written: BTreeMap<String, Option<MilliCpu>>,
+    /// What Pods that are held back may use.
+    caps: BTreeMap<String, MilliCpu>,
+    /// What all of batch has, where that bounds what a Pod's group may have.
+    bound: Option<MilliCpu>,
     cpu_times: BTreeMap<String, Duration>,
     looked: Option<Duration>,
     /// After so long without a look, as while there is no batch, what was seen before says nothing.
@@ -64,7 +69,9 @@ impl Offence {
             stale_after: policy.stale_after,
             offenders: Offenders::new(policy),
             most,
-            known: BTreeSet::new(),
+            written: BTreeMap::new(),
+            caps: BTreeMap::new(),
+            bound: None,
             cpu_times: BTreeMap::new(),
             looked: None,
             suffering: None,
@@ -96,15 +103,22 @@ impl Offence {
         (self.looked, self.suffering) = (None, None);
     }
 
-    /// Who is new, or was not given back what it asks for, gets it.
+    /// Keeps what each Pod may have within what all of batch has from now on, where the kernel asks for that.
+    pub(super) fn keep_within(&mut self, bound: Option<MilliCpu>, batch: &[Arc<Pod>]) {
+        if !self.groups.backend().may_exceed_parents() {
+            self.bound = bound;
+            self.settle(batch);
+        }
+    }
+
+    /// Every Pod gets what it asks for, less what it is held to.
     fn settle(&mut self, batch: &[Arc<Pod>]) {
         let here: BTreeSet<&str> = batch.iter().filter_map(|pod| pod.metadata.uid.as_deref()).collect();
-        self.known.retain(|uid| here.contains(uid.as_str()));
+        self.written.retain(|uid, _| here.contains(uid.as_str()));
+        self.caps.retain(|uid, _| here.contains(uid.as_str()));
         for pod in batch {
-            let Some(uid) = &pod.metadata.uid else { continue };
-            let is_capped = self.offenders.capped().any(|capped| capped == uid);
-            if !is_capped && !self.known.contains(uid) && self.set(pod, None).is_ok() {
-                self.known.insert(uid.clone());
+            if let Err(error) = self.write(pod) {
+                tracing::debug!(error = %kit::Chain(&error), "A batch Pod's quota cannot be set yet");
             }
         }
     }
@@ -129,12 +143,9 @@ impl Offence {
     }
 
     /// Gives all of them back what they asked for.
-    pub(super) fn end(&self, batch: &[Arc<Pod>]) {
-        for pod in self.offenders.capped().filter_map(|uid| find(batch, uid)) {
-            if let Err(error) = self.set(pod, None) {
-                tracing::debug!(error = %kit::Chain(&error), "A batch Pod's quota is not given back");
-            }
-        }
+    pub(super) fn end(&mut self, batch: &[Arc<Pod>]) {
+        self.caps.clear();
+        self.settle(batch);
     }
 
     /// Milli-cores of each since the last look.
@@ -158,17 +169,18 @@ impl Offence {
     fn act(&mut self, action: &Action<String>, batch: &[Arc<Pod>], now: Duration, outcome: &mut Outcome) {
         match action {
             // Given back by the next tick, and again until it is.
-            Action::Uncap { id } => _ = self.known.remove(id),
+            Action::Uncap { id } => _ = self.caps.remove(id),
             Action::Cap { id, quota, correlation, until } => {
                 let Some(pod) = find(batch, id) else { return };
                 let quota = (*quota).min(self.most);
-                if let Err(error) = self.set(pod, Some(quota)) {
+                self.caps.insert(id.clone(), quota);
+                if let Err(error) = self.write(pod) {
+                    self.caps.remove(id);
                     tracing::warn!(pod = id, error = %kit::Chain(&error), "An offender cannot be held back");
                     self.offenders.acquit(id);
                     return;
                 }
                 outcome.capped += 1;
-                self.known.remove(id);
                 let seconds = until.saturating_sub(now).as_secs();
                 let message = format!(
                     "Services suffer when this Pod works (correlation {correlation:.2}): it is held to {} milli-cores for {seconds} s",
@@ -188,12 +200,17 @@ impl Offence {
         }
     }
 
-    /// Holds a Pod to a quota, never above its own limit; or to that alone.
-    fn set(&self, pod: &Pod, cap: Option<MilliCpu>) -> Result<(), GroupError> {
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        let own = resources::of_pod(pod).cpu_limit;
-        let quota = cap.into_iter().chain(own).min();
-        self.groups.backend().set(&self.groups.pod(QosClass::Batch, uid), Knob::Quota(quota)).map(drop)
+    /// Holds a Pod to the least of its own limit, what it is held to, and what bounds both.
+    fn write(&mut self, pod: &Pod) -> Result<(), GroupError> {
+        let Some(uid) = &pod.metadata.uid else { return Ok(()) };
+        let quota = resources::of_pod(pod).cpu_limit.into_iter().chain(self.caps.get(uid).copied()).min();
+        // Who has no limit has what batch has.
+        let quota = quota.map(|quota| self.bound.map_or(quota, |bound| quota.min(bound)));
+        if self.written.get(uid) != Some(&quota) {
+            self.groups.backend().set(&self.groups.pod(QosClass::Batch, uid), Knob::Quota(quota))?;
+            self.written.insert(uid.clone(), quota);
+        }
+        Ok(())
     }
 }
 

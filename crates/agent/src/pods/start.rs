@@ -106,11 +106,29 @@ impl Starter {
     fn prepare_group(&self, pod: &Pod, group: &str) -> Result<(), Failure> {
         let backend = self.context.groups.backend();
         let result = backend.create(group).and_then(|()| {
-            resources::knobs(pod).into_iter().try_for_each(|knob| backend.set(group, knob).map(drop))
+            let is_own = |knob: &Knob| !(matches!(knob, Knob::Quota(_)) && self.is_bounded_by_arbiter(pod));
+            let mut knobs = resources::knobs(pod).into_iter().filter(is_own);
+            knobs.try_for_each(|knob| backend.set(group, knob).map(drop))
         });
         result.map_err(Failure::because("CreatePodSandboxError"))?;
         self.context.pinner.admit(pod, &self.context.registry);
         Ok(())
+    }
+
+    /// Whether the CPU limit of `pod` is the arbiter's to write, at the Pod's group: where no group may be allowed more
+    /// than its parent, limits of batch would forbid to squeeze it, and a squeeze to start what has limits.
+    fn is_bounded_by_arbiter(&self, pod: &Pod) -> bool {
+        QosClass::of(pod) == QosClass::Batch && !self.context.groups.backend().may_exceed_parents()
+    }
+
+    /// What the engine sets on the group of `container`.
+    fn limits(&self, pod: &Pod, container: &Container) -> cri::LinuxContainerResources {
+        let facts = &self.context.facts;
+        let mut limits = resources::linux(pod, container, facts.memory, facts.lowest_oom_score);
+        if self.is_bounded_by_arbiter(pod) {
+            limits.cpu_quota = 0;
+        }
+        limits
     }
 
     fn log_dir(&self) -> PathBuf {
@@ -176,9 +194,7 @@ impl Starter {
         let grown = self.prepare_group(pod, &group);
         // The kernel takes no quota below a burst; the hands give the burst back by the new quota.
         let _gone = self.context.groups.backend().set(&format!("{group}/{id}"), Knob::Burst(false));
-        let facts = &self.context.facts;
-        let resources = resources::linux(pod, &container, facts.memory, facts.lowest_oom_score);
-        let updated = self.context.engine.update_resources(id, resources).await;
+        let updated = self.context.engine.update_resources(id, self.limits(pod, &container)).await;
         let result = updated.map_err(Failure::because("ResizeError"));
         let result = result.and_then(|()| grown.or_else(|_| self.prepare_group(pod, &group)));
         result.inspect_err(|failure| self.warn(pod, Some(name), "ResizeError", failure))
@@ -272,8 +288,7 @@ impl Starter {
             |words: &cri::Mount| mounts.iter().all(|mount| mount.container_path != words.container_path);
         mounts.extend(last_words.filter(is_free));
         log_files::trim(&self.log_dir().join(&container.name), attempt);
-        let facts = &self.context.facts;
-        let resources = resources::linux(pod, container, facts.memory, facts.lowest_oom_score);
+        let resources = self.limits(pod, container);
         let target = self.target(pod, &container.name).await?;
         let ground = Ground { environment: &environment, image, mounts, resources, target };
         let group = self.context.groups.pod(QosClass::of(pod), &self.id.uid);

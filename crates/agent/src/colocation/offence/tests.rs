@@ -24,9 +24,9 @@ struct Host {
 
 impl Host {
     /// Each of `pods` computes without end in its own group; none is idle, so that a busy machine lets them work.
-    fn with(pods: &[Arc<Pod>]) -> Self {
+    fn with(name: &str, pods: &[Arc<Pod>]) -> Self {
         let mounts = Mounts::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap());
-        let root = format!("crest-test-offence-{}", std::process::id());
+        let root = format!("crest-test-{name}-{}", std::process::id());
         let groups = Groups::new(&mounts, &root);
         groups.prepare(MilliCpu(2000)).unwrap();
         groups.backend().set(&groups.class(QosClass::Batch), Knob::Idle(false)).unwrap();
@@ -98,12 +98,12 @@ fn recorder() -> Recorder {
 #[tokio::test]
 async fn the_offender_alone_is_held_back_and_gets_back_what_it_may() {
     let pods = [pod("loud"), pod("steady")];
-    let host = Host::with(&pods);
+    let host = Host::with("offence", &pods);
     let policy = Policy { cap_time: Duration::from_secs(1), ..Policy::default() };
     let whom = (Registry::default(), recorder());
     let mut offence = Offence::new(host.groups.clone(), whom, policy, MilliCpu(100));
     // What an agent that was killed left behind is put right.
-    offence.set(&pods[1], Some(MilliCpu(60))).unwrap();
+    host.groups.backend().set(&host.groups.pod(QosClass::Batch, "steady"), Knob::Quota(Some(MilliCpu(60)))).unwrap();
     assert_eq!([host.quota("loud"), host.quota("steady")], [Some(50_000), Some(6000)]);
 
     let started = kit::clock::monotonic();
@@ -129,4 +129,28 @@ async fn the_offender_alone_is_held_back_and_gets_back_what_it_may() {
         offence.tick(&pods, 1000.0, (Some(0.2), true), started.elapsed());
     }
     assert_eq!((host.quota("loud"), offence.n_capped()), (Some(50_000), 0), "its time is over");
+}
+
+#[tokio::test]
+async fn batch_is_squeezed_below_what_its_pods_may_use() {
+    let pods = [pod("one"), pod("two")];
+    let host = Host::with("squeeze", &pods);
+    let mut offence =
+        Offence::new(host.groups.clone(), (Registry::default(), recorder()), Policy::default(), MilliCpu(100));
+    let backend = host.groups.backend();
+    let class = host.groups.class(QosClass::Batch);
+    for squeeze in [300, 100, 400] {
+        let quota = Some(MilliCpu(squeeze));
+        // From below where there is less, as the arbiter does, and from above where there is more.
+        if squeeze < 400 {
+            offence.keep_within(quota, &pods);
+        }
+        backend.set(&class, Knob::Quota(quota)).unwrap();
+        offence.keep_within(quota, &pods);
+        let least = if backend.may_exceed_parents() { 500 } else { squeeze };
+        assert_eq!([host.quota("one"), host.quota("two")], [Some(least * 100); 2]);
+    }
+    backend.set(&class, Knob::Quota(None)).unwrap();
+    offence.keep_within(None, &pods);
+    assert_eq!([host.quota("one"), host.quota("two")], [Some(50_000); 2], "what they ask for");
 }
