@@ -5,6 +5,9 @@ use model::dagjob::{Input, MAX_ENTRIES, MAX_PIECE, NumberRange};
 /// The most bytes of a list's names.
 pub const MAX_LIST: usize = 64 << 20;
 
+/// Room for the name of the folder that an object is fetched to.
+const FOLDER: usize = 96;
+
 /// An input list, cut into pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inputs {
@@ -55,9 +58,11 @@ impl Entries {
             return Err(InvalidEntries::TooMany);
         }
         let entries = Self { text, ends };
+        // An instance is told each object by its URL and by the file that it was fetched to, longer than its key.
+        let more = input.objects.as_ref().map_or(0, |objects| objects.url.len().max(FOLDER));
         for (index, lines) in entries.ends.chunks(input.per_instance() as usize).enumerate() {
             let first = index * input.per_instance() as usize;
-            let size = entries.lines(first, lines.len()).len();
+            let size = entries.lines(first, lines.len()).len() + more * lines.len();
             if size > MAX_PIECE {
                 return Err(InvalidEntries::PieceTooLarge { index, size });
             }
@@ -145,7 +150,7 @@ fn chunk(range: &NumberRange, index: u32, count: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use model::dagjob::{Input, NumberRange};
+    use model::dagjob::{Input, NumberRange, Objects};
     use proptest::prelude::*;
 
     use super::{Entries, Inputs, InvalidEntries};
@@ -197,6 +202,17 @@ mod tests {
         assert_eq!(Entries::try_new(long.repeat(700_000), &one), Err(InvalidEntries::TooLarge));
         let error = InvalidEntries::PieceTooLarge { index: 0, size: 1000 * 101 - 1 };
         assert_eq!(Entries::try_new(long.repeat(2000), &many), Err(error));
+    }
+
+    #[test]
+    fn an_object_takes_more_room_than_its_key() {
+        let objects = Objects { url: "s3://logs/".to_owned(), ..Objects::default() };
+        let of = |objects| Input { objects, per_instance: Some(1000), ..Input::default() };
+        let keys = "- a\n".repeat(1000);
+        assert_eq!(Entries::try_new(keys.clone(), &of(None)).map(|list| list.len()), Ok(1000));
+        let size = 1000 * (4 + 96) - 1;
+        let error = InvalidEntries::PieceTooLarge { index: 0, size };
+        assert_eq!(Entries::try_new(keys, &of(Some(objects))), Err(error));
     }
 
     proptest! {
