@@ -251,7 +251,7 @@ impl Job {
             reached_at: Vec::new(),
             crew: Crew::default(),
             pace: Pace::default(),
-            measures: Measures::default(),
+            measures: Measures::restored(status.tasks.get(&task.name).and_then(|task| task.usage.as_ref())),
             backs_up: task.backup,
             typical: Typical::default(),
             late: BTreeMap::new(),

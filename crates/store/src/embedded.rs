@@ -15,6 +15,7 @@ mod past;
 mod record;
 mod restore;
 mod state;
+mod traces;
 mod watch;
 mod writer;
 
@@ -34,7 +35,7 @@ pub use self::compaction::Keep;
 pub use self::file::OpenError;
 pub use self::restore::{RestoreError, restore};
 
-use self::file::{File, FileError, View};
+use self::file::{Compaction, File, FileError, View};
 use self::state::State;
 use self::writer::{Reply, Request};
 use crate::{Change, Entry, Expect, Page, Range, ReadError, Revision, Store, Watch, WatchError, WriteError};
@@ -205,12 +206,12 @@ impl Shared {
     }
 
     /// Called by the writer only.
-    fn append(&self, changes: &[Change], compact: Option<(Revision, Revision)>) -> Result<(), FileError> {
+    fn append(&self, changes: &[Change], compact: Option<Compaction>) -> Result<(), FileError> {
         if self.file.read().is_none() {
             self.reopen()?;
         }
         let outcome = match self.file.read().as_ref() {
-            Some(file) => file.append(changes, compact),
+            Some(file) => file.append(changes, compact.as_ref()),
             None => Err(FileError::Closed),
         };
         if outcome.is_err() {

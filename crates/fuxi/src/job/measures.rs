@@ -8,7 +8,8 @@ use crate::protocol::AttemptResult;
 const STEPS: u32 = 4;
 const BUCKETS: usize = 32 * STEPS as usize;
 
-/// Of the results that this master has heard; a restart begins anew.
+/// Of the results that were heard. What the status of the task tells of them outlives the master; of the gaps' spread
+/// that is the mean and the 99th percentile.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Measures {
     cpu_micros: Values,
@@ -36,6 +37,24 @@ impl Default for Gaps {
 }
 
 impl Measures {
+    /// As they stood when `status` told of them.
+    pub(super) fn restored(status: Option<&TaskUsage>) -> Self {
+        let Some(usage) = status else { return Self::default() };
+        let count = u64::from(usage.instances);
+        let values =
+            |summary: MeanAndMax| Values { count, sum: summary.mean.saturating_mul(count), max: summary.max };
+        let mut gaps = Gaps { values: values(usage.gap_micros), ..Gaps::default() };
+        // The percentile is the first of those above the others.
+        let above = (usage.instances / 100 + 1).min(usage.instances);
+        let mut put = |micros: u64, count: u32| {
+            let micros = u32::try_from(micros).unwrap_or(u32::MAX);
+            gaps.buckets[bucket_of(micros)] += count;
+        };
+        put(usage.gap_micros.mean.min(usage.gap_p99_micros), usage.instances - above);
+        put(usage.gap_p99_micros, above);
+        Self { cpu_micros: values(usage.cpu_micros), memory_kib: values(usage.memory_kib), gaps }
+    }
+
     pub(super) fn add(&mut self, result: &AttemptResult) {
         if let Some(usage) = result.usage {
             self.cpu_micros.add(usage.cpu_micros);
@@ -105,7 +124,8 @@ fn end_of(bucket: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{BUCKETS, Gaps, bucket_of, end_of};
+    use super::{BUCKETS, Gaps, Measures, bucket_of, end_of};
+    use crate::protocol::{Attempt, AttemptResult, Exit, Usage};
 
     #[test]
     fn every_value_is_in_a_bucket_that_ends_at_most_a_quarter_above_it() {
@@ -115,6 +135,32 @@ mod tests {
             assert!(bucket < BUCKETS && end >= value && end <= value + value / 4, "{value}: {end}");
             assert!(bucket == 0 || end_of(bucket - 1) < value, "{value}");
         }
+    }
+
+    fn result(cpu_micros: u64, gap_micros: u32) -> AttemptResult {
+        let usage = Some(Usage { cpu_micros, memory_kib: 2 * cpu_micros });
+        let attempt = Attempt { index: 0, number: 1 };
+        AttemptResult {
+            usage,
+            gap_micros: Some(gap_micros),
+            ..AttemptResult::without_run(attempt, Exit::Code(0))
+        }
+    }
+
+    #[test]
+    fn a_master_goes_on_from_what_its_predecessor_told() {
+        let mut whole = Measures::default();
+        (1..=1000).for_each(|number| whole.add(&result(u64::from(number), 100 * number)));
+        let told = whole.status().unwrap();
+        let mut restored = Measures::restored(Some(&told));
+        let again = restored.status().unwrap();
+        assert_eq!((again.instances, again.memory_kib.max), (1000, 2000));
+        assert_eq!((again.cpu_micros.mean, again.cpu_micros.max), (500, 1000));
+        assert!(again.gap_p99_micros.abs_diff(told.gap_p99_micros) * 4 <= told.gap_p99_micros, "{again:?}");
+        restored.add(&result(9000, 1));
+        let later = restored.status().unwrap();
+        assert_eq!((later.instances, later.cpu_micros.max), (1001, 9000));
+        assert!(Measures::restored(None).status().is_none());
     }
 
     #[test]

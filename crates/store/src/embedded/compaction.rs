@@ -102,8 +102,16 @@ mod tests {
         let mut compactor = Compactor::new(Some(Keep::Revisions(10_000)));
         assert_eq!(compactor.due(Revision(10_064), Revision(1), now), None);
         assert_eq!(compactor.due(Revision(10_065), Revision(1), now), Some(Revision(65)));
-        assert_eq!(compactor.due(Revision(10_200), Revision(1), now), Some(Revision(65)), "the rest comes later");
-        assert_eq!(compactor.due(Revision(18_001), Revision(1), now), Some(Revision(1001)), "an eighth of the pile");
+        assert_eq!(
+            compactor.due(Revision(10_200), Revision(1), now),
+            Some(Revision(65)),
+            "the rest comes later"
+        );
+        assert_eq!(
+            compactor.due(Revision(18_001), Revision(1), now),
+            Some(Revision(1001)),
+            "an eighth of the pile"
+        );
         // Whatever a commit carries, what is kept stays bounded.
         let (mut revision, mut compacted) = (Revision(1), Revision(1));
         for _ in 0..1000 {

@@ -104,6 +104,15 @@ pub(super) struct Loaded {
     pub(super) compacted: Revision,
 }
 
+/// What history to forget.
+#[derive(Debug)]
+pub(super) struct Compaction {
+    pub(super) from: Revision,
+    pub(super) upto: Revision,
+    /// The records that the changes in between made superfluous, if that is known; otherwise they are read.
+    pub(super) superfluous: Option<Vec<Revision>>,
+}
+
 /// The open file. Opening locks it against other processes.
 #[derive(Debug)]
 pub(super) struct File {
@@ -181,11 +190,7 @@ impl File {
     }
 
     /// Makes `changes` durable, and in the same step forgets history up to `compact`.
-    pub(super) fn append(
-        &self,
-        changes: &[Change],
-        compact: Option<(Revision, Revision)>,
-    ) -> Result<(), FileError> {
+    pub(super) fn append(&self, changes: &[Change], compact: Option<&Compaction>) -> Result<(), FileError> {
         let transaction = self.database.begin_write().map_err(engine)?;
         {
             let mut log = transaction.open_table(LOG).map_err(engine)?;
@@ -193,8 +198,9 @@ impl File {
                 let bytes = encode(change);
                 log.insert(change.revision().0, bytes.as_slice()).map_err(engine)?;
             }
-            if let Some((from, upto)) = compact {
-                forget(&mut log, from, upto)?;
+            if let Some(compaction) = compact {
+                let upto = compaction.upto;
+                forget(&mut log, compaction)?;
                 let mut facts = transaction.open_table(FACTS).map_err(engine)?;
                 facts.insert(COMPACTED, upto.0).map_err(engine)?;
                 // The latest record may be a deletion that was just forgotten; its number must not come again.
@@ -339,21 +345,36 @@ fn encode(change: &Change) -> Vec<u8> {
 }
 
 /// Removes what is superseded within `(from, upto]`. A record that `upto` still shows stays, however old.
-fn forget(log: &mut redb::Table<'_, u64, &[u8]>, from: Revision, upto: Revision) -> Result<(), FileError> {
-    let mut forgotten = Vec::new();
-    for item in log.range(from.0 + 1..=upto.0).map_err(engine)? {
+fn forget(log: &mut redb::Table<'_, u64, &[u8]>, compaction: &Compaction) -> Result<(), FileError> {
+    let read;
+    let superfluous = match &compaction.superfluous {
+        Some(known) => known,
+        None => {
+            read = superfluous(log, compaction)?;
+            &read
+        }
+    };
+    for revision in superfluous {
+        log.remove(revision.0).map_err(engine)?;
+    }
+    Ok(())
+}
+
+fn superfluous(
+    log: &redb::Table<'_, u64, &[u8]>,
+    compaction: &Compaction,
+) -> Result<Vec<Revision>, FileError> {
+    let mut superfluous = Vec::new();
+    for item in log.range(compaction.from.0 + 1..=compaction.upto.0).map_err(engine)? {
         let (number, bytes) = item.map_err(engine)?;
         let at = number.value();
         let record = Record::decode(bytes.value()).ok_or(FileError::Malformed { revision: at })?;
-        forgotten.extend(record.previous.map(|previous| previous.0));
+        superfluous.extend(record.previous);
         if record.value.is_none() {
-            forgotten.push(at);
+            superfluous.push(Revision(at));
         }
     }
-    for revision in forgotten {
-        log.remove(revision).map_err(engine)?;
-    }
-    Ok(())
+    Ok(superfluous)
 }
 
 /// Makes a new file under another name and gives it its own in one step, so that a crash leaves either a whole

@@ -18,7 +18,8 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::compaction::Compactor;
-use super::file::FileError;
+use super::file::{Compaction, FileError};
+use super::traces::Traces;
 use crate::{Change, Entry, Expect, Revision, WriteError};
 
 /// One transaction takes no more than this, to bound the time and memory that it needs.
@@ -80,6 +81,7 @@ impl Answer {
 /// Serves requests until all senders are gone.
 pub(super) fn run(shared: &Shared, requests: &Receiver<Request>) {
     let mut compactor = Compactor::new(shared.options.compaction);
+    let mut traces = Traces::new(shared.state.read().revision);
     let mut crowded_since = None;
     while let Ok(first) = requests.recv() {
         if let Some(begun) = crowded_since {
@@ -95,7 +97,7 @@ pub(super) fn run(shared: &Shared, requests: &Receiver<Request>) {
             batch.add(request);
         }
         crowded_since = (batch.answers.len() >= CROWD).then_some(begun);
-        batch.finish(&mut compactor);
+        batch.finish(&mut compactor, &mut traces);
     }
 }
 
@@ -181,8 +183,8 @@ impl<'a> Batch<'a> {
         self.revision
     }
 
-    fn finish(mut self, compactor: &mut Compactor) {
-        match self.commit(compactor) {
+    fn finish(mut self, compactor: &mut Compactor, traces: &mut Traces) {
+        match self.commit(compactor, traces) {
             Ok(()) => self.answers.drain(..).for_each(Answer::send),
             Err(error) => {
                 tracing::warn!(error = %kit::Chain(&error), "The store cannot write");
@@ -192,7 +194,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn commit(&self, compactor: &mut Compactor) -> Result<(), FileError> {
+    fn commit(&self, compactor: &mut Compactor, traces: &mut Traces) -> Result<(), FileError> {
         let (revision, compacted) = {
             let state = self.shared.state.read();
             (state.revision, state.compacted)
@@ -205,7 +207,12 @@ impl<'a> Batch<'a> {
         if self.changes.is_empty() && upto.is_none() {
             return Ok(());
         }
-        self.shared.append(&self.changes, upto.map(|upto| (compacted, upto)))?;
+        let superfluous = |upto| traces.between(compacted, upto);
+        let compaction =
+            upto.map(|upto| Compaction { from: compacted, upto, superfluous: superfluous(upto) });
+        self.shared.append(&self.changes, compaction)?;
+        traces.add(&self.changes);
+        traces.forget(upto.unwrap_or(compacted));
         let mut state = self.shared.state.write();
         state.compacted = upto.unwrap_or(compacted);
         state.publish(&self.changes);
