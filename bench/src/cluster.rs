@@ -40,6 +40,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// The name of its groups, interfaces and folders.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
     pub fn state_dir(&self) -> PathBuf {
         Path::new("/var/lib").join(&self.instance)
     }

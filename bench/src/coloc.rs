@@ -10,3 +10,21 @@ pub mod hogs;
 pub mod image;
 pub mod serve;
 pub mod service;
+
+use hogs::Hog;
+
+/// Plays a part in the image, if `words` name one: `role PART`.
+pub fn play(words: &[&str]) -> Option<anyhow::Result<()>> {
+    let ["role", part @ ..] = words else { return None };
+    Some(match part {
+        ["nothing"] => Ok(()),
+        ["serve", port] => port.parse().map_err(anyhow::Error::from).and_then(serve::serve),
+        ["hog", name, folder] => hog(name, folder),
+        _ => Err(anyhow::anyhow!("no part is played as {part:?}")),
+    })
+}
+
+fn hog(name: &str, folder: &str) -> anyhow::Result<()> {
+    rustix::process::setpriority_process(None, 0)?;
+    Hog::named(name)?.work(folder.as_ref())
+}

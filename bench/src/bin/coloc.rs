@@ -14,7 +14,7 @@ use bench::cluster::Cluster;
 use bench::coloc::crowd::{Job, Plain};
 use bench::coloc::hogs::Hog;
 use bench::coloc::service::Service;
-use bench::coloc::{image, serve};
+use bench::coloc::{self, image};
 use bench::summary;
 use drill::company::{measure, rate_for};
 use drill::load::Plan;
@@ -33,14 +33,9 @@ const AIM_HOGS: usize = 4;
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words[..] {
-        ["role", "nothing"] => Ok(()),
-        ["role", "serve", port] => serve::serve(port.parse()?),
-        ["role", "hog", name, folder] => {
-            rustix::process::setpriority_process(None, 0)?;
-            Hog::named(name)?.work(folder.as_ref())
-        }
-        _ => compare(&Options::read(&words)?),
+    match coloc::play(&words) {
+        Some(played) => played,
+        None => compare(&Options::read(&words)?),
     }
 }
 
