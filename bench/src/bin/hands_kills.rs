@@ -160,14 +160,16 @@ async fn start(client: &Client) -> anyhow::Result<()> {
     let sets = Api::<ReplicaSet>::default_namespaced(client.clone());
     let service =
         json!({"requests": {"cpu": "20m", "memory": "16Mi"}, "limits": {"cpu": "200m", "memory": "32Mi"}});
-    let batch = json!({"requests": {"kubernetes.io/batch-cpu": "50", "kubernetes.io/batch-memory": "16Mi"},
-        "limits": {"kubernetes.io/batch-cpu": "500", "kubernetes.io/batch-memory": "32Mi"}});
-    for (name, resources, command) in
-        [("service", service, "while :; do sleep 0.01; done"), ("batch", batch, "while :; do :; done")]
-    {
+    // Placed also on a machine that is too busy to offer batch anything.
+    let free =
+        json!({"requests": {"cpu": "0", "memory": "16Mi"}, "limits": {"cpu": "500m", "memory": "32Mi"}});
+    for (name, class, resources, command) in [
+        ("service", "shared", service, "while :; do sleep 0.01; done"),
+        ("batch", "free", free, "while :; do :; done"),
+    ] {
         let set = json!({"metadata": {"name": name}, "spec": {
             "replicas": REPLICAS, "selector": {"matchLabels": {"app": name}},
-            "template": {"metadata": {"labels": {"app": name}}, "spec": {
+            "template": {"metadata": {"labels": {"app": name, "crest.dev/class": class}}, "spec": {
                 "terminationGracePeriodSeconds": 1,
                 "containers": [{"name": "c", "image": "bench:busybox", "imagePullPolicy": "Never",
                     "command": ["/bin/busybox", "sh", "-c", command], "resources": resources}],
