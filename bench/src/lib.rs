@@ -9,5 +9,6 @@ pub mod kills;
 pub mod lane;
 pub mod objects;
 pub mod server;
+pub mod sets;
 pub mod summary;
 pub mod workload;

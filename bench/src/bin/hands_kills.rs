@@ -14,21 +14,28 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bench::cluster::Cluster;
-use k8s_openapi::api::apps::v1::ReplicaSet;
+use bench::sets::{self, Set};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Client;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams};
 use rand::seq::IndexedRandom;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
 
-const REPLICAS: usize = 6;
+const SETS: [Set; 2] = [
+    Set {
+        name: "service",
+        class: "shared",
+        replicas: 6,
+        script: "while :; do sleep 0.01; done",
+        cpu: ("20m", "200m"),
+    },
+    Set { name: "batch", class: "free", replicas: 6, script: "while :; do :; done", cpu: ("0", "500m") },
+];
 /// Between two kills of all of Crest.
 const AGENT_LIVES: Duration = Duration::from_secs(5);
 /// After the last kill, until all is at rest.
 const SETTLED: Duration = Duration::from_secs(20);
 const WATCHED: Duration = Duration::from_secs(30);
-const PATIENCE: Duration = Duration::from_secs(120);
 const BOUNDS: [&str; 5] = ["up", "--batch-disk-write", "20Mi", "--batch-egress", "20Mi"];
 /// Where hierarchies of groups are mounted.
 const HIERARCHIES: &str = "/sys/fs/cgroup";
@@ -70,7 +77,7 @@ async fn main() -> anyhow::Result<()> {
     tokio::time::sleep(SETTLED / 4).await;
     let before = groups.values();
     anyhow::ensure!(!before.is_empty(), "there are no groups below `{HIERARCHIES}`");
-    start(&client).await?;
+    sets::start(&client, &SETS).await?;
 
     let killed = kill_on(&cluster, &groups, &client, (pods, Duration::from_secs(seconds.into()))).await?;
     println!("{} Pods and {} agents killed in {seconds} s", killed.pods, killed.agents);
@@ -85,7 +92,7 @@ async fn main() -> anyhow::Result<()> {
         then.failures
     );
 
-    stop(&client).await?;
+    sets::stop(&client, &SETS).await?;
     tokio::time::sleep(SETTLED).await;
     let after = groups.values();
     let differ: Vec<String> = differences(&before, &after);
@@ -154,55 +161,6 @@ async fn kill_one(api: &Api<Pod>, groups: &Groups, turn: u32) -> anyhow::Result<
 fn kill(pid: u32) -> anyhow::Result<()> {
     let pid = Pid::from_raw(i32::try_from(pid)?).context("no process has the number 0")?;
     Ok(kill_process(pid, Signal::KILL)?)
-}
-
-async fn start(client: &Client) -> anyhow::Result<()> {
-    let sets = Api::<ReplicaSet>::default_namespaced(client.clone());
-    let service =
-        json!({"requests": {"cpu": "20m", "memory": "16Mi"}, "limits": {"cpu": "200m", "memory": "32Mi"}});
-    // Placed also on a machine that is too busy to offer batch anything.
-    let free =
-        json!({"requests": {"cpu": "0", "memory": "16Mi"}, "limits": {"cpu": "500m", "memory": "32Mi"}});
-    for (name, class, resources, command) in [
-        ("service", "shared", service, "while :; do sleep 0.01; done"),
-        ("batch", "free", free, "while :; do :; done"),
-    ] {
-        let set = json!({"metadata": {"name": name}, "spec": {
-            "replicas": REPLICAS, "selector": {"matchLabels": {"app": name}},
-            "template": {"metadata": {"labels": {"app": name, "crest.dev/class": class}}, "spec": {
-                "terminationGracePeriodSeconds": 1,
-                "containers": [{"name": "c", "image": "bench:busybox", "imagePullPolicy": "Never",
-                    "command": ["/bin/busybox", "sh", "-c", command], "resources": resources}],
-            }},
-        }});
-        sets.create(&PostParams::default(), &serde_json::from_value(set)?).await?;
-    }
-    until_running(client, 2 * REPLICAS).await
-}
-
-async fn stop(client: &Client) -> anyhow::Result<()> {
-    let sets = Api::<ReplicaSet>::default_namespaced(client.clone());
-    for name in ["service", "batch"] {
-        let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
-        sets.patch(name, &PatchParams::default(), &none).await?;
-    }
-    let pods = Api::<Pod>::default_namespaced(client.clone());
-    until(async || Ok(pods.list(&ListParams::default()).await?.items.is_empty())).await.context("Pods stay")
-}
-
-async fn until_running(client: &Client, count: usize) -> anyhow::Result<()> {
-    let pods = Api::<Pod>::default_namespaced(client.clone());
-    let running = ListParams::default().fields("status.phase=Running");
-    until(async || Ok(pods.list(&running).await?.items.len() >= count)).await.context("the Pods do not run")
-}
-
-async fn until(is_so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let begun = kit::clock::monotonic();
-    while !is_so().await? {
-        anyhow::ensure!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    Ok(())
 }
 
 /// What the agent says of its hands.

@@ -17,8 +17,10 @@ use crate::{daemon, preflight};
 
 pub(crate) fn up(settings: &Settings, options: &UpOptions) -> anyhow::Result<()> {
     anyhow::ensure!(rustix::process::geteuid().is_root(), "{}", preflight::NEEDS_ROOT);
-    if daemon::running(&settings.run_dir()).is_some() {
-        wait_until_ready(settings, options, None)?;
+    // One that was killed a moment ago is still there until it is taken apart; then it never gets ready.
+    if daemon::running(&settings.run_dir()).is_some()
+        && wait_until_ready(settings, options, None)? == Waited::Ready
+    {
         println!("Crest runs already.\n");
         print_next_steps(settings);
         return Ok(());
@@ -82,11 +84,19 @@ fn arguments(settings: &Settings, options: &RunOptions) -> Vec<OsString> {
     arguments
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    Ready,
+    /// Who ran already does so no more.
+    Gone,
+}
+
+/// Waits for `child`, or for who runs already.
 fn wait_until_ready(
     settings: &Settings,
     options: &UpOptions,
     mut child: Option<Child>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Waited> {
     let spinner = ProgressBar::new_spinner().with_message("starting");
     spinner.enable_steady_tick(Duration::from_millis(120));
     let started = kit::clock::monotonic();
@@ -110,10 +120,13 @@ fn wait_until_ready(
             let said = last_lines(&settings.log_file(), log_start);
             anyhow::bail!("the background process ended ({status}); it said:\n{said}");
         }
+        if child.is_none() && daemon::running(&settings.run_dir()).is_none() {
+            return Ok(Waited::Gone);
+        }
         std::thread::sleep(Duration::from_millis(25));
     }
     spinner.finish_and_clear();
-    Ok(())
+    Ok(Waited::Ready)
 }
 
 fn ended(child: &mut Option<Child>) -> anyhow::Result<Option<ExitStatus>> {
