@@ -82,27 +82,30 @@ async fn main() -> anyhow::Result<()> {
     let killed = kill_on(&cluster, &groups, &client, (pods, Duration::from_secs(seconds.into()))).await?;
     println!("{} Pods and {} agents killed in {seconds} s", killed.pods, killed.agents);
     tokio::time::sleep(SETTLED).await;
-    let [first, then] = [counted(&client).await?, {
-        tokio::time::sleep(WATCHED).await;
-        counted(&client).await?
-    }];
+    let first = counted(&client).await?;
+    tokio::time::sleep(WATCHED).await;
+    let then = counted(&client).await?;
     println!(
         "  at rest: {} values changed in {WATCHED:?}, {} refused since the last start",
-        then.writes - first.writes,
+        then.writes.saturating_sub(first.writes),
         then.failures
     );
-
+    let wrong = groups.wrong_quotas(&client).await?;
+    tell("running Pods whose quota is not what they ask for", &wrong);
     sets::stop(&client, &SETS).await?;
     tokio::time::sleep(SETTLED).await;
-    let after = groups.values();
-    let differ: Vec<String> = differences(&before, &after);
-    println!("  without Pods: {} of {} values differ from those before; aim 0", differ.len(), before.len());
-    differ.iter().for_each(|line| println!("    {line}"));
+    let differ = differences(&before, &groups.values());
+    tell("values of groups that differ from those before", &differ);
     drop(cluster);
-    let left = groups.all();
-    println!("  after `crest down`: {} groups left; aim 0", left.len());
-    left.iter().for_each(|path| println!("    {}", path.display()));
+    let left: Vec<String> = groups.all().iter().map(|path| path.display().to_string()).collect();
+    tell("groups left after `crest down`", &left);
+    anyhow::ensure!(wrong.is_empty() && differ.is_empty() && left.is_empty(), "the aim is 0 of each");
     Ok(())
+}
+
+fn tell(what: &str, which: &[String]) {
+    println!("  {what}: {}; aim 0", which.len());
+    which.iter().for_each(|line| println!("    {line}"));
 }
 
 struct Killed {
@@ -214,6 +217,28 @@ impl Groups {
         files
             .filter_map(|path| Some((path.clone(), fs::read_to_string(&path).ok()?.trim().to_owned())))
             .collect()
+    }
+
+    /// Pods that run, with a quota that is not what they ask for: of services just that, of batch no more.
+    async fn wrong_quotas(&self, client: &Client) -> anyhow::Result<Vec<String>> {
+        let pods = Api::<Pod>::default_namespaced(client.clone());
+        let running = ListParams::default().fields("status.phase=Running");
+        let mut wrong = Vec::new();
+        for pod in pods.list(&running).await?.items {
+            let uid = pod.metadata.uid.unwrap_or_default();
+            let app = pod.metadata.labels.unwrap_or_default().remove("app").unwrap_or_default();
+            let (least, most) = if app == "service" { (20_000, 20_000) } else { (1_000, 50_000) };
+            let groups = self.all().into_iter().filter(|path| path.ends_with(format!("pod{uid}")));
+            for file in groups.flat_map(|group| [group.join("cpu.cfs_quota_us"), group.join("cpu.max")]) {
+                let Ok(text) = fs::read_to_string(&file) else { continue };
+                let quota: i64 =
+                    text.split_whitespace().next().and_then(|quota| quota.parse().ok()).unwrap_or(-1);
+                if !(least..=most).contains(&quota) {
+                    wrong.push(format!("{}: {}", file.display(), text.trim()));
+                }
+            }
+        }
+        Ok(wrong)
     }
 
     fn processes(&self, uid: &str) -> Vec<u32> {

@@ -103,7 +103,10 @@ async fn the_offender_alone_is_held_back_and_gets_back_what_it_may() {
     let whom = (Registry::default(), recorder());
     let mut offence = Offence::new(host.groups.clone(), whom, policy, MilliCpu(100));
     // What an agent that was killed left behind is put right.
-    host.groups.backend().set(&host.groups.pod(QosClass::Batch, "steady"), Knob::Quota(Some(MilliCpu(60)))).unwrap();
+    host.groups
+        .backend()
+        .set(&host.groups.pod(QosClass::Batch, "steady"), Knob::Quota(Some(MilliCpu(60))))
+        .unwrap();
     assert_eq!([host.quota("loud"), host.quota("steady")], [Some(50_000), Some(6000)]);
 
     let started = kit::clock::monotonic();
@@ -135,8 +138,12 @@ async fn the_offender_alone_is_held_back_and_gets_back_what_it_may() {
 async fn batch_is_squeezed_below_what_its_pods_may_use() {
     let pods = [pod("one"), pod("two")];
     let host = Host::with("squeeze", &pods);
-    let mut offence =
-        Offence::new(host.groups.clone(), (Registry::default(), recorder()), Policy::default(), MilliCpu(100));
+    let mut offence = Offence::new(
+        host.groups.clone(),
+        (Registry::default(), recorder()),
+        Policy::default(),
+        MilliCpu(100),
+    );
     let backend = host.groups.backend();
     let class = host.groups.class(QosClass::Batch);
     for squeeze in [300, 100, 400] {
