@@ -22,6 +22,7 @@ use crate::kubelet;
 use crate::node::{Description, Keeper, Offer};
 use crate::pinning::Pinner;
 use crate::pods::{Context, Registry, Shared, supervise};
+use crate::policy::{Policies, Rule};
 use crate::signals::Sampler;
 use crate::usage::Meter;
 use crate::{config, env, volumes};
@@ -122,6 +123,14 @@ impl Agent {
     pub async fn run(self, token: CancellationToken) {
         let (offers, offered) = watch::channel(Offer::default());
         let (reports, reported) = watch::channel(Report::default());
+        let rule = Rule::without_policy(self.config.arbiter.clone());
+        let (rules, rule) = watch::channel(Arc::new(rule));
+        let policies = Policies {
+            client: self.config.client.clone(),
+            node_name: self.config.node_name.clone(),
+            base: self.config.arbiter.clone(),
+            rules,
+        };
         let colocation = Colocation {
             groups: self.context.groups.clone(),
             registry: self.context.registry.clone(),
@@ -129,7 +138,7 @@ impl Agent {
             recorder: self.context.recorder.clone(),
             milli_cpu: self.context.facts.milli_cpu,
             memory: self.context.facts.memory,
-            settings: self.config.arbiter.clone(),
+            rules: rule.clone(),
             histories: self.config.histories(),
             offers,
             reports,
@@ -137,7 +146,7 @@ impl Agent {
         let (in_force, seen_in_force) = watch::channel(InForce::default());
         let hands = Hands {
             context: self.context.clone(),
-            settings: self.config.arbiter.hands.clone(),
+            rules: rule,
             ground: self.ground,
             reports: reported.clone(),
             in_force,
@@ -162,6 +171,7 @@ impl Agent {
         tokio::join!(
             supervise(self.context, token.clone()),
             keeper.run(token.clone()),
+            policies.run(token.clone()),
             colocation.run(token.clone()),
             hands.run(token.clone()),
             meter.run(token.clone()),

@@ -33,13 +33,13 @@ use self::offence::Offence;
 use self::online::Online;
 pub use self::online::{OnlinePod, Term};
 use crate::cgroup::{Groups, Knob};
-use crate::config::Arbiter;
 use crate::events::Recorder;
 use crate::host::meminfo;
 use crate::node::Offer;
 use crate::pinning::Pinner;
 use crate::pods::Registry;
 use crate::pods::status::Verdict;
+use crate::policy::{Rule, Told};
 
 const TICK: Duration = Duration::from_millis(100);
 const CALM_TICK: Duration = Duration::from_secs(1);
@@ -69,6 +69,9 @@ pub struct Report {
     pub memory: Explanation,
     /// Who stands behind the terms of these.
     pub online: Vec<OnlinePod>,
+    /// By which values.
+    #[serde(default)]
+    pub rule: Told,
 }
 
 /// What the arbiter works with.
@@ -80,7 +83,8 @@ pub struct Colocation {
     pub recorder: Recorder,
     pub milli_cpu: u64,
     pub memory: u64,
-    pub settings: Arbiter,
+    /// What is in force.
+    pub rules: watch::Receiver<Arc<Rule>>,
     /// Where the apps' histories outlive the agent.
     pub histories: PathBuf,
     pub offers: watch::Sender<Offer>,
@@ -88,6 +92,7 @@ pub struct Colocation {
 }
 
 struct State {
+    rule: Arc<Rule>,
     meter: Meter,
     /// Measures over whole seconds, whatever the tick is.
     slow_meter: Meter,
@@ -112,23 +117,26 @@ impl Colocation {
 
     async fn arbitrate(self, heard: Heard, token: CancellationToken) {
         let class = if self.groups.backend().has_idle_class() { Class::Idle } else { Class::Weight };
+        let rule = self.rules.borrow().clone();
+        let settings = rule.arbiter.clone();
         let mut state = State {
             meter: Meter::new(self.groups.clone()),
             slow_meter: Meter::new(self.groups.clone()),
-            online: Online::new(self.groups.clone(), self.settings.predict.clone(), self.histories.clone()),
-            squeezer: Squeezer::new(self.settings.squeeze.clone(), class),
+            online: Online::new(self.groups.clone(), settings.predict, self.histories.clone()),
+            squeezer: Squeezer::new(settings.squeeze.clone(), class),
             offence: Offence::new(
                 self.groups.clone(),
                 (self.registry.clone(), self.recorder.clone()),
-                self.settings.offender.clone(),
-                MilliCpu(milli_of(self.milli_cpu, self.settings.squeeze.floor)),
+                settings.offender,
+                MilliCpu(milli_of(self.milli_cpu, settings.squeeze.floor)),
             ),
             heard,
-            evictor: Evictor::new(self.settings.evict.clone()),
-            cpu: capacity::Offer::new(self.settings.cpu.clone()),
-            memory: capacity::Offer::new(self.settings.memory.clone()),
+            evictor: Evictor::new(settings.evict),
+            cpu: capacity::Offer::new(settings.cpu),
+            memory: capacity::Offer::new(settings.memory),
             applied: None,
-            report: Report::default(),
+            report: Report { rule: rule.told.clone(), ..Report::default() },
+            rule,
         };
         let started = kit::clock::monotonic();
         let mut seconds = tokio::time::interval(CALM_TICK);
@@ -215,6 +223,7 @@ impl Colocation {
     }
 
     fn every_second(&self, state: &mut State, batch: &[Arc<Pod>], now: Duration) {
+        self.follow(state);
         self.look_at_online(state, now);
         let Some(usage) = state.slow_meter.measure(now, false) else { return };
         if batch.is_empty() {
@@ -235,7 +244,7 @@ impl Colocation {
             reserved: 0.0,
             online: state.report.online.iter().map(pods).collect(),
         };
-        state.cpu.observe(reckon(self.settings.cpu_basis, &host), now);
+        state.cpu.observe(reckon(state.rule.arbiter.cpu_basis, &host), now);
         let available = meminfo("MemAvailable").unwrap_or(self.memory);
         self.read_memory(state, available, now);
         let short = state.evictor.is_short(available, self.memory);
@@ -243,6 +252,23 @@ impl Colocation {
             self.evict(state, batch, available, now);
         }
         self.tell(state, &usage, short, now);
+    }
+
+    /// Another policy may be in force.
+    fn follow(&self, state: &mut State) {
+        let rule = self.rules.borrow().clone();
+        if Arc::ptr_eq(&rule, &state.rule) {
+            return;
+        }
+        let settings = rule.arbiter.clone();
+        state.offence.follow(MilliCpu(milli_of(self.milli_cpu, settings.squeeze.floor)));
+        state.squeezer.follow(settings.squeeze);
+        state.online.follow(settings.predict, kit::clock::since_epoch());
+        state.evictor.follow(settings.evict);
+        state.cpu.follow(settings.cpu);
+        state.memory.follow(settings.memory);
+        state.report.rule = rule.told.clone();
+        state.rule = rule;
     }
 
     fn look_at_online(&self, state: &mut State, now: Duration) {
@@ -264,7 +290,7 @@ impl Colocation {
             // Memory is nobody's own: what a Pod does not hold can be lent.
             online: state.report.online.iter().map(|pod| pod.memory.to_reckon(false)).collect(),
         };
-        state.memory.observe(reckon(self.settings.memory_basis, &host), now);
+        state.memory.observe(reckon(state.rule.arbiter.memory_basis, &host), now);
     }
 
     fn tell(&self, state: &mut State, usage: &Usage, memory_is_short: bool, now: Duration) {
@@ -281,7 +307,7 @@ impl Colocation {
                 milli_cpu: cpu.offered,
                 memory: memory.offered,
                 memory_is_short,
-                explanation: format!("CPU in milli-cores: {cpu}. Memory in bytes: {memory}"),
+                explanation: explained(&state.report),
             });
         }
     }
@@ -306,6 +332,12 @@ impl Colocation {
             self.registry.condemn(victim.id.metadata.uid.as_deref().unwrap_or_default(), &verdict);
         }
     }
+}
+
+fn explained(Report { cpu, memory, rule, .. }: &Report) -> String {
+    let by = rule.policy.as_ref().map_or_else(String::new, |name| format!(". By ColocationPolicy {name}"));
+    let trouble = rule.trouble.as_ref().map_or_else(String::new, |trouble| format!(". {trouble}"));
+    format!("CPU in milli-cores: {cpu}. Memory in bytes: {memory}{by}{trouble}")
 }
 
 /// A share of a capacity, and never nothing.

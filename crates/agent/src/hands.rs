@@ -16,6 +16,7 @@ mod sides;
 mod tests;
 mod wish;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use level0::pools::{Load, Pool};
@@ -32,6 +33,7 @@ use self::wish::{Scene, wishes};
 use crate::colocation::{Explanation, Report};
 use crate::config;
 use crate::pods::Shared;
+use crate::policy::Rule;
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -52,7 +54,8 @@ pub struct InForce {
 #[derive(Debug)]
 pub struct Hands {
     pub context: Shared,
-    pub settings: config::Hands,
+    /// What is in force.
+    pub rules: watch::Receiver<Arc<Rule>>,
     pub ground: Ground,
     pub reports: watch::Receiver<Report>,
     pub in_force: watch::Sender<InForce>,
@@ -75,10 +78,11 @@ impl Hands {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while token.run_until_cancelled(ticks.tick()).await.is_some() {
-            let pool = self.pool(&mut state, started.elapsed());
+            let settings = self.rules.borrow().arbiter.hands.clone();
+            let pool = self.pool(&settings, &mut state, started.elapsed());
             self.context.pinner.keep_batch_to(pool.clone(), &self.context.registry);
-            let scene = self.scene(&mut state);
-            let wished = wishes(&self.settings, &scene);
+            let scene = self.scene(&settings, &mut state);
+            let wished = wishes(&settings, &scene);
             let (shield, bound) = (wished.shield, scene.bound);
             let Some(moved) = moved(mover, wished.list).await else { return };
             mover = moved;
@@ -96,7 +100,7 @@ impl Hands {
         self.in_force.send_replace(InForce::default());
     }
 
-    fn scene(&self, state: &mut State) -> Scene {
+    fn scene(&self, settings: &config::Hands, state: &mut State) -> Scene {
         let groups = &self.context.groups;
         let entries = self.context.registry.entries();
         let running = entries.iter().filter(|entry| entry.is_alive()).map(|entry| {
@@ -114,13 +118,13 @@ impl Hands {
             disk: self.ground.disk,
             disk_bounds: self.ground.disk_bounds,
             beyond: self.ground.beyond,
-            bound: self.bound(&mut state.bound),
+            bound: self.bound(settings, &mut state.bound),
         }
     }
 
     /// `None` while there is no batch, or nothing is known yet.
-    fn bound(&self, bound: &mut Bound) -> Option<u64> {
-        let policy = self.settings.memory.as_ref()?;
+    fn bound(&self, settings: &config::Hands, bound: &mut Bound) -> Option<u64> {
+        let policy = settings.memory.as_ref()?;
         let report = self.reports.borrow().memory;
         let is_known = report.capacity > 0 && !self.context.registry.batch_at_work().is_empty();
         let held = self.context.groups.backend().memory(&self.context.groups.class(QosClass::Batch));
@@ -131,8 +135,8 @@ impl Hands {
         bound.step(policy, self.context.facts.memory, batch, self.ground.beyond)
     }
 
-    fn pool(&self, state: &mut State, now: Duration) -> Option<model::CpuSet> {
-        let policy = self.settings.pool.as_ref()?;
+    fn pool(&self, settings: &config::Hands, state: &mut State, now: Duration) -> Option<model::CpuSet> {
+        let policy = settings.pool.as_ref()?;
         let usable = self.context.pinner.shared_cpus()?;
         let report = self.reports.borrow();
         // Pinned Pods have CPUs of their own, which are not in the pool.

@@ -20,6 +20,7 @@ pub mod kubelet;
 pub mod node;
 pub mod pinning;
 pub mod pods;
+pub mod policy;
 pub mod probes;
 pub mod resources;
 pub mod signals;

@@ -12,6 +12,8 @@
 mod hands;
 #[path = "host/pinned.rs"]
 mod pinned;
+#[path = "host/policies.rs"]
+mod policies;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -128,6 +130,7 @@ impl Host {
     async fn tests(&self) {
         let mut agent = self.agent().await;
         self.registers().await;
+        self.follows_policies().await;
         // Alone, it does without probes, which a virtual machine under emulation is too slow for.
         if std::env::args().nth(1).is_some_and(|name| name == "groups") {
             agent = self.pins(agent).await;

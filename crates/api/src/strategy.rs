@@ -219,6 +219,7 @@ fn object_fields(object: &mut Value) -> Option<&mut serde_json::Map<String, Valu
 /// Kinds whose `metadata.generation` counts the changes of what their owners ask for.
 const COUNTED: &[&str] = &[
     "BatchQuota",
+    "ColocationPolicy",
     "ColocationProfile",
     "CronJob",
     "CustomResourceDefinition",

@@ -365,6 +365,13 @@ const OWN_KINDS: &[Entry] = &[
     OWN.namespaced(["BindingBatch", "bindingbatch", "bindingbatches", "dev.crest.v1alpha1.BindingBatch"])
         .verbs(&["create"]),
     OWN.cluster([
+        "ColocationPolicy",
+        "colocationpolicy",
+        "colocationpolicies",
+        "dev.crest.v1alpha1.ColocationPolicy",
+    ])
+    .short(&["cpol"]),
+    OWN.cluster([
         "ColocationProfile",
         "colocationprofile",
         "colocationprofiles",

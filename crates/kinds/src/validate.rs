@@ -165,6 +165,7 @@ fn content(kind: &Kind, object: &Value, faults: &mut Faults) {
         ("scheduling.k8s.io", "PriorityClass") => config::priority_class(object, faults),
         ("coordination.k8s.io", "Lease") => config::lease(&object["spec"], faults),
         ("crest.dev", "DagJob") => config::dag_job(object, faults),
+        ("crest.dev", "ColocationPolicy") => config::colocation_policy(object, faults),
         ("crest.dev", "BatchQuota") => quota::batch_quota(object, faults),
         ("crest.dev", "ElasticQuota") => quota::elastic_quota(object, faults),
         ("crest.dev", "RebalancePolicy") => config::rebalance_policy(object, faults),

@@ -14,12 +14,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::peak::Peak;
 use crate::reckon::Sum;
+use crate::steady::{Steady, whole};
 
 /// How the offer of a resource is reckoned and when it is worth telling.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Share of the capacity that is never offered. Negative overcommits on purpose.
     pub margin: f64,
+    /// An amount that is never offered; where the share is more, that counts.
+    pub least_margin: f64,
     /// Most that may be offered, as a share of the capacity.
     pub ceiling: f64,
     /// Least that is offered while readings are fresh, as a share of the capacity. For CPU a little can always be
@@ -42,10 +45,11 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             margin: 0.05,
+            least_margin: 0.0,
             ceiling: 1.0,
             floor: 0.0,
-            half_life: Duration::from_secs(20),
-            growth: Duration::from_secs(5),
+            half_life: Duration::from_secs(5),
+            growth: Duration::from_secs(2),
             stale_after: Duration::from_secs(15),
             telling_change: 0.1,
             telling_interval: Duration::from_secs(300),
@@ -87,48 +91,38 @@ pub struct Offer {
     policy: Policy,
     peak: Peak,
     sum: Sum,
-    read_at: Option<Duration>,
-    smoothed: f64,
-    told: Option<Told>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Told {
-    offered: i64,
-    at: Duration,
+    steady: Steady,
 }
 
 impl Offer {
     pub fn new(policy: Policy) -> Self {
         let peak = Peak::new(policy.half_life);
-        Self { policy, peak, sum: Sum::default(), read_at: None, smoothed: 0.0, told: None }
+        Self { policy, peak, sum: Sum::default(), steady: Steady::default() }
+    }
+
+    /// Keeps to this policy from here on. That is worth telling.
+    pub fn follow(&mut self, policy: Policy) {
+        self.peak.follow(policy.half_life);
+        self.policy = policy;
+        self.steady.untell();
     }
 
     /// Takes what was reckoned at `now`.
     pub fn observe(&mut self, sum: Sum, now: Duration) {
         self.sum = sum;
         self.peak.observe(sum.measured, now);
-        let possible = self.possible();
-        self.smoothed = match self.read_at {
-            // The first reading is all there is to know: waiting would only delay the first job.
-            None => possible,
-            Some(before) => self.grown(possible, now.saturating_sub(before)),
-        };
-        self.read_at = Some(self.read_at.map_or(now, |before| before.max(now)));
-    }
-
-    fn grown(&self, possible: f64, elapsed: Duration) -> f64 {
-        if possible <= self.smoothed {
-            return possible;
-        }
-        let share = 1.0 - (-elapsed.as_secs_f64() / self.policy.growth.as_secs_f64().max(1e-9)).exp();
-        self.smoothed + (possible - self.smoothed) * share
+        self.steady.observe(&self.policy, self.possible(), now);
     }
 
     fn possible(&self) -> f64 {
         let Sum { capacity, system, requested, .. } = self.sum;
-        let sum = capacity - capacity * self.policy.margin - system - self.wanted() - requested;
+        let sum = capacity - self.margin() - system - self.wanted() - requested;
         sum.min(capacity * self.policy.ceiling).max(capacity * self.policy.floor.clamp(0.0, 1.0))
+    }
+
+    fn margin(&self) -> f64 {
+        let share = self.sum.capacity * self.policy.margin;
+        if self.policy.least_margin > 0.0 { share.max(self.policy.least_margin) } else { share }
     }
 
     /// What those who count by use may want.
@@ -145,57 +139,20 @@ impl Offer {
         let Sum { capacity, system, measured, requested, .. } = self.sum;
         Explanation {
             capacity: whole(capacity),
-            margin: whole(capacity * self.policy.margin),
+            margin: whole(self.margin()),
             system: whole(system),
             online_measured: whole(measured),
             online_predicted: whole(self.predicted()),
             online_requested: whole(requested),
             possible: whole(self.possible()),
-            offered: whole(self.smoothed * self.freshness(now)),
+            offered: self.steady.offered(&self.policy, now),
         }
-    }
-
-    /// 1 while the last reading is fresh, then falling to 0.
-    fn freshness(&self, now: Duration) -> f64 {
-        let Some(read_at) = self.read_at else { return 0.0 };
-        let limit = self.policy.stale_after.as_secs_f64().max(1e-9);
-        (2.0 - now.saturating_sub(read_at).as_secs_f64() / limit).clamp(0.0, 1.0)
     }
 
     /// The offer if it is worth telling at `now`; it then counts as told.
     pub fn tell(&mut self, now: Duration) -> Option<Explanation> {
-        let explanation = self.explain(now);
-        if !self.is_news(explanation.offered, now) {
-            return None;
-        }
-        self.told = Some(Told { offered: explanation.offered, at: now });
-        Some(explanation)
+        self.steady.tell(&self.policy, self.sum.capacity, now).then(|| self.explain(now))
     }
-
-    /// Forgets what was told, as when telling failed.
-    pub fn untell(&mut self) {
-        self.told = None;
-    }
-
-    fn is_news(&self, offered: i64, now: Duration) -> bool {
-        let Some(told) = self.told else { return true };
-        if offered == told.offered {
-            return false;
-        }
-        let change = offered.abs_diff(told.offered) as f64;
-        let threshold = self.policy.telling_change * told.offered.max(1) as f64;
-        // Reaching zero is always news; a whisper above zero is not.
-        let smallest = self.policy.telling_change * 0.1 * self.sum.capacity;
-        let emptied = offered == 0;
-        emptied
-            || (change > threshold && change > smallest)
-            || now.saturating_sub(told.at) >= self.policy.telling_interval
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "a float cast saturates, and amounts are far below 2^63")]
-fn whole(value: f64) -> i64 {
-    value.floor() as i64
 }
 
 #[cfg(test)]

@@ -39,6 +39,11 @@ impl Evictor {
         Self { policy, last: None }
     }
 
+    /// Keeps to this policy from here on.
+    pub fn follow(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// Whether memory is short: asked often, so that candidates are listed only when it matters.
     pub fn is_short(&self, available: u64, capacity: u64) -> bool {
         capacity > 0 && (available as f64) < self.policy.low * capacity as f64

@@ -91,6 +91,13 @@ impl Histogram {
         Some(scale.end(bucket))
     }
 
+    /// Weighs all as of `now`, so that another half-life may hold from there on. A clock that may be wrong moves nothing.
+    pub fn settle(&mut self, scale: &Scale, now: Duration) {
+        if (0.0..=MAX_DOUBLINGS).contains(&self.doublings(scale, now)) {
+            self.refer_to(scale, now);
+        }
+    }
+
     fn doublings(&self, scale: &Scale, now: Duration) -> f64 {
         (now.as_secs_f64() - self.reference.as_secs_f64()) / scale.half_life.as_secs_f64().max(1.0)
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   readings (1 s) ──► reckon ──► capacity ──► batch-cpu, batch-memory of the Node, with the sum that led to them
+//!                          ├► mid ───────► mid-cpu, mid-memory
 //!   samples (100 ms) ─► squeeze ──► idle class and CPU quota of the batch group
 //!                    ├► offender ─► quota of one batch Pod, or its end
 //!                    └► evict ────► batch Pods to end, lowest priority first
@@ -15,6 +16,7 @@ pub mod capacity;
 pub mod evict;
 pub mod histogram;
 pub mod latency;
+pub mod mid;
 pub mod offender;
 pub mod peak;
 pub mod pools;
@@ -23,3 +25,4 @@ pub mod reckon;
 pub mod shield;
 pub mod signal;
 pub mod squeeze;
+mod steady;

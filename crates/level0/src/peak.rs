@@ -17,6 +17,11 @@ impl Peak {
         Self { half_life, held: 0.0, at: None }
     }
 
+    /// Forgets as fast as this from here on.
+    pub fn follow(&mut self, half_life: Duration) {
+        self.half_life = half_life;
+    }
+
     /// Takes `value`, seen at `now`. Values that are no amounts (negative, not finite) count as zero.
     pub fn observe(&mut self, value: f64, now: Duration) -> f64 {
         let value = amount(value);

@@ -20,6 +20,9 @@ pub struct Policy {
     pub memory_percentile: f64,
     /// What is added on top, as a share.
     pub safety: f64,
+    /// What is so much older counts half.
+    pub cpu_half_life: Duration,
+    pub memory_half_life: Duration,
     /// For so long an app is watched before anything is said of it.
     pub cold_start: Duration,
     /// Without a sample for so long, an app's history is thrown away.
@@ -34,10 +37,19 @@ impl Default for Policy {
             cpu_percentile: 0.95,
             memory_percentile: 0.98,
             safety: 0.1,
+            cpu_half_life: Scale::CPU.half_life,
+            memory_half_life: Scale::MEMORY.half_life,
             cold_start: Duration::from_secs(24 * 3600),
             forget_after: Duration::from_secs(7 * 24 * 3600),
             max_apps: 2000,
         }
+    }
+}
+
+impl Policy {
+    fn scales(&self) -> (Scale, Scale) {
+        let cpu = Scale { half_life: self.cpu_half_life, ..Scale::CPU };
+        (cpu, Scale { half_life: self.memory_half_life, ..Scale::MEMORY })
     }
 }
 
@@ -68,14 +80,24 @@ struct App {
 
 impl Predictor {
     /// Counts what one Pod of `app` used.
-    pub fn observe(&mut self, app: &str, (milli_cpu, memory): (f64, f64), now: Duration) {
+    pub fn observe(&mut self, app: &str, (milli_cpu, memory): (f64, f64), policy: &Policy, now: Duration) {
+        let (cpu_scale, memory_scale) = policy.scales();
         let (cpu, memory_used) = (Histogram::default(), Histogram::default());
         let fresh = || App { watched: Duration::ZERO, last: now, cpu, memory: memory_used };
         let app = self.apps.entry(app.to_owned()).or_insert_with(fresh);
         app.watched = app.watched.saturating_add(now.saturating_sub(app.last).min(LONGEST_GAP));
         app.last = now;
-        app.cpu.add(&Scale::CPU, milli_cpu, now);
-        app.memory.add(&Scale::MEMORY, memory, now);
+        app.cpu.add(&cpu_scale, milli_cpu, now);
+        app.memory.add(&memory_scale, memory, now);
+    }
+
+    /// Weighs all by the half-lives of `policy` as of `now`: from here on others may hold.
+    pub fn settle(&mut self, policy: &Policy, now: Duration) {
+        let (cpu_scale, memory_scale) = policy.scales();
+        for app in self.apps.values_mut() {
+            app.cpu.settle(&cpu_scale, now);
+            app.memory.settle(&memory_scale, now);
+        }
     }
 
     /// What a Pod of `app` may want; `None` of one that was not watched for long enough.
@@ -119,7 +141,7 @@ mod tests {
         for minute in 0..=hours_long * 60 {
             // One busy minute in ten.
             let busy = if minute % 10 == 0 { 3000.0 } else { 500.0 };
-            predictor.observe("shop/web", (busy, 1e9), Duration::from_secs(minute * 60));
+            predictor.observe("shop/web", (busy, 1e9), &Policy::default(), Duration::from_secs(minute * 60));
         }
         predictor
     }
@@ -144,7 +166,7 @@ mod tests {
     fn a_wrong_clock_makes_no_app_older() {
         let mut predictor = Predictor::default();
         for second in [60, 1_800_000_000, 120, 1_900_000_000] {
-            predictor.observe("shop/web", (1.0, 1.0), Duration::from_secs(second));
+            predictor.observe("shop/web", (1.0, 1.0), &Policy::default(), Duration::from_secs(second));
         }
         assert_eq!(predictor.peaks("shop/web", &Policy::default()), None);
     }
@@ -161,10 +183,31 @@ mod tests {
     }
 
     #[test]
+    fn another_half_life_counts_from_where_it_begins() {
+        let slow =
+            Policy { cpu_half_life: hours(1000), cpu_percentile: 0.5, safety: 0.0, ..Policy::default() };
+        let fast = Policy { cpu_half_life: hours(1), ..slow.clone() };
+        let mut predictor = Predictor::default();
+        let mut watch = |policy: &Policy, used: f64, hours_of: std::ops::Range<u64>| {
+            for minute in hours_of.start * 60..hours_of.end * 60 {
+                predictor.observe("a", (used, 1.0), policy, Duration::from_secs(minute * 60));
+            }
+            let peak = predictor.peaks("a", policy).map_or(0.0, |peaks| peaks.milli_cpu);
+            predictor.settle(policy, hours(hours_of.end));
+            peak
+        };
+        watch(&slow, 1000.0, 0..100);
+        assert!(watch(&slow, 100.0, 100..110) > 900.0, "a tenth of the time does not move a median");
+        assert!(watch(&fast, 100.0, 110..112) > 900.0, "what was long before has not shrunk at once");
+        assert!(watch(&fast, 100.0, 112..122) < 120.0, "after ten half-lives it has");
+        assert!(watch(&slow, 1000.0, 122..123) < 120.0, "and does not come back");
+    }
+
+    #[test]
     fn the_longest_silent_go_when_there_are_too_many() {
         let mut predictor = Predictor::default();
         for number in 0..5 {
-            predictor.observe(&number.to_string(), (1.0, 1.0), hours(number));
+            predictor.observe(&number.to_string(), (1.0, 1.0), &Policy::default(), hours(number));
         }
         predictor.forget(&Policy { max_apps: 2, ..Policy::default() }, hours(5));
         assert_eq!(predictor.apps.keys().collect::<Vec<_>>(), ["3", "4"]);

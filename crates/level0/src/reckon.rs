@@ -31,6 +31,8 @@ pub struct Pod {
     pub predicted: Option<f64>,
     /// Whether nobody else may use what it leaves idle.
     pub is_pinned: bool,
+    /// Whether it lives on what other services requested and do not use.
+    pub is_mid: bool,
 }
 
 /// One resource of a host.

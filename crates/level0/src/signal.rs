@@ -21,6 +21,11 @@ impl Signal {
         Self { high, low, baseline: 0.0 }
     }
 
+    /// Hurts and is quiet at these marks from here on.
+    pub fn follow(&mut self, high: f64, low: f64) {
+        (self.high, self.low) = (high, low);
+    }
+
     /// What online suffers, as a multiple of what it may. Above 1, batch has to shrink.
     pub fn suffering(&self, value: f64) -> f64 {
         value / self.high.max(self.baseline * SUFFERS_ABOVE).max(f64::MIN_POSITIVE)

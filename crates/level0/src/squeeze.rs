@@ -155,6 +155,13 @@ impl Squeezer {
         }
     }
 
+    /// Keeps to this policy from here on; what is held stays held until it is quiet.
+    pub fn follow(&mut self, policy: Policy) {
+        self.delay.follow(policy.high, policy.low);
+        self.latency.follow(policy.latency_high, policy.latency_low);
+        self.policy = policy;
+    }
+
     /// The decision after `sample`.
     pub fn step(&mut self, sample: Sample) -> Squeeze {
         let sample = self.cleaned(sample);

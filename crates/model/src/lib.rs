@@ -5,6 +5,7 @@
 pub mod batch_quota;
 pub mod binding_batch;
 pub mod class;
+pub mod colocation_policy;
 pub mod colocation_profile;
 pub mod cpu_set;
 pub mod cpu_topology;

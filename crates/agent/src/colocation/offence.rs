@@ -79,6 +79,11 @@ impl Offence {
         }
     }
 
+    /// All of batch keeps so much from here on.
+    pub(super) fn follow(&mut self, most: MilliCpu) {
+        self.most = most;
+    }
+
     /// One tick, in which batch was allowed so many milli-cores and services suffered so much; and whether the time since
     /// the last look is judged by that as a whole, or more is still to be heard of it.
     pub(super) fn tick(

@@ -98,6 +98,12 @@ impl Online {
         Self { groups, policy, file, predictor, seen: HashMap::new(), saved: Duration::ZERO }
     }
 
+    /// Keeps to this policy from here on.
+    pub(super) fn follow(&mut self, policy: Policy, wall: Duration) {
+        self.predictor.settle(&self.policy, wall);
+        self.policy = policy;
+    }
+
     /// All Pods that count, each with whether it has processes, at `now`, where `wall` is the time since the epoch.
     pub(super) fn measure(
         &mut self,
@@ -180,7 +186,7 @@ impl Online {
         let used = rate(seen.sample_cpu_time, seen.cpu_time, elapsed);
         (seen.sample_at, seen.sample_cpu_time) = (now, seen.cpu_time);
         if let (Some(used), Some(memory)) = (used, memory) {
-            self.predictor.observe(app, (used, memory), wall);
+            self.predictor.observe(app, (used, memory), &self.policy, wall);
         }
     }
 
@@ -188,6 +194,7 @@ impl Online {
     pub(super) fn save(&mut self, now: Duration, wall: Duration) {
         self.saved = now;
         self.predictor.forget(&self.policy, wall);
+        self.predictor.settle(&self.policy, wall);
         if self.predictor.is_empty() {
             return;
         }
@@ -298,7 +305,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("histories.json");
         let mut predictor = Predictor::default();
-        predictor.observe("shop/web", (100.0, 1e6), Duration::from_secs(1));
+        predictor.observe("shop/web", (100.0, 1e6), &Policy::default(), Duration::from_secs(1));
         assert!(load(&file).unwrap().is_empty());
         write(&file, &predictor).unwrap();
         assert_eq!(load(&file).unwrap(), predictor);

@@ -94,6 +94,25 @@ fn told(Told { node, report }: &Told) -> String {
             .map_or_else(String::new, |quota| format!("; batch is held to {}", text("cpu", quota.into())))
     );
     said.push_str(&suffering(report));
+    said.push_str(&rule(&report.rule));
+    said
+}
+
+/// By which values all this is.
+fn rule(rule: &agent::policy::Told) -> String {
+    let mut said = match &rule.policy {
+        Some(name) => {
+            format!("\nby ColocationPolicy {name}; what it does not name is as the agent was started:\n")
+        }
+        None => "\nno ColocationPolicy selects the node; it is as its agent was started:\n".to_owned(),
+    };
+    for agent::policy::Value { name, value, by_policy } in &rule.values {
+        let by = if *by_policy { "  by the policy" } else { "" };
+        _ = writeln!(said, "  {name:<34} {value:>8}{by}");
+    }
+    if let Some(trouble) = &rule.trouble {
+        _ = writeln!(said, "{trouble}");
+    }
     said
 }
 
@@ -193,6 +212,11 @@ mod tests {
             possible: 430 * unit,
             offered: 400 * unit,
         };
+        let value = |name: &str, value: &str, by_policy: bool| agent::policy::Value {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            by_policy,
+        };
         let pod = |name: &str, measured: Option<u64>, is_pinned: bool| OnlinePod {
             namespace: "shop".to_owned(),
             name: name.to_owned(),
@@ -213,6 +237,14 @@ mod tests {
                 pod("web-a", None, false),
                 pod("db", Some(100), true),
             ],
+            rule: agent::policy::Told {
+                policy: Some("gentle".to_owned()),
+                trouble: None,
+                values: vec![
+                    value("cpu.marginPercent", "20", true),
+                    value("squeeze.waitPercent", "25", false),
+                ],
+            },
             ..Report::default()
         };
         expect![[r#"
@@ -236,6 +268,10 @@ mod tests {
             shop/web-b      300m     420m     500m       30Mi        -     64Mi  use
 
             now: services use 310m, batch 1200m, the system 40m of CPU; batch is held to 1500m
+
+            by ColocationPolicy gentle; what it does not name is as the agent was started:
+              cpu.marginPercent                        20  by the policy
+              squeeze.waitPercent                      25
         "#]]
         .assert_eq(&told(&Told { node: "n1".to_owned(), report }));
     }

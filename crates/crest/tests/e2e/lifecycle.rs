@@ -59,6 +59,21 @@ fn explains_its_offer(cluster: &Cluster) {
     });
     let table = explain(&[]);
     assert!(table.contains("= possible for batch") && table.contains("default/p "), "{table}");
+    assert!(table.contains("no ColocationPolicy selects the node"), "{table}");
+    cluster.apply(
+        "{apiVersion: crest.dev/v1alpha1, kind: ColocationPolicy, metadata: {name: gentle}, \
+         spec: {cpu: {marginPercent: 37}, squeeze: {waitPercent: 11}}}",
+    );
+    cluster.until("the policy is in force", |_| {
+        let table = explain(&[]);
+        let line = |name: &str| table.lines().find(|line| line.contains(name)).unwrap_or_default().to_owned();
+        table.contains("by ColocationPolicy gentle")
+            && line("cpu.marginPercent").contains("37  by the policy")
+            && line("squeeze.waitPercent").contains("11  by the policy")
+            && !line("memory.marginPercent").contains("by the policy")
+    });
+    cluster.ok(&["delete", "cpol", "gentle"]);
+    cluster.until("the policy is gone", |_| explain(&[]).contains("no ColocationPolicy selects the node"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use model::batch_quota::{BatchQuotaSpec, BatchQuotaStatus};
 use model::binding_batch::{BindingBatchSpec, BindingBatchStatus};
+use model::colocation_policy::ColocationPolicySpec;
 use model::colocation_profile::ColocationProfileSpec;
 use model::dagjob::{DagJobSpec, DagJobStatus};
 use model::elastic_quota::{ElasticQuotaSpec, ElasticQuotaStatus};
@@ -148,6 +149,7 @@ fn add_ours(generator: &mut SchemaGenerator) {
         SchemaGenerator::subschema_for::<DagJobStatus>,
         SchemaGenerator::subschema_for::<ElasticQuotaSpec>,
         SchemaGenerator::subschema_for::<ElasticQuotaStatus>,
+        SchemaGenerator::subschema_for::<ColocationPolicySpec>,
         SchemaGenerator::subschema_for::<ColocationProfileSpec>,
         SchemaGenerator::subschema_for::<InterferenceRuleSpec>,
         SchemaGenerator::subschema_for::<RebalancePolicySpec>,
@@ -197,6 +199,11 @@ const OWN_KINDS: &[OwnKind] = &[
         "ElasticQuota",
         "ElasticQuota is what the pods of some namespaces are sure to get together, and how far they may go beyond.",
         &[("spec", "For whom, how much, and how much at most."), ("status", "What is used of it.")],
+    ),
+    (
+        "ColocationPolicy",
+        "ColocationPolicy says how much of some nodes batch may have, and how it is taken back.",
+        &[("spec", "Which nodes, and what is otherwise there.")],
     ),
     (
         "ColocationProfile",

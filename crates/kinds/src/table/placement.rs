@@ -21,6 +21,19 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             let told = [&spec["min"], &spec["max"], &status["used"], &status["borrowed"]];
             told.map(amounts_or_none).into()
         }
+        "ColocationPolicy" => {
+            let percent = |part: &str, field: &str| {
+                spec[part][field]
+                    .as_i64()
+                    .map_or_else(|| NONE.into(), |percent| Value::from(format!("{percent}%")))
+            };
+            vec![
+                selector(&spec["nodeSelector"]),
+                percent("cpu", "marginPercent"),
+                percent("memory", "marginPercent"),
+                percent("squeeze", "waitPercent"),
+            ]
+        }
         "ColocationProfile" => vec![
             text_or(&spec["class"], NONE),
             selector(&spec["namespaceSelector"]),

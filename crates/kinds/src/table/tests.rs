@@ -98,6 +98,11 @@ fn other_kinds() {
         expect![[r#"["x","cpu: 2, memory: 1Gi","<none>","cpu: 2500m","cpu: 500m","5m"]"#]],
     );
     check(
+        "ColocationPolicy",
+        json!({"metadata": {}, "spec": {"nodeSelector": {"matchLabels": {"pool": "web"}}, "cpu": {"marginPercent": 20}, "squeeze": {"waitPercent": 10}}}),
+        expect![[r#"["x","pool=web","20%","<none>","10%","5m"]"#]],
+    );
+    check(
         "ColocationProfile",
         json!({"metadata": {}, "spec": {"class": "batch", "namespaceSelector": {"matchLabels": {"team": "data"}}, "quota": "reports"}}),
         expect![[r#"["x","batch","team=data","<none>","reports","5m"]"#]],

@@ -1,6 +1,7 @@
 //! What must hold of configuration and of the small kinds.
 
 use base64::engine::{Engine, general_purpose::STANDARD};
+use model::colocation_policy::{self, ColocationPolicySpec};
 use model::dagjob::DagJobSpec;
 use model::dagjob::check::FaultKind;
 use model::rebalance_policy::RebalanceWindow;
@@ -193,6 +194,22 @@ pub(super) fn rebalance_policy(object: &Value, faults: &mut Faults) {
     {
         let message = "must not be spec.window.start: leave the window out to move at any time";
         faults.push(FieldError::invalid("spec.window.end", window["end"].clone(), message));
+    }
+}
+
+/// The policy's own rules are `model`'s, as its reader keeps them, too.
+pub(super) fn colocation_policy(object: &Value, faults: &mut Faults) {
+    match ColocationPolicySpec::deserialize(&object["spec"]) {
+        Ok(spec) => faults.extend(
+            colocation_policy::faults(&spec)
+                .into_iter()
+                .map(|fault| FieldError::invalid(fault.field, fault.value, fault.message)),
+        ),
+        // The table of rules may have named it already, and better.
+        Err(error) if faults.is_empty() => {
+            faults.push(FieldError::invalid("spec", object["spec"].clone(), error.to_string()));
+        }
+        Err(_) => {}
     }
 }
 

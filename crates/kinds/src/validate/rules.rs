@@ -126,6 +126,11 @@ fn ours(kind: &Kind) -> Rules {
             &[("spec.parent", Subdomain), ("spec.weight", Range(1..=1_000_000)), ("spec.namespaces[]", Label)]
         }
         "ElasticQuota" => &[("spec.namespaces[]", Label), ("spec.namespaceSelector", LabelSelector)],
+        "ColocationPolicy" => &[
+            ("spec.nodeSelector", LabelSelector),
+            ("spec.cpu.servicesBy", OneOf(&["Larger", "Request", "Use"])),
+            ("spec.memory.servicesBy", OneOf(&["Larger", "Request", "Use"])),
+        ],
         "ColocationProfile" => &[
             ("spec.namespaceSelector", LabelSelector),
             ("spec.selector", LabelSelector),

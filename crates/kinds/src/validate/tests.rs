@@ -149,6 +149,21 @@ fn placement_has_rules_of_its_own() {
         "#]],
     );
     check(
+        "ColocationPolicy",
+        json!({"spec": {"nodeSelector": {"matchLabels": {"a b": "c"}}, "cpu": {"marginPercent": 150, "servicesBy": "Use"}}}),
+        expect![[r#"
+            spec.nodeSelector.matchLabels: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+            spec.cpu.marginPercent: Invalid value: 150: must be between -100 and 100: at 100 nothing is offered, at -100 twice of what is there
+        "#]],
+    );
+    check(
+        "ColocationPolicy",
+        json!({"spec": {"cpu": {"servicesBy": "Mood"}}}),
+        expect![[r#"
+            spec.cpu.servicesBy: Unsupported value: "Mood": supported values: "Larger", "Request", "Use"
+        "#]],
+    );
+    check(
         "ColocationProfile",
         json!({"spec": {"class": "batch", "selector": {"matchLabels": {"a": "b"}}}}),
         expect![[""]],

@@ -110,6 +110,34 @@ fn a_negative_margin_overcommits_up_to_the_ceiling() {
 }
 
 #[test]
+fn of_a_share_and_an_amount_that_are_kept_the_larger_counts() {
+    let offered = |margin, least_margin| {
+        let mut offer = Offer::new(Policy { least_margin, ..policy(margin) });
+        offer.observe(reading(100.0, 7.0, 33.0), at(0));
+        offer.explain(at(0)).offered
+    };
+    assert_eq!(
+        [offered(0.1, 5.0), offered(0.1, 20.0), offered(0.0, 5.0), offered(-0.5, 0.0)],
+        [50, 40, 55, 110]
+    );
+}
+
+#[test]
+fn another_policy_holds_at_once_where_it_gives_less_and_is_told() {
+    let mut offer = Offer::new(policy(0.0));
+    offer.observe(reading(100.0, 0.0, 20.0), at(0));
+    assert_eq!(offer.tell(at(0)).map(|told| told.offered), Some(80));
+    let mut follow = |margin, second| {
+        offer.follow(policy(margin));
+        offer.observe(reading(100.0, 0.0, 20.0), at(second));
+        offer.tell(at(second)).map(|told| told.offered)
+    };
+    assert_eq!(follow(0.02, 1), Some(78), "less than what is otherwise worth telling");
+    assert_eq!(follow(0.5, 2), Some(30));
+    assert_eq!(follow(0.0, 3), Some(49), "what is more grows slowly");
+}
+
+#[test]
 fn ended_pods_give_their_room_back_and_a_full_host_offers_nothing() {
     check(
         policy(0.35),
@@ -148,7 +176,7 @@ fn the_offer_shrinks_at_once_and_grows_slowly() {
         offer.observe(reading(100.0, 0.0, online), at(second as u64));
         series.push(offer.explain(at(second as u64)).offered);
     }
-    assert_eq!(series, [80, 30, 39, 46, 52, 57, 61]);
+    assert_eq!(series, [80, 30, 49, 61, 68, 73, 75]);
 }
 
 #[test]

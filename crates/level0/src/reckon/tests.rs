@@ -122,7 +122,7 @@ proptest! {
     ) {
         let (capacity, used, batch, reserved) = numbers;
         let online = pods.into_iter().map(|(request, measured, predicted, is_pinned)| {
-            Pod { request, measured, predicted, is_pinned }
+            Pod { request, measured, predicted, is_pinned, is_mid: false }
         });
         let host = Host { capacity, used, batch, reserved, online: online.collect() };
         for basis in [Basis::Use, Basis::Request, Basis::Larger] {

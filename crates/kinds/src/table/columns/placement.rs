@@ -7,6 +7,7 @@ pub(super) fn columns(kind: &Kind) -> Option<&'static [Column]> {
     Some(match kind.kind {
         "BatchQuota" => BATCH_QUOTAS,
         "ElasticQuota" => ELASTIC_QUOTAS,
+        "ColocationPolicy" => COLOCATION_POLICIES,
         "ColocationProfile" => COLOCATION_PROFILES,
         "InterferenceRule" => INTERFERENCE_RULES,
         "PodExplanation" => POD_EXPLANATIONS,
@@ -50,6 +51,14 @@ const ELASTIC_QUOTAS: &[Column] = &[
     own("Max", "What its pods never go beyond."),
     own("Used", "What its pods with a node ask for."),
     own("Borrowed", "What of it may have to be given back."),
+    AGE,
+];
+const COLOCATION_POLICIES: &[Column] = &[
+    NAME,
+    own("Nodes", "The nodes that it is for."),
+    own("CPU Margin", "What of the processors is never offered to batch."),
+    own("Memory Margin", "What of the memory is never offered to batch."),
+    own("Wait", "How long services may wait for a processor before batch is held back."),
     AGE,
 ];
 const COLOCATION_PROFILES: &[Column] = &[
