@@ -19,8 +19,11 @@ use k8s_openapi::api::core::v1::Pod;
 use level0::capacity;
 pub use level0::capacity::Explanation;
 use level0::evict::{Candidate, Evictor};
+use level0::mid;
+pub use level0::mid::Explanation as MidExplanation;
 use level0::reckon::{Host, reckon};
 use level0::squeeze::{Class, Sample, Squeeze, Squeezer};
+use model::qos::is_mid;
 use model::{MilliCpu, QosClass};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -67,6 +70,11 @@ pub struct Report {
     pub evictions: u64,
     pub cpu: Explanation,
     pub memory: Explanation,
+    /// What the mid tier is offered.
+    #[serde(default)]
+    pub mid_cpu: mid::Explanation,
+    #[serde(default)]
+    pub mid_memory: mid::Explanation,
     /// Who stands behind the terms of these.
     pub online: Vec<OnlinePod>,
     /// By which values.
@@ -103,6 +111,8 @@ struct State {
     evictor: Evictor,
     cpu: capacity::Offer,
     memory: capacity::Offer,
+    mid_cpu: mid::Offer,
+    mid_memory: mid::Offer,
     applied: Option<MilliCpu>,
     report: Report,
 }
@@ -132,6 +142,8 @@ impl Colocation {
             ),
             heard,
             evictor: Evictor::new(settings.evict),
+            mid_cpu: mid::Offer::new(settings.mid.clone(), settings.cpu.clone()),
+            mid_memory: mid::Offer::new(settings.mid, settings.memory.clone()),
             cpu: capacity::Offer::new(settings.cpu),
             memory: capacity::Offer::new(settings.memory),
             applied: None,
@@ -236,15 +248,16 @@ impl Colocation {
             state.report.quota_milli = None;
             self.apply(state, None, batch);
         }
-        let pods = |pod: &OnlinePod| pod.milli_cpu.to_reckon(pod.is_pinned);
         let host = Host {
             capacity: self.milli_cpu as f64,
             used: usage.online + usage.batch + usage.system,
             batch: usage.batch,
             reserved: 0.0,
-            online: state.report.online.iter().map(pods).collect(),
+            online: state.report.online.iter().map(OnlinePod::cpu_to_reckon).collect(),
         };
-        state.cpu.observe(reckon(state.rule.arbiter.cpu_basis, &host), now);
+        let sum = reckon(state.rule.arbiter.cpu_basis, &host);
+        state.cpu.observe(sum, now);
+        state.mid_cpu.observe(mid::reckon(&host, sum.system), now);
         let available = meminfo("MemAvailable").unwrap_or(self.memory);
         self.read_memory(state, available, now);
         let short = state.evictor.is_short(available, self.memory);
@@ -265,6 +278,8 @@ impl Colocation {
         state.squeezer.follow(settings.squeeze);
         state.online.follow(settings.predict, kit::clock::since_epoch());
         state.evictor.follow(settings.evict);
+        state.mid_cpu.follow(settings.mid.clone(), settings.cpu.clone());
+        state.mid_memory.follow(settings.mid, settings.memory.clone());
         state.cpu.follow(settings.cpu);
         state.memory.follow(settings.memory);
         state.report.rule = rule.told.clone();
@@ -287,10 +302,11 @@ impl Colocation {
             used: self.memory.saturating_sub(available) as f64,
             batch: batch.map_or(0.0, |bytes| bytes.0 as f64),
             reserved: 0.0,
-            // Memory is nobody's own: what a Pod does not hold can be lent.
-            online: state.report.online.iter().map(|pod| pod.memory.to_reckon(false)).collect(),
+            online: state.report.online.iter().map(OnlinePod::memory_to_reckon).collect(),
         };
-        state.memory.observe(reckon(state.rule.arbiter.memory_basis, &host), now);
+        let sum = reckon(state.rule.arbiter.memory_basis, &host);
+        state.memory.observe(sum, now);
+        state.mid_memory.observe(mid::reckon(&host, sum.system), now);
     }
 
     fn tell(&self, state: &mut State, usage: &Usage, memory_is_short: bool, now: Duration) {
@@ -300,12 +316,18 @@ impl Colocation {
         state.report.system_milli = whole(usage.system);
         state.report.cpu = cpu;
         state.report.memory = memory;
+        let (mid_cpu, mid_memory) = (state.mid_cpu.explain(now), state.mid_memory.explain(now));
+        state.report.mid_cpu = mid_cpu;
+        state.report.mid_memory = mid_memory;
         self.reports.send_replace(state.report.clone());
-        let news = state.cpu.tell(now).is_some() | state.memory.tell(now).is_some();
+        let batch_is_news = state.cpu.tell(now).is_some() | state.memory.tell(now).is_some();
+        let news = batch_is_news | state.mid_cpu.tell(now) | state.mid_memory.tell(now);
         if news || self.offers.borrow().memory_is_short != memory_is_short {
             self.offers.send_replace(Offer {
                 milli_cpu: cpu.offered,
                 memory: memory.offered,
+                mid_milli_cpu: mid_cpu.offered,
+                mid_memory: mid_memory.offered,
                 memory_is_short,
                 explanation: explained(&state.report),
             });
@@ -313,17 +335,20 @@ impl Colocation {
     }
 
     fn evict(&self, state: &mut State, batch: &[Arc<Pod>], available: u64, now: Duration) {
-        let candidates = batch.iter().filter_map(|pod| {
+        let mid = self.registry.mid_at_work();
+        let candidates = batch.iter().chain(&mid).filter_map(|pod| {
             let uid = pod.metadata.uid.as_deref()?;
-            let group = self.groups.pod(QosClass::Batch, uid);
+            let group = self.groups.pod(QosClass::of(pod), uid);
             let memory = self.groups.backend().memory(&group).map_or(0, |bytes| bytes.0);
             let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
-            Some(Candidate { id: pod.clone(), priority, memory })
+            Some(Candidate { id: pod.clone(), is_mid: is_mid(pod), priority, memory })
         });
         for victim in state.evictor.choose(available, self.memory, candidates.collect(), now) {
             let message = format!(
-                "The node was low on memory: {available} of {} bytes available. This batch Pod used {} bytes.",
-                self.memory, victim.memory
+                "The node was low on memory: {available} of {} bytes available. This {} Pod used {} bytes.",
+                self.memory,
+                if victim.is_mid { "mid-tier" } else { "batch" },
+                victim.memory
             );
             state.report.evictions += 1;
             tracing::info!(pod = %victim.id.metadata.name.as_deref().unwrap_or_default(), memory = victim.memory, "Evicting");

@@ -43,6 +43,7 @@ pub struct Arbiter {
     /// By what services count against batch.
     pub cpu_basis: level0::reckon::Basis,
     pub memory_basis: level0::reckon::Basis,
+    pub mid: level0::mid::Policy,
     pub predict: level0::predict::Policy,
     pub squeeze: level0::squeeze::Policy,
     pub offender: level0::offender::Policy,
@@ -103,6 +104,7 @@ impl Default for Arbiter {
             memory: level0::capacity::Policy::default(),
             cpu_basis: level0::reckon::Basis::Use,
             memory_basis: level0::reckon::Basis::Use,
+            mid: level0::mid::Policy::default(),
             predict: level0::predict::Policy::default(),
             squeeze: level0::squeeze::Policy::default(),
             offender: level0::offender::Policy::default(),

@@ -1,6 +1,7 @@
 //! What a Pod was promised and may use at most, in the engine's and the kernel's terms. Pure.
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
+use model::qos::is_mid;
 use model::{Bytes, MilliCpu, QosClass, Quantity, names};
 use pouch::cri;
 
@@ -9,6 +10,9 @@ use crate::cgroup::Knob;
 /// The most processes and threads of a batch worker with its instance, so that one that forks without end takes no
 /// process numbers from others.
 const WORKER_TASKS: u32 = 1024;
+
+/// Of the same request, a Pod of the mid tier weighs this part of what others do.
+const MID_WEIGHT: u64 = 4;
 
 /// Requests and limits of one container or of a whole Pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,18 +24,21 @@ pub struct Share {
     pub memory_limit: Option<Bytes>,
 }
 
-/// The share of `container` in a Pod of `class`: batch is counted in its own resources.
+/// The share of `container` in a Pod of `class`: batch is counted in its own resources, and so is the mid tier among services.
 pub fn of_container(container: &Container, class: QosClass) -> Share {
     let resources = container.resources.clone().unwrap_or_default();
-    let batch_cpu = |limits| quantity(&resources, limits, names::BATCH_CPU).map(whole_milli);
-    let batch_memory = |limits| quantity(&resources, limits, names::BATCH_MEMORY).map(Bytes::from);
+    let (lent_cpu, lent_memory) = match class {
+        QosClass::Batch => (names::BATCH_CPU, names::BATCH_MEMORY),
+        QosClass::Online => (names::MID_CPU, names::MID_MEMORY),
+    };
+    let lent_cpu = |limits| quantity(&resources, limits, lent_cpu).map(whole_milli);
+    let lent_memory = |limits| quantity(&resources, limits, lent_memory).map(Bytes::from);
     let cpu = |limits| quantity(&resources, limits, "cpu").map(MilliCpu::from);
     let memory = |limits| quantity(&resources, limits, "memory").map(Bytes::from);
-    let batch = class == QosClass::Batch;
-    let cpu_limit = cpu(true).or_else(|| batch_cpu(true).filter(|_| batch));
-    let memory_limit = memory(true).or_else(|| batch_memory(true).filter(|_| batch));
-    let cpu_request = cpu(false).or_else(|| batch_cpu(false).filter(|_| batch));
-    let memory_request = memory(false).or_else(|| batch_memory(false).filter(|_| batch));
+    let cpu_limit = cpu(true).or_else(|| lent_cpu(true));
+    let memory_limit = memory(true).or_else(|| lent_memory(true));
+    let cpu_request = cpu(false).or_else(|| lent_cpu(false));
+    let memory_request = memory(false).or_else(|| lent_memory(false));
     Share {
         cpu: cpu_request.or(cpu_limit).unwrap_or_default(),
         memory: memory_request.or(memory_limit).unwrap_or_default(),
@@ -40,7 +47,7 @@ pub fn of_container(container: &Container, class: QosClass) -> Share {
     }
 }
 
-/// `batch-cpu` counts whole milli-cores.
+/// `batch-cpu` and `mid-cpu` count whole milli-cores.
 fn whole_milli(quantity: Quantity) -> MilliCpu {
     MilliCpu(u64::try_from(quantity.to_units().max(0)).unwrap_or(u64::MAX))
 }
@@ -71,17 +78,28 @@ pub fn of_pod(pod: &Pod) -> Share {
     }
 }
 
-/// What a kubelet weighs `pod` by: it knows no resources of batch.
+/// What a kubelet weighs `pod` by: it knows only what is promised.
 pub fn promised_cpu(pod: &Pod) -> MilliCpu {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    containers.map(|container| of_container(container, QosClass::Online).cpu).sum()
+    let resources = pod
+        .spec
+        .iter()
+        .flat_map(|spec| &spec.containers)
+        .filter_map(|container| container.resources.as_ref());
+    let cpu = |resources| quantity(resources, false, "cpu").or_else(|| quantity(resources, true, "cpu"));
+    resources.filter_map(cpu).map(MilliCpu::from).sum()
+}
+
+/// The memory that is kept for `pod`: the mid tier's is lent.
+pub fn promised_memory(pod: &Pod) -> Bytes {
+    if is_mid(pod) { Bytes(0) } else { of_pod(pod).memory }
 }
 
 /// What to set on the group of `pod`.
 pub fn knobs(pod: &Pod) -> Vec<Knob> {
     let share = of_pod(pod);
+    let weight = if is_mid(pod) { MilliCpu(share.cpu.0 / MID_WEIGHT) } else { share.cpu };
     let mut knobs =
-        vec![Knob::Weight(share.cpu), Knob::Quota(share.cpu_limit), Knob::Memory(share.memory_limit)];
+        vec![Knob::Weight(weight), Knob::Quota(share.cpu_limit), Knob::Memory(share.memory_limit)];
     if is_worker(pod) {
         knobs.push(Knob::Tasks(WORKER_TASKS));
     }
@@ -119,6 +137,10 @@ fn oom_score(pod: &Pod, share: Share, memory_capacity: u64) -> i64 {
     if QosClass::of(pod) == QosClass::Batch {
         // A worker is small, and raises the score of what it starts: of it and its instance, the instance goes.
         return if is_worker(pod) { 0 } else { 1000 };
+    }
+    if is_mid(pod) {
+        // After batch, before all others.
+        return 990;
     }
     match crate::pods::status::qos_class(&spec) {
         "Guaranteed" => -997,

@@ -1,4 +1,4 @@
-//! Who has to go when memory runs short: batch only, lowest priority first, then the largest.
+//! Who has to go when memory runs short: batch, then the mid tier; of each, lowest priority first, then the largest.
 
 use std::time::Duration;
 
@@ -19,10 +19,12 @@ impl Default for Policy {
     }
 }
 
-/// A batch Pod as a candidate.
+/// A Pod that lives on what is lent, as a candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate<Id> {
     pub id: Id,
+    /// Whether it goes only when nobody of batch is left.
+    pub is_mid: bool,
     pub priority: i32,
     pub memory: u64,
 }
@@ -70,7 +72,8 @@ impl Evictor {
 }
 
 fn until_enough<Id>(mut candidates: Vec<Candidate<Id>>, need: f64) -> Vec<Candidate<Id>> {
-    candidates.sort_by_key(|candidate| (candidate.priority, std::cmp::Reverse(candidate.memory)));
+    candidates
+        .sort_by_key(|candidate| (candidate.is_mid, candidate.priority, std::cmp::Reverse(candidate.memory)));
     let mut freed = 0.0;
     candidates
         .into_iter()
@@ -89,6 +92,7 @@ mod tests {
     fn check(available: u64, pods: &[(&str, i32, u64)], expected: &[&str]) {
         let candidates = pods.iter().map(|(id, priority, memory)| Candidate {
             id: *id,
+            is_mid: id.starts_with("mid"),
             priority: *priority,
             memory: *memory,
         });
@@ -105,12 +109,13 @@ mod tests {
         check(9, &pods, &["c", "b", "d"]);
         check(0, &pods, &["c", "b", "d", "a"]);
         check(9, &[], &[]);
+        check(9, &[("mid-a", -5, 50), ("mid-b", -6, 4), ("b", 9, 8)], &["b", "mid-b"]);
     }
 
     #[test]
     fn eviction_waits_for_its_own_effect() {
         let mut evictor = Evictor::new(Policy::default());
-        let one = || vec![Candidate { id: 1, priority: 0, memory: 50 }];
+        let one = || vec![Candidate { id: 1, is_mid: false, priority: 0, memory: 50 }];
         assert_eq!(evictor.choose(0, 100, one(), Duration::from_secs(10)).len(), 1);
         assert_eq!(evictor.choose(0, 100, one(), Duration::from_secs(13)).len(), 0);
         assert_eq!(evictor.choose(0, 100, one(), Duration::from_secs(14)).len(), 1);

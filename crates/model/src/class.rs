@@ -4,14 +4,14 @@
 //! | class | promised | gives way to | said by |
 //! |---|---|---|---|
 //! | `pinned` | CPUs of its own | nobody | `LSE`, `LSR`; the annotation `crest.dev/cpu-policy` |
-//! | `shared` | its request | pinned | `LS`; what says nothing |
+//! | `shared` | its request | pinned | `LS`; mid resources, which are less than a request; what says nothing |
 //! | `batch` | what services leave idle | services | `BE`; batch's resources; the scheduler `fuxi`; the classes `crest-batch`, `koord-batch` |
 //! | `free` | nothing | all others | the classes `crest-free`, `koord-free` |
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::names::{BATCH_CPU, CLASS_LABEL, CPU_POLICY, FUXI_SCHEDULER, QOS_LABEL};
+use crate::names::{BATCH_CPU, CLASS_LABEL, CPU_POLICY, FUXI_SCHEDULER, MID_CPU, QOS_LABEL};
 
 /// Who gives way to whom: a class yields to every class before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +55,11 @@ impl Class {
     }
 }
 
+/// The priority class of a Pod that asks for the mid tier's resources and names none.
+pub const MID_PRIORITY: &str = "crest-mid";
+/// Those of services, which own what they were promised.
+const SERVICE_PRIORITIES: [&str; 2] = ["crest-online", "koord-prod"];
+
 /// All that a Pod says of its class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signs<'a> {
@@ -65,6 +70,8 @@ pub struct Signs<'a> {
     pub priority_class: Option<&'a str>,
     /// Whether a container asks for batch's resources.
     pub asks_for_batch: bool,
+    /// Whether a container asks for the mid tier's resources.
+    pub asks_for_mid: bool,
     /// Who is to place it.
     pub scheduler: Option<&'a str>,
     /// Whether the Pod asks for CPUs of its own.
@@ -90,6 +97,13 @@ const BATCH: Allowed = &[Class::Batch, Class::Free];
 
 /// The class that all signs agree on; `None` where there is no sign, and so as good as shared.
 pub fn class_of(signs: &Signs<'_>) -> Result<Option<Class>, Contradiction> {
+    // Both are shared, and yet one of them gives way to the other.
+    if let Some(name) =
+        signs.priority_class.filter(|name| signs.asks_for_mid && SERVICE_PRIORITIES.contains(name))
+    {
+        let one = format!("a request for {MID_CPU} or its memory");
+        return Err(Contradiction::Between { one, other: format!("priority class {name}") });
+    }
     let mut agreed: Option<(Vec<Class>, String)> = None;
     for (allowed, sign) in told(signs)? {
         let Some((classes, by)) = agreed else {
@@ -124,8 +138,8 @@ fn told(signs: &Signs<'_>) -> Result<Vec<(Allowed, String)>, Contradiction> {
     }
     if let Some(name) = signs.priority_class {
         let allowed: Option<Allowed> = match name {
-            "crest-online" | "koord-prod" => Some(SERVICES),
-            "koord-mid" => Some(&[Class::Shared]),
+            name if SERVICE_PRIORITIES.contains(&name) => Some(SERVICES),
+            MID_PRIORITY | "koord-mid" => Some(&[Class::Shared]),
             "crest-batch" | "koord-batch" => Some(&[Class::Batch]),
             "crest-free" | "koord-free" => Some(&[Class::Free]),
             _ => None,
@@ -134,6 +148,9 @@ fn told(signs: &Signs<'_>) -> Result<Vec<(Allowed, String)>, Contradiction> {
     }
     if signs.asks_for_batch {
         told.push((BATCH, format!("a request for {BATCH_CPU} or its memory")));
+    }
+    if signs.asks_for_mid {
+        told.push((&[Class::Shared], format!("a request for {MID_CPU} or its memory")));
     }
     if signs.scheduler == Some(FUXI_SCHEDULER) {
         told.push((BATCH, format!("schedulerName: {FUXI_SCHEDULER}")));
@@ -180,6 +197,9 @@ mod tests {
         check(Signs { priority_class: Some("koord-free"), ..none }, Some(Class::Free));
         check(Signs { priority_class: Some("of-somebody"), ..none }, None);
         check(Signs { asks_for_batch: true, ..none }, Some(Class::Batch));
+        check(Signs { asks_for_mid: true, ..none }, Some(Class::Shared));
+        check(Signs { asks_for_mid: true, priority_class: Some("koord-mid"), ..none }, Some(Class::Shared));
+        check(Signs { priority_class: Some("crest-mid"), ..none }, Some(Class::Shared));
         check(Signs { scheduler: Some("fuxi"), ..none }, Some(Class::Batch));
         check(Signs { has_cpu_policy: true, ..none }, Some(Class::Pinned));
     }
@@ -211,6 +231,17 @@ mod tests {
             "label crest.dev/class: shared and a request for kubernetes.io/batch-cpu or its memory cannot both be: \
              take one of them away",
         );
+        refuse(
+            Signs { asks_for_mid: true, ..be },
+            "label koordinator.sh/qosClass: BE and a request for kubernetes.io/mid-cpu or its memory cannot both be: \
+             take one of them away",
+        );
+        refuse(
+            Signs { asks_for_mid: true, priority_class: Some("koord-prod"), ..none },
+            "a request for kubernetes.io/mid-cpu or its memory and priority class koord-prod cannot both be: \
+             take one of them away",
+        );
+        assert!(class_of(&Signs { asks_for_mid: true, has_cpu_policy: true, ..none }).is_err());
         refuse(
             Signs { has_cpu_policy: true, ..be },
             "label koordinator.sh/qosClass: BE and annotation crest.dev/cpu-policy cannot both be: take one of them away",

@@ -9,6 +9,11 @@ pub const PRODUCT: &str = "crest";
 pub const BATCH_CPU: &str = "kubernetes.io/batch-cpu";
 /// Extended resource: memory that online leaves idle, in bytes.
 pub const BATCH_MEMORY: &str = "kubernetes.io/batch-memory";
+/// Extended resource: CPU that services requested and will not use by what is known of their peaks, in milli-cores. The name
+/// is Koordinator's.
+pub const MID_CPU: &str = "kubernetes.io/mid-cpu";
+/// Extended resource: the same of memory, in bytes.
+pub const MID_MEMORY: &str = "kubernetes.io/mid-memory";
 /// Condition of a Node that gets no new batch workers for a while, because several jobs found it faulty.
 pub const BATCH_AVOIDED: &str = "BatchAvoided";
 

@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use crate::class::{Class, Signs, class_of};
-use crate::names::{BATCH_CPU, BATCH_MEMORY, CLASS_LABEL, QOS_LABEL};
+use crate::names::{BATCH_CPU, BATCH_MEMORY, CLASS_LABEL, MID_CPU, MID_MEMORY, QOS_LABEL};
 
 /// Who gives way to whom: a class yields to every class before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -25,7 +25,8 @@ impl QosClass {
             label: label(CLASS_LABEL),
             koordinator: label(QOS_LABEL),
             priority_class: pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref()),
-            asks_for_batch: pod.spec.iter().flat_map(|spec| &spec.containers).any(asks_for_batch),
+            asks_for_batch: any_asks_for(pod, [BATCH_CPU, BATCH_MEMORY]),
+            asks_for_mid: is_mid(pod),
             scheduler: None,
             has_cpu_policy: false,
         };
@@ -45,9 +46,17 @@ impl QosClass {
     }
 }
 
-fn asks_for_batch(container: &Container) -> bool {
-    let resources = container.resources.iter();
-    resources
-        .flat_map(|resources| resources.requests.iter().chain(resources.limits.iter()))
-        .any(|quantities| quantities.contains_key(BATCH_CPU) || quantities.contains_key(BATCH_MEMORY))
+/// Whether `pod` lives on what services requested and do not use: on their side, and after them.
+pub fn is_mid(pod: &Pod) -> bool {
+    any_asks_for(pod, [MID_CPU, MID_MEMORY])
+}
+
+fn any_asks_for(pod: &Pod, names: [&str; 2]) -> bool {
+    let asks = |container: &Container| {
+        let resources = container.resources.iter();
+        let mut amounts =
+            resources.flat_map(|resources| resources.requests.iter().chain(resources.limits.iter()));
+        amounts.any(|quantities| names.iter().any(|name| quantities.contains_key(*name)))
+    };
+    pod.spec.iter().flat_map(|spec| &spec.containers).any(asks)
 }

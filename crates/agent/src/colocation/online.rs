@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::Pod;
 use level0::predict::{Policy, Predictor};
 use level0::reckon;
 use model::QosClass;
+use model::qos::is_mid;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Groups;
@@ -42,6 +43,9 @@ pub struct OnlinePod {
     pub memory: Term,
     /// Whether it lends nothing of its CPUs.
     pub is_pinned: bool,
+    /// Whether it lives on what others requested and do not use.
+    #[serde(default)]
+    pub is_mid: bool,
 }
 
 /// One resource of it, in milli-cores or bytes.
@@ -54,14 +58,26 @@ pub struct Term {
 }
 
 impl Term {
-    pub(super) fn to_reckon(self, is_pinned: bool) -> reckon::Pod {
+    fn to_reckon(self, is_pinned: bool, is_mid: bool) -> reckon::Pod {
         let float = |value: u64| value as f64;
         reckon::Pod {
             request: float(self.request),
             measured: self.measured.map(float),
             predicted: self.predicted.map(float),
             is_pinned,
+            is_mid,
         }
+    }
+}
+
+impl OnlinePod {
+    pub(super) fn cpu_to_reckon(&self) -> reckon::Pod {
+        self.milli_cpu.to_reckon(self.is_pinned, self.is_mid)
+    }
+
+    /// Memory is nobody's own: what a Pod does not hold can be lent.
+    pub(super) fn memory_to_reckon(&self) -> reckon::Pod {
+        self.memory.to_reckon(false, self.is_mid)
     }
 }
 
@@ -140,6 +156,7 @@ impl Online {
                     predicted: peaks.map(|peaks| whole(peaks.memory)),
                 },
                 is_pinned: is_pinned(&group),
+                is_mid: is_mid(pod),
             })
         });
         let measured: Vec<OnlinePod> = measured.collect();

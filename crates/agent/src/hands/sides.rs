@@ -26,7 +26,7 @@ pub(super) fn sides(groups: &Groups, running: impl Iterator<Item = Running>) -> 
         let below = containers.iter().map(|id| groups.container(&group, id)).collect();
         match class {
             QosClass::Online => {
-                let (request, has_limit) = (resources::of_pod(&pod).memory.0, has_cpu_limit(&pod));
+                let (request, has_limit) = (resources::promised_memory(&pod).0, has_cpu_limit(&pod));
                 online.push(Online { group, below, request, has_limit });
             }
             QosClass::Batch => {

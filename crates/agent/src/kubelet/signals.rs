@@ -162,6 +162,9 @@ fn arbitrated(report: &Report, in_force: &InForce) -> String {
     one("crest_offered_cores", GAUGE, "Cores offered to batch", cores(report.cpu.offered));
     let offered = Some(report.memory.offered as f64);
     one("crest_offered_memory_bytes", GAUGE, "Memory offered to batch", offered);
+    one("crest_mid_offered_cores", GAUGE, "Cores offered to the mid tier", cores(report.mid_cpu.offered));
+    let offered = Some(report.mid_memory.offered as f64);
+    one("crest_mid_offered_memory_bytes", GAUGE, "Memory offered to the mid tier", offered);
     let bound = in_force.bound.map(whole);
     one("crest_batch_memory_bound_bytes", GAUGE, "Memory that batch is held to, caches too", bound);
     let low = Some(whole(in_force.shield.low));
@@ -256,6 +259,8 @@ mod tests {
             crest_evictions_total 0
             crest_offered_cores 0
             crest_offered_memory_bytes 0
+            crest_mid_offered_cores 0
+            crest_mid_offered_memory_bytes 0
             crest_batch_memory_bound_bytes 7
             crest_online_memory_low_bytes 2
             crest_online_memory_min_bytes 1

@@ -39,6 +39,9 @@ pub enum Health {
 pub struct Offer {
     pub milli_cpu: i64,
     pub memory: i64,
+    /// To the mid tier.
+    pub mid_milli_cpu: i64,
+    pub mid_memory: i64,
     pub memory_is_short: bool,
     pub explanation: String,
 }
@@ -94,6 +97,8 @@ impl Description {
             ("pods".to_owned(), Quantity(self.max_pods.to_string())),
             (names::BATCH_CPU.to_owned(), Quantity(offer.milli_cpu.to_string())),
             (names::BATCH_MEMORY.to_owned(), Quantity(offer.memory.to_string())),
+            (names::MID_CPU.to_owned(), Quantity(offer.mid_milli_cpu.to_string())),
+            (names::MID_MEMORY.to_owned(), Quantity(offer.mid_memory.to_string())),
         ])
     }
 
@@ -200,8 +205,13 @@ mod tests {
         };
         let at = |second| Timestamp::from_second(second).unwrap();
         let health = Health::Ready { runtime: "pouch://1".into() };
-        let offer =
-            Offer { milli_cpu: 900, memory: 2048, memory_is_short: false, explanation: "because".into() };
+        let offer = Offer {
+            milli_cpu: 900,
+            memory: 2048,
+            mid_milli_cpu: 70,
+            explanation: "because".into(),
+            ..Offer::default()
+        };
         let mut first = description.status(&NodeStatus::default(), &health, &offer, at(100));
         first
             .conditions
@@ -230,6 +240,7 @@ mod tests {
         .assert_eq(&shown.join("\n"));
         let capacity = second.capacity.unwrap();
         assert_eq!(capacity[names::BATCH_CPU].0, "900");
+        assert_eq!((&capacity[names::MID_CPU].0[..], &capacity[names::MID_MEMORY].0[..]), ("70", "0"));
         assert_eq!(capacity["cpu"].0, "2");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use model::QosClass;
+use model::qos::is_mid;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, watch};
 
@@ -115,6 +116,13 @@ impl Registry {
         let entries = self.entries.read();
         let alive = entries.values().filter(|entry| entry.is_alive()).map(Entry::pod);
         alive.filter(|pod| QosClass::of(pod) == QosClass::Batch).collect()
+    }
+
+    /// Pods of the mid tier that have processes.
+    pub fn mid_at_work(&self) -> Vec<Arc<Pod>> {
+        let entries = self.entries.read();
+        let alive = entries.values().filter(|entry| entry.is_alive()).map(Entry::pod);
+        alive.filter(|pod| QosClass::of(pod) == QosClass::Online && is_mid(pod)).collect()
     }
 
     /// Resolves when a Pod comes or goes.

@@ -6,7 +6,7 @@ use level0::capacity;
 use level0::reckon::Basis;
 use model::Quantity;
 use model::colocation_policy::{
-    ColocationPolicySpec, EvictionTerms, HandsTerms, OfferTerms, PredictionTerms, PublicationTerms,
+    ColocationPolicySpec, EvictionTerms, HandsTerms, MidTerms, OfferTerms, PredictionTerms, PublicationTerms,
     ServicesBy, SqueezeTerms,
 };
 use serde_json::Value as Json;
@@ -49,6 +49,10 @@ pub(super) fn under(base: &Arbiter, spec: &ColocationPolicySpec) -> Arbiter {
     if let Some(EvictionTerms { available_percent, enough_percent }) = &spec.eviction {
         set(&mut arbiter.evict.low, available_percent.map(share));
         set(&mut arbiter.evict.enough, enough_percent.map(share));
+    }
+    if let Some(MidTerms { unallocated_percent, ceiling_percent }) = &spec.mid {
+        set(&mut arbiter.mid.unallocated, unallocated_percent.map(share));
+        set(&mut arbiter.mid.ceiling, ceiling_percent.map(share));
     }
     if let Some(HandsTerms { pool, bursts }) = &spec.hands {
         set(&mut arbiter.hands.burst, *bursts);
@@ -134,7 +138,7 @@ fn plain(value: &Json) -> String {
 
 /// An arbiter as the policy that makes it from nothing.
 fn described(arbiter: &Arbiter) -> ColocationPolicySpec {
-    let Arbiter { cpu, memory, predict, squeeze, evict, hands, .. } = arbiter;
+    let Arbiter { cpu, memory, predict, squeeze, evict, hands, mid, .. } = arbiter;
     let memory_terms =
         terms(memory, arbiter.memory_basis, format!("{:.0}Mi", memory.least_margin / 1_048_576.0));
     ColocationPolicySpec {
@@ -164,7 +168,10 @@ fn described(arbiter: &Arbiter) -> ColocationPolicySpec {
             enough_percent: Some(percent(evict.enough)),
         }),
         hands: Some(HandsTerms { pool: Some(hands.pool.is_some()), bursts: Some(hands.burst) }),
-        mid: None,
+        mid: Some(MidTerms {
+            unallocated_percent: Some(percent(mid.unallocated)),
+            ceiling_percent: Some(percent(mid.ceiling)),
+        }),
     }
 }
 
@@ -226,6 +233,8 @@ mod tests {
             memory.ceilingPercent 100
             memory.marginPercent 5
             memory.servicesBy Use
+            mid.ceilingPercent 100
+            mid.unallocatedPercent 0
             prediction.coldStartSeconds 86400
             prediction.cpuHalfLifeSeconds 43200
             prediction.cpuPercentile 95
@@ -253,6 +262,7 @@ mod tests {
             "squeeze": {"waitPercent": 10, "latencyPercent": 80, "floorPercent": 2},
             "eviction": {"availablePercent": 10, "enoughPercent": 20},
             "hands": {"pool": true, "bursts": false},
+            "mid": {"unallocatedPercent": 50, "ceilingPercent": 40},
         });
         let mut whole = under(&Arbiter::default(), &spec(all.clone()));
         assert_eq!(serde_json::to_value(described(&whole)).unwrap(), all);

@@ -85,8 +85,13 @@ fn turn(pod: &mut Value) {
 
 /// Whether a container asks for batch's own resources.
 pub(super) fn asks_for_batch(spec: &Value) -> bool {
+    asks_for(spec, [BATCH_CPU, BATCH_MEMORY])
+}
+
+/// Whether a container asks for one of the `names`.
+pub(super) fn asks_for(spec: &Value, names: [&str; 2]) -> bool {
     let lists = ["initContainers", "containers"].into_iter().filter_map(|list| spec[list].as_array());
-    let asks = |amounts: &Value| !amounts[BATCH_CPU].is_null() || !amounts[BATCH_MEMORY].is_null();
+    let asks = |amounts: &Value| names.iter().any(|name| !amounts[*name].is_null());
     lists.flatten().any(|container| {
         let resources = &container["resources"];
         asks(&resources["requests"]) || asks(&resources["limits"])

@@ -10,11 +10,13 @@
 use async_trait::async_trait;
 use kinds::selector::Labels;
 use kinds::status::Failure;
-use model::class::{Class, Contradiction, Signs, class_of};
-use model::names::{CLASS_LABEL, CPU_POLICY, FUXI_SCHEDULER, GROUP, QOS_LABEL, QUOTA_LABEL};
+use model::class::{Class, Contradiction, MID_PRIORITY, Signs, class_of};
+use model::names::{
+    CLASS_LABEL, CPU_POLICY, FUXI_SCHEDULER, GROUP, MID_CPU, MID_MEMORY, QOS_LABEL, QUOTA_LABEL,
+};
 use serde_json::{Map, Value};
 
-use super::batch::asks_for_batch;
+use super::batch::{asks_for, asks_for_batch};
 use super::{Operation, Plugin, Review};
 use crate::object;
 
@@ -154,6 +156,7 @@ fn class(pod: &Value) -> Result<Option<Class>, Contradiction> {
         koordinator: label(QOS_LABEL),
         priority_class: pod["spec"]["priorityClassName"].as_str(),
         asks_for_batch: asks_for_batch(&pod["spec"]),
+        asks_for_mid: asks_for_mid(&pod["spec"]),
         scheduler: pod["spec"]["schedulerName"].as_str(),
         has_cpu_policy: !pod["metadata"]["annotations"][CPU_POLICY].is_null(),
     })
@@ -166,9 +169,14 @@ fn settle(pod: &mut Value, class: Option<Class>) {
     if class == Class::Pinned {
         set(pod, "annotations", CPU_POLICY, &"pinned".into());
     }
-    if let Some(name) = class.priority_class() {
+    let of_mid = asks_for_mid(&pod["spec"]).then_some(MID_PRIORITY);
+    if let Some(name) = class.priority_class().or(of_mid) {
         name_priority(pod, name);
     }
+}
+
+fn asks_for_mid(spec: &Value) -> bool {
+    asks_for(spec, [MID_CPU, MID_MEMORY])
 }
 
 /// Unless it names one itself. What was reckoned for none, before a webhook made it batch, is reckoned anew.
@@ -217,6 +225,13 @@ mod tests {
             &[json!({"class": "free", "priorityClassName": "crest-free"}), batch],
             json!({"metadata": {"labels": {"crest.dev/class": "free", "crest.dev/quota": "q", "team": "data"}},
                 "spec": {"priorityClassName": "crest-free"}}),
+        );
+        let mid = json!([{"resources": {"requests": {"kubernetes.io/mid-cpu": "500"}}}]);
+        check(
+            json!({"metadata": {}, "spec": {"containers": mid}}),
+            &[],
+            json!({"metadata": {"labels": {"crest.dev/class": "shared"}},
+                "spec": {"containers": mid, "priorityClassName": "crest-mid"}}),
         );
         check(
             json!({"metadata": {"labels": {"koordinator.sh/qosClass": "LSR"}}, "spec": {}}),

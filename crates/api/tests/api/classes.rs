@@ -48,6 +48,26 @@ async fn a_profile_makes_batch_of_what_knows_nothing_of_it() {
 }
 
 #[tokio::test]
+async fn who_asks_for_mid_resources_is_a_service_that_gives_way() {
+    let cluster = Cluster::start().await;
+    let amounts = json!({"kubernetes.io/mid-cpu": "500", "kubernetes.io/mid-memory": "64Mi"});
+    let containers =
+        json!([{"name": "c", "image": "i", "resources": {"requests": amounts, "limits": amounts}}]);
+    let spec = |more: Value| {
+        let mut spec = json!({"containers": containers});
+        more.as_object().unwrap().iter().for_each(|(name, value)| spec[name] = value.clone());
+        spec
+    };
+    let (code, pod) = make(&cluster, "a", json!({}), spec(json!({}))).await;
+    assert_eq!((code, &pod["metadata"]["labels"]["crest.dev/class"]), (201, &json!("shared")), "{pod}");
+    let told = [&pod["spec"]["schedulerName"], &pod["spec"]["priorityClassName"], &pod["spec"]["priority"]];
+    assert_eq!(told, [&json!("default-scheduler"), &json!("crest-mid"), &json!(7000)]);
+    let (code, said) =
+        make(&cluster, "b", json!({}), spec(json!({"priorityClassName": "crest-online"}))).await;
+    assert_eq!(code, 403, "{said}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_refused_and_a_class_stays() {
     let cluster = Cluster::start().await;
     let best_effort = json!({"koordinator.sh/qosClass": "BE"});

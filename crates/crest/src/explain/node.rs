@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use agent::colocation::{Explanation, OnlinePod, Report, Term};
+use agent::colocation::{Explanation, MidExplanation, OnlinePod, Report, Term};
 use anyhow::Context;
 use http::Request;
 use k8s_openapi::api::core::v1::Node;
@@ -82,6 +82,7 @@ fn told(Told { node, report }: &Told) -> String {
         said.push_str("an offer grows slowly, and fades when readings are old\n");
     }
     said.push('\n');
+    said.push_str(&mid(report));
     said.push_str(&services(&report.online));
     _ = writeln!(
         said,
@@ -113,6 +114,22 @@ fn rule(rule: &agent::policy::Told) -> String {
     if let Some(trouble) = &rule.trouble {
         _ = writeln!(said, "{trouble}");
     }
+    said
+}
+
+/// What services requested and will not use.
+fn mid(report: &Report) -> String {
+    let mut said = String::new();
+    let mut row = |what: &str, of: fn(&MidExplanation) -> i64| {
+        let (cpu, memory) = (of(&report.mid_cpu), of(&report.mid_memory));
+        _ = writeln!(said, "{what:<34} {:>10} {:>10}", amount("cpu", cpu), amount("memory", memory));
+    };
+    row("requested, and not used at a peak", |terms| terms.reclaimable);
+    row("of it, unused now", |terms| terms.reclaimable.min(terms.unused));
+    row("+ not requested", |terms| terms.unallocated);
+    row("= possible for the mid tier", |terms| terms.possible);
+    row("offered", |terms| terms.offered);
+    said.push('\n');
     said
 }
 
@@ -164,6 +181,7 @@ fn services(pods: &[OnlinePod]) -> String {
         };
         let by = match pod.milli_cpu.measured {
             None => "request: not measured yet",
+            Some(_) if pod.is_mid => "use; it is lent what others requested",
             Some(_) if pod.is_pinned => "request: its CPUs are its own",
             Some(_) => "use",
         };
@@ -224,6 +242,7 @@ mod tests {
             milli_cpu: Term { request: 500, measured, predicted: measured.map(|used| used + 120) },
             memory: Term { request: 64 << 20, measured: measured.map(|_| 30 << 20), predicted: None },
             is_pinned,
+            is_mid: name == "web-b",
         };
         let report = Report {
             online_milli: 310,
@@ -231,6 +250,13 @@ mod tests {
             system_milli: 40,
             quota_milli: Some(1500),
             cpu: terms(1),
+            mid_cpu: MidExplanation {
+                reclaimable: 700,
+                unused: 500,
+                unallocated: 50,
+                possible: 550,
+                offered: 300,
+            },
             memory: terms(1 << 20),
             online: vec![
                 pod("web-b", Some(300), false),
@@ -262,10 +288,16 @@ mod tests {
             offered                                  400m      400Mi
             an offer grows slowly, and fades when readings are old
 
+            requested, and not used at a peak        700m          0
+            of it, unused now                        500m          0
+            + not requested                           50m          0
+            = possible for the mid tier              550m          0
+            offered                                  300m          0
+
             SERVICE          CPU     PEAK  REQUEST     MEMORY     PEAK  REQUEST  COUNTS BY
             shop/db         100m     220m     500m       30Mi        -     64Mi  request: its CPUs are its own
             shop/web-a         -        -     500m          -        -     64Mi  request: not measured yet
-            shop/web-b      300m     420m     500m       30Mi        -     64Mi  use
+            shop/web-b      300m     420m     500m       30Mi        -     64Mi  use; it is lent what others requested
 
             now: services use 310m, batch 1200m, the system 40m of CPU; batch is held to 1500m
 

@@ -112,6 +112,20 @@ fn batch_resources_are_not_sigmas_to_spend() {
 }
 
 #[test]
+fn what_the_mid_tier_is_offered_is_spent_as_any_other_resource() {
+    let mut rich = node("a", "");
+    rich.allocatable.insert("kubernetes.io/mid-cpu".to_owned(), 1500);
+    check(
+        &[rich, node("b", "")],
+        &pod("kubernetes.io/mid-cpu=1000"),
+        2,
+        expect![[r#"
+        a
+        0/2 nodes are available: 2 Insufficient kubernetes.io/mid-cpu."#]],
+    );
+}
+
+#[test]
 fn taints_repel_unless_tolerated() {
     let nodes = [tainted("a", "k", Effect::NoSchedule), tainted("b", "k", Effect::NoExecute), node("c", "")];
     let tolerant = |effect| {
