@@ -10,6 +10,7 @@ mod latency;
 mod measure;
 mod offence;
 mod online;
+mod zones;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use level0::mid;
 pub use level0::mid::Explanation as MidExplanation;
 use level0::reckon::{Host, reckon};
 use level0::squeeze::{Class, Sample, Squeeze, Squeezer};
+pub use level0::zones::Terms as ZoneTerms;
 use model::qos::is_mid;
 use model::{MilliCpu, QosClass};
 use serde::{Deserialize, Serialize};
@@ -35,9 +37,11 @@ use self::measure::{Meter, Usage};
 use self::offence::Offence;
 use self::online::Online;
 pub use self::online::{OnlinePod, Term};
+pub use self::zones::Zone;
+use self::zones::{Zones, published};
 use crate::cgroup::{Groups, Knob};
 use crate::events::Recorder;
-use crate::host::meminfo;
+use crate::host::{self, meminfo};
 use crate::node::Offer;
 use crate::pinning::Pinner;
 use crate::pods::Registry;
@@ -75,6 +79,9 @@ pub struct Report {
     pub mid_cpu: mid::Explanation,
     #[serde(default)]
     pub mid_memory: mid::Explanation,
+    /// The same by NUMA zone, where there are several.
+    #[serde(default)]
+    pub zones: Vec<Zone>,
     /// Who stands behind the terms of these.
     pub online: Vec<OnlinePod>,
     /// By which values.
@@ -89,6 +96,7 @@ pub struct Colocation {
     pub registry: Registry,
     pub pinner: Arc<Pinner>,
     pub recorder: Recorder,
+    /// What the host has as the agent starts. CPUs may be switched off later.
     pub milli_cpu: u64,
     pub memory: u64,
     /// What is in force.
@@ -100,6 +108,8 @@ pub struct Colocation {
 }
 
 struct State {
+    /// What is there now.
+    milli_cpu: u64,
     rule: Arc<Rule>,
     meter: Meter,
     /// Measures over whole seconds, whatever the tick is.
@@ -111,6 +121,7 @@ struct State {
     evictor: Evictor,
     cpu: capacity::Offer,
     memory: capacity::Offer,
+    zones: Zones,
     mid_cpu: mid::Offer,
     mid_memory: mid::Offer,
     applied: Option<MilliCpu>,
@@ -130,6 +141,8 @@ impl Colocation {
         let rule = self.rules.borrow().clone();
         let settings = rule.arbiter.clone();
         let mut state = State {
+            milli_cpu: self.milli_cpu,
+            zones: Zones::new(self.pinner.topology()),
             meter: Meter::new(self.groups.clone()),
             slow_meter: Meter::new(self.groups.clone()),
             online: Online::new(self.groups.clone(), settings.predict, self.histories.clone()),
@@ -184,11 +197,11 @@ impl Colocation {
         let Some(usage) = state.meter.measure(now, true) else { return };
         let news = state.heard.take();
         let Squeeze { quota, suffering, latency, idle: _ } =
-            state.squeezer.step(self.sample(&usage, news, now));
+            state.squeezer.step(sample(state.milli_cpu, &usage, news, now));
         state.report.latency = latency;
         state.report.online_delay = usage.online_delay;
         // What was in force while this was measured.
-        let allowance = state.applied.map_or(self.milli_cpu, |quota| quota.0) as f64;
+        let allowance = state.applied.map_or(state.milli_cpu, |quota| quota.0) as f64;
         // Who told its latency of late tells it again: only then it is known how batch did in between.
         let is_whole = news.is_some() || latency.is_none();
         let outcome = state.offence.tick(batch, allowance, (suffering, is_whole), now);
@@ -200,18 +213,6 @@ impl Colocation {
         state.report.offenders = state.offence.n_capped();
         self.apply(state, quota, batch);
         state.report.quota_milli = quota.map(|quota| quota.0);
-    }
-
-    fn sample(&self, usage: &Usage, latency: Option<f64>, now: Duration) -> Sample {
-        Sample {
-            now,
-            capacity: self.milli_cpu as f64,
-            online: usage.online,
-            batch: usage.batch,
-            system: usage.system,
-            online_delay: usage.online_delay,
-            latency,
-        }
     }
 
     /// Writes the quota when it changes; this is the only writer of that file.
@@ -236,8 +237,14 @@ impl Colocation {
 
     fn every_second(&self, state: &mut State, batch: &[Arc<Pod>], now: Duration) {
         self.follow(state);
+        // What was switched off is nobody's; what is switched on later is not on the Node.
+        state.milli_cpu = host::milli_cpu().min(self.milli_cpu);
         self.look_at_online(state, now);
-        let Some(usage) = state.slow_meter.measure(now, false) else { return };
+        let Some(usage) = state.slow_meter.measure(now, false) else {
+            // Who sees nothing for long has nothing to offer.
+            let short = self.offers.borrow().memory_is_short;
+            return self.tell(state, short, now);
+        };
         if batch.is_empty() {
             state.meter.forget();
             // What is said while there is no batch is not about it.
@@ -249,7 +256,7 @@ impl Colocation {
             self.apply(state, None, batch);
         }
         let host = Host {
-            capacity: self.milli_cpu as f64,
+            capacity: state.milli_cpu as f64,
             used: usage.online + usage.batch + usage.system,
             batch: usage.batch,
             reserved: 0.0,
@@ -264,7 +271,10 @@ impl Colocation {
         if short {
             self.evict(state, batch, available, now);
         }
-        self.tell(state, &usage, short, now);
+        state.report.online_milli = whole(usage.online);
+        state.report.batch_milli = whole(usage.batch);
+        state.report.system_milli = whole(usage.system);
+        self.tell(state, short, now);
     }
 
     /// Another policy may be in force.
@@ -309,26 +319,27 @@ impl Colocation {
         state.mid_memory.observe(mid::reckon(&host, sum.system), now);
     }
 
-    fn tell(&self, state: &mut State, usage: &Usage, memory_is_short: bool, now: Duration) {
+    fn tell(&self, state: &mut State, memory_is_short: bool, now: Duration) {
         let (cpu, memory) = (state.cpu.explain(now), state.memory.explain(now));
-        state.report.online_milli = whole(usage.online);
-        state.report.batch_milli = whole(usage.batch);
-        state.report.system_milli = whole(usage.system);
         state.report.cpu = cpu;
         state.report.memory = memory;
-        let (mid_cpu, mid_memory) = (state.mid_cpu.explain(now), state.mid_memory.explain(now));
-        state.report.mid_cpu = mid_cpu;
-        state.report.mid_memory = mid_memory;
-        self.reports.send_replace(state.report.clone());
-        let batch_is_news = state.cpu.tell(now).is_some() | state.memory.tell(now).is_some();
+        state.report.mid_cpu = state.mid_cpu.explain(now);
+        state.report.mid_memory = state.mid_memory.explain(now);
+        let batch_is_news = state.cpu.tell(now) | state.memory.tell(now);
         let news = batch_is_news | state.mid_cpu.tell(now) | state.mid_memory.tell(now);
+        let told = |told, terms| Explanation { offered: told, ..terms };
+        let (cpu, memory) = (told(state.cpu.told(), cpu), told(state.memory.told(), memory));
+        state.report.zones = state.zones.divide(&self.pinner.own_cpus(), (&cpu, &memory), now);
+        self.reports.send_replace(state.report.clone());
+        let news = state.zones.tell(&state.report.zones, news) || news;
         if news || self.offers.borrow().memory_is_short != memory_is_short {
             self.offers.send_replace(Offer {
-                milli_cpu: cpu.offered,
-                memory: memory.offered,
-                mid_milli_cpu: mid_cpu.offered,
-                mid_memory: mid_memory.offered,
+                milli_cpu: state.cpu.told(),
+                memory: state.memory.told(),
+                mid_milli_cpu: state.mid_cpu.told(),
+                mid_memory: state.mid_memory.told(),
                 memory_is_short,
+                zones: published(&state.report.zones),
                 explanation: explained(&state.report),
             });
         }
@@ -363,6 +374,18 @@ fn explained(Report { cpu, memory, rule, .. }: &Report) -> String {
     let by = rule.policy.as_ref().map_or_else(String::new, |name| format!(". By ColocationPolicy {name}"));
     let trouble = rule.trouble.as_ref().map_or_else(String::new, |trouble| format!(". {trouble}"));
     format!("CPU in milli-cores: {cpu}. Memory in bytes: {memory}{by}{trouble}")
+}
+
+fn sample(milli_cpu: u64, usage: &Usage, latency: Option<f64>, now: Duration) -> Sample {
+    Sample {
+        now,
+        capacity: milli_cpu as f64,
+        online: usage.online,
+        batch: usage.batch,
+        system: usage.system,
+        online_delay: usage.online_delay,
+        latency,
+    }
 }
 
 /// A share of a capacity, and never nothing.

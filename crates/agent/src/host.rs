@@ -26,9 +26,8 @@ impl Facts {
     pub fn read(root: &Path) -> Self {
         let text =
             |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
-            milli_cpu: cpus as u64 * 1000,
+            milli_cpu: milli_cpu(),
             memory: meminfo("MemTotal").unwrap_or_default(),
             disk: statvfs(root).map(|stat| stat.blocks() * stat.fragment_size()).unwrap_or_default(),
             kernel: text("/proc/sys/kernel/osrelease"),
@@ -44,6 +43,11 @@ impl Facts {
             },
         }
     }
+}
+
+/// What of the host's CPUs is online and may be used.
+pub fn milli_cpu() -> u64 {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64 * 1000
 }
 
 /// A value of `/proc/meminfo` in bytes.

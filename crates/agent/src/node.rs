@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use model::CpuTopology;
-use model::names::CPU_TOPOLOGY;
+use model::names::{CPU_TOPOLOGY, NUMA_ZONES};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -95,12 +95,17 @@ impl Keeper {
 
     /// Tells how CPUs lie now that some were switched on or off. True when that was taken.
     async fn tell_topology(&self) -> bool {
-        let patch = json!({ "metadata": { "annotations": { CPU_TOPOLOGY: self.told_topology() } } });
+        self.annotate(CPU_TOPOLOGY, self.told_topology().as_deref()).await
+    }
+
+    /// True when that was taken; `None` takes an annotation away.
+    async fn annotate(&self, annotation: &str, value: Option<&str>) -> bool {
+        let patch = json!({ "metadata": { "annotations": { annotation: value } } });
         let name = &self.description.name;
         let patched = self.nodes().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
         patched
             .inspect_err(|error| {
-                tracing::warn!(node = %name, error = %kit::Chain(error), "Topology of the Node not written");
+                tracing::warn!(node = %name, annotation, error = %kit::Chain(error), "Node not annotated");
             })
             .is_ok()
     }
@@ -121,6 +126,7 @@ impl Keeper {
         let mut told: Option<(Health, std::time::Instant)> = None;
         let mut beat = kit::clock::wall();
         let mut topology_is_told = true;
+        let mut zones: Option<Option<String>> = None;
         loop {
             tokio::select! {
                 () = token.cancelled() => return,
@@ -144,6 +150,10 @@ impl Keeper {
                 changed = self.offers.changed() => {
                     if changed.is_err() {
                         return;
+                    }
+                    let divided = self.offers.borrow().zones.clone();
+                    if zones.as_ref() != Some(&divided) && self.annotate(NUMA_ZONES, divided.as_deref()).await {
+                        zones = Some(divided);
                     }
                     let health = self.health().await;
                     told = self.tell(&mut node, &health).await.then(|| (health, kit::clock::monotonic()));

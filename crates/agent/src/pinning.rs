@@ -108,6 +108,19 @@ impl Pinner {
         state.plan.pinned.keys().map(|uid| self.groups.pod(QosClass::Online, uid)).collect()
     }
 
+    /// The CPUs that are somebody's alone.
+    pub fn own_cpus(&self) -> CpuSet {
+        let mut own = CpuSet::default();
+        self.state
+            .lock()
+            .plan
+            .pinned
+            .values()
+            .filter_map(|place| place.cpus.as_ref())
+            .for_each(|cpus| own.add(cpus));
+        own
+    }
+
     /// CPUs may have been switched off or on.
     fn look_at_host(&self) {
         let found = of_host(&self.groups);

@@ -37,6 +37,8 @@ pub struct Policy {
     pub stale_after: Duration,
     /// A change by less than this share of what was told is not worth telling.
     pub telling_change: f64,
+    /// What grew is told as the least of this time: what only comes and goes is no offer.
+    pub telling_patience: Duration,
     /// What was told is told again after this time, if it changed at all.
     pub telling_interval: Duration,
 }
@@ -48,10 +50,11 @@ impl Default for Policy {
             least_margin: 0.0,
             ceiling: 1.0,
             floor: 0.0,
-            half_life: Duration::from_secs(5),
-            growth: Duration::from_secs(2),
+            half_life: Duration::from_secs(3),
+            growth: Duration::from_secs(1),
             stale_after: Duration::from_secs(15),
             telling_change: 0.1,
+            telling_patience: Duration::from_secs(5),
             telling_interval: Duration::from_secs(300),
         }
     }
@@ -149,11 +152,18 @@ impl Offer {
         }
     }
 
-    /// The offer if it is worth telling at `now`; it then counts as told.
-    pub fn tell(&mut self, now: Duration) -> Option<Explanation> {
-        self.steady.tell(&self.policy, self.sum.capacity, now).then(|| self.explain(now))
+    /// Whether there is something worth telling at `now`; it then counts as told.
+    pub fn tell(&mut self, now: Duration) -> bool {
+        self.steady.tell(&self.policy, self.sum.capacity, now)
+    }
+
+    /// What was told last.
+    pub fn told(&self) -> i64 {
+        self.steady.told()
     }
 }
 
+#[cfg(test)]
+mod steadiness;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! ```text
 //!   readings (1 s) ──► reckon ──► capacity ──► batch-cpu, batch-memory of the Node, with the sum that led to them
 //!                          ├► mid ───────► mid-cpu, mid-memory
+//!                          ├► zones ─────► the same by NUMA zone
 //!   samples (100 ms) ─► squeeze ──► idle class and CPU quota of the batch group
 //!                    ├► offender ─► quota of one batch Pod, or its end
 //!                    └► evict ────► batch Pods to end, lowest priority first
@@ -26,3 +27,4 @@ pub mod shield;
 pub mod signal;
 pub mod squeeze;
 mod steady;
+pub mod zones;

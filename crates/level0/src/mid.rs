@@ -137,9 +137,14 @@ impl Offer {
         }
     }
 
-    /// Whether the offer is worth telling at `now`; it then counts as told.
+    /// Whether there is something worth telling at `now`; it then counts as told.
     pub fn tell(&mut self, now: Duration) -> bool {
         self.steady.tell(&self.pace, self.sum.capacity, now)
+    }
+
+    /// What was told last.
+    pub fn told(&self) -> i64 {
+        self.steady.told()
     }
 }
 

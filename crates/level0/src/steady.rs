@@ -2,12 +2,17 @@
 //!
 //! ```text
 //!   possible ──less──► at once ─┐
-//!            └─more──► slowly ──┴► × freshness ──► offered ──changed enough, emptied, or long ago──► told
+//!            └─more──► slowly ──┴► × freshness ──► offered ──less by enough: at once ───────► told
+//!                                                         └─the least of late is more by enough, or all is long ago ─┘
 //! ```
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::capacity::Policy;
+
+/// More looks than this are not remembered.
+const MOST_RECENT: usize = 64;
 
 /// Remembers the number and what was told of it.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +20,8 @@ pub(crate) struct Steady {
     read_at: Option<Duration>,
     smoothed: f64,
     told: Option<Told>,
+    /// What was offered in the last moments.
+    recent: VecDeque<(Duration, i64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,35 +61,50 @@ impl Steady {
         (2.0 - now.saturating_sub(read_at).as_secs_f64() / limit).clamp(0.0, 1.0)
     }
 
-    /// Whether what is offered at `now`, of `capacity`, is worth telling; it then counts as told.
+    /// Whether there is something worth telling at `now`, of `capacity`; it then counts as told. What shrank is told as it
+    /// is; what grew as the least of late.
     pub(crate) fn tell(&mut self, policy: &Policy, capacity: f64, now: Duration) -> bool {
         let offered = self.offered(policy, now);
-        let is_news = self.is_news(policy, capacity, offered, now);
-        if is_news {
+        self.recent.retain(|(at, _)| now.saturating_sub(*at) <= policy.telling_patience);
+        // Clocks that stand still keep everything.
+        if self.recent.len() >= MOST_RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((now, offered));
+        let least = self.recent.iter().map(|(_, offered)| *offered).min().unwrap_or(offered);
+        let news = match self.told {
+            None => Some(offered),
+            Some(told) if offered < told.offered => {
+                (offered == 0 || is_enough(policy, capacity, offered, told)).then_some(offered)
+            }
+            Some(told) => is_enough(policy, capacity, least, told).then_some(least),
+        };
+        let is_due =
+            |told: Told| now.saturating_sub(told.at) >= policy.telling_interval && least != told.offered;
+        let news = news.or_else(|| self.told.filter(|told| is_due(*told)).map(|_| least));
+        if let Some(offered) = news {
             self.told = Some(Told { offered, at: now });
         }
-        is_news
+        news.is_some()
+    }
+
+    /// What was told last.
+    pub(crate) fn told(&self) -> i64 {
+        self.told.map_or(0, |told| told.offered)
     }
 
     /// Whatever is offered next is worth telling.
     pub(crate) fn untell(&mut self) {
         self.told = None;
+        self.recent.clear();
     }
+}
 
-    fn is_news(&self, policy: &Policy, capacity: f64, offered: i64, now: Duration) -> bool {
-        let Some(told) = self.told else { return true };
-        if offered == told.offered {
-            return false;
-        }
-        let change = offered.abs_diff(told.offered) as f64;
-        let threshold = policy.telling_change * told.offered.max(1) as f64;
-        // Reaching zero is always news; a whisper above zero is not.
-        let smallest = policy.telling_change * 0.1 * capacity;
-        let emptied = offered == 0;
-        emptied
-            || (change > threshold && change > smallest)
-            || now.saturating_sub(told.at) >= policy.telling_interval
-    }
+/// Whether `offered` is enough more or less than what was `told`. A whisper above zero is not.
+fn is_enough(policy: &Policy, capacity: f64, offered: i64, told: Told) -> bool {
+    let change = offered.abs_diff(told.offered) as f64;
+    change > policy.telling_change * told.offered.max(1) as f64
+        && change > policy.telling_change * 0.1 * capacity
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a float cast saturates, and amounts are far below 2^63")]

@@ -11,7 +11,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::names::{BATCH_CPU, CLASS_LABEL, CPU_POLICY, FUXI_SCHEDULER, MID_CPU, QOS_LABEL};
+use crate::names::{
+    BATCH_CPU, BATCH_MEMORY, CLASS_LABEL, CPU_POLICY, FUXI_SCHEDULER, MID_CPU, MID_MEMORY, QOS_LABEL,
+};
 
 /// Who gives way to whom: a class yields to every class before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -68,14 +70,43 @@ pub struct Signs<'a> {
     /// The label `koordinator.sh/qosClass`.
     pub koordinator: Option<&'a str>,
     pub priority_class: Option<&'a str>,
-    /// Whether a container asks for batch's resources.
-    pub asks_for_batch: bool,
-    /// Whether a container asks for the mid tier's resources.
-    pub asks_for_mid: bool,
+    /// What containers ask for of what is lent.
+    pub asks_for: Option<Lent>,
     /// Who is to place it.
     pub scheduler: Option<&'a str>,
     /// Whether the Pod asks for CPUs of its own.
     pub has_cpu_policy: bool,
+}
+
+/// Resources that are lent: another has a right to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lent {
+    /// Batch's.
+    Batch,
+    /// The mid tier's.
+    Mid,
+    /// Some of each, which nobody can have.
+    Both,
+}
+
+impl Lent {
+    /// Of somebody who `asks` for either of two names or does not.
+    pub fn of(asks: impl Fn([&str; 2]) -> bool) -> Option<Self> {
+        match (asks([BATCH_CPU, BATCH_MEMORY]), asks([MID_CPU, MID_MEMORY])) {
+            (true, true) => Some(Self::Both),
+            (true, false) => Some(Self::Batch),
+            (false, true) => Some(Self::Mid),
+            (false, false) => None,
+        }
+    }
+
+    pub fn is_mid(self) -> bool {
+        matches!(self, Self::Mid | Self::Both)
+    }
+
+    pub fn is_batch(self) -> bool {
+        matches!(self, Self::Batch | Self::Both)
+    }
 }
 
 /// Why what a Pod says cannot be.
@@ -97,9 +128,9 @@ const BATCH: Allowed = &[Class::Batch, Class::Free];
 
 /// The class that all signs agree on; `None` where there is no sign, and so as good as shared.
 pub fn class_of(signs: &Signs<'_>) -> Result<Option<Class>, Contradiction> {
+    let asks_for_mid = signs.asks_for.is_some_and(Lent::is_mid);
     // Both are shared, and yet one of them gives way to the other.
-    if let Some(name) =
-        signs.priority_class.filter(|name| signs.asks_for_mid && SERVICE_PRIORITIES.contains(name))
+    if let Some(name) = signs.priority_class.filter(|name| asks_for_mid && SERVICE_PRIORITIES.contains(name))
     {
         let one = format!("a request for {MID_CPU} or its memory");
         return Err(Contradiction::Between { one, other: format!("priority class {name}") });
@@ -146,10 +177,10 @@ fn told(signs: &Signs<'_>) -> Result<Vec<(Allowed, String)>, Contradiction> {
         };
         told.extend(allowed.map(|allowed| (allowed, format!("priority class {name}"))));
     }
-    if signs.asks_for_batch {
+    if signs.asks_for.is_some_and(Lent::is_batch) {
         told.push((BATCH, format!("a request for {BATCH_CPU} or its memory")));
     }
-    if signs.asks_for_mid {
+    if signs.asks_for.is_some_and(Lent::is_mid) {
         told.push((&[Class::Shared], format!("a request for {MID_CPU} or its memory")));
     }
     if signs.scheduler == Some(FUXI_SCHEDULER) {
@@ -196,9 +227,12 @@ mod tests {
         check(Signs { priority_class: Some("koord-prod"), ..none }, Some(Class::Shared));
         check(Signs { priority_class: Some("koord-free"), ..none }, Some(Class::Free));
         check(Signs { priority_class: Some("of-somebody"), ..none }, None);
-        check(Signs { asks_for_batch: true, ..none }, Some(Class::Batch));
-        check(Signs { asks_for_mid: true, ..none }, Some(Class::Shared));
-        check(Signs { asks_for_mid: true, priority_class: Some("koord-mid"), ..none }, Some(Class::Shared));
+        check(Signs { asks_for: Some(Lent::Batch), ..none }, Some(Class::Batch));
+        check(Signs { asks_for: Some(Lent::Mid), ..none }, Some(Class::Shared));
+        check(
+            Signs { asks_for: Some(Lent::Mid), priority_class: Some("koord-mid"), ..none },
+            Some(Class::Shared),
+        );
         check(Signs { priority_class: Some("crest-mid"), ..none }, Some(Class::Shared));
         check(Signs { scheduler: Some("fuxi"), ..none }, Some(Class::Batch));
         check(Signs { has_cpu_policy: true, ..none }, Some(Class::Pinned));
@@ -208,7 +242,7 @@ mod tests {
     fn signs_narrow_each_other() {
         let be = Signs { koordinator: Some("BE"), ..Signs::default() };
         check(Signs { priority_class: Some("koord-free"), ..be }, Some(Class::Free));
-        check(Signs { label: Some("free"), asks_for_batch: true, ..be }, Some(Class::Free));
+        check(Signs { label: Some("free"), asks_for: Some(Lent::Batch), ..be }, Some(Class::Free));
         let prod = Signs { priority_class: Some("koord-prod"), ..Signs::default() };
         check(Signs { koordinator: Some("LSR"), ..prod }, Some(Class::Pinned));
         check(Signs { has_cpu_policy: true, ..prod }, Some(Class::Pinned));
@@ -227,21 +261,22 @@ mod tests {
             assert!(class_of(&Signs { priority_class: Some(name), ..lsr }).is_err(), "{name}");
         }
         refuse(
-            Signs { label: Some("shared"), asks_for_batch: true, ..none },
+            Signs { label: Some("shared"), asks_for: Some(Lent::Batch), ..none },
             "label crest.dev/class: shared and a request for kubernetes.io/batch-cpu or its memory cannot both be: \
              take one of them away",
         );
         refuse(
-            Signs { asks_for_mid: true, ..be },
+            Signs { asks_for: Some(Lent::Mid), ..be },
             "label koordinator.sh/qosClass: BE and a request for kubernetes.io/mid-cpu or its memory cannot both be: \
              take one of them away",
         );
         refuse(
-            Signs { asks_for_mid: true, priority_class: Some("koord-prod"), ..none },
+            Signs { asks_for: Some(Lent::Mid), priority_class: Some("koord-prod"), ..none },
             "a request for kubernetes.io/mid-cpu or its memory and priority class koord-prod cannot both be: \
              take one of them away",
         );
-        assert!(class_of(&Signs { asks_for_mid: true, has_cpu_policy: true, ..none }).is_err());
+        assert!(class_of(&Signs { asks_for: Some(Lent::Both), ..none }).is_err());
+        assert!(class_of(&Signs { asks_for: Some(Lent::Mid), has_cpu_policy: true, ..none }).is_err());
         refuse(
             Signs { has_cpu_policy: true, ..be },
             "label koordinator.sh/qosClass: BE and annotation crest.dev/cpu-policy cannot both be: take one of them away",

@@ -111,7 +111,7 @@ pub struct PredictionTerms {
     /// For so long an app is watched before anything is predicted of it. Default: 86400.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold_start_seconds: Option<i32>,
-    /// How fast the highest use of the last moments is forgotten. Default: 5.
+    /// How fast the highest use of the last moments is forgotten. Default: 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recent_half_life_seconds: Option<i32>,
 }
@@ -120,7 +120,7 @@ pub struct PredictionTerms {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PublicationTerms {
-    /// At once when it changed by so much of what was told. Default: 10.
+    /// When it shrank by so much of what was told, at once; when it grew and stayed so, after 10 s. Default: 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change_percent: Option<i32>,
     /// After so long if it changed at all. Default: 300.

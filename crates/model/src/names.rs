@@ -48,6 +48,8 @@ pub const NUMA_POLICY: &str = "crest.dev/numa-policy";
 pub const CPU_SET: &str = "crest.dev/cpu-set";
 /// Annotation of a Node: how its CPUs lie, see [`crate::CpuTopology`].
 pub const CPU_TOPOLOGY: &str = "crest.dev/cpu-topology";
+/// Annotation of a Node with several NUMA zones: what each offers batch, as `zones` of a NodeResourceTopology.
+pub const NUMA_ZONES: &str = "crest.dev/numa-zones";
 /// Label of every Node: its name.
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 

@@ -3,8 +3,8 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use crate::class::{Class, Signs, class_of};
-use crate::names::{BATCH_CPU, BATCH_MEMORY, CLASS_LABEL, MID_CPU, MID_MEMORY, QOS_LABEL};
+use crate::class::{Class, Lent, Signs, class_of};
+use crate::names::{CLASS_LABEL, MID_CPU, MID_MEMORY, QOS_LABEL};
 
 /// Who gives way to whom: a class yields to every class before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -25,14 +25,13 @@ impl QosClass {
             label: label(CLASS_LABEL),
             koordinator: label(QOS_LABEL),
             priority_class: pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref()),
-            asks_for_batch: any_asks_for(pod, [BATCH_CPU, BATCH_MEMORY]),
-            asks_for_mid: is_mid(pod),
+            asks_for: Lent::of(|names| any_asks_for(pod, names)),
             scheduler: None,
             has_cpu_policy: false,
         };
         let is_batch = match class_of(&signs) {
             Ok(class) => class.is_some_and(Class::is_batch),
-            Err(_) => signs.asks_for_batch || signs.koordinator == Some("BE"),
+            Err(_) => signs.asks_for.is_some_and(Lent::is_batch) || signs.koordinator == Some("BE"),
         };
         if is_batch { Self::Batch } else { Self::Online }
     }

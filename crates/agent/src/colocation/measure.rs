@@ -61,7 +61,7 @@ impl Meter {
         self.listed_at = None;
     }
 
-    /// Use since the last call; `None` at the first and when counters cannot be read.
+    /// Use since the last call; `None` at the first, and when counters cannot be read or went back.
     pub(super) fn measure(&mut self, now: Duration, with_delay: bool) -> Option<Usage> {
         let backend = self.groups.backend();
         let online_group = self.groups.class(QosClass::Online);
@@ -79,14 +79,14 @@ impl Meter {
         if elapsed < 0.01 {
             return None;
         }
-        let milli = |new: Duration, old: Duration| new.saturating_sub(old).as_secs_f64() / elapsed * 1000.0;
-        let (online, batch) = (milli(counters.online, last.online), milli(counters.batch, last.batch));
+        let milli = |new: Duration, old| Some(new.checked_sub(old)?.as_secs_f64() / elapsed * 1000.0);
+        let (online, batch) = (milli(counters.online, last.online)?, milli(counters.batch, last.batch)?);
         let online_delay = match (counters.pressure, last.pressure, threads) {
             (Some(new), Some(old), _) => Some(new.saturating_sub(old).as_secs_f64() / elapsed),
             (_, _, Some(scheduled)) => Some(delay(scheduled, elapsed)),
             _ => None,
         };
-        let system = (milli(counters.host, last.host) - online - batch).max(0.0);
+        let system = (milli(counters.host, last.host)? - online - batch).max(0.0);
         Some(Usage { online, batch, system, online_delay })
     }
 

@@ -58,26 +58,25 @@ pub struct Term {
 }
 
 impl Term {
-    fn to_reckon(self, is_pinned: bool, is_mid: bool) -> reckon::Pod {
+    fn to_reckon(self) -> reckon::Pod {
         let float = |value: u64| value as f64;
         reckon::Pod {
             request: float(self.request),
             measured: self.measured.map(float),
             predicted: self.predicted.map(float),
-            is_pinned,
-            is_mid,
+            ..reckon::Pod::default()
         }
     }
 }
 
 impl OnlinePod {
     pub(super) fn cpu_to_reckon(&self) -> reckon::Pod {
-        self.milli_cpu.to_reckon(self.is_pinned, self.is_mid)
+        reckon::Pod { is_pinned: self.is_pinned, is_mid: self.is_mid, ..self.milli_cpu.to_reckon() }
     }
 
     /// Memory is nobody's own: what a Pod does not hold can be lent.
     pub(super) fn memory_to_reckon(&self) -> reckon::Pod {
-        self.memory.to_reckon(false, self.is_mid)
+        reckon::Pod { is_mid: self.is_mid, ..self.memory.to_reckon() }
     }
 }
 

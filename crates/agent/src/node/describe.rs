@@ -43,6 +43,8 @@ pub struct Offer {
     pub mid_milli_cpu: i64,
     pub mid_memory: i64,
     pub memory_is_short: bool,
+    /// What NUMA zones offer, if there are several.
+    pub zones: Option<String>,
     pub explanation: String,
 }
 

@@ -10,13 +10,13 @@
 use async_trait::async_trait;
 use kinds::selector::Labels;
 use kinds::status::Failure;
-use model::class::{Class, Contradiction, MID_PRIORITY, Signs, class_of};
+use model::class::{Class, Contradiction, Lent, MID_PRIORITY, Signs, class_of};
 use model::names::{
     CLASS_LABEL, CPU_POLICY, FUXI_SCHEDULER, GROUP, MID_CPU, MID_MEMORY, QOS_LABEL, QUOTA_LABEL,
 };
 use serde_json::{Map, Value};
 
-use super::batch::{asks_for, asks_for_batch};
+use super::batch::asks_for;
 use super::{Operation, Plugin, Review};
 use crate::object;
 
@@ -155,8 +155,7 @@ fn class(pod: &Value) -> Result<Option<Class>, Contradiction> {
         label: label(CLASS_LABEL),
         koordinator: label(QOS_LABEL),
         priority_class: pod["spec"]["priorityClassName"].as_str(),
-        asks_for_batch: asks_for_batch(&pod["spec"]),
-        asks_for_mid: asks_for_mid(&pod["spec"]),
+        asks_for: Lent::of(|names| asks_for(&pod["spec"], names)),
         scheduler: pod["spec"]["schedulerName"].as_str(),
         has_cpu_policy: !pod["metadata"]["annotations"][CPU_POLICY].is_null(),
     })

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use agent::colocation::{Explanation, MidExplanation, OnlinePod, Report, Term};
+use agent::colocation::{Explanation, MidExplanation, OnlinePod, Report, Term, Zone, ZoneTerms};
 use anyhow::Context;
 use http::Request;
 use k8s_openapi::api::core::v1::Node;
@@ -83,6 +83,7 @@ fn told(Told { node, report }: &Told) -> String {
     }
     said.push('\n');
     said.push_str(&mid(report));
+    said.push_str(&zones(&report.zones));
     said.push_str(&services(&report.online));
     _ = writeln!(
         said,
@@ -131,6 +132,29 @@ fn mid(report: &Report) -> String {
     row("offered", |terms| terms.offered);
     said.push('\n');
     said
+}
+
+/// What each NUMA zone offers batch, where there are several.
+fn zones(zones: &[Zone]) -> String {
+    if zones.len() < 2 {
+        return String::new();
+    }
+    let title = |what: &str| format!("{what:>10} {:>8} {:>8} {:>8}", "OWN", "TAKEN", "OFFERED");
+    let mut lines = vec![format!("NUMA ZONE  {}   {}", title("CPU"), title("MEMORY"))];
+    for Zone { id, cpu, memory } in zones {
+        let cells = |resource: &str, terms: &ZoneTerms| {
+            let cell = |value| amount(resource, value);
+            format!(
+                "{:>10} {:>8} {:>8} {:>8}",
+                cell(terms.capacity),
+                cell(terms.own),
+                cell(terms.taken),
+                cell(terms.offered)
+            )
+        };
+        lines.push(format!("{id:<9}  {}   {}", cells("cpu", cpu), cells("memory", memory)));
+    }
+    lines.join("\n") + "\n\n"
 }
 
 /// What services suffer, and who of batch is to blame.
@@ -230,6 +254,15 @@ mod tests {
             possible: 430 * unit,
             offered: 400 * unit,
         };
+        let zone = |id, offered: i64| {
+            let terms = |unit: i64| ZoneTerms {
+                capacity: 1000 * unit,
+                own: 500 * unit,
+                taken: 85 * unit,
+                offered: offered * unit,
+            };
+            Zone { id, cpu: terms(1), memory: terms(1 << 20) }
+        };
         let value = |name: &str, value: &str, by_policy: bool| agent::policy::Value {
             name: name.to_owned(),
             value: value.to_owned(),
@@ -257,6 +290,7 @@ mod tests {
                 possible: 550,
                 offered: 300,
             },
+            zones: vec![zone(0, 300), zone(1, 100)],
             memory: terms(1 << 20),
             online: vec![
                 pod("web-b", Some(300), false),
@@ -293,6 +327,10 @@ mod tests {
             + not requested                           50m          0
             = possible for the mid tier              550m          0
             offered                                  300m          0
+
+            NUMA ZONE         CPU      OWN    TAKEN  OFFERED       MEMORY      OWN    TAKEN  OFFERED
+            0                   1     500m      85m     300m       1000Mi    500Mi     85Mi    300Mi
+            1                   1     500m      85m     100m       1000Mi    500Mi     85Mi    100Mi
 
             SERVICE          CPU     PEAK  REQUEST     MEMORY     PEAK  REQUEST  COUNTS BY
             shop/db         100m     220m     500m       30Mi        -     64Mi  request: its CPUs are its own
