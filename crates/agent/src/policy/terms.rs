@@ -240,7 +240,7 @@ mod tests {
             prediction.cpuPercentile 95
             prediction.memoryHalfLifeSeconds 86400
             prediction.memoryPercentile 98
-            prediction.recentHalfLifeSeconds 5
+            prediction.recentHalfLifeSeconds 3
             prediction.safetyPercent 10
             publication.changePercent 10
             publication.intervalSeconds 300

@@ -242,8 +242,8 @@ mod tests {
         assert!(said.contains("nothing was measured yet"), "{said}");
     }
 
-    #[test]
-    fn the_sum_is_told_term_by_term() {
+    /// A node of two cores and two zones, with a policy and three services.
+    fn report() -> Report {
         let terms = |unit: i64| Explanation {
             capacity: 2000 * unit,
             margin: 100 * unit,
@@ -277,7 +277,7 @@ mod tests {
             is_pinned,
             is_mid: name == "web-b",
         };
-        let report = Report {
+        Report {
             online_milli: 310,
             batch_milli: 1200,
             system_milli: 40,
@@ -306,7 +306,11 @@ mod tests {
                 ],
             },
             ..Report::default()
-        };
+        }
+    }
+
+    #[test]
+    fn the_sum_is_told_term_by_term() {
         expect![[r#"
             node n1
 
@@ -343,6 +347,6 @@ mod tests {
               cpu.marginPercent                        20  by the policy
               squeeze.waitPercent                      25
         "#]]
-        .assert_eq(&told(&Told { node: "n1".to_owned(), report }));
+        .assert_eq(&told(&Told { node: "n1".to_owned(), report: report() }));
     }
 }
