@@ -251,6 +251,7 @@ const COUNTED: &[&str] = &[
     "ResourceSlice",
     "SchedulingPolicy",
     "StatefulSet",
+    "Tide",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
     "ValidatingWebhookConfiguration",

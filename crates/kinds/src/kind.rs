@@ -427,6 +427,7 @@ const OWN_KINDS: &[Entry] = &[
         "dev.crest.v1alpha1.SchedulingPolicy",
     ])
     .short(&["spol"]),
+    OWN.cluster(["Tide", "tide", "tides", "dev.crest.v1alpha1.Tide"]).with(&[own_status("Tide")]),
 ];
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod security;
 mod service;
 mod status;
 mod storage;
+mod tide;
 mod update;
 mod volume;
 mod workload;
@@ -171,6 +172,7 @@ fn content(kind: &Kind, object: &Value, faults: &mut Faults) {
         ("crest.dev", "RebalancePolicy") => config::rebalance_policy(object, faults),
         ("crest.dev", "Reservation") => config::reservation(object, faults),
         ("crest.dev", "SchedulingPolicy") => config::scheduling_policy(object, faults),
+        ("crest.dev", "Tide") => tide::tide(object, faults),
         _ => {}
     }
 }

@@ -9,6 +9,7 @@
 //!                    └► evict ────► batch Pods to end, lowest priority first
 //!   requests, offers ──► shield ───► memory that services keep, memory that batch may hold
 //!   load ──────────────► pools ────► CPUs that batch is kept to, where it is
+//!   window, hosts ─────► tide ─────► hosts that leave batch for a window, and what on them has to go
 //! ```
 //!
 //! Everything here is a plain state machine: the time comes in as an argument, decisions go out as values.
@@ -27,4 +28,5 @@ pub mod shield;
 pub mod signal;
 pub mod squeeze;
 mod steady;
+pub mod tide;
 pub mod zones;

@@ -23,6 +23,7 @@ pub mod quantity;
 pub mod rebalance_policy;
 pub mod reservation;
 pub mod scheduling_policy;
+pub mod tide;
 
 pub use cpu_set::CpuSet;
 pub use cpu_topology::CpuTopology;

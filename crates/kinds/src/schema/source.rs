@@ -21,6 +21,7 @@ use model::preemption_batch::{PreemptionBatchSpec, PreemptionBatchStatus};
 use model::rebalance_policy::{RebalancePolicySpec, RebalancePolicyStatus};
 use model::reservation::{ReservationSpec, ReservationStatus};
 use model::scheduling_policy::SchedulingPolicySpec;
+use model::tide::{TideSpec, TideStatus};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -162,6 +163,8 @@ fn add_ours(generator: &mut SchemaGenerator) {
         SchemaGenerator::subschema_for::<PodGroupStatus>,
         SchemaGenerator::subschema_for::<PreemptionBatchSpec>,
         SchemaGenerator::subschema_for::<PreemptionBatchStatus>,
+        SchemaGenerator::subschema_for::<TideSpec>,
+        SchemaGenerator::subschema_for::<TideStatus>,
     ];
     for add in add {
         let _reference = add(generator);
@@ -234,6 +237,14 @@ const OWN_KINDS: &[OwnKind] = &[
         "SchedulingPolicy",
         "SchedulingPolicy says what counts how much when several nodes can take a pod.",
         &[("spec", "For which pods, and what counts.")],
+    ),
+    (
+        "Tide",
+        "Tide takes hosts, or a share of each, from batch to services for some hours, and back on time.",
+        &[
+            ("spec", "Which hosts, how many, and when."),
+            ("status", "Which hosts it has, and how far they are."),
+        ],
     ),
     (
         "PodExplanation",

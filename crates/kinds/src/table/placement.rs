@@ -69,6 +69,18 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
                 bound("max"),
             ]
         }
+        "Tide" => {
+            let window = &status["window"];
+            let from = if window.is_null() { &status["next"] } else { &window["from"] };
+            let free = format!("{}/{}", count(&status["handedOver"]), count(&status["wanted"]));
+            vec![
+                text_or(&status["phase"], "Calm"),
+                free.into(),
+                text_or(from, NONE),
+                text_or(&window["to"], NONE),
+                condition(object, "AtRisk").unwrap_or("False").into(),
+            ]
+        }
         "PodExplanation" => {
             let number = |field: &str| status[field].as_u64().map(|number| number.to_string());
             let of_all = number("nFeasible").zip(number("nNodes")).map(|(some, all)| format!("{some}/{all}"));

@@ -123,6 +123,16 @@ fn other_kinds() {
         expect![[r#"["x","Held","n","cpu: 2, memory: 1Gi","app=db","5m"]"#]],
     );
     check(
+        "Tide",
+        json!({"metadata": {}, "spec": {}, "status": {"phase": "Draining", "handedOver": 1, "wanted": 3, "window": {"from": "2026-11-27T23:30:00Z", "to": "2026-11-28T02:00:00Z"}, "conditions": [{"type": "AtRisk", "status": "True"}]}}),
+        expect![[r#"["x","Draining","1/3","2026-11-27T23:30:00Z","2026-11-28T02:00:00Z","True","5m"]"#]],
+    );
+    check(
+        "Tide",
+        json!({"metadata": {}, "spec": {}, "status": {"next": "2026-11-27T23:30:00Z"}}),
+        expect![[r#"["x","Calm","0/0","2026-11-27T23:30:00Z","<none>","False","5m"]"#]],
+    );
+    check(
         "SchedulingPolicy",
         json!({"metadata": {}, "spec": {"schedulerName": "packer", "placement": "Pack", "priorities": {"min": -5}}}),
         expect![[r#"["x","packer","Pack","-5","<none>","5m"]"#]],

@@ -349,6 +349,12 @@ fn exit_codes(path: &str, codes: &Value, pod: &Value, faults: &mut Faults) {
 
 pub(super) fn cron_job(object: &Value, faults: &mut Faults) {
     let spec = &object["spec"];
+    times(spec, faults);
+    template("spec.jobTemplate", &spec["jobTemplate"], faults);
+}
+
+/// When something is due again and again.
+pub(super) fn times(spec: &Value, faults: &mut Faults) {
     let when = text(spec, "schedule");
     if !when.is_empty() {
         schedule(when, faults);
@@ -358,7 +364,6 @@ pub(super) fn cron_job(object: &Value, faults: &mut Faults) {
     {
         faults.push(FieldError::invalid("spec.timeZone", zone, format!("unknown time zone {zone}")));
     }
-    template("spec.jobTemplate", &spec["jobTemplate"], faults);
 }
 
 fn schedule(when: &str, faults: &mut Faults) {

@@ -72,7 +72,7 @@ pub(super) fn taints(path: &str, spec: &Value, faults: &mut Faults) {
     }
 }
 
-fn taint(path: &str, taint: &Value, faults: &mut Faults) {
+pub(super) fn taint(path: &str, taint: &Value, faults: &mut Faults) {
     let (key, value) = (text(taint, "key"), text(taint, "value"));
     let faulty = names::qualified_name(key).into_iter();
     faults.extend(faulty.map(|fault| FieldError::invalid(format!("{path}.key"), key, fault)));

@@ -122,6 +122,15 @@ fn ours(kind: &Kind) -> Rules {
             ("spec.window.start", Required),
             ("spec.window.end", Required),
         ],
+        "Tide" => &[
+            ("spec.selector", LabelSelector),
+            ("spec.sharePercent", Range(1..=100)),
+            ("spec.durationSeconds", Range(1..=30 * LONGEST)),
+            ("spec.leadSeconds", Range(1..=30 * LONGEST)),
+            ("spec.graceSeconds", Range(0..=LONGEST)),
+            ("spec.windows[].from", Required),
+            ("spec.windows[].to", Required),
+        ],
         "BatchQuota" => {
             &[("spec.parent", Subdomain), ("spec.weight", Range(1..=1_000_000)), ("spec.namespaces[]", Label)]
         }

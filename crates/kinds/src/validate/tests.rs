@@ -225,6 +225,55 @@ fn policies_of_the_optimiser_know_the_time_of_the_day() {
 }
 
 #[test]
+fn tides_have_time_for_what_they_end() {
+    let check = |spec: Value, expect: Expect| check("Tide", json!({ "spec": spec }), expect);
+    check(
+        json!({"hosts": "60%", "schedule": "30 23 * * *", "timeZone": "Europe/Paris", "durationSeconds": 9000}),
+        expect![[""]],
+    );
+    check(json!({"sharePercent": 40, "leadSeconds": 40, "graceSeconds": 30}), expect![[""]]);
+    check(json!({"hosts": 0}), expect![[""]]);
+    check(
+        json!({"schedule": "25 25 * * *", "timeZone": "Mars/Base", "leadSeconds": 20, "taint": {"key": "x"}}),
+        expect![[r#"
+            spec.hosts: Required value: say how many hosts are to be free, as 3 or "60%", or give spec.sharePercent
+            spec.schedule: Invalid value: "25 25 * * *": failed to parse 25 of the hour
+            spec.timeZone: Invalid value: "Mars/Base": unknown time zone Mars/Base
+            spec.durationSeconds: Required value: a window of spec.schedule lasts so long
+            spec.leadSeconds: Invalid value: 20: must be at least 40: spec.graceSeconds, which is 30, and 10 to hear of it
+            spec.taint.effect: Required value
+        "#]],
+    );
+    check(
+        json!({"hosts": "110%", "sharePercent": 101, "leadSeconds": 0, "selector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}),
+        expect![[r#"
+            spec.selector.matchExpressions[0].operator: Invalid value: "Is": not a valid selector operator
+            spec.sharePercent: Invalid value: 101: must be between 1 and 100, inclusive
+            spec.leadSeconds: Invalid value: 0: must be between 1 and 2592000, inclusive
+            spec.hosts: Invalid value: "110%": must not be given beside spec.sharePercent: a tide takes whole hosts or a share of each
+        "#]],
+    );
+    check(
+        json!({"hosts": "110%", "windows": [
+            {"from": "23:30", "to": "2026-11-27T23:30:00Z"},
+            {"from": "2026-11-27T23:30:00Z", "to": "2026-11-27T23:30:00Z"}, {}]}),
+        expect![[r#"
+            spec.windows[2].from: Required value
+            spec.windows[2].to: Required value
+            spec.hosts: Invalid value: "110%": must be a number of hosts, as 3, or a percentage of them from 0% to 100%, as "60%"
+            spec.windows[0].from: Invalid value: "23:30": must be a time as 2026-11-27T23:30:00Z
+            spec.windows[1].to: Invalid value: "2026-11-27T23:30:00Z": must be later than spec.windows[1].from, which is 2026-11-27T23:30:00Z
+        "#]],
+    );
+    check(
+        json!({"hosts": -1}),
+        expect![[r#"
+        spec.hosts: Invalid value: -1: must be a number of hosts, as 3, or a percentage of them from 0% to 100%, as "60%"
+    "#]],
+    );
+}
+
+#[test]
 fn batch_quotas_count_what_batch_counts() {
     check("BatchQuota", json!({"spec": {}}), expect![[""]]);
     check(

@@ -15,6 +15,7 @@ pub(super) fn columns(kind: &Kind) -> Option<&'static [Column]> {
         "RebalancePolicy" => REBALANCE_POLICIES,
         "Reservation" => RESERVATIONS,
         "SchedulingPolicy" => SCHEDULING_POLICIES,
+        "Tide" => TIDES,
         _ => return None,
     })
 }
@@ -100,5 +101,14 @@ const SCHEDULING_POLICIES: &[Column] = &[
     own("Placement", "Whether the emptier node is better, or the fuller one."),
     own("Min Priority", "The least priority of the pods."),
     own("Max Priority", "The greatest priority of the pods."),
+    AGE,
+];
+const TIDES: &[Column] = &[
+    NAME,
+    own("Phase", "What the tide is at."),
+    own("Free", "How many hosts are handed over, of those that are to be."),
+    own("From", "When the hosts are to be free."),
+    own("To", "When batch has them back."),
+    own("At-Risk", "Whether they will not be free in time."),
     AGE,
 ];

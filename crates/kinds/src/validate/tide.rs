@@ -1,0 +1,86 @@
+//! What must hold of Tides.
+
+use jiff::Timestamp;
+use model::tide::{DEFAULT_GRACE, DEFAULT_LEAD, LEAST_SLACK, parse_percent};
+use serde_json::Value;
+
+use super::{Faults, items, job, placement, text};
+use crate::status::FieldError;
+
+pub(super) fn tide(object: &Value, faults: &mut Faults) {
+    let spec = &object["spec"];
+    how_many(spec, faults);
+    if !text(spec, "schedule").is_empty() {
+        job::times(spec, faults);
+        if spec["durationSeconds"].is_null() {
+            let message = "a window of spec.schedule lasts so long";
+            faults.push(FieldError::required("spec.durationSeconds", message));
+        }
+    }
+    for (path, window) in items("spec", spec, "windows") {
+        self::window(&path, window, faults);
+    }
+    lead(spec, faults);
+    if !spec["taint"].is_null() {
+        placement::taint("spec.taint", &spec["taint"], faults);
+    }
+}
+
+fn how_many(spec: &Value, faults: &mut Faults) {
+    const HOSTS: &str = "spec.hosts";
+    let (hosts, share) = (&spec["hosts"], &spec["sharePercent"]);
+    match (hosts.is_null(), share.is_null()) {
+        (true, true) => {
+            let message = "say how many hosts are to be free, as 3 or \"60%\", or give spec.sharePercent";
+            faults.push(FieldError::required(HOSTS, message));
+        }
+        (false, false) => {
+            let message =
+                "must not be given beside spec.sharePercent: a tide takes whole hosts or a share of each";
+            faults.push(FieldError::invalid(HOSTS, hosts.clone(), message));
+        }
+        (true, false) => {}
+        (false, true) => {
+            let is_count = hosts.as_i64().is_some_and(|count| count >= 0);
+            let is_percent = hosts.as_str().is_some_and(|text| parse_percent(text).is_some());
+            if !is_count && !is_percent {
+                let message =
+                    "must be a number of hosts, as 3, or a percentage of them from 0% to 100%, as \"60%\"";
+                faults.push(FieldError::invalid(HOSTS, hosts.clone(), message));
+            }
+        }
+    }
+}
+
+fn window(path: &str, window: &Value, faults: &mut Faults) {
+    let mut time = |field: &str| {
+        let text = window[field].as_str()?;
+        let time: Option<Timestamp> = text.parse().ok();
+        if time.is_none() {
+            let message = "must be a time as 2026-11-27T23:30:00Z";
+            faults.push(FieldError::invalid(format!("{path}.{field}"), text, message));
+        }
+        time
+    };
+    if let (Some(from), Some(to)) = (time("from"), time("to"))
+        && to <= from
+    {
+        let message = format!("must be later than {path}.from, which is {from}");
+        faults.push(FieldError::invalid(format!("{path}.to"), text(window, "to"), message));
+    }
+}
+
+/// What has to go must have its grace, and all must hear of it, before the window.
+fn lead(spec: &Value, faults: &mut Faults) {
+    let seconds =
+        |field: &str, otherwise: jiff::SignedDuration| spec[field].as_i64().unwrap_or(otherwise.as_secs());
+    let (lead, grace) = (seconds("leadSeconds", DEFAULT_LEAD), seconds("graceSeconds", DEFAULT_GRACE));
+    let least = grace.saturating_add(LEAST_SLACK.as_secs());
+    if (1..least).contains(&lead) {
+        let message = format!(
+            "must be at least {least}: spec.graceSeconds, which is {grace}, and {} to hear of it",
+            LEAST_SLACK.as_secs()
+        );
+        faults.push(FieldError::invalid("spec.leadSeconds", lead, message));
+    }
+}
