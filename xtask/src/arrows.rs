@@ -18,7 +18,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("pouch", &["kit"]),
     ("drill", &["kit"]),
     ("api", &["kit", "model", "kinds", "store"]),
-    ("control", &["kit", "model", "kinds", "sigma", "fuxi"]),
+    ("control", &["kit", "model", "kinds", "sigma", "fuxi", "level0"]),
     ("agent", &["kit", "model", "level0", "pouch", "fuxi"]),
     ("bench", ALL),
     ("fuzz", ALL),

@@ -1,7 +1,7 @@
 //! The CronJob controller: a Job at each scheduled time, and as many ended ones kept as asked for.
 
 mod decide;
-mod schedule;
+pub(crate) mod schedule;
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ mod faulty;
 mod guests;
 mod jobs;
 mod lists;
-mod machines;
+pub(crate) mod machines;
 mod master;
 mod pod;
 mod quotas;
@@ -22,6 +22,7 @@ mod server;
 mod status;
 mod stores;
 mod taints;
+mod tides;
 mod workers;
 
 use std::fmt::Debug;

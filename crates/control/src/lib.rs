@@ -47,6 +47,7 @@ pub mod service_account;
 mod share;
 pub mod sigma;
 pub mod stateful_set;
+pub mod tide;
 pub mod token_cleaner;
 pub mod volumes;
 pub mod world;

@@ -12,7 +12,7 @@ use crate::world::{FirstState, World};
 use crate::{
     autoscaler, certificate, cluster_role, cron_job, daemon_set, deployment, disruption, endpoints,
     ephemeral_volume, event_ttl, garbage, job, namespace, node_lifecycle, node_ttl, pod_gc, policy_status,
-    quota, rebalancer, replica_set, service_account, sigma, stateful_set, token_cleaner, volumes,
+    quota, rebalancer, replica_set, service_account, sigma, stateful_set, tide, token_cleaner, volumes,
 };
 
 /// What the controllers need to know.
@@ -93,6 +93,7 @@ fn controllers(
         ("disruption", disruption::start(world, token()).boxed()),
         ("endpoints", endpoints::start(world, token()).boxed()),
         ("rebalancer", rebalancer::start(world, !config.is_without("replicaset"), token()).boxed()),
+        ("tide", tide::start(world, token()).boxed()),
         ("quota", quota::start(world, token()).boxed()),
         ("volumes", volumes::start(world, token()).boxed()),
         ("ephemeral-volume", ephemeral_volume::start(world, token()).boxed()),

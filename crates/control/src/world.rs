@@ -26,6 +26,7 @@ use model::pod_group::PodGroup;
 use model::rebalance_policy::RebalancePolicy;
 use model::reservation::Reservation;
 use model::scheduling_policy::SchedulingPolicy;
+use model::tide::Tide;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +63,7 @@ pub struct World {
     pub reservations: Arc<Informer<Reservation>>,
     pub elastic_quotas: Arc<Informer<ElasticQuota>>,
     pub rebalance_policies: Arc<Informer<RebalancePolicy>>,
+    pub tides: Arc<Informer<Tide>>,
     pub services: Arc<Informer<Service>>,
     pub endpoint_slices: Arc<Informer<EndpointSlice>>,
     pub endpoints: Arc<Informer<Endpoints>>,
@@ -121,6 +123,7 @@ impl World {
             reservations: Arc::default(),
             elastic_quotas: Arc::default(),
             rebalance_policies: Arc::default(),
+            tides: Arc::default(),
             services: Arc::default(),
             endpoint_slices: Arc::default(),
             endpoints: Arc::default(),
@@ -158,6 +161,7 @@ impl World {
         watch.all(&self.endpoints);
         watch.all(&self.quotas);
         watch.all(&self.rebalance_policies);
+        watch.all(&self.tides);
         watch.all(&self.cluster_roles);
         watch.all(&self.policies);
         watch.all(&self.signing_requests);

@@ -171,6 +171,7 @@ impl Instances {
             retries: retries.join(","),
             last_failure: self.last_failure.clone(),
             usage: None,
+            took_millis: None,
             avoided_nodes: Vec::new(),
             obstacle: None,
         }

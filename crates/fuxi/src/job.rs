@@ -247,11 +247,11 @@ impl Job {
             policy: task.success_policy.clone().unwrap_or_default(),
             instances: listing::restored(task, status.tasks.get(&task.name).unwrap_or(&none)),
             list: List::restored(task, status.tasks.get(&task.name).unwrap_or(&none)),
+            measures: Measures::restored_of(status.tasks.get(&task.name).unwrap_or(&none)),
             finished_at: None,
             reached_at: Vec::new(),
             crew: Crew::default(),
             pace: Pace::default(),
-            measures: Measures::restored(status.tasks.get(&task.name).and_then(|task| task.usage.as_ref())),
             backs_up: task.backup,
             typical: Typical::default(),
             late: BTreeMap::new(),
@@ -382,7 +382,13 @@ impl Job {
             Some(_) => 0,
         };
         let (usage, input) = (task.measures.status(), task.list.status());
-        TaskStatus { running, usage, input, ..task.instances.status() }
+        TaskStatus {
+            running,
+            usage,
+            input,
+            took_millis: task.measures.took_millis(),
+            ..task.instances.status()
+        }
     }
 
     fn changed(&mut self) {

@@ -27,7 +27,7 @@ pub use outlook::{Fate, Forecast, Outlook, forecast};
 pub const MARGIN: SignedDuration = SignedDuration::from_secs(8);
 /// So long nothing of batch must be seen on a host before it is handed over: what was granted just before it was closed
 /// may still come.
-pub const SETTLE: SignedDuration = SignedDuration::from_secs(2);
+pub const SETTLE: SignedDuration = SignedDuration::from_secs(3);
 
 /// What a tide is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub enum Pace {
 }
 
 /// A host that a tide may take, or has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Host {
     pub name: String,
     /// Its owner says that the tide may take it.

@@ -301,6 +301,9 @@ pub struct TaskStatus {
     /// What its instances used, if they are processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<TaskUsage>,
+    /// How long its instances took that ended well. After a restart of the batch master the mean before counts once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_millis: Option<MeanAndMax>,
     /// Nodes where its instances fail or are late, and not elsewhere: it gets no workers there for a while.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub avoided_nodes: Vec<String>,

@@ -156,13 +156,16 @@ impl TidePhase {
 }
 
 /// What a Node says of the tide that has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TideMark {
     pub tide: String,
     pub state: MarkState,
     /// The share of its offer that batch loses: 100 is all.
     pub percent: u32,
+    /// The taint that was taken off the Node when it was handed over, and is put back with the mark's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taint: Option<Taint>,
 }
 
 /// How far a host is, as far as it matters to who grants places.
@@ -176,10 +179,14 @@ pub enum MarkState {
 }
 
 impl TideMark {
+    pub fn new(tide: &str, state: MarkState, percent: u32) -> Self {
+        Self { tide: tide.to_owned(), state, percent, taint: None }
+    }
+
     /// The mark among a Node's annotations. What cannot be read closes the host all the same: better idle than taken back.
     pub fn of(annotations: Option<&BTreeMap<String, String>>) -> Option<Self> {
         let text = annotations?.get(TIDE_MARK)?;
-        let unreadable = Self { tide: String::new(), state: MarkState::Announced, percent: 100 };
+        let unreadable = Self::new("", MarkState::Announced, 100);
         Some(serde_json::from_str(text).unwrap_or(unreadable))
     }
 
@@ -224,6 +231,9 @@ pub struct TideStatus {
     /// When the last of them is expected to be free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_free: Option<Time>,
+    /// When all of them were handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<Time>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<TideHost>,
     /// How the last windows went, the latest first.
@@ -245,9 +255,6 @@ pub struct TideHost {
     /// Pods of batch that are there.
     #[serde(default)]
     pub batch_pods: u32,
-    /// The Node had the taint that keeps services away, and gets it back.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub had_taint: bool,
 }
 
 /// A window that is over.
@@ -297,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_as_it_was_written() {
-        let mark = TideMark { tide: "evening".into(), state: MarkState::Draining, percent: 40 };
+        let mark = TideMark::new("evening", MarkState::Draining, 40);
         let annotations = BTreeMap::from([(TIDE_MARK.to_owned(), mark.to_annotation())]);
         assert_eq!(TideMark::of(Some(&annotations)), Some(mark));
         assert_eq!(TideMark::of(None), None);

@@ -23,7 +23,7 @@ pub(crate) enum Schedule {
 
 /// A schedule that says nothing.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ScheduleError {
+pub enum ScheduleError {
     #[error("cannot read schedule `{text}`")]
     Pattern { text: String, source: CronError },
     #[error("cannot read the duration of schedule `{text}`")]

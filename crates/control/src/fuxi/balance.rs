@@ -145,6 +145,7 @@ impl Master {
         let event = match node {
             Some(node) => {
                 self.tell_node(machine, &node);
+                self.drain_for_tide(&key.name, &node);
                 self.machines.event(&node, self.faulty.is_avoided(machine))
             }
             None => {

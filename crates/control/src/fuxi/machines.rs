@@ -8,6 +8,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use model::{Bytes, MilliCpu, Quantity, names};
 use sigma::node::{Node as Selectable, Taint};
 
+use super::tides::{self, Left};
+
 /// The label that tells a Node's rack, or as close as its owner describes it.
 const RACK_LABEL: &str = "topology.kubernetes.io/zone";
 /// Pods of a Node that workers leave to others.
@@ -69,9 +71,10 @@ impl Machines {
         let rack = labels.and_then(|labels| labels.get(RACK_LABEL)).cloned().unwrap_or_default();
         let next = RackId(u32::try_from(self.racks.len()).unwrap_or(u32::MAX));
         let rack = *self.racks.entry(rack).or_insert(next);
-        let (machine, capacity) = (self.id(name), capacity(node));
+        let machine = self.id(name);
+        let Left { capacity, is_open: is_left } = tides::left(node, capacity(node));
         let is_tainted = self.taints.contains_key(&machine) && !self.tolerated.contains(&machine);
-        let is_open = is_open(node) && !is_tainted;
+        let is_open = is_open(node) && !is_tainted && is_left;
         if is_open && capacity.cpu.0 > 0 {
             self.offering.insert(machine);
         } else {
@@ -98,7 +101,8 @@ impl Machines {
     }
 }
 
-fn capacity(node: &Node) -> Resources {
+/// What a Node offers batch.
+pub(crate) fn capacity(node: &Node) -> Resources {
     let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
     let units = |name: &str| {
         let Text(text) = allocatable?.get(name)?;
@@ -113,7 +117,8 @@ fn capacity(node: &Node) -> Resources {
     }
 }
 
-fn is_open(node: &Node) -> bool {
+/// Whether a Node is at work and takes new Pods.
+pub(crate) fn is_open(node: &Node) -> bool {
     let spec = node.spec.as_ref();
     let cordoned = spec.and_then(|spec| spec.unschedulable) == Some(true);
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());

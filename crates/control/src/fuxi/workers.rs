@@ -118,6 +118,11 @@ impl Workers {
         self.select(|worker| worker.node == node)
     }
 
+    /// Without those that were there before a start and have not said yet what they run.
+    pub(super) fn heard_of_on_node(&self, node: &str) -> Vec<WorkerId> {
+        self.select(|worker| worker.node == node && !matches!(worker.contact, Contact::Silent { .. }))
+    }
+
     pub(super) fn job_of(&self, id: WorkerId) -> Option<JobUid> {
         Some(self.by_id.get(&id)?.job.clone())
     }

@@ -1,6 +1,6 @@
 //! What the instances of a task used, and how long workers did nothing between two of them: a few numbers for any count.
 
-use model::dagjob::{MeanAndMax, TaskUsage};
+use model::dagjob::{MeanAndMax, TaskStatus, TaskUsage};
 
 use crate::protocol::AttemptResult;
 
@@ -14,6 +14,8 @@ const BUCKETS: usize = 32 * STEPS as usize;
 pub(super) struct Measures {
     cpu_micros: Values,
     memory_kib: Values,
+    /// Of those that ended well.
+    took_millis: Values,
     gaps: Gaps,
 }
 
@@ -37,8 +39,15 @@ impl Default for Gaps {
 }
 
 impl Measures {
+    /// As they stood when `status` told of them; how long instances took counts as one of them.
+    pub(super) fn restored_of(status: &TaskStatus) -> Self {
+        let values = |took: MeanAndMax| Values { count: 1, sum: took.mean, max: took.max };
+        let took_millis = status.took_millis.map(values).unwrap_or_default();
+        Self { took_millis, ..Self::restored(status.usage.as_ref()) }
+    }
+
     /// As they stood when `status` told of them.
-    pub(super) fn restored(status: Option<&TaskUsage>) -> Self {
+    fn restored(status: Option<&TaskUsage>) -> Self {
         let Some(usage) = status else { return Self::default() };
         let count = u64::from(usage.instances);
         let values =
@@ -52,7 +61,12 @@ impl Measures {
         };
         put(usage.gap_micros.mean.min(usage.gap_p99_micros), usage.instances - above);
         put(usage.gap_p99_micros, above);
-        Self { cpu_micros: values(usage.cpu_micros), memory_kib: values(usage.memory_kib), gaps }
+        Self {
+            cpu_micros: values(usage.cpu_micros),
+            memory_kib: values(usage.memory_kib),
+            gaps,
+            ..Self::default()
+        }
     }
 
     pub(super) fn add(&mut self, result: &AttemptResult) {
@@ -60,11 +74,19 @@ impl Measures {
             self.cpu_micros.add(usage.cpu_micros);
             self.memory_kib.add(usage.memory_kib);
         }
+        if result.exit.is_success() {
+            self.took_millis.add(result.duration_ms);
+        }
         if let Some(gap) = result.gap_micros {
             self.gaps.values.add(u64::from(gap));
             let bucket = &mut self.gaps.buckets[bucket_of(gap)];
             *bucket = bucket.saturating_add(1);
         }
+    }
+
+    /// How long instances took.
+    pub(super) fn took_millis(&self) -> Option<MeanAndMax> {
+        (self.took_millis.count > 0).then(|| self.took_millis.summary())
     }
 
     pub(super) fn status(&self) -> Option<TaskUsage> {

@@ -73,6 +73,20 @@ fn pods_in_every_state() {
 }
 
 #[test]
+fn tides() {
+    check(
+        "Tide",
+        json!({"metadata": {}, "spec": {}, "status": {"phase": "Draining", "handedOver": 1, "wanted": 3, "window": {"from": "2026-11-27T23:30:00Z", "to": "2026-11-28T02:00:00Z"}, "conditions": [{"type": "AtRisk", "status": "True"}]}}),
+        expect![[r#"["x","Draining","1/3","2026-11-27T23:30:00Z","2026-11-28T02:00:00Z","True","5m"]"#]],
+    );
+    check(
+        "Tide",
+        json!({"metadata": {}, "spec": {}, "status": {"next": "2026-11-27T23:30:00Z"}}),
+        expect![[r#"["x","Calm","0/0","2026-11-27T23:30:00Z","<none>","False","5m"]"#]],
+    );
+}
+
+#[test]
 fn other_kinds() {
     let workload = json!({"metadata": {}, "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}, "status": {"readyReplicas": 1, "replicas": 3}});
     check("Deployment", workload.clone(), expect![[r#"["x","1/3",0,0,"5m","c","i","app=web"]"#]]);
@@ -121,16 +135,6 @@ fn other_kinds() {
         "Reservation",
         json!({"metadata": {}, "spec": {"resources": {"cpu": "2", "memory": "1Gi"}, "owners": {"matchLabels": {"app": "db"}}}, "status": {"phase": "Held", "nodeName": "n"}}),
         expect![[r#"["x","Held","n","cpu: 2, memory: 1Gi","app=db","5m"]"#]],
-    );
-    check(
-        "Tide",
-        json!({"metadata": {}, "spec": {}, "status": {"phase": "Draining", "handedOver": 1, "wanted": 3, "window": {"from": "2026-11-27T23:30:00Z", "to": "2026-11-28T02:00:00Z"}, "conditions": [{"type": "AtRisk", "status": "True"}]}}),
-        expect![[r#"["x","Draining","1/3","2026-11-27T23:30:00Z","2026-11-28T02:00:00Z","True","5m"]"#]],
-    );
-    check(
-        "Tide",
-        json!({"metadata": {}, "spec": {}, "status": {"next": "2026-11-27T23:30:00Z"}}),
-        expect![[r#"["x","Calm","0/0","2026-11-27T23:30:00Z","<none>","False","5m"]"#]],
     );
     check(
         "SchedulingPolicy",

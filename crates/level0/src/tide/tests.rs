@@ -40,7 +40,7 @@ fn host(name: &str, units: Vec<Unit>) -> Host {
 }
 
 fn mark(state: MarkState, percent: u32) -> Option<TideMark> {
-    Some(TideMark { tide: "t".to_owned(), state, percent })
+    Some(TideMark::new("t", state, percent))
 }
 
 fn held(name: &str, phase: TidePhase, since: i64) -> Held {
@@ -92,11 +92,11 @@ fn those_go_first_that_cost_batch_least() {
         terms(3, 100),
         before,
         &expect![[r#"
-        ends Announced since 880
-        repeats Announced since 880
-        young Announced since 880
-        0 of 3, 3 taken, free at Some(994), late []
-    "#]],
+            ends Announced since 880
+            repeats Announced since 880
+            young Announced since 880
+            0 of 3, 3 taken, free at Some(995), late []
+        "#]],
     );
 }
 
@@ -111,9 +111,9 @@ fn a_host_is_drained_when_its_last_instances_must_begin() {
         terms(1, 100),
         931,
         &expect![[r#"
-        a Announced since 880
-        0 of 1, 1 taken, free at Some(974), late []
-    "#]],
+            a Announced since 880
+            0 of 1, 1 taken, free at Some(975), late []
+        "#]],
     );
     check(
         &announced,
@@ -121,9 +121,9 @@ fn a_host_is_drained_when_its_last_instances_must_begin() {
         terms(1, 100),
         932,
         &expect![[r#"
-        a Draining since 932
-        0 of 1, 1 taken, free at Some(974), late []
-    "#]],
+            a Draining since 932
+            0 of 1, 1 taken, free at Some(975), late []
+        "#]],
     );
     let draining = [held("a", TidePhase::Draining, 932)];
     check(
@@ -132,9 +132,9 @@ fn a_host_is_drained_when_its_last_instances_must_begin() {
         terms(1, 100),
         971,
         &expect![[r#"
-        a Draining since 932
-        0 of 1, 1 taken, free at Some(974), late []
-    "#]],
+            a Draining since 932
+            0 of 1, 1 taken, free at Some(975), late []
+        "#]],
     );
     // The estimate was wrong.
     check(
@@ -143,10 +143,10 @@ fn a_host_is_drained_when_its_last_instances_must_begin() {
         terms(1, 100),
         972,
         &expect![[r#"
-        a Draining since 932
-        revoked {"u"}
-        0 of 1, 1 taken, free at Some(974), late []
-    "#]],
+            a Draining since 932
+            revoked {"u"}
+            0 of 1, 1 taken, free at Some(975), late []
+        "#]],
     );
     // Too late for its grace.
     let hangs = Unit { going: Some(seconds(-5)), ..unit("u", 0, 50, Pace::Unknown) };
@@ -157,9 +157,9 @@ fn a_host_is_drained_when_its_last_instances_must_begin() {
         terms(1, 100),
         995,
         &expect![[r#"
-        a Draining since 932
-        0 of 1, 1 taken, free at Some(1005), late ["a"]
-    "#]],
+            a Draining since 932
+            0 of 1, 1 taken, free at Some(1006), late ["a"]
+        "#]],
     );
 }
 
@@ -174,9 +174,9 @@ fn a_host_is_handed_over_once_nothing_was_seen_for_a_while() {
         terms(1, 100),
         940,
         &expect![[r#"
-        a Draining since 932
-        0 of 1, 1 taken, free at Some(942), late []
-    "#]],
+            a Draining since 932
+            0 of 1, 1 taken, free at Some(943), late []
+        "#]],
     );
     check(
         &draining,
@@ -184,9 +184,9 @@ fn a_host_is_handed_over_once_nothing_was_seen_for_a_while() {
         terms(1, 100),
         940,
         &expect![[r#"
-        a Verified since 940
-        0 of 1, 1 taken, free at Some(942), late []
-    "#]],
+            a Verified since 940
+            0 of 1, 1 taken, free at Some(943), late []
+        "#]],
     );
     let verified = [held("a", TidePhase::Verified, 940)];
     let straggler = vec![unit("u", 0, 0, Pace::Unknown)];
@@ -196,28 +196,28 @@ fn a_host_is_handed_over_once_nothing_was_seen_for_a_while() {
         terms(1, 100),
         941,
         &expect![[r#"
-        a Draining since 941
-        0 of 1, 1 taken, free at Some(994), late []
-    "#]],
+            a Draining since 941
+            0 of 1, 1 taken, free at Some(995), late []
+        "#]],
     );
     check(
         &verified,
         &[a(MarkState::Draining, vec![])],
         terms(1, 100),
-        942,
+        943,
         &expect![[r#"
-        a HandedOver since 942
-        1 of 1, 1 taken, free at None, late []
-    "#]],
+            a HandedOver since 943
+            1 of 1, 1 taken, free at None, late []
+        "#]],
     );
-    let handed = [held("a", TidePhase::HandedOver, 942)];
+    let handed = [held("a", TidePhase::HandedOver, 943)];
     check(
         &handed,
         &[a(MarkState::HandedOver, straggler)],
         terms(1, 100),
         950,
         &expect![[r#"
-        a HandedOver since 942
+        a HandedOver since 943
         revoked {"u"}
         1 of 1, 1 taken, free at None, late []
     "#]],
@@ -264,9 +264,9 @@ fn who_fails_is_exchanged_and_never_more_are_closed_than_asked() {
         terms(1, 100),
         901,
         &expect![[r#"
-        a Announced since 901
-        0 of 1, 1 taken, free at Some(903), late []
-    "#]],
+            a Announced since 901
+            0 of 1, 1 taken, free at Some(904), late []
+        "#]],
     );
     // Fewer are wanted: that goes back which is least far.
     let both = [held("a", TidePhase::Announced, 880), held("b", TidePhase::HandedOver, 890)];
@@ -313,10 +313,10 @@ fn of_a_share_the_least_and_youngest_go_until_the_rest_fits() {
         terms(1, 40),
         972,
         &expect![[r#"
-        a Draining since 932
-        revoked {"old", "young"}
-        0 of 1, 1 taken, free at Some(994), late []
-    "#]],
+            a Draining since 932
+            revoked {"old", "young"}
+            0 of 1, 1 taken, free at Some(995), late []
+        "#]],
     );
     check(
         &draining,
@@ -324,9 +324,9 @@ fn of_a_share_the_least_and_youngest_go_until_the_rest_fits() {
         terms(1, 40),
         973,
         &expect![[r#"
-        a Verified since 973
-        0 of 1, 1 taken, free at Some(975), late []
-    "#]],
+            a Verified since 973
+            0 of 1, 1 taken, free at Some(976), late []
+        "#]],
     );
 }
 

@@ -203,8 +203,7 @@ impl World {
             let takes = self.random(u64::try_from(grace + 1).unwrap());
             let place = &mut self.places[index];
             let phase = turn.held.iter().find(|held| held.name == place.name).map(|held| held.phase);
-            let mark = |state| TideMark { tide: "t".to_owned(), state, percent };
-            place.mark = phase.and_then(mark_state).map(mark);
+            place.mark = phase.and_then(mark_state).map(|state| TideMark::new("t", state, percent));
             for work in &mut place.works {
                 if turn.revoked.contains(&work.unit.id) {
                     work.unit.going = Some(self.terms.grace);

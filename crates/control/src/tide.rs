@@ -1,0 +1,180 @@
+//! Tides: hosts leave batch for a window of time, and come back.
+//!
+//! ```text
+//!   Tide, Nodes, Pods of batch ──► view: hosts and their work ──► level0::tide::step ──► status written
+//!                                                                                          │
+//!        Node: annotation crest.dev/tide ◄── who grants batch its places keeps to it ◄─────┤
+//!        Pods of batch deleted, with the tide's grace ◄─── at the last moment ─────────────┘
+//! ```
+//!
+//! What is about to be done stands in the status before it is done, and everything may be done twice: a restart in the
+//! middle goes on from there. A Node that says of a Tide that it has it, when there is none of that name, is freed.
+
+mod act;
+mod calendar;
+mod decide;
+mod plan;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::{Api, ResourceExt};
+use model::dagjob::DagJob;
+use model::tide::{Tide, TideMark, TideStatus};
+use tokio_util::sync::CancellationToken;
+
+use crate::act::{ActError, failed, post, unless_gone};
+use crate::key::ObjectKey;
+use crate::pods;
+use crate::queue::{Next, queue};
+use crate::record::{Note, Recorder};
+use crate::world::World;
+
+use calendar::Calendar;
+pub use calendar::CalendarError;
+use decide::{Decision, decide};
+pub use plan::{HostPlan, Listed, Plan, WorkPlan, plan};
+pub use view::Jobs;
+use view::View;
+
+/// So many jobs are asked for at once.
+const ASKED_AT_ONCE: usize = 8;
+
+#[derive(Clone, Debug)]
+struct TideController {
+    world: World,
+    recorder: Recorder,
+}
+
+/// Subscribes to `world` and returns the controller's work.
+pub fn start(world: &World, token: CancellationToken) -> impl Future<Output = ()> + use<> {
+    let (keys, work) = queue::<ObjectKey>();
+    let own = keys.clone();
+    world.tides.on_change(move |change| own.add(ObjectKey::of(&**change.object())));
+    let by_node = keys;
+    world.nodes.on_change(move |change| {
+        // Most Nodes are in no tide, and then nobody pays.
+        for node in [change.before, change.after].into_iter().flatten() {
+            if let Some(mark) = TideMark::of(node.metadata.annotations.as_ref()) {
+                by_node.add(ObjectKey::cluster(&mark.tide));
+            }
+        }
+    });
+    let recorder = world.recorder.named("crest-tide");
+    let controller = TideController { world: world.clone(), recorder };
+    async move {
+        let world = controller.world.clone();
+        let ready = async { tokio::join!(world.tides.synced(), world.nodes.synced(), world.pods.synced()) };
+        if token.run_until_cancelled(ready).await.is_some() {
+            // One at a time: two tides must not reach for the same host.
+            work.run("tide", 1, token, move |key| controller.clone().reconcile(key)).await;
+        }
+    }
+}
+
+impl TideController {
+    async fn reconcile(self, key: ObjectKey) -> Result<Next, ActError> {
+        let tide = self.world.tides.get(&key);
+        let Some(tide) = tide.filter(|tide| tide.metadata.deletion_timestamp.is_none()) else {
+            self.free_all(&key.name).await?;
+            return Ok(Next::Rest);
+        };
+        let calendar = match Calendar::of(&tide) {
+            Ok(calendar) => Some(calendar),
+            Err(error) => {
+                // Stored before it was checked; what it has goes back to batch.
+                self.recorder
+                    .note(&*tide, Note::warning("UnreadableCalendar", kit::Chain(&error).to_string()));
+                None
+            }
+        };
+        let (nodes, pods) = (self.world.nodes.all(), self.world.pods.all());
+        let now = kit::clock::wall();
+        let has_window = calendar.as_ref().is_some_and(|calendar| calendar.present(now).is_some());
+        let jobs = if has_window { self.jobs(&pods).await } else { Jobs::new() };
+        let view = View {
+            nodes: nodes.iter().map(|node| &**node).collect(),
+            pods: pods.iter().map(|pod| &**pod).collect(),
+            jobs: &jobs,
+            now,
+        };
+        let Decision { status, revoked, notes, again } = decide(&tide, calendar.as_ref(), &view);
+        self.write(&tide, &status).await?;
+        notes.into_iter().for_each(|note| self.recorder.note(&*tide, note));
+        self.mark(&tide, &status, &nodes).await?;
+        for pod in pods.iter().filter(|pod| is_among(pod, &revoked)) {
+            let message = format!("Its host leaves batch for the tide `{key}`");
+            self.recorder.note(&**pod, Note::normal("TideComes", message));
+            self.revoke(pod, &tide.spec).await?;
+        }
+        Ok(Next::Again(again))
+    }
+
+    /// Replaces the status, if the Tide is still what the decision was made on.
+    async fn write(&self, tide: &Tide, status: &TideStatus) -> Result<(), ActError> {
+        if tide.status.as_ref() == Some(status) {
+            return Ok(());
+        }
+        let api: Api<Tide> = Api::all(self.world.act.client().clone());
+        let updated = Tide { status: Some(status.clone()), ..tide.clone() };
+        let written = api.replace_status(&tide.name_any(), &post(), &updated).await.map(drop);
+        unless_gone(written.map_err(failed::<Tide>("update the status of", &ObjectKey::of(tide))))
+    }
+
+    /// Has every Node of the tide say how far it is.
+    async fn mark(&self, tide: &Tide, status: &TideStatus, nodes: &[Arc<Node>]) -> Result<(), ActError> {
+        let name = tide.name_any();
+        for host in &status.hosts {
+            let Some(node) = nodes.iter().find(|node| node.name_any() == host.node) else { continue };
+            // Another tide was faster.
+            if mark_of(node).is_some_and(|mark| mark.tide != name) {
+                continue;
+            }
+            let wanted = act::wanted_mark(&name, &tide.spec, host.phase);
+            if let Some(change) = act::owed(node, wanted, tide.spec.taint.as_ref()) {
+                self.change(node, &change).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what Nodes say of a Tide that is not there.
+    async fn free_all(&self, tide: &str) -> Result<(), ActError> {
+        let nodes = self.world.nodes.all();
+        for node in nodes.iter().filter(|node| mark_of(node).is_some_and(|mark| mark.tide == tide)) {
+            if let Some(change) = act::owed(node, None, None) {
+                self.change(node, &change).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The jobs whose workers are there. One that cannot be read tells nothing, and its work counts as unknown.
+    async fn jobs(&self, pods: &[Arc<Pod>]) -> Jobs {
+        let keys: BTreeSet<ObjectKey> = pods
+            .iter()
+            .filter(|pod| view::is_batch_work(pod) && pods::node_name(pod).is_some())
+            .filter_map(|pod| view::job_of(pod))
+            .collect();
+        let client = self.world.act.client();
+        let asked = futures::stream::iter(keys).map(async |key| {
+            let api: Api<DagJob> = Api::namespaced(client.clone(), &key.namespace);
+            Some((key.clone(), api.get_opt(&key.name).await.ok()??))
+        });
+        asked.buffer_unordered(ASKED_AT_ONCE).filter_map(std::future::ready).collect().await
+    }
+}
+
+fn mark_of(node: &Node) -> Option<TideMark> {
+    TideMark::of(node.metadata.annotations.as_ref())
+}
+
+fn is_among(pod: &Pod, uids: &BTreeSet<String>) -> bool {
+    pod.metadata.uid.as_ref().is_some_and(|uid| uids.contains(uid))
+}

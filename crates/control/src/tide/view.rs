@@ -1,0 +1,119 @@
+//! Nodes and Pods as the hosts and the batch work that a tide is decided on. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use level0::tide::{Host, Pace, Size, Unit};
+use model::QosClass;
+use model::dagjob::DagJob;
+use model::names::{BATCH_CPU, BATCH_MEMORY, JOB_LABEL, TASK_LABEL};
+use model::tide::{EXPECTED_SECONDS, Tide, TideMark};
+
+use crate::fuxi::machines;
+use crate::key::ObjectKey;
+use crate::{owner, pods};
+
+/// The jobs whose workers are about, for what they tell of their instances.
+pub type Jobs = BTreeMap<ObjectKey, DagJob>;
+
+/// A cluster as it stands.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) nodes: Vec<&'a Node>,
+    pub(super) pods: Vec<&'a Pod>,
+    pub(super) jobs: &'a Jobs,
+    pub(super) now: Timestamp,
+}
+
+/// Whether a Pod is batch work that leaves when its host is drained: one of a DaemonSet belongs to the host.
+pub(super) fn is_batch_work(pod: &Pod) -> bool {
+    let of_the_node = owner::controller(&pod.metadata).is_some_and(|owner| owner.kind == "DaemonSet");
+    QosClass::of(pod) == QosClass::Batch && !pods::has_ended(pod) && !of_the_node
+}
+
+/// The job of a worker.
+pub(super) fn job_of(pod: &Pod) -> Option<ObjectKey> {
+    let name = pod.metadata.labels.as_ref()?.get(JOB_LABEL)?;
+    Some(ObjectKey::new(pod.metadata.namespace.as_deref().unwrap_or_default(), name))
+}
+
+impl View<'_> {
+    /// The Nodes that a tide may take, has, or is said to have.
+    pub(super) fn hosts(&self, tide: &Tide) -> Vec<Host> {
+        let name = tide.metadata.name.as_deref().unwrap_or_default();
+        let selector = tide.spec.selector.as_ref().map(owner::selector);
+        let held: BTreeSet<&str> =
+            tide.status.iter().flat_map(|status| &status.hosts).map(|host| host.node.as_str()).collect();
+        let mut batch: BTreeMap<&str, Vec<Unit>> = BTreeMap::new();
+        for pod in self.pods.iter().filter(|pod| is_batch_work(pod)) {
+            if let Some(node) = pods::node_name(pod) {
+                batch.entry(node).or_default().push(self.unit(pod));
+            }
+        }
+        let mut hosts = Vec::new();
+        for node in &self.nodes {
+            let node_name = node.metadata.name.as_deref().unwrap_or_default();
+            let labels = node.metadata.labels.clone().unwrap_or_default();
+            let is_selected = selector.as_ref().is_none_or(|selector| selector.matches(&labels));
+            let mark = TideMark::of(node.metadata.annotations.as_ref());
+            let is_others = mark.as_ref().is_some_and(|mark| mark.tide != name);
+            let mark = mark.filter(|_| !is_others);
+            if is_selected || mark.is_some() || held.contains(node_name) {
+                hosts.push(Host {
+                    name: node_name.to_owned(),
+                    is_selected,
+                    is_able: machines::is_open(node) && !is_others,
+                    mark,
+                    offer: offer(node),
+                    units: batch.remove(node_name).unwrap_or_default(),
+                });
+            }
+        }
+        hosts
+    }
+
+    fn unit(&self, pod: &Pod) -> Unit {
+        let meta = &pod.metadata;
+        let spec = pod.spec.as_ref();
+        let requests = crate::sigma::pod(pod).requests;
+        let amount = |name: &str| requests.get(name).copied().unwrap_or(0);
+        let job = job_of(pod).and_then(|key| self.jobs.get(&key));
+        let made = meta.creation_timestamp.as_ref().map_or(self.now, |time| time.0);
+        let of_pod = spec.and_then(|spec| spec.priority).unwrap_or(0);
+        Unit {
+            id: meta.uid.clone().unwrap_or_default(),
+            priority: of_pod.saturating_add(job.map_or(0, |job| job.spec.priority)),
+            age: self.now.duration_since(made).max(SignedDuration::ZERO),
+            size: Size { milli_cpu: amount(BATCH_CPU), memory: amount(BATCH_MEMORY) },
+            pace: self.pace(pod, job),
+            going: meta.deletion_timestamp.as_ref().map(|time| time.0.duration_since(self.now)),
+        }
+    }
+
+    /// A worker goes on as long as its task has instances; they will take what the
+    /// longest took, and a quarter more to be sure. Of others their owner
+    /// may say it.
+    fn pace(&self, pod: &Pod, job: Option<&DagJob>) -> Pace {
+        let task = pod.metadata.labels.as_ref().and_then(|labels| labels.get(TASK_LABEL));
+        let status = job.and_then(|job| job.status.as_ref()?.tasks.get(task?));
+        if let Some(took) = status.and_then(|status| status.took_millis) {
+            let each = SignedDuration::from_millis(
+                i64::try_from(took.max.saturating_add(took.max / 4)).unwrap_or(i64::MAX),
+            );
+            return Pace::Repeats { each };
+        }
+        let expected: Option<u32> =
+            pods::annotation(pod, EXPECTED_SECONDS).and_then(|text| text.parse().ok());
+        let since =
+            pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map_or(self.now, |time| time.0);
+        let left = expected
+            .map(|seconds| SignedDuration::from_secs(seconds.into()) - self.now.duration_since(since));
+        left.filter(SignedDuration::is_positive).map_or(Pace::Unknown, |left| Pace::Once { left })
+    }
+}
+
+fn offer(node: &Node) -> Size {
+    let capacity = machines::capacity(node);
+    Size { milli_cpu: capacity.cpu.0, memory: capacity.memory.0 }
+}
