@@ -16,6 +16,7 @@ use crate::server::ServerOptions;
 use crate::settings::{Settings, parse_instance};
 use crate::sim::SimVerb;
 use crate::store_verbs::StoreVerb;
+use crate::tide::TideVerb;
 use crate::token::TokenVerb;
 
 /// One pool of machines for online services and batch jobs, behind a Kubernetes API.
@@ -56,6 +57,9 @@ pub(crate) enum Command {
     /// Say what could be better, and the steps that lead there; nothing is changed
     #[command(subcommand)]
     Plan(PlanVerb),
+    /// Show, plan, begin and take back tides: hosts that leave batch for some hours
+    #[command(subcommand)]
+    Tide(TideVerb),
     /// Load, pull, build, list and remove container images
     #[command(subcommand)]
     Image(ImageVerb),

@@ -4,7 +4,7 @@ mod diagnose;
 mod import;
 mod picture;
 mod progress;
-mod show;
+pub(crate) mod show;
 mod submit;
 mod workers;
 

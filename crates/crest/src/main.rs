@@ -24,6 +24,7 @@ mod settings;
 mod sim;
 mod status;
 mod store_verbs;
+mod tide;
 mod token;
 mod up;
 
@@ -56,6 +57,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let settings = cli.settings();
     match cli.command {
         Command::Job(verb) => return job::execute(&settings, verb),
+        Command::Tide(verb) => return tide::execute(&settings, verb),
         Command::Store(verb) => return store_verbs::execute(&settings, verb),
         Command::Explain(verb) => return explain::explain(&settings, verb),
         Command::WhatIf(options) => return explain::what_if(&settings, &options),

@@ -48,7 +48,7 @@ fn table(jobs: &[DagJob], now: Timestamp) -> String {
 }
 
 /// Rows with their cells below each other, two blanks apart.
-pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let mut text = String::new();

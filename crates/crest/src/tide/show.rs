@@ -1,0 +1,210 @@
+//! Tides and their plans as text.
+
+use std::fmt::Write as _;
+
+use control::tide::{HostPlan, Plan};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use model::tide::{Tide, TideWindow};
+
+use crate::job::show::columns;
+
+pub(super) fn table(tides: &[Tide]) -> String {
+    let mut rows = vec![["NAME", "PHASE", "FREE", "FROM", "TO", "TROUBLE"].map(str::to_owned)];
+    rows.extend(tides.iter().map(|tide| {
+        let status = tide.status.clone().unwrap_or_default();
+        let from = status.window.as_ref().map(|window| &window.from).or(status.next.as_ref());
+        [
+            tide.name_any(),
+            format!("{:?}", status.phase),
+            format!("{}/{}", status.handed_over, status.wanted),
+            time(from),
+            time(status.window.as_ref().map(|window| &window.to)),
+            troubles(tide).map(|(kind, _)| kind).collect::<Vec<_>>().join(","),
+        ]
+    }));
+    columns(&rows)
+}
+
+fn time(time: Option<&Time>) -> String {
+    time.map_or("-".to_owned(), |time| time.0.to_string())
+}
+
+/// What is not as it should be, and why.
+fn troubles(tide: &Tide) -> impl Iterator<Item = (&str, &str)> {
+    let conditions = tide.status.iter().flat_map(|status| &status.conditions);
+    let true_ones = conditions.filter(|condition| condition.status == "True");
+    true_ones.map(|condition| (condition.type_.as_str(), condition.message.as_str()))
+}
+
+pub(super) fn text(tide: &Tide) -> String {
+    let status = tide.status.clone().unwrap_or_default();
+    let mut text = format!("{}: {:?}", tide.name_any(), status.phase);
+    let mut add = |words: String| text.write_str(&words).expect("a string takes all text");
+    match (&status.window, &status.next) {
+        (Some(TideWindow { from, to }), _) => add(format!(
+            ", {} of {} hosts free, from {} to {}\n",
+            status.handed_over, status.wanted, from.0, to.0
+        )),
+        (None, Some(next)) => add(format!(", next window at {}\n", next.0)),
+        (None, None) => add(", no window to come\n".to_owned()),
+    }
+    if let Some(expected) = &status.expected_free {
+        add(format!("the last host is expected to be free at {}\n", expected.0));
+    }
+    for (kind, message) in troubles(tide) {
+        add(format!("{kind}: {message}\n"));
+    }
+    if !status.hosts.is_empty() {
+        let mut rows = vec![["HOST", "PHASE", "SINCE", "BATCH PODS"].map(str::to_owned)];
+        rows.extend(status.hosts.iter().map(|host| {
+            let phase = format!("{:?}", host.phase);
+            [host.node.clone(), phase, host.since.0.to_string(), host.batch_pods.to_string()]
+        }));
+        add(columns(&rows));
+    }
+    for past in &status.past {
+        let free =
+            past.free.as_ref().map_or("never all free".to_owned(), |free| format!("free at {}", free.0));
+        add(format!(
+            "past window of {}: {:?}, {free}, back at {}\n",
+            past.from.0, past.outcome, past.returned.0
+        ));
+    }
+    text
+}
+
+pub(super) fn plan(name: &str, plan: &Plan) -> String {
+    let mut text = String::new();
+    let mut line = |words: String| writeln!(text, "{words}").expect("a string takes all text");
+    let what = if plan.share_percent < 100 {
+        format!("{}% of what each host offers batch", plan.share_percent)
+    } else {
+        "whole hosts".to_owned()
+    };
+    line(format!("{name}: {what}, {} of {} hosts", plan.wanted, plan.selected));
+    line(format!("announced at {}, free from {} to {}", plan.announced, plan.from, plan.to));
+    let mut rows = vec![["", "HOST", "PHASE", "FREE AT", "BATCH LOSES", "ITS WORK"].map(str::to_owned)];
+    rows.extend((1..).zip(&plan.hosts).map(|(number, host)| row(number, host)));
+    columns(&rows).lines().for_each(|row| line(row.to_owned()));
+    if !plan.unable.is_empty() {
+        line(format!("not ready, cordoned or in another tide: {}", plan.unable.join(", ")));
+    }
+    let taken = plan.hosts.iter().filter(|host| host.is_taken);
+    let late: Vec<&str> =
+        taken.clone().filter(|host| !host.is_on_time).map(|host| host.host.as_str()).collect();
+    let missing = plan.wanted - taken.count();
+    match (late.is_empty(), missing, plan.free) {
+        (true, 0, Some(free)) => line(format!("all are free in time, the last one at {free}")),
+        (true, 0, None) => line("no host is wanted".to_owned()),
+        (true, missing, _) => line(format!("too few hosts: {missing} more are wanted")),
+        (false, ..) => line(format!("too late: {}. A longer spec.leadSeconds helps", late.join(", "))),
+    }
+    text
+}
+
+fn row(number: usize, host: &HostPlan) -> [String; 6] {
+    let n_ending = host.work.iter().filter(|work| work.ends).count();
+    let n_going = host.work.len() - n_ending;
+    let work = match (n_ending, n_going) {
+        (0, 0) => "none".to_owned(),
+        (ending, 0) => format!("{ending} end"),
+        (0, going) => format!("{going} have to go"),
+        (ending, going) => format!("{ending} end, {going} have to go"),
+    };
+    if !host.is_taken {
+        let stays = ["-".to_owned(), host.host.clone(), "stays batch's".to_owned(), "-".to_owned()];
+        let [number, name, phase, free] = stays;
+        return [number, name, phase, free, "-".to_owned(), work];
+    }
+    let lost = format!("{} core s", host.lost_core_seconds);
+    [number.to_string(), host.host.clone(), format!("{:?}", host.phase), host.free.to_string(), lost, work]
+}
+
+#[cfg(test)]
+mod tests {
+    use control::tide::WorkPlan;
+    use expect_test::expect;
+    use jiff::Timestamp;
+    use model::tide::TidePhase;
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(1_795_822_200 + 60 * minute).unwrap()
+    }
+
+    fn host(name: &str, is_taken: bool, lost: f64, ends: &[bool]) -> HostPlan {
+        let work = |ends: &bool| WorkPlan { pod: "n/p".into(), ends: *ends, at: at(-1), lost_seconds: 0 };
+        HostPlan {
+            host: name.to_owned(),
+            phase: TidePhase::Calm,
+            is_taken,
+            is_on_time: true,
+            free: at(-1),
+            lost_core_seconds: lost,
+            work: ends.iter().map(work).collect(),
+        }
+    }
+
+    #[test]
+    fn a_plan_reads_as_a_table() {
+        let mut planned = Plan {
+            from: at(0),
+            to: at(150),
+            announced: at(-30),
+            wanted: 2,
+            selected: 4,
+            share_percent: 100,
+            free: Some(at(-1)),
+            hosts: vec![
+                host("a", true, 0.0, &[true]),
+                host("b", true, 12.5, &[true, false]),
+                host("c", false, 99.0, &[false]),
+            ],
+            unable: vec!["d".to_owned()],
+        };
+        expect![[r#"
+            evening: whole hosts, 2 of 4 hosts
+            announced at 2026-11-27T23:00:00Z, free from 2026-11-27T23:30:00Z to 2026-11-28T02:00:00Z
+               HOST  PHASE          FREE AT               BATCH LOSES  ITS WORK
+            1  a     Calm           2026-11-27T23:29:00Z  0 core s     1 end
+            2  b     Calm           2026-11-27T23:29:00Z  12.5 core s  1 end, 1 have to go
+            -  c     stays batch's  -                     -            1 have to go
+            not ready, cordoned or in another tide: d
+            all are free in time, the last one at 2026-11-27T23:29:00Z
+        "#]].assert_eq(&plan("evening", &planned));
+        planned.hosts[0].is_on_time = false;
+        assert!(plan("evening", &planned).ends_with("too late: a. A longer spec.leadSeconds helps\n"));
+        planned.wanted = 3;
+        planned.hosts[0].is_on_time = true;
+        assert!(plan("evening", &planned).ends_with("too few hosts: 1 more are wanted\n"));
+    }
+
+    #[test]
+    fn a_tide_is_told_host_by_host() {
+        let condition = json!({ "type": "AtRisk", "status": "True", "reason": "WillBeLate", "message": "a is late",
+            "lastTransitionTime": "2026-11-28T10:00:00Z" });
+        let status = json!({ "phase": "Draining", "wanted": 2, "handedOver": 1, "conditions": [condition],
+            "window": { "from": "2026-11-28T10:10:00Z", "to": "2026-11-28T11:00:00Z" },
+            "expectedFree": "2026-11-28T10:12:00Z",
+            "hosts": [{ "node": "a", "phase": "Draining", "since": "2026-11-28T10:05:00Z", "batchPods": 3 },
+                { "node": "b", "phase": "HandedOver", "since": "2026-11-28T10:01:00Z" }],
+            "past": [{ "from": "2026-11-27T10:10:00Z", "returned": "2026-11-27T11:00:00Z", "outcome": "Missed" }] });
+        let tide: Tide = serde_json::from_value(json!({ "apiVersion": "crest.dev/v1alpha1", "kind": "Tide",
+            "metadata": { "name": "evening" }, "spec": {}, "status": status }))
+        .unwrap();
+        expect![[r#"
+            evening: Draining, 1 of 2 hosts free, from 2026-11-28T10:10:00Z to 2026-11-28T11:00:00Z
+            the last host is expected to be free at 2026-11-28T10:12:00Z
+            AtRisk: a is late
+            HOST  PHASE       SINCE                 BATCH PODS
+            a     Draining    2026-11-28T10:05:00Z  3
+            b     HandedOver  2026-11-28T10:01:00Z  0
+            past window of 2026-11-27T10:10:00Z: Missed, never all free, back at 2026-11-27T11:00:00Z
+            NAME     PHASE     FREE  FROM                  TO                    TROUBLE
+            evening  Draining  1/2   2026-11-28T10:10:00Z  2026-11-28T11:00:00Z  AtRisk
+        "#]].assert_eq(&(text(&tide) + &table(&[tide])));
+    }
+}
