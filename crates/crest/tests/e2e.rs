@@ -35,5 +35,7 @@ mod refusals;
 mod s3;
 #[path = "e2e/survival.rs"]
 mod survival;
+#[path = "e2e/tides.rs"]
+mod tides;
 #[path = "e2e/walk.rs"]
 mod walk;

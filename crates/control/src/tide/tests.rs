@@ -308,7 +308,7 @@ fn hosts_are_handed_over_and_come_back_and_their_owner_hears_of_it() {
         21: a Announced, b Draining
         22: a Announced, b Verified
         25: a Announced, b HandedOver
-        512: a Draining, b HandedOver
+        510: a Draining, b HandedOver
         562: a Draining, b HandedOver, worker has to go
         563: a Verified, b HandedOver
         566: a HandedOver, b HandedOver, HandedOver: 2 hosts are handed over to services

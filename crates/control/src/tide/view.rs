@@ -17,6 +17,9 @@ use crate::{owner, pods};
 /// The jobs whose workers are about, for what they tell of their instances.
 pub type Jobs = BTreeMap<ObjectKey, DagJob>;
 
+/// Between two instances a worker may wait for its master.
+const PAUSE: SignedDuration = SignedDuration::from_secs(2);
+
 /// A cluster as it stands.
 #[derive(Debug)]
 pub(super) struct View<'a> {
@@ -101,7 +104,7 @@ impl View<'_> {
             let each = SignedDuration::from_millis(
                 i64::try_from(took.max.saturating_add(took.max / 4)).unwrap_or(i64::MAX),
             );
-            return Pace::Repeats { each };
+            return Pace::Repeats { each: each.saturating_add(PAUSE) };
         }
         let expected: Option<u32> =
             pods::annotation(pod, EXPECTED_SECONDS).and_then(|text| text.parse().ok());

@@ -19,3 +19,4 @@ mod rebalancing;
 mod rollout;
 mod scheduling;
 mod storage;
+mod tides;

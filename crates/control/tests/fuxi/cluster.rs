@@ -154,6 +154,11 @@ impl Cluster {
         std::fs::write(self.folder.path().join("out").join(name), text).unwrap();
     }
 
+    /// Where a file is that the instances read or wrote.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("out").join(name)
+    }
+
     /// A file that the instances wrote.
     pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.folder.path().join("out").join(name)).unwrap()

@@ -15,6 +15,7 @@ mod inputs;
 mod node;
 mod quotas;
 mod taints;
+mod tides;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -45,6 +46,7 @@ use quotas::{
     a_quota_bounds_its_jobs_and_says_what_they_use, a_task_that_begins_together_waits_for_room_for_all,
 };
 use taints::a_tainted_node_is_for_those_who_tolerate_it;
+use tides::a_node_that_a_tide_has_is_drained_and_comes_back;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).peekable();
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         a_backup_begins_on_another_node,
         a_worker_that_cannot_start_is_looked_for_elsewhere,
         a_tainted_node_is_for_those_who_tolerate_it,
+        a_node_that_a_tide_has_is_drained_and_comes_back,
         an_unknown_command_fails_the_job_and_says_so,
         a_job_that_was_stored_unchecked_fails_and_the_others_go_on,
         deleting_a_job_ends_its_workers,

@@ -174,7 +174,8 @@ mod tests {
             -  c     stays batch's  -                     -            1 have to go
             not ready, cordoned or in another tide: d
             all are free in time, the last one at 2026-11-27T23:29:00Z
-        "#]].assert_eq(&plan("evening", &planned));
+        "#]]
+        .assert_eq(&plan("evening", &planned));
         planned.hosts[0].is_on_time = false;
         assert!(plan("evening", &planned).ends_with("too late: a. A longer spec.leadSeconds helps\n"));
         planned.wanted = 3;
@@ -205,6 +206,7 @@ mod tests {
             past window of 2026-11-27T10:10:00Z: Missed, never all free, back at 2026-11-27T11:00:00Z
             NAME     PHASE     FREE  FROM                  TO                    TROUBLE
             evening  Draining  1/2   2026-11-28T10:10:00Z  2026-11-28T11:00:00Z  AtRisk
-        "#]].assert_eq(&(text(&tide) + &table(&[tide])));
+        "#]]
+        .assert_eq(&(text(&tide) + &table(&[tide])));
     }
 }
