@@ -5,14 +5,15 @@
 //! | `Announced` | nothing new is granted | nothing new is granted |
 //! | `Draining`, `HandedOver` | workers end with what they run | the machine is smaller: the ledger takes back what is too much |
 
+use fuxi::WorkerId;
+use fuxi::grants::Resources;
 use fuxi::job::Event;
 use k8s_openapi::api::core::v1::Node;
 use model::tide::{MarkState, TideMark};
 use model::{Bytes, MilliCpu};
 
-use fuxi::grants::Resources;
-
 use super::master::Master;
+use crate::key::ObjectKey;
 
 /// What a tide leaves of a machine.
 pub(super) struct Left {
@@ -52,7 +53,15 @@ impl Master {
         }
     }
 
-    /// Once per second: workers may have come to drained machines, or been heard of there.
+    /// A worker that was heard of is told at once, so that it begins no more than one instance.
+    pub(super) fn drain_if_tide_has_it(&mut self, id: WorkerId) {
+        let Some(name) = self.workers.node_of(id).map(str::to_owned) else { return };
+        if let Some(node) = self.watched.nodes.get(&ObjectKey::cluster(&name)) {
+            self.drain_for_tide(&name, &node);
+        }
+    }
+
+    /// Once per second: workers may have come to drained machines.
     pub(super) fn drain_for_tides(&mut self) {
         for node in self.watched.nodes.all() {
             let name = node.metadata.name.clone().unwrap_or_default();

@@ -123,6 +123,10 @@ impl Workers {
         self.select(|worker| worker.node == node && !matches!(worker.contact, Contact::Silent { .. }))
     }
 
+    pub(super) fn node_of(&self, id: WorkerId) -> Option<&str> {
+        Some(&self.by_id.get(&id)?.node)
+    }
+
     pub(super) fn job_of(&self, id: WorkerId) -> Option<JobUid> {
         Some(self.by_id.get(&id)?.job.clone())
     }
@@ -330,6 +334,7 @@ impl Master {
         // Until its list is kept, the attempt has not ended.
         hello.held.extend(lists.iter().map(|result| result.attempt));
         self.tell(&uid, Event::Hello { worker: id, held: hello.held, results });
+        self.drain_if_tide_has_it(id);
         self.keep_lists(&uid, (task, id), lists);
     }
 
