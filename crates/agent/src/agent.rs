@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cgroup::{GroupError, Groups, Mounts};
-use crate::colocation::{Colocation, Report};
+use crate::colocation::{Colocation, Report, Reserved};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::events::{self, Writer};
@@ -36,6 +36,14 @@ pub enum BuildError {
     Mounts { source: io::Error },
     #[error("cannot prepare the groups of Pods")]
     Groups(#[from] GroupError),
+    #[error(
+        "no kubelet has made groups here: there is neither `kubepods.slice` nor `kubepods` in cgroup `/{root}`, or the driver is \
+         another than was named; a kubelet with `cgroupRoot` has them in another group, and a container sees none unless the \
+         host's /sys/fs/cgroup is mounted into it"
+    )]
+    NoKubelet { root: String },
+    #[error("cannot read which CPUs this host has")]
+    Cpus { source: io::Error },
     #[error("cannot listen on `{address}` for the API server")]
     Listen { address: std::net::SocketAddr, source: io::Error },
     #[error("cannot set up TLS of the kubelet server")]
@@ -139,13 +147,17 @@ impl Agent {
             milli_cpu: self.context.facts.milli_cpu,
             memory: self.context.facts.memory,
             rules: rule.clone(),
+            reserved: watch::channel(Reserved::default()).1,
             histories: self.config.histories(),
             offers,
             reports,
         };
         let (in_force, seen_in_force) = watch::channel(InForce::default());
         let hands = Hands {
-            context: self.context.clone(),
+            groups: self.context.groups.clone(),
+            registry: self.context.registry.clone(),
+            pinner: self.context.pinner.clone(),
+            memory: self.context.facts.memory,
             rules: rule,
             ground: self.ground,
             reports: reported.clone(),
@@ -202,6 +214,6 @@ pub fn remove_traces(root: &Path, cgroup_root: &str) -> Result<(), TeardownError
     Ok(())
 }
 
-fn mounts() -> io::Result<Mounts> {
+pub(crate) fn mounts() -> io::Result<Mounts> {
     Ok(Mounts::parse(&std::fs::read_to_string("/proc/self/mountinfo")?))
 }

@@ -25,6 +25,7 @@ use model::{Bytes, CpuSet, MilliCpu, QosClass};
 
 pub use counters::Counters;
 pub use disk::{Disk, IoBound};
+pub use layout::Driver;
 use layout::Layout;
 pub use mounts::{Controller, Mounts, Version};
 
@@ -143,10 +144,10 @@ impl Groups {
     }
 
     /// The groups that a kubelet of this host has made below `parent`, which is empty for the root of the tree; `None`
-    /// where there is no kubelet.
-    pub fn of_kubelet(mounts: &Mounts, parent: &str) -> Option<Self> {
+    /// where there is no kubelet, or none with `driver`.
+    pub fn of_kubelet(mounts: &Mounts, parent: &str, driver: Option<Driver>) -> Option<Self> {
         let backend = backend(mounts);
-        let layout = Layout::of_kubelet(&*backend, parent)?;
+        let layout = Layout::of_kubelet(&*backend, parent, driver)?;
         Some(Self { backend, layout })
     }
 
@@ -173,8 +174,9 @@ impl Groups {
         self.layout.container(&*self.backend, group, id)
     }
 
-    /// Whether batch Pods are in the idle class one by one, since their class has no group for us to set it on.
-    pub fn idles_pods(&self) -> bool {
+    /// Whether a kubelet has made them: batch stands among the groups of services then, and batch Pods are in the idle class
+    /// one by one, since their class has no group for us to set it on.
+    pub fn are_foreign(&self) -> bool {
         self.layout.is_foreign()
     }
 

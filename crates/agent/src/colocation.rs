@@ -10,6 +10,7 @@ mod latency;
 mod measure;
 mod offence;
 mod online;
+mod strays;
 mod zones;
 
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ use self::measure::{Meter, Usage};
 use self::offence::Offence;
 use self::online::Online;
 pub use self::online::{OnlinePod, Term};
+use self::strays::Strays;
 pub use self::zones::Zone;
 use self::zones::{Zones, published};
 use crate::cgroup::{Groups, Knob};
@@ -84,9 +86,34 @@ pub struct Report {
     pub zones: Vec<Zone>,
     /// Who stands behind the terms of these.
     pub online: Vec<OnlinePod>,
+    #[serde(default)]
+    pub guests: Guests,
     /// By which values.
     #[serde(default)]
     pub rule: Told,
+}
+
+/// What services use that stand in the group of batch, as they do at a kubelet when they ask for nothing: what holds batch is so
+/// much wider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Guests {
+    pub milli_cpu: u64,
+    pub memory: u64,
+}
+
+impl Guests {
+    /// Room for what they use, and for as much again.
+    fn room(self) -> u64 {
+        2 * self.milli_cpu
+    }
+}
+
+/// What is kept for the host itself, whether it uses it or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserved {
+    pub milli_cpu: u64,
+    pub memory: u64,
 }
 
 /// What the arbiter works with.
@@ -101,6 +128,7 @@ pub struct Colocation {
     pub memory: u64,
     /// What is in force.
     pub rules: watch::Receiver<Arc<Rule>>,
+    pub reserved: watch::Receiver<Reserved>,
     /// Where the apps' histories outlive the agent.
     pub histories: PathBuf,
     pub offers: watch::Sender<Offer>,
@@ -115,6 +143,7 @@ struct State {
     /// Measures over whole seconds, whatever the tick is.
     slow_meter: Meter,
     online: Online,
+    strays: Strays,
     squeezer: Squeezer,
     offence: Offence,
     heard: Heard,
@@ -125,6 +154,8 @@ struct State {
     mid_cpu: mid::Offer,
     mid_memory: mid::Offer,
     applied: Option<MilliCpu>,
+    /// As it was written: with room for services that are held along.
+    written: Option<MilliCpu>,
     report: Report,
 }
 
@@ -137,7 +168,9 @@ impl Colocation {
     }
 
     async fn arbitrate(self, heard: Heard, token: CancellationToken) {
-        let class = if self.groups.backend().has_idle_class() { Class::Idle } else { Class::Weight };
+        // At a kubelet batch is idle among itself: beside services it has the least weight.
+        let has_idle_class = self.groups.backend().has_idle_class() && !self.groups.are_foreign();
+        let class = if has_idle_class { Class::Idle } else { Class::Weight };
         let rule = self.rules.borrow().clone();
         let settings = rule.arbiter.clone();
         let mut state = State {
@@ -146,6 +179,7 @@ impl Colocation {
             meter: Meter::new(self.groups.clone()),
             slow_meter: Meter::new(self.groups.clone()),
             online: Online::new(self.groups.clone(), settings.predict, self.histories.clone()),
+            strays: Strays::default(),
             squeezer: Squeezer::new(settings.squeeze.clone(), class),
             offence: Offence::new(
                 self.groups.clone(),
@@ -160,6 +194,7 @@ impl Colocation {
             cpu: capacity::Offer::new(settings.cpu),
             memory: capacity::Offer::new(settings.memory),
             applied: None,
+            written: None,
             report: Report { rule: rule.told.clone(), ..Report::default() },
             rule,
         };
@@ -194,7 +229,7 @@ impl Colocation {
     }
 
     fn every_tick(&self, state: &mut State, batch: &[Arc<Pod>], now: Duration) {
-        let Some(usage) = state.meter.measure(now, true) else { return };
+        let Some(usage) = state.meter.measure(now, true, &state.strays) else { return };
         let news = state.heard.take();
         let Squeeze { quota, suffering, latency, idle: _ } =
             state.squeezer.step(sample(state.milli_cpu, &usage, news, now));
@@ -217,19 +252,23 @@ impl Colocation {
 
     /// Writes the quota when it changes; this is the only writer of that file.
     fn apply(&self, state: &mut State, quota: Option<MilliCpu>, batch: &[Arc<Pod>]) {
-        if state.applied == quota {
+        let room = state.report.guests.room();
+        let written = quota.map(|quota| MilliCpu(quota.0 + room));
+        if (state.applied, state.written) == (quota, written) {
             return;
         }
-        let tighter = quota.is_some_and(|quota| state.applied.is_none_or(|applied| quota < applied));
-        state.report.squeezes += u64::from(tighter);
+        let is_less = |new: Option<MilliCpu>, old: Option<MilliCpu>| {
+            new.is_some_and(|new| old.is_none_or(|old| new < old))
+        };
+        state.report.squeezes += u64::from(is_less(quota, state.applied));
         // From below where there is less, from above where there is more.
-        if tighter {
-            state.offence.keep_within(quota, batch);
+        if is_less(written, state.written) {
+            state.offence.keep_within(written, batch);
         }
-        match self.groups.backend().set(&self.groups.class(QosClass::Batch), Knob::Quota(quota)) {
+        match self.groups.backend().set(&self.groups.class(QosClass::Batch), Knob::Quota(written)) {
             Ok(_) => {
-                state.applied = quota;
-                state.offence.keep_within(quota, batch);
+                (state.applied, state.written) = (quota, written);
+                state.offence.keep_within(written, batch);
             }
             Err(error) => tracing::warn!(error = %kit::Chain(&error), "Batch not squeezed"),
         }
@@ -240,11 +279,14 @@ impl Colocation {
         // What was switched off is nobody's; what is switched on later is not on the Node.
         state.milli_cpu = host::milli_cpu().min(self.milli_cpu);
         self.look_at_online(state, now);
-        let Some(usage) = state.slow_meter.measure(now, false) else {
+        let Some(usage) = state.slow_meter.measure(now, false, &state.strays) else {
             // Who sees nothing for long has nothing to offer.
             let short = self.offers.borrow().memory_is_short;
             return self.tell(state, short, now);
         };
+        let memory = state.strays.memory_of_guests(&self.groups);
+        state.report.guests = Guests { milli_cpu: whole(usage.guests).unsigned_abs(), memory };
+        let reserved = *self.reserved.borrow();
         if batch.is_empty() {
             state.meter.forget();
             // What is said while there is no batch is not about it.
@@ -259,7 +301,7 @@ impl Colocation {
             capacity: state.milli_cpu as f64,
             used: usage.online + usage.batch + usage.system,
             batch: usage.batch,
-            reserved: 0.0,
+            reserved: reserved.milli_cpu as f64,
             online: state.report.online.iter().map(OnlinePod::cpu_to_reckon).collect(),
         };
         let sum = reckon(state.rule.arbiter.cpu_basis, &host);
@@ -302,16 +344,16 @@ impl Colocation {
             entries.iter().map(|entry| (entry.pod(), entry.is_alive())).collect();
         let pinned = self.pinner.groups_with_own_cpus();
         let times = (now, kit::clock::since_epoch());
+        state.strays = Strays::find(&self.groups, &pods);
         state.report.online = state.online.measure(&pods, |group| pinned.contains(group), times);
     }
 
     fn read_memory(&self, state: &mut State, available: u64, now: Duration) {
-        let batch = self.groups.backend().memory(&self.groups.class(QosClass::Batch));
         let host = Host {
             capacity: self.memory as f64,
             used: self.memory.saturating_sub(available) as f64,
-            batch: batch.map_or(0.0, |bytes| bytes.0 as f64),
-            reserved: 0.0,
+            batch: state.strays.memory_of_batch(&self.groups) as f64,
+            reserved: self.reserved.borrow().memory as f64,
             online: state.report.online.iter().map(OnlinePod::memory_to_reckon).collect(),
         };
         let sum = reckon(state.rule.arbiter.memory_basis, &host);

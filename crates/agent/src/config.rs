@@ -124,9 +124,12 @@ impl Config {
     }
 
     pub fn histories(&self) -> PathBuf {
-        self.root.join("histories.json")
+        self.root.join(HISTORIES)
     }
 }
+
+/// The file of the apps' histories.
+pub(crate) const HISTORIES: &str = "histories.json";
 
 pub(crate) fn pod_logs(root: &Path) -> PathBuf {
     root.join("pods")

@@ -30,9 +30,11 @@ pub use self::ground::Ground;
 use self::mover::Mover;
 use self::sides::{Running, sides};
 use self::wish::{Scene, wishes};
+use crate::cgroup::Groups;
 use crate::colocation::{Explanation, Report};
 use crate::config;
-use crate::pods::Shared;
+use crate::pinning::Pinner;
+use crate::pods::Registry;
 use crate::policy::Rule;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -53,7 +55,11 @@ pub struct InForce {
 /// Moves the hands of one host.
 #[derive(Debug)]
 pub struct Hands {
-    pub context: Shared,
+    pub groups: Groups,
+    pub registry: Registry,
+    pub pinner: Arc<Pinner>,
+    /// Bytes of memory of the host.
+    pub memory: u64,
     /// What is in force.
     pub rules: watch::Receiver<Arc<Rule>>,
     pub ground: Ground,
@@ -73,14 +79,14 @@ impl Hands {
     /// Moves them until `token` is cancelled, then takes them all away.
     pub async fn run(self, token: CancellationToken) {
         let mut state = State::default();
-        let mut mover = Mover::new(self.context.groups.clone());
+        let mut mover = Mover::new(self.groups.clone());
         let started = kit::clock::monotonic();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while token.run_until_cancelled(ticks.tick()).await.is_some() {
             let settings = self.rules.borrow().arbiter.hands.clone();
             let pool = self.pool(&settings, &mut state, started.elapsed());
-            self.context.pinner.keep_batch_to(pool.clone(), &self.context.registry);
+            self.pinner.keep_batch_to(pool.clone(), &self.registry);
             let scene = self.scene(&settings, &mut state);
             let wished = wishes(&settings, &scene);
             let (shield, bound) = (wished.shield, scene.bound);
@@ -91,18 +97,21 @@ impl Hands {
             self.in_force.send_replace(InForce { shield, bound, pool, writes, failures });
             state.scene = Some(scene);
         }
-        self.context.pinner.keep_batch_to(None, &self.context.registry);
+        self.pinner.keep_batch_to(None, &self.registry);
         let nothing = config::Hands::none();
-        // Not what is there now: who tends to Pods ends at the same time, and has forgotten some.
-        if let Some(scene) = state.scene {
+        // Not what is there now: who tends to Pods ends at the same time, and has forgotten some. Beside a kubelet nobody
+        // does, and one who ends as soon as it began has what an agent before it left behind to put right.
+        let last =
+            if self.groups.are_foreign() { Some(self.scene(&nothing, &mut state)) } else { state.scene };
+        if let Some(scene) = last {
             moved(mover, wishes(&nothing, &Scene { bound: None, ..scene }).list).await;
         }
         self.in_force.send_replace(InForce::default());
     }
 
     fn scene(&self, settings: &config::Hands, state: &mut State) -> Scene {
-        let groups = &self.context.groups;
-        let entries = self.context.registry.entries();
+        let groups = &self.groups;
+        let entries = self.registry.entries();
         let running = entries.iter().filter(|entry| entry.is_alive()).map(|entry| {
             let live = entry.live.borrow();
             let alive = live.containers.iter().filter(|instance| instance.is_alive());
@@ -110,7 +119,7 @@ impl Hands {
         });
         let (online, batch_pods) = sides(groups, running);
         Scene {
-            capacity: self.context.facts.memory,
+            capacity: self.memory,
             line: groups.line_of(QosClass::Online),
             batch: groups.class(QosClass::Batch),
             online,
@@ -125,19 +134,22 @@ impl Hands {
     /// `None` while there is no batch, or nothing is known yet.
     fn bound(&self, settings: &config::Hands, bound: &mut Bound) -> Option<u64> {
         let policy = settings.memory.as_ref()?;
-        let report = self.reports.borrow().memory;
-        let is_known = report.capacity > 0 && !self.context.registry.batch_at_work().is_empty();
-        let held = self.context.groups.backend().memory(&self.context.groups.class(QosClass::Batch));
+        let (report, guests) = {
+            let report = self.reports.borrow();
+            (report.memory, report.guests.memory)
+        };
+        let is_known = report.capacity > 0 && !self.registry.batch_at_work().is_empty();
+        let held = self.groups.backend().memory(&self.groups.class(QosClass::Batch));
         let batch = held
             .ok()
             .filter(|_| is_known)
-            .map(|held| Batch { offered: left_for_batch(&report), held: held.0 });
-        bound.step(policy, self.context.facts.memory, batch, self.ground.beyond)
+            .map(|held| Batch { offered: left_for_batch(&report).saturating_add(guests), held: held.0 });
+        bound.step(policy, self.memory, batch, self.ground.beyond)
     }
 
     fn pool(&self, settings: &config::Hands, state: &mut State, now: Duration) -> Option<model::CpuSet> {
         let policy = settings.pool.as_ref()?;
-        let usable = self.context.pinner.shared_cpus()?;
+        let usable = self.pinner.shared_cpus()?;
         let report = self.reports.borrow();
         // Pinned Pods have CPUs of their own, which are not in the pool.
         let pinned = report.online.iter().filter(|pod| pod.is_pinned);

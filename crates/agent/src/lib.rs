@@ -7,6 +7,7 @@
 //! ```
 
 mod agent;
+pub mod beside;
 pub mod cgroup;
 pub mod colocation;
 pub mod config;

@@ -1,6 +1,6 @@
 //! This host as a Node: registered at start, kept alive by a Lease, its status told only when it changes.
 
-mod describe;
+pub(crate) mod describe;
 
 use std::fmt;
 use std::sync::Arc;

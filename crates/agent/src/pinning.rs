@@ -9,6 +9,7 @@
 //! nothing is written, unless batch is kept to a pool of CPUs: that, too, is asked for here and written by nobody else.
 
 pub mod decide;
+mod foreign;
 pub mod topology;
 
 #[cfg(test)]
@@ -134,7 +135,12 @@ impl Pinner {
     fn settle(&self, state: &mut State, registry: &Registry) {
         let pods: Vec<Arc<Pod>> = registry.entries().iter().map(|entry| entry.pod()).collect();
         let topology = self.topology.borrow().clone();
-        state.plan = decide::plan(topology.as_deref(), &pods, &state.plan);
+        state.plan = match &topology {
+            Some(topology) if self.groups.are_foreign() => {
+                foreign::plan(&self.groups, registry, &topology.cpus())
+            }
+            _ => decide::plan(topology.as_deref(), &pods, &state.plan),
+        };
         self.tell(state, &pods);
         if topology.is_none() {
             return;
@@ -161,13 +167,26 @@ impl Pinner {
         let plan = &state.plan;
         let shared = Place { cpus: plan.shared.clone(), mems: None };
         let batch = Place { cpus: pooled(state.pool.as_ref(), plan.shared.as_ref()), mems: None };
-        let mut places = BTreeMap::from([(self.groups.class(QosClass::Batch), batch)]);
+        let of_batch = self.groups.class(QosClass::Batch);
+        if self.groups.are_foreign() {
+            // A kubelet writes cpusets of containers. It has not narrowed the group of its class: that was one of us.
+            let place = if state.pool.is_some() { batch } else { Place::default() };
+            let is_ours = state.pool.is_some() || self.is_narrowed(&of_batch);
+            return is_ours.then_some((of_batch, place)).into_iter().collect();
+        }
+        let mut places = BTreeMap::from([(of_batch, batch)]);
         for pod in pods.iter().filter(|pod| QosClass::of(pod) == QosClass::Online) {
             let Some(uid) = &pod.metadata.uid else { continue };
             let place = plan.pinned.get(uid).unwrap_or(&shared);
             places.insert(self.groups.pod(QosClass::Online, uid), place.clone());
         }
         places
+    }
+
+    /// Whether a group below that of services has fewer CPUs.
+    fn is_narrowed(&self, group: &str) -> bool {
+        let usable = |group: &str| self.groups.backend().usable_cpus(group).ok();
+        usable(group) != usable(&self.groups.class(QosClass::Online))
     }
 
     fn tell(&self, state: &mut State, pods: &[Arc<Pod>]) {

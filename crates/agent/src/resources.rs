@@ -26,13 +26,21 @@ pub struct Share {
 
 /// The share of `container` in a Pod of `class`: batch is counted in its own resources, and so is the mid tier among services.
 pub fn of_container(container: &Container, class: QosClass) -> Share {
-    let resources = container.resources.clone().unwrap_or_default();
-    let (lent_cpu, lent_memory) = match class {
+    share(container, Some(lent_to(class)))
+}
+
+/// The names of the CPU and the memory that are lent to Pods of `class`.
+fn lent_to(class: QosClass) -> (&'static str, &'static str) {
+    match class {
         QosClass::Batch => (names::BATCH_CPU, names::BATCH_MEMORY),
         QosClass::Online => (names::MID_CPU, names::MID_MEMORY),
-    };
-    let lent_cpu = |limits| quantity(&resources, limits, lent_cpu).map(whole_milli);
-    let lent_memory = |limits| quantity(&resources, limits, lent_memory).map(Bytes::from);
+    }
+}
+
+fn share(container: &Container, lent: Option<(&'static str, &'static str)>) -> Share {
+    let resources = container.resources.clone().unwrap_or_default();
+    let lent_cpu = |limits| quantity(&resources, limits, lent?.0).map(whole_milli);
+    let lent_memory = |limits| quantity(&resources, limits, lent?.1).map(Bytes::from);
     let cpu = |limits| quantity(&resources, limits, "cpu").map(MilliCpu::from);
     let memory = |limits| quantity(&resources, limits, "memory").map(Bytes::from);
     let cpu_limit = cpu(true).or_else(|| lent_cpu(true));
@@ -60,10 +68,18 @@ fn quantity(resources: &ResourceRequirements, limits: bool, name: &str) -> Optio
 
 /// The share of all containers of `pod` together.
 pub fn of_pod(pod: &Pod) -> Share {
-    let class = QosClass::of(pod);
+    of_pod_with(pod, Some(lent_to(QosClass::of(pod))))
+}
+
+/// What a kubelet gives `pod`: it knows nothing that is lent.
+pub fn by_kubelet(pod: &Pod) -> Share {
+    of_pod_with(pod, None)
+}
+
+fn of_pod_with(pod: &Pod, lent: Option<(&'static str, &'static str)>) -> Share {
     let Some(spec) = &pod.spec else { return Share::default() };
-    let shares: Vec<Share> = spec.containers.iter().map(|container| of_container(container, class)).collect();
-    let init = spec.init_containers.iter().flatten().map(|container| of_container(container, class));
+    let shares: Vec<Share> = spec.containers.iter().map(|container| share(container, lent)).collect();
+    let init = spec.init_containers.iter().flatten().map(|container| share(container, lent));
     let init: Vec<Share> = init.collect();
     // Init containers run one at a time, before the others.
     let init_cpu = init.iter().map(|share| share.cpu).max().unwrap_or_default();
@@ -76,17 +92,6 @@ pub fn of_pod(pod: &Pod) -> Share {
         cpu_limit: shares.iter().map(|share| share.cpu_limit).sum(),
         memory_limit: widest(shares.iter().map(|share| share.memory_limit).sum()),
     }
-}
-
-/// What a kubelet weighs `pod` by: it knows only what is promised.
-pub fn promised_cpu(pod: &Pod) -> MilliCpu {
-    let resources = pod
-        .spec
-        .iter()
-        .flat_map(|spec| &spec.containers)
-        .filter_map(|container| container.resources.as_ref());
-    let cpu = |resources| quantity(resources, false, "cpu").or_else(|| quantity(resources, true, "cpu"));
-    resources.filter_map(cpu).map(MilliCpu::from).sum()
 }
 
 /// The memory that is kept for `pod`: the mid tier's is lent.

@@ -31,6 +31,10 @@ impl BatchBounds {
         hands.pool = self.batch_cpu_pool.then(Default::default);
     }
 
+    pub(crate) fn has_egress(&self) -> bool {
+        self.batch_egress.is_some()
+    }
+
     /// The same options on the command line of another process.
     pub(crate) fn arguments(&self) -> Vec<OsString> {
         let rates = [

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::agent_verb::AgentOptions;
 use crate::bounds::BatchBounds;
 use crate::explain::{ExplainVerb, WhatIfOptions};
 use crate::job::JobVerb;
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Server(ServerOptions),
     /// Place pods of a Kubernetes that is there already, as one more scheduler beside its own
     Scheduler(SchedulerOptions),
+    /// Share a node of a Kubernetes that is there already between services and batch, beside its kubelet
+    Agent(AgentOptions),
     /// Back up, restore and check what the API server stores
     #[command(subcommand)]
     Store(StoreVerb),

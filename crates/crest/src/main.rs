@@ -1,6 +1,7 @@
 //! The one binary: every role of Crest, and every command that `kubectl` has no word for.
 #![expect(clippy::print_stdout, reason = "the answer of a command goes to standard output")]
 
+mod agent_verb;
 mod allocator;
 mod bounds;
 mod cli;
@@ -64,6 +65,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sim(verb) => return sim::execute(verb),
         Command::Server(options) => server::server(&settings, &options),
         Command::Scheduler(options) => scheduler::scheduler(&settings, &options),
+        Command::Agent(options) => agent_verb::agent(&settings, &options),
         Command::Up(options) => up::up(&settings, &options),
         Command::Run(options) => run::run(&settings, &options),
         Command::Down(options) => down::down(&settings, &options),

@@ -101,7 +101,7 @@ async fn serve(settings: &Settings, options: &SchedulerOptions) -> anyhow::Resul
 }
 
 /// In a Pod, with what its service account may do; elsewhere by the rules of kubectl.
-async fn client(settings: &Settings, options: &ClusterOptions) -> anyhow::Result<kube::Client> {
+pub(crate) async fn client(settings: &Settings, options: &ClusterOptions) -> anyhow::Result<kube::Client> {
     let is_in_cluster = options.is_default() && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     let config = if is_in_cluster {
         kube::Config::incluster().context("the service account of this pod cannot be used")?

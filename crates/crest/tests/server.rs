@@ -1,4 +1,4 @@
-//! `crest server`, `crest scheduler`, `crest store` and the verbs that ask about placement, as commands: several servers on
+//! `crest server`, `crest agent`, `crest scheduler`, `crest store` and the verbs that ask about placement, as commands: several servers on
 //! one etcd, one leader, backups, exit codes.
 #![expect(
     clippy::unwrap_used,
@@ -6,8 +6,12 @@
     reason = "helpers of tests, which clippy knows only inside the test functions themselves"
 )]
 
+#[path = "server/agent.rs"]
+mod agent;
 #[path = "server/identity.rs"]
 mod identity;
+#[path = "../../agent/tests/beside/kubelet.rs"]
+mod kubelet;
 #[path = "server/rebalance.rs"]
 mod rebalance;
 #[path = "server/scheduler.rs"]

@@ -37,9 +37,10 @@ pub(super) enum Layout {
 const BY_QOS: [&str; 2] = ["burstable", "besteffort"];
 
 impl Layout {
-    /// The tree of the kubelet below `parent`, if there is one.
-    pub(super) fn of_kubelet(backend: &dyn Backend, parent: &str) -> Option<Self> {
+    /// The tree of the kubelet below `parent`, if there is one; by any driver, unless one is named.
+    pub(super) fn of_kubelet(backend: &dyn Backend, parent: &str, driver: Option<Driver>) -> Option<Self> {
         let drivers = [Driver::Systemd, Driver::Cgroupfs].into_iter();
+        let drivers = drivers.filter(|known| driver.is_none_or(|driver| driver == *known));
         let layouts = drivers.map(|driver| Self::Kubelet { parent: parent.to_owned(), driver });
         layouts.into_iter().find(|layout| backend.exists(&layout.class(QosClass::Online)))
     }

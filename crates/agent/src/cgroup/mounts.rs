@@ -33,37 +33,22 @@ pub struct Mounts {
 }
 
 impl Mounts {
-    /// Reads the text of `/proc/self/mountinfo`.
+    /// Reads the text of `/proc/self/mountinfo`. Of several mounts of one tree the first counts of those that show most.
     pub fn parse(mountinfo: &str) -> Self {
+        let mut seen: Vec<Mount<'_>> = mountinfo.lines().filter_map(Mount::parse).collect();
+        seen.sort_by_key(|mount| std::cmp::Reverse(mount.view));
         let mut mounts = Self::default();
-        for line in mountinfo.lines() {
-            mounts.add(line);
+        for mount in seen {
+            if mount.is_v2 {
+                mounts.v2.get_or_insert(mount.point);
+                continue;
+            }
+            let options = mount.options.split(',');
+            for option in options.filter(|option| !["rw", "ro", "xattr", "none"].contains(option)) {
+                mounts.v1.entry(option.to_owned()).or_insert_with(|| mount.point.clone());
+            }
         }
         mounts
-    }
-
-    /// `36 35 98:0 / /mount/point rw,noatime master:1 - cgroup2 source options`
-    fn add(&mut self, line: &str) -> Option<()> {
-        let (mount, filesystem) = line.split_once(" - ")?;
-        let mut mount = mount.split(' ').skip(3);
-        let (root, point) = (mount.next()?, PathBuf::from(mount.next()?));
-        let mut filesystem = filesystem.split(' ');
-        let (kind, options) = (filesystem.next()?, filesystem.nth(1)?);
-        match kind {
-            // A bind mount of a part of the tree is not the tree.
-            "cgroup2" if root == "/" => {
-                self.v2.get_or_insert(point);
-            }
-            "cgroup" if root == "/" => {
-                for option in
-                    options.split(',').filter(|option| !["rw", "ro", "xattr", "none"].contains(option))
-                {
-                    self.v1.entry(option.to_owned()).or_insert_with(|| point.clone());
-                }
-            }
-            _ => {}
-        }
-        Some(())
     }
 
     pub fn version(&self) -> Version {
@@ -72,5 +57,42 @@ impl Mounts {
             (true, Some(_)) => Version::Hybrid,
             (_, None) => Version::V1,
         }
+    }
+}
+
+/// A mount of a whole tree, as far as this process may see it.
+struct Mount<'a> {
+    is_v2: bool,
+    point: PathBuf,
+    options: &'a str,
+    view: View,
+}
+
+/// How far up a mount shows the tree, and whether it can be written. A container with a cgroup namespace of its own has its
+/// own group mounted as a root; that of the host, if it is mounted into it, is above that.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct View {
+    levels_above: usize,
+    is_writable: bool,
+}
+
+impl<'a> Mount<'a> {
+    /// `36 35 98:0 / /mount/point rw,noatime master:1 - cgroup2 source options`
+    fn parse(line: &'a str) -> Option<Self> {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let mut mount = mount.split(' ').skip(3);
+        let (root, point, flags) = (mount.next()?, PathBuf::from(mount.next()?), mount.next()?);
+        let mut filesystem = filesystem.split(' ');
+        let (kind, options) = (filesystem.next()?, filesystem.nth(1)?);
+        let mut levels = root.split('/').filter(|level| !level.is_empty());
+        // A bind mount of a part of the tree is not the tree.
+        if !matches!(kind, "cgroup" | "cgroup2") || levels.clone().any(|level| level != "..") {
+            return None;
+        }
+        let view = View {
+            levels_above: levels.by_ref().count(),
+            is_writable: flags.split(',').any(|flag| flag == "rw"),
+        };
+        Some(Self { is_v2: kind == "cgroup2", point, options, view })
     }
 }

@@ -18,6 +18,28 @@ fn mounts_are_recognized() {
     assert_eq!(mounts.v1["cpuacct"], mounts.v1["cpu"]);
 }
 
+/// A container sees its own group as the root, and the host's tree where it was mounted into it.
+#[test]
+fn the_hosts_tree_counts_in_a_container() {
+    let check = |lines: &[&str], expected: Option<&str>| {
+        let mounts = Mounts::parse(&lines.join("\n"));
+        assert_eq!(mounts.v2.as_deref(), expected.map(Path::new), "{lines:?}");
+    };
+    let own = "9 8 0:26 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw";
+    let hosts = "9 8 0:26 /../../.. /host rw,nosuid - cgroup2 cgroup2 rw";
+    let part = "9 8 0:26 /../../../a /part rw,nosuid - cgroup2 cgroup2 rw";
+    let same = "9 8 0:26 / /host rw,nosuid master:3 - cgroup2 cgroup2 rw";
+    check(&[own], Some("/sys/fs/cgroup"));
+    check(&[own, part, hosts], Some("/host"));
+    check(&[hosts, own], Some("/host"));
+    check(&[own, same], Some("/host"));
+    check(&[part], None);
+    let v1 = Mounts::parse(
+        "9 8 0:3 / /own ro - cgroup cgroup rw,cpu\n9 8 0:3 /.. /host rw - cgroup cgroup rw,cpu",
+    );
+    assert_eq!(v1.v1["cpu"], Path::new("/host"));
+}
+
 /// A directory with the files that the kernel would show.
 fn fake_v2(dir: &Path, groups: &[&str]) {
     for group in groups {

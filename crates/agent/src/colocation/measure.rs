@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use model::QosClass;
 
+use super::strays::Strays;
 use crate::cgroup::Groups;
 
 /// Use between two measurements.
@@ -15,6 +16,14 @@ pub(super) struct Usage {
     pub(super) batch: f64,
     pub(super) system: f64,
     pub(super) online_delay: Option<f64>,
+    /// Of online, by those that stand in the group of batch.
+    pub(super) guests: f64,
+}
+
+/// CPU time of those who stand on the other side's ground.
+struct Strayed {
+    services: Duration,
+    batch: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +34,9 @@ struct Counters {
     batch: Duration,
     pressure: Option<Duration>,
 }
+
+/// CPU time of groups that count on the other side, one by one, since they come and go.
+type Times = HashMap<String, Duration>;
 
 /// Time on a CPU and time waiting for one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,11 +59,19 @@ pub(super) struct Meter {
     /// Those that are looked at, in turns; searched for at `listed_at`.
     list: VecDeque<u32>,
     listed_at: Option<Duration>,
+    strays: Times,
 }
 
 impl Meter {
     pub(super) fn new(groups: Groups) -> Self {
-        Self { groups, last: None, threads: HashMap::new(), list: VecDeque::new(), listed_at: None }
+        Self {
+            groups,
+            last: None,
+            threads: HashMap::new(),
+            list: VecDeque::new(),
+            listed_at: None,
+            strays: Times::new(),
+        }
     }
 
     /// The next measurement starts anew.
@@ -59,10 +79,11 @@ impl Meter {
         self.last = None;
         self.threads.clear();
         self.listed_at = None;
+        self.strays.clear();
     }
 
     /// Use since the last call; `None` at the first, and when counters cannot be read or went back.
-    pub(super) fn measure(&mut self, now: Duration, with_delay: bool) -> Option<Usage> {
+    pub(super) fn measure(&mut self, now: Duration, with_delay: bool, strays: &Strays) -> Option<Usage> {
         let backend = self.groups.backend();
         let online_group = self.groups.class(QosClass::Online);
         let counters = Counters {
@@ -71,29 +92,52 @@ impl Meter {
             host: backend.cpu_time("").ok()?,
             online: backend.cpu_time(&online_group).unwrap_or_default(),
             batch: backend.cpu_time(&self.groups.class(QosClass::Batch)).unwrap_or_default(),
-            pressure: if with_delay { backend.cpu_pressure(&online_group) } else { None },
+            // Where batch is among services, its waiting is in the group's pressure.
+            pressure: backend
+                .cpu_pressure(&online_group)
+                .filter(|_| with_delay && !self.groups.are_foreign()),
         };
-        let threads = (with_delay && counters.pressure.is_none()).then(|| self.waited(&online_group, now));
+        let threads = (with_delay && counters.pressure.is_none()).then(|| self.waited(strays, now));
+        let strayed = self.strayed(strays);
         let last = self.last.replace(counters)?;
         let elapsed = now.saturating_sub(last.at).as_secs_f64();
         if elapsed < 0.01 {
             return None;
         }
-        let milli = |new: Duration, old| Some(new.checked_sub(old)?.as_secs_f64() / elapsed * 1000.0);
-        let (online, batch) = (milli(counters.online, last.online)?, milli(counters.batch, last.batch)?);
+        let milli_of = |time: Duration| time.as_secs_f64() / elapsed * 1000.0;
+        let milli = |new: Duration, old| Some(milli_of(new.checked_sub(old)?));
+        let guests = milli_of(strayed.services);
+        let batch = (milli(counters.batch, last.batch)? - guests + milli_of(strayed.batch)).max(0.0);
+        let among_online = if self.groups.are_foreign() { batch } else { 0.0 };
+        let online = (milli(counters.online, last.online)? - among_online).max(0.0);
         let online_delay = match (counters.pressure, last.pressure, threads) {
             (Some(new), Some(old), _) => Some(new.saturating_sub(old).as_secs_f64() / elapsed),
             (_, _, Some(scheduled)) => Some(delay(scheduled, elapsed)),
             _ => None,
         };
         let system = (milli(counters.host, last.host)? - online - batch).max(0.0);
-        Some(Usage { online, batch, system, online_delay })
+        Some(Usage { online, batch, system, online_delay, guests })
+    }
+
+    /// CPU time of strays since the last look; what is seen for the first time is only remembered.
+    fn strayed(&mut self, strays: &Strays) -> Strayed {
+        let before = std::mem::take(&mut self.strays);
+        let mut since = |groups: &[String]| {
+            let mut sum = Duration::ZERO;
+            for group in groups {
+                let Ok(time) = self.groups.backend().cpu_time(group) else { continue };
+                sum += before.get(group).and_then(|before| time.checked_sub(*before)).unwrap_or_default();
+                self.strays.insert(group.clone(), time);
+            }
+            sum
+        };
+        Strayed { services: since(&strays.services), batch: since(&strays.batch) }
     }
 
     /// How long those of online's threads whose turn it is ran and waited since they were looked at last, together.
-    fn waited(&mut self, group: &str, now: Duration) -> Scheduled {
+    fn waited(&mut self, strays: &Strays, now: Duration) -> Scheduled {
         if self.listed_at.is_none_or(|at| now.saturating_sub(at) >= LISTED_EVERY) {
-            self.list_threads(group);
+            self.list_threads(strays);
             self.listed_at = Some(now);
         }
         let mut sum = Scheduled::default();
@@ -111,8 +155,8 @@ impl Meter {
     }
 
     /// Threads that stay keep their turn.
-    fn list_threads(&mut self, group: &str) {
-        let present: HashSet<u32> = self.groups.backend().threads(group).into_iter().collect();
+    fn list_threads(&mut self, strays: &Strays) {
+        let present = strays.threads_of_services(&self.groups);
         self.list.retain(|thread| present.contains(thread));
         self.threads.retain(|thread, _| present.contains(thread));
         let known: HashSet<u32> = self.list.iter().copied().collect();

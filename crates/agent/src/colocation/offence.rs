@@ -147,10 +147,19 @@ impl Offence {
         self.offenders.capped().count()
     }
 
-    /// Gives all of them back what they asked for.
+    /// Gives all of them back what they asked for; at a kubelet, what that has given them.
     pub(super) fn end(&mut self, batch: &[Arc<Pod>]) {
         self.caps.clear();
-        self.settle(batch);
+        if !self.groups.are_foreign() {
+            return self.settle(batch);
+        }
+        for pod in batch {
+            let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+            let quota = Knob::Quota(resources::by_kubelet(pod).cpu_limit);
+            if let Err(error) = self.groups.backend().set(&self.groups.pod(QosClass::Batch, uid), quota) {
+                tracing::debug!(error = %kit::Chain(&error), "A batch Pod's quota is not given back");
+            }
+        }
     }
 
     /// Milli-cores of each since the last look.
@@ -209,8 +218,11 @@ impl Offence {
     fn write(&mut self, pod: &Pod) -> Result<(), GroupError> {
         let Some(uid) = &pod.metadata.uid else { return Ok(()) };
         let quota = resources::of_pod(pod).cpu_limit.into_iter().chain(self.caps.get(uid).copied()).min();
+        // Who stands among a kubelet's services is not bound with batch.
+        let is_stray = self.groups.are_foreign() && resources::by_kubelet(pod).cpu.0 > 0;
         // Who has no limit has what batch has.
-        let quota = quota.map(|quota| self.bound.map_or(quota, |bound| quota.min(bound)));
+        let quota =
+            quota.map(|quota| self.bound.filter(|_| !is_stray).map_or(quota, |bound| quota.min(bound)));
         if self.written.get(uid) != Some(&quota) {
             self.groups.backend().set(&self.groups.pod(QosClass::Batch, uid), Knob::Quota(quota))?;
             self.written.insert(uid.clone(), quota);

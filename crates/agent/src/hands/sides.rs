@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use model::QosClass;
 
-use super::wish::{BatchPod, Online};
+use super::wish::{BatchPod, Foreign, Online};
 use crate::cgroup::Groups;
 use crate::resources;
 
@@ -30,9 +30,12 @@ pub(super) fn sides(groups: &Groups, running: impl Iterator<Item = Running>) -> 
                 online.push(Online { group, below, request, has_limit });
             }
             QosClass::Batch => {
-                // What the kubelet has given it.
-                let foreign_weight = groups.idles_pods().then(|| resources::promised_cpu(&pod));
-                batch.push(BatchPod { group, below, foreign_weight });
+                let foreign = groups.are_foreign().then(|| {
+                    let theirs = resources::by_kubelet(&pod);
+                    let ours = resources::of_pod(&pod).memory_limit;
+                    Foreign { weight: theirs.cpu, memory: ours, memory_without_us: theirs.memory_limit }
+                });
+                batch.push(BatchPod { group, below, foreign });
             }
         }
     }

@@ -45,8 +45,18 @@ pub(super) struct BatchPod {
     pub(super) group: String,
     /// The groups of its containers.
     pub(super) below: Vec<String>,
-    /// What it weighs without us, in a tree that is not ours: there it is idle by itself.
-    pub(super) foreign_weight: Option<MilliCpu>,
+    /// In a tree that is not ours.
+    pub(super) foreign: Option<Foreign>,
+}
+
+/// A batch Pod in a tree of a kubelet, which knows no resources of batch: there it is idle by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Foreign {
+    /// What it weighs without us.
+    pub(super) weight: MilliCpu,
+    /// The most memory that it asked for, and that the kubelet has given it.
+    pub(super) memory: Option<Bytes>,
+    pub(super) memory_without_us: Option<Bytes>,
 }
 
 /// Whom a bound on a group holds.
@@ -99,11 +109,13 @@ pub(super) fn wishes(settings: &Hands, scene: &Scene) -> Wishes {
         }
     }
     for pod in &scene.batch_pods {
-        let Some(weight) = pod.foreign_weight else { continue };
+        let Some(foreign) = pod.foreign else { continue };
+        let is_bound = settings.memory.is_some();
+        wish(&pod.group, Knob::Memory(if is_bound { foreign.memory } else { foreign.memory_without_us }));
         wish(&pod.group, Knob::Idle(settings.idle));
         if !settings.idle {
             // The kernel has forgotten it.
-            wish(&pod.group, Knob::Weight(weight));
+            wish(&pod.group, Knob::Weight(foreign.weight));
         }
     }
     wish(&scene.batch, Knob::MemoryHigh(scene.bound.map(Bytes)));

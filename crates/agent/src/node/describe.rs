@@ -97,11 +97,10 @@ impl Description {
             ("memory".to_owned(), Quantity(format!("{}Ki", facts.memory / 1024))),
             ("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", facts.disk / 1024))),
             ("pods".to_owned(), Quantity(self.max_pods.to_string())),
-            (names::BATCH_CPU.to_owned(), Quantity(offer.milli_cpu.to_string())),
-            (names::BATCH_MEMORY.to_owned(), Quantity(offer.memory.to_string())),
-            (names::MID_CPU.to_owned(), Quantity(offer.mid_milli_cpu.to_string())),
-            (names::MID_MEMORY.to_owned(), Quantity(offer.mid_memory.to_string())),
         ])
+        .into_iter()
+        .chain(offered(offer))
+        .collect()
     }
 
     fn system_info(&self, runtime: String) -> NodeSystemInfo {
@@ -138,23 +137,41 @@ impl Description {
         } else {
             condition("MemoryPressure", false, "MemorySufficient", "There is memory available".to_owned())
         };
-        let isolation = if self.missing.is_empty() {
-            let message = format!("cgroup {}: all that isolation needs is there", self.cgroup_version);
-            condition("IsolationDegraded", false, "Complete", message)
-        } else {
-            let message = format!("cgroup {}: {}", self.cgroup_version, self.missing.join("; "));
-            condition("IsolationDegraded", true, "KernelLacks", message)
-        };
-        let batch = condition("BatchOffered", offer.milli_cpu > 0, "Measured", offer.explanation.clone());
         vec![
             pressure,
             condition("DiskPressure", false, "DiskSufficient", "Disk pressure is not watched yet".to_owned()),
             condition("PIDPressure", false, "PIDSufficient", "PID pressure is not watched yet".to_owned()),
-            isolation,
-            batch,
+            isolation(self.cgroup_version, &self.missing),
+            batch_offered(offer),
             ready,
         ]
     }
+}
+
+/// What is lent: to batch, and to the mid tier.
+pub(crate) fn offered(offer: &Offer) -> BTreeMap<String, Quantity> {
+    BTreeMap::from([
+        (names::BATCH_CPU.to_owned(), Quantity(offer.milli_cpu.to_string())),
+        (names::BATCH_MEMORY.to_owned(), Quantity(offer.memory.to_string())),
+        (names::MID_CPU.to_owned(), Quantity(offer.mid_milli_cpu.to_string())),
+        (names::MID_MEMORY.to_owned(), Quantity(offer.mid_memory.to_string())),
+    ])
+}
+
+/// What the kernel lacks for isolation.
+pub(crate) fn isolation(cgroup_version: &str, missing: &[String]) -> NodeCondition {
+    if missing.is_empty() {
+        let message = format!("cgroup {cgroup_version}: all that isolation needs is there");
+        condition("IsolationDegraded", false, "Complete", message)
+    } else {
+        let message = format!("cgroup {cgroup_version}: {}", missing.join("; "));
+        condition("IsolationDegraded", true, "KernelLacks", message)
+    }
+}
+
+/// What batch is offered, and why.
+pub(crate) fn batch_offered(offer: &Offer) -> NodeCondition {
+    condition("BatchOffered", offer.milli_cpu > 0, "Measured", offer.explanation.clone())
 }
 
 fn condition(type_: &str, status: bool, reason: &str, message: String) -> NodeCondition {
@@ -167,7 +184,7 @@ fn condition(type_: &str, status: bool, reason: &str, message: String) -> NodeCo
     }
 }
 
-fn dated(condition: &NodeCondition, before: &[NodeCondition], now: Timestamp) -> NodeCondition {
+pub(crate) fn dated(condition: &NodeCondition, before: &[NodeCondition], now: Timestamp) -> NodeCondition {
     let now = Time(whole_second(now));
     let same = before.iter().find(|old| old.type_ == condition.type_ && old.status == condition.status);
     let since = same.and_then(|same| same.last_transition_time.clone()).unwrap_or_else(|| now.clone());

@@ -47,7 +47,7 @@ fn the_mid_tier_counts_in_its_own_resources_and_weighs_less() {
     let (cpu, memory) = (MilliCpu(1000), Bytes(64 << 20));
     assert_eq!(of_pod(&pod), Share { cpu, memory, cpu_limit: Some(cpu), memory_limit: Some(memory) });
     assert_eq!(knobs(&pod)[..2], [Knob::Weight(MilliCpu(250)), Knob::Quota(Some(cpu))]);
-    assert_eq!((promised_cpu(&pod), promised_memory(&pod)), (MilliCpu(0), Bytes(0)));
+    assert_eq!((by_kubelet(&pod).cpu, promised_memory(&pod)), (MilliCpu(0), Bytes(0)));
     let linux = linux(&pod, &pod.spec.as_ref().unwrap().containers[0], 1 << 30, -997);
     assert_eq!((linux.memory_limit_in_bytes, linux.oom_score_adj), (64 << 20, 990));
 }

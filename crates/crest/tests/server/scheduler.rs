@@ -60,17 +60,20 @@ async fn apply_rights(client: &kube::Client) {
     }
 }
 
-/// A kubeconfig with a token of the service account.
-async fn kubeconfig(server: &Server, client: &kube::Client) -> PathBuf {
-    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), "crest-system");
+/// A kubeconfig with a token of a service account.
+pub(super) async fn kubeconfig(
+    server: &Server,
+    client: &kube::Client,
+    (namespace, account): (&str, &str),
+) -> PathBuf {
+    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
     let spec = TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() };
     let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
-    let answer =
-        accounts.create_token_request("crest-scheduler", &PostParams::default(), &request).await.unwrap();
+    let answer = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
     let mut config = Kubeconfig::read_from(server.folder.join("kubeconfig")).unwrap();
     let token = answer.status.unwrap().token.unwrap();
     config.auth_infos[0].auth_info = Some(AuthInfo { token: Some(token.into()), ..AuthInfo::default() });
-    let path = server.folder.join("scheduler.kubeconfig");
+    let path = server.folder.join(format!("{account}.kubeconfig"));
     std::fs::write(&path, serde_yaml_ng::to_string(&config).unwrap()).unwrap();
     path
 }
@@ -104,7 +107,7 @@ async fn a_scheduler_of_another_kubernetes() {
     let mut server = Server::new(directory.path().join("state"), &arguments);
     let client = server.start().await;
     apply_rights(&client).await;
-    let kubeconfig = kubeconfig(&server, &client).await;
+    let kubeconfig = kubeconfig(&server, &client, ("crest-system", "crest-scheduler")).await;
     let mut first = Scheduler::start(&kubeconfig);
 
     let (nodes, pods) = (Api::<Node>::all(client.clone()), Api::<Pod>::default_namespaced(client.clone()));

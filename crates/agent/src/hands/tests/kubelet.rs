@@ -48,7 +48,7 @@ impl Kubelet {
         let mounts = Mounts::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap());
         let parent = format!("crest-test-kubelet-{}", std::process::id());
         let maker = Groups::new(&mounts, &parent);
-        assert!(Groups::of_kubelet(&mounts, &parent).is_none());
+        assert!(Groups::of_kubelet(&mounts, &parent, None).is_none());
         let kubelet = Self { mounts, parent, tree, maker };
         for (place, [pod, container]) in tree.into_iter().enumerate() {
             let pod = kubelet.path(pod);
@@ -146,7 +146,7 @@ fn a_kubelets_tree_on_this_host() {
     for tree in [SYSTEMD, CGROUPFS] {
         let kubelet = Kubelet::new(tree);
         let before = kubelet.values();
-        let groups = Groups::of_kubelet(&kubelet.mounts, &kubelet.parent).unwrap();
+        let groups = Groups::of_kubelet(&kubelet.mounts, &kubelet.parent, None).unwrap();
         // Not ours: nothing is made, nothing will be removed.
         assert_eq!(groups.prepare(MilliCpu(2000)).unwrap(), Vec::<&str>::new());
         groups.remove_all().unwrap();
