@@ -7,7 +7,8 @@
 //!
 //! A Pod's quota is written when it starts, as it asks for; from then on only here. What is seen for the first time, as after a
 //! kill of the agent, is given what it asks for once more. Where no group may have more than its parent (cgroup v1), it is
-//! written only here, and no more than all of batch has: a limit of a Pod would forbid to squeeze its class.
+//! written only here, for its containers, too, and no more than all of batch has: a limit of a Pod would forbid to squeeze
+//! its class, and be it of one whose container is just away. What others have written meanwhile is found in seconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,6 +24,9 @@ use crate::pods::Registry;
 use crate::pods::status::Verdict;
 use crate::resources;
 
+/// How often quotas are written that say already what they should, as far as is known here.
+const CHECK: Duration = Duration::from_secs(10);
+
 /// The batch Pods of the host, and what is known against them.
 #[derive(Debug)]
 pub(super) struct Offence {
@@ -32,8 +36,10 @@ pub(super) struct Offence {
     offenders: Offenders<String>,
     /// What no Pod is capped above: all of batch keeps so much, and on cgroup v1 no group may have more than its parent.
     most: MilliCpu,
-    /// The quotas of Pods as they were written.
+    /// The quotas of groups as they were written.
     written: BTreeMap<String, Option<MilliCpu>>,
+    /// When all were written, whatever they said.
+    checked: Option<Duration>,
     /// What Pods that are held back may use.
     caps: BTreeMap<String, MilliCpu>,
     /// What all of batch has, where that bounds what a Pod's group may have.
@@ -70,6 +76,7 @@ impl Offence {
             offenders: Offenders::new(policy),
             most,
             written: BTreeMap::new(),
+            checked: None,
             caps: BTreeMap::new(),
             bound: None,
             cpu_times: BTreeMap::new(),
@@ -96,6 +103,10 @@ impl Offence {
         if self.looked.is_some_and(|looked| now.saturating_sub(looked) > self.stale_after) {
             self.forget();
         }
+        if self.checked.is_none_or(|checked| now.saturating_sub(checked) >= CHECK) {
+            self.checked = Some(now);
+            self.written.clear();
+        }
         self.settle(batch);
         self.allowances.push(allowance);
         self.suffering = self.suffering.into_iter().chain(suffering).reduce(f64::max);
@@ -118,14 +129,18 @@ impl Offence {
 
     /// Every Pod gets what it asks for, less what it is held to.
     fn settle(&mut self, batch: &[Arc<Pod>]) {
-        let here: BTreeSet<&str> = batch.iter().filter_map(|pod| pod.metadata.uid.as_deref()).collect();
-        self.written.retain(|uid, _| here.contains(uid.as_str()));
-        self.caps.retain(|uid, _| here.contains(uid.as_str()));
-        for pod in batch {
-            if let Err(error) = self.write(pod) {
+        // Those whose containers are away for a moment have their groups all the same.
+        let known = self.registry.batch();
+        let all: BTreeMap<&str, &Arc<Pod>> =
+            known.iter().chain(batch).filter_map(|pod| Some((pod.metadata.uid.as_deref()?, pod))).collect();
+        self.caps.retain(|uid, _| all.contains_key(uid.as_str()));
+        let mut groups = BTreeSet::new();
+        for pod in all.into_values() {
+            if let Err(error) = self.write(pod, &mut groups) {
                 tracing::debug!(error = %kit::Chain(&error), "A batch Pod's quota cannot be set yet");
             }
         }
+        self.written.retain(|group, _| groups.contains(group));
     }
 
     fn look(&mut self, batch: &[Arc<Pod>], now: Duration) -> Outcome {
@@ -188,7 +203,7 @@ impl Offence {
                 let Some(pod) = find(batch, id) else { return };
                 let quota = (*quota).min(self.most);
                 self.caps.insert(id.clone(), quota);
-                if let Err(error) = self.write(pod) {
+                if let Err(error) = self.write(pod, &mut BTreeSet::new()) {
                     self.caps.remove(id);
                     tracing::warn!(pod = id, error = %kit::Chain(&error), "An offender cannot be held back");
                     self.offenders.acquit(id);
@@ -214,20 +229,66 @@ impl Offence {
         }
     }
 
-    /// Holds a Pod to the least of its own limit, what it is held to, and what bounds both.
-    fn write(&mut self, pod: &Pod) -> Result<(), GroupError> {
-        let Some(uid) = &pod.metadata.uid else { return Ok(()) };
+    /// Holds a Pod, and where that falls to us its containers, to the least of their own limits, what it is held to, and
+    /// what bounds both. Adds their groups to `groups`.
+    fn write(&mut self, pod: &Pod, groups: &mut BTreeSet<String>) -> Result<(), GroupError> {
+        let wishes = self.wishes(pod);
+        groups.extend(wishes.iter().map(|(group, _)| group.clone()));
+        let Some((top, _)) = wishes.first() else { return Ok(()) };
+        if !self.written.contains_key(top) && self.bounds_containers() {
+            self.free_others_below(top, &wishes);
+        }
+        let differs = |(group, quota): &(String, Option<MilliCpu>)| self.written.get(group) != Some(quota);
+        let (less, more): (Vec<_>, Vec<_>) =
+            wishes.into_iter().filter(differs).partition(|(group, quota)| {
+                let before = self.written.get(group).copied().flatten();
+                quota.is_some_and(|quota| before.is_none_or(|before| quota < before))
+            });
+        // From below where there is less, from above where there is more.
+        for (group, quota) in less.into_iter().rev().chain(more) {
+            self.groups.backend().set(&group, Knob::Quota(quota))?;
+            self.written.insert(group, quota);
+        }
+        Ok(())
+    }
+
+    /// What the groups of a Pod may have, from the top.
+    fn wishes(&self, pod: &Pod) -> Vec<(String, Option<MilliCpu>)> {
+        let Some(uid) = &pod.metadata.uid else { return Vec::new() };
         let quota = resources::of_pod(pod).cpu_limit.into_iter().chain(self.caps.get(uid).copied()).min();
         // Who stands among a kubelet's services is not bound with batch.
         let is_stray = self.groups.are_foreign() && resources::by_kubelet(pod).cpu.0 > 0;
-        // Who has no limit has what batch has.
-        let quota =
-            quota.map(|quota| self.bound.filter(|_| !is_stray).map_or(quota, |bound| quota.min(bound)));
-        if self.written.get(uid) != Some(&quota) {
-            self.groups.backend().set(&self.groups.pod(QosClass::Batch, uid), Knob::Quota(quota))?;
-            self.written.insert(uid.clone(), quota);
+        let bound = self.bound.filter(|_| !is_stray);
+        // Who has no limit has what is above it.
+        let within = |quota: MilliCpu, bound: Option<MilliCpu>| bound.map_or(quota, |bound| quota.min(bound));
+        let quota = quota.map(|quota| within(quota, bound));
+        let group = self.groups.pod(QosClass::Batch, uid);
+        let mut wishes = vec![(group.clone(), quota)];
+        if let Some(entry) = self.registry.get(uid).filter(|_| self.bounds_containers()) {
+            let live = entry.live.borrow();
+            for instance in live.containers.iter().filter(|instance| instance.is_alive()) {
+                let own = resources::of_named(pod, &instance.name).cpu_limit;
+                let own = own.map(|own| within(within(own, quota), bound));
+                wishes.push((self.groups.container(&group, &instance.id), own));
+            }
         }
-        Ok(())
+        wishes
+    }
+
+    /// Whether containers have no quota but what is written here.
+    fn bounds_containers(&self) -> bool {
+        !self.groups.backend().may_exceed_parents() && !self.groups.are_foreign()
+    }
+
+    /// Takes off what an older agent had its engine set.
+    fn free_others_below(&self, top: &str, wishes: &[(String, Option<MilliCpu>)]) {
+        let backend = self.groups.backend();
+        for group in backend.children(top) {
+            if wishes.iter().all(|(wished, _)| *wished != group) {
+                // One that is gone meanwhile has no quota.
+                let _gone = backend.set(&group, Knob::Quota(None));
+            }
+        }
     }
 }
 

@@ -111,6 +111,12 @@ impl Registry {
         }
     }
 
+    /// Pods of batch class, whether they have processes or not.
+    pub fn batch(&self) -> Vec<Arc<Pod>> {
+        let entries = self.entries.read();
+        entries.values().map(Entry::pod).filter(|pod| QosClass::of(pod) == QosClass::Batch).collect()
+    }
+
     /// Pods of batch class that have processes.
     pub fn batch_at_work(&self) -> Vec<Arc<Pod>> {
         let entries = self.entries.read();

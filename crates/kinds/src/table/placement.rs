@@ -21,19 +21,7 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             let told = [&spec["min"], &spec["max"], &status["used"], &status["borrowed"]];
             told.map(amounts_or_none).into()
         }
-        "ColocationPolicy" => {
-            let percent = |part: &str, field: &str| {
-                spec[part][field]
-                    .as_i64()
-                    .map_or_else(|| NONE.into(), |percent| Value::from(format!("{percent}%")))
-            };
-            vec![
-                selector(&spec["nodeSelector"]),
-                percent("cpu", "marginPercent"),
-                percent("memory", "marginPercent"),
-                percent("squeeze", "waitPercent"),
-            ]
-        }
+        "ColocationPolicy" => colocation_policy(spec),
         "ColocationProfile" => vec![
             text_or(&spec["class"], NONE),
             selector(&spec["namespaceSelector"]),
@@ -99,6 +87,18 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         _ => Vec::new(),
     };
     std::iter::once(name(object)).chain(own).chain([created(object, now)]).collect()
+}
+
+fn colocation_policy(spec: &Value) -> Vec<Value> {
+    let percent = |part: &str, field: &str| {
+        spec[part][field].as_i64().map_or_else(|| NONE.into(), |percent| Value::from(format!("{percent}%")))
+    };
+    vec![
+        selector(&spec["nodeSelector"]),
+        percent("cpu", "marginPercent"),
+        percent("memory", "marginPercent"),
+        percent("squeeze", "waitPercent"),
+    ]
 }
 
 fn amounts_or_none(told: &Value) -> Value {

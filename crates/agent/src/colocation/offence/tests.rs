@@ -8,10 +8,12 @@ use kube::Client;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::*;
 use crate::cgroup::Mounts;
 use crate::events;
+use crate::pods::registry::{Entry, Live, Order};
 
 const TICK: Duration = Duration::from_millis(50);
 
@@ -160,4 +162,48 @@ async fn batch_is_squeezed_below_what_its_pods_may_use() {
     backend.set(&class, Knob::Quota(None)).unwrap();
     offence.keep_within(None, &pods);
     assert_eq!([host.quota("one"), host.quota("two")], [Some(50_000); 2], "what they ask for");
+}
+
+#[tokio::test]
+async fn nobody_who_is_away_or_of_another_time_forbids_a_squeeze() {
+    let pods = [pod("old"), pod("away")];
+    let host = Host::with("away", &pods);
+    let backend = host.groups.backend();
+    // As an agent left it that had its engine bound containers.
+    let container = format!("{}/c", host.groups.pod(QosClass::Batch, "old"));
+    backend.create(&container).unwrap();
+    backend.set(&container, Knob::Quota(Some(MilliCpu(500)))).unwrap();
+    // Of the other, the container is just away.
+    let registry = Registry::default();
+    let order = Order { pod: pods[1].clone(), gone: false, verdict: None };
+    let (orders, live) = (watch::channel(order).0, watch::channel(Live::default()).1);
+    registry.insert("away".to_owned(), Entry { orders, poke: Arc::default(), live });
+    let whom = (registry, recorder());
+    let mut offence = Offence::new(host.groups.clone(), whom, Policy::default(), MilliCpu(100));
+    let quota = Some(MilliCpu(100));
+    offence.keep_within(quota, &pods[..1]);
+    backend.set(&host.groups.class(QosClass::Batch), Knob::Quota(quota)).unwrap();
+    if !backend.may_exceed_parents() {
+        assert_eq!([host.quota("old"), host.quota("away")], [Some(10_000); 2]);
+    }
+}
+
+#[tokio::test]
+async fn what_others_write_is_put_right() {
+    let pods = [pod("one")];
+    let host = Host::with("others", &pods);
+    let mut offence = Offence::new(
+        host.groups.clone(),
+        (Registry::default(), recorder()),
+        Policy::default(),
+        MilliCpu(100),
+    );
+    let tick = |offence: &mut Offence, second| {
+        offence.tick(&pods, 1000.0, (None, true), Duration::from_secs(second));
+        host.quota("one")
+    };
+    assert_eq!(tick(&mut offence, 0), Some(50_000));
+    host.groups.backend().set(&host.groups.pod(QosClass::Batch, "one"), Knob::Quota(None)).unwrap();
+    assert_eq!(tick(&mut offence, 1), None);
+    assert_eq!(tick(&mut offence, 11), Some(50_000));
 }
