@@ -241,7 +241,7 @@ fn an_agent_reaches_what_its_own_pods_speak_of() {
             update coordination.k8s.io/leases kube-node-lease two: User "system:node:one" cannot update resource "leases" in API group "coordination.k8s.io" in the namespace "kube-node-lease": can only access node lease with the same name as the requesting node
             update coordination.k8s.io/leases kube-system one: User "system:node:one" cannot update resource "leases" in API group "coordination.k8s.io" in the namespace "kube-system": can only access leases in the "kube-node-lease" system namespace
             list apps/deployments n -: User "system:node:one" cannot list resource "deployments" in API group "apps" in the namespace "n"
-            watch crest.dev/colocationpolicies - -: yes
+            watch crest.dev/colocationpolicies - -: yes RBAC: allowed by ClusterRoleBinding "system:crest:node" of ClusterRole "system:crest:node" to Group "system:nodes"
             update crest.dev/colocationpolicies - gentle: User "system:node:one" cannot update resource "colocationpolicies" in API group "crest.dev" at the cluster scope
             get /api: yes RBAC: allowed by ClusterRoleBinding "system:discovery" of ClusterRole "system:discovery" to Group "system:authenticated"
         "#]],

@@ -136,7 +136,7 @@ mod tests {
         let objects = objects();
         let of = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).count();
         let counts = ["ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding"].map(of);
-        assert_eq!(counts, [36, 7, 17, 7]);
+        assert_eq!(counts, [37, 7, 18, 7]);
         for role in objects.iter().filter(|object| object["kind"] == "ClusterRole") {
             let rules = role["rules"].as_array().map_or(0, Vec::len);
             assert!(rules > 0 || role["aggregationRule"].is_object(), "{role}");
