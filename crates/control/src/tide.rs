@@ -19,10 +19,10 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, ResourceExt};
 use model::dagjob::DagJob;
@@ -45,6 +45,8 @@ use view::View;
 
 /// So many jobs are asked for at once.
 const ASKED_AT_ONCE: usize = 8;
+/// So many Nodes and Pods are told at once.
+const TOLD_AT_ONCE: usize = 32;
 
 #[derive(Clone, Debug)]
 struct TideController {
@@ -60,8 +62,14 @@ pub fn start(world: &World, token: CancellationToken) -> impl Future<Output = ()
     let by_node = keys;
     world.nodes.on_change(move |change| {
         // Most Nodes are in no tide, and then nobody pays.
+        if let [Some(before), Some(after)] = [change.before, change.after]
+            && view::is_alike(before, after)
+        {
+            return;
+        }
         for node in [change.before, change.after].into_iter().flatten() {
-            if let Some(mark) = TideMark::of(node.metadata.annotations.as_ref()) {
+            // One that cannot be read names nobody: it stays closed until it is mended by hand.
+            if let Some(mark) = mark_of(node).filter(|mark| !mark.tide.is_empty()) {
                 by_node.add(ObjectKey::cluster(&mark.tide));
             }
         }
@@ -107,13 +115,16 @@ impl TideController {
         let Decision { status, revoked, notes, again } = decide(&tide, calendar.as_ref(), &view);
         self.write(&tide, &status).await?;
         notes.into_iter().for_each(|note| self.recorder.note(&*tide, note));
-        self.mark(&tide, &status, &nodes).await?;
-        for pod in pods.iter().filter(|pod| is_among(pod, &revoked)) {
-            let message = format!("Its host leaves batch for the tide `{key}`");
-            self.recorder.note(&**pod, Note::normal("TideComes", message));
-            self.revoke(pod, &tide.spec).await?;
-        }
-        Ok(Next::Again(again))
+        // One Node or Pod that cannot be told keeps none of the others waiting.
+        let marked = self.mark(&tide, &status, &nodes).await;
+        let revoked =
+            futures::stream::iter(pods.iter().filter(|pod| is_among(pod, &revoked))).map(async |pod| {
+                let message = format!("Its host leaves batch for the tide `{key}`");
+                self.recorder.note(&**pod, Note::normal("TideComes", message));
+                self.revoke(pod, &tide.spec).await
+            });
+        let revoked = first_error(revoked.buffer_unordered(TOLD_AT_ONCE)).await;
+        marked.and(revoked).map(|()| Next::Again(again))
     }
 
     /// Replaces the status, if the Tide is still what the decision was made on.
@@ -130,18 +141,20 @@ impl TideController {
     /// Has every Node of the tide say how far it is.
     async fn mark(&self, tide: &Tide, status: &TideStatus, nodes: &[Arc<Node>]) -> Result<(), ActError> {
         let name = tide.name_any();
-        for host in &status.hosts {
-            let Some(node) = nodes.iter().find(|node| node.name_any() == host.node) else { continue };
+        let by_name: HashMap<String, &Arc<Node>> = nodes.iter().map(|node| (node.name_any(), node)).collect();
+        let changes = status.hosts.iter().filter_map(|host| {
+            let node = *by_name.get(&host.node)?;
             // Another tide was faster.
             if mark_of(node).is_some_and(|mark| mark.tide != name) {
-                continue;
+                return None;
             }
             let wanted = act::wanted_mark(&name, &tide.spec, host.phase);
-            if let Some(change) = act::owed(node, wanted, tide.spec.taint.as_ref()) {
-                self.change(node, &change).await?;
-            }
-        }
-        Ok(())
+            Some((node, act::owed(node, wanted, tide.spec.taint.as_ref())?))
+        });
+        let changed = futures::stream::iter(changes)
+            .map(async |(node, change)| self.change(node, &change).await)
+            .buffer_unordered(TOLD_AT_ONCE);
+        first_error(changed).await
     }
 
     /// Takes back what Nodes say of a Tide that is not there.
@@ -169,6 +182,11 @@ impl TideController {
         });
         asked.buffer_unordered(ASKED_AT_ONCE).filter_map(std::future::ready).collect().await
     }
+}
+
+/// Waits for all; what went wrong first is told.
+async fn first_error(outcomes: impl Stream<Item = Result<(), ActError>>) -> Result<(), ActError> {
+    outcomes.fold(Ok(()), async |so_far: Result<(), ActError>, outcome| so_far.and(outcome)).await
 }
 
 fn mark_of(node: &Node) -> Option<TideMark> {

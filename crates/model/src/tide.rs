@@ -93,11 +93,12 @@ impl TideSpec {
         self.grace_seconds.map_or(DEFAULT_GRACE, |seconds| SignedDuration::from_secs(seconds.into()))
     }
 
-    /// How many of `n_selected` hosts are to be free, or to give up a share; `None` where the count is none.
+    /// How many of `n_selected` hosts are to be free, or to give up a share, be they there or not; `None` where the count is
+    /// none.
     pub fn wanted(&self, n_selected: usize) -> Option<usize> {
         match &self.hosts {
             None => Some(n_selected),
-            Some(IntOrString::Int(count)) => usize::try_from(*count).ok().map(|count| count.min(n_selected)),
+            Some(IntOrString::Int(count)) => usize::try_from(*count).ok(),
             Some(IntOrString::String(text)) => {
                 let percent = parse_percent(text)?;
                 Some((n_selected * percent).div_ceil(100))
@@ -292,7 +293,7 @@ mod tests {
         let percent = |text: &str| Some(IntOrString::String(text.to_owned()));
         check(None, 5, Some(5));
         check(Some(IntOrString::Int(2)), 5, Some(2));
-        check(Some(IntOrString::Int(9)), 5, Some(5));
+        check(Some(IntOrString::Int(9)), 5, Some(9));
         check(Some(IntOrString::Int(-1)), 5, None);
         check(percent("60%"), 5, Some(3));
         check(percent("1%"), 5, Some(1));

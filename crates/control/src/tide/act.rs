@@ -21,9 +21,11 @@ pub(super) fn wanted_mark(tide: &str, spec: &TideSpec, phase: TidePhase) -> Opti
 pub(super) fn owed(node: &Node, wanted: Option<TideMark>, keeps_away: Option<&Taint>) -> Option<Value> {
     let present = TideMark::of(node.metadata.annotations.as_ref());
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-    let is_same = |one: &Taint, other: &Taint| {
-        (&one.key, &one.value, &one.effect) == (&other.key, &other.value, &other.effect)
-    };
+    // A value that is missing is the empty one.
+    fn parts(taint: &Taint) -> (&str, &str, &str) {
+        (&taint.key, taint.value.as_deref().unwrap_or_default(), &taint.effect)
+    }
+    let is_same = |one: &Taint, other: &Taint| parts(one) == parts(other);
     let mut left = taints.clone();
     let taken = present.as_ref().and_then(|mark| mark.taint.clone());
     let mark = wanted.map(|mut mark| {

@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(30);
 /// So many windows that are over are told.
 const MAX_PAST: usize = 5;
+/// So many hosts that are late are named.
+const NAMED: usize = 3;
 
 /// What is owed.
 #[derive(Debug)]
@@ -54,6 +56,7 @@ pub(super) fn decide(tide: &Tide, calendar: Option<&Calendar<'_>>, view: &View<'
     let before = tide.status.clone().unwrap_or_default();
     let held: Vec<Held> = before.hosts.iter().map(held).collect();
     let window = calendar.and_then(|calendar| calendar.present(now));
+    let has_hosts = hosts.iter().any(|host| host.is_selected);
     let sight = Sight { terms: terms(&tide.spec, &hosts), window, hosts: &hosts, now };
     let turn = step(&held, &sight);
     let mut status = TideStatus {
@@ -76,10 +79,10 @@ pub(super) fn decide(tide: &Tide, calendar: Option<&Calendar<'_>>, view: &View<'
         status.past.splice(0..0, ended(&before, now));
         status.past.truncate(MAX_PAST);
     }
-    if window.is_some() && turn.outlook.is_complete() {
+    if window.is_some() && turn.outlook.is_complete() && has_hosts {
         status.free.get_or_insert(whole(now));
     }
-    status.conditions = conditions(&before, &status, &turn.outlook, now);
+    status.conditions = conditions(&before, &status, (&turn.outlook, has_hosts), now);
     let notes = notes(&before, &status);
     let again = again(&status, &sight, calendar);
     Decision { status, revoked: turn.revoked, notes, again }
@@ -123,13 +126,19 @@ fn ended(before: &TideStatus, now: Timestamp) -> Option<PastWindow> {
     Some(PastWindow { from: window.from.clone(), returned: whole(now), free: before.free.clone(), outcome })
 }
 
-fn conditions(before: &TideStatus, status: &TideStatus, outlook: &Outlook, now: Timestamp) -> Vec<Condition> {
+fn conditions(
+    before: &TideStatus,
+    status: &TideStatus,
+    (outlook, has_hosts): (&Outlook, bool),
+    now: Timestamp,
+) -> Vec<Condition> {
     let from = status.window.as_ref().map(|window| window.from.0);
     let is_over = from.is_some_and(|from| now >= from);
     let was_late = from.is_some_and(|from| status.free.as_ref().is_some_and(|free| free.0 > from));
-    let is_missed = is_over && (!outlook.is_complete() || was_late);
-    let is_at_risk = from.is_some() && !is_over && (outlook.n_missing() > 0 || !outlook.late.is_empty());
-    let why = why_late(outlook, from);
+    let is_missed = is_over && (!outlook.is_complete() || was_late || !has_hosts);
+    let is_at_risk =
+        from.is_some() && !is_over && (outlook.n_missing() > 0 || !outlook.late.is_empty() || !has_hosts);
+    let why = if has_hosts { why_late(outlook, from) } else { "no Node matches spec.selector".to_owned() };
     let all = [
         (AT_RISK, is_at_risk, ("WillBeLate", why.clone()), "OnTime"),
         (MISSED, is_missed, ("WasLate", why), "OnTime"),
@@ -157,7 +166,10 @@ fn why_late(outlook: &Outlook, from: Option<Timestamp>) -> String {
     }
     if let (Some(expected), Some(from), false) = (outlook.expected, from, outlook.late.is_empty()) {
         let late = expected.duration_since(from).as_secs();
-        let hosts = outlook.late.join(", ");
+        let mut hosts = outlook.late.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        if outlook.late.len() > NAMED {
+            hosts = format!("{hosts} and {} more", outlook.late.len() - NAMED);
+        }
         why.push(format!("{hosts} will be free at {expected:.0}, {late} s late"));
     }
     why.join("; ")

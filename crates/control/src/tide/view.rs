@@ -8,7 +8,7 @@ use level0::tide::{Host, Pace, Size, Unit};
 use model::QosClass;
 use model::dagjob::DagJob;
 use model::names::{BATCH_CPU, BATCH_MEMORY, JOB_LABEL, TASK_LABEL};
-use model::tide::{EXPECTED_SECONDS, Tide, TideMark};
+use model::tide::{EXPECTED_SECONDS, TIDE_MARK, Tide, TideMark};
 
 use crate::fuxi::machines;
 use crate::key::ObjectKey;
@@ -27,6 +27,16 @@ pub(super) struct View<'a> {
     pub(super) pods: Vec<&'a Pod>,
     pub(super) jobs: &'a Jobs,
     pub(super) now: Timestamp,
+}
+
+/// Whether two versions of a Node are the same to a tide: most changes are of what the agent measures.
+pub(super) fn is_alike(before: &Node, after: &Node) -> bool {
+    fn seen(node: &Node) -> impl PartialEq {
+        let mark = node.metadata.annotations.as_ref().and_then(|annotations| annotations.get(TIDE_MARK));
+        let spec = node.spec.as_ref().map(|spec| (&spec.taints, spec.unschedulable));
+        (mark, &node.metadata.labels, &node.metadata.deletion_timestamp, spec, machines::is_open(node))
+    }
+    seen(before) == seen(after)
 }
 
 /// Whether a Pod is batch work that leaves when its host is drained: one of a DaemonSet belongs to the host.

@@ -234,6 +234,19 @@ fn tides_have_time_for_what_they_end() {
     check(json!({"sharePercent": 40, "leadSeconds": 40, "graceSeconds": 30}), expect![[""]]);
     check(json!({"hosts": 0}), expect![[""]]);
     check(
+        json!({"hosts": 1, "schedule": "", "durationSeconds": 60, "graceSeconds": 0}),
+        expect![[r#"
+            spec.graceSeconds: Invalid value: 0: must be between 1 and 2592000, inclusive
+            spec.schedule: Invalid value: "": must say when windows begin, as "30 23 * * *"; leave it out for spec.windows alone
+        "#]],
+    );
+    check(
+        json!({"hosts": 1, "timeZone": "UTC"}),
+        expect![[r#"
+            spec.timeZone: Invalid value: "UTC": is that of spec.schedule, which is not given: spec.windows have their own
+        "#]],
+    );
+    check(
         json!({"schedule": "25 25 * * *", "timeZone": "Mars/Base", "leadSeconds": 20, "taint": {"key": "x"}}),
         expect![[r#"
             spec.hosts: Required value: say how many hosts are to be free, as 3 or "60%", or give spec.sharePercent

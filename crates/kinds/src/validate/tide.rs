@@ -10,8 +10,17 @@ use crate::status::FieldError;
 pub(super) fn tide(object: &Value, faults: &mut Faults) {
     let spec = &object["spec"];
     how_many(spec, faults);
-    if !text(spec, "schedule").is_empty() {
+    if !spec["timeZone"].is_null() && spec["schedule"].is_null() {
+        let message = "is that of spec.schedule, which is not given: spec.windows have their own";
+        faults.push(FieldError::invalid("spec.timeZone", spec["timeZone"].clone(), message));
+    }
+    if !spec["schedule"].is_null() {
         job::times(spec, faults);
+        if text(spec, "schedule").is_empty() {
+            let message =
+                "must say when windows begin, as \"30 23 * * *\"; leave it out for spec.windows alone";
+            faults.push(FieldError::invalid("spec.schedule", spec["schedule"].clone(), message));
+        }
         if spec["durationSeconds"].is_null() {
             let message = "a window of spec.schedule lasts so long";
             faults.push(FieldError::required("spec.durationSeconds", message));
