@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -120,6 +121,8 @@ impl Kubelet {
         let id = format!("{:0>64}", uid.replace('-', ""));
         let group = self.pod(class, &uid);
         let process = self.run(&group, &id, script);
+        // Known at once, so that it ends with the test whatever fails.
+        self.processes.insert(name.to_owned(), (process, group.clone()));
         // As the Pods of these tests ask for.
         let promised = MilliCpu(match class {
             Qos::Guaranteed => 1000,
@@ -127,7 +130,6 @@ impl Kubelet {
             Qos::BestEffort => 0,
         });
         self.maker.backend().set(&group, Knob::Weight(promised)).unwrap();
-        self.processes.insert(name.to_owned(), (process, group.clone()));
         self.tell_running(client, name, &id).await;
         group
     }
@@ -156,9 +158,10 @@ impl Kubelet {
                 .map(|(_, path)| path.clone())
                 .collect(),
         };
-        let enter = roots.iter().map(|root| format!("echo $$ > {}/{below}/cgroup.procs && ", root.display()));
-        let script = enter.collect::<String>() + script;
-        Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).spawn().unwrap()
+        // Line by line: in `A && B & C` all of `A && B` is in the background, and C outside of the group.
+        let enter = roots.iter().map(|root| format!("echo $$ > {}/{below}/cgroup.procs\n", root.display()));
+        let script = format!("set -e\n{}set +e\n{script}", enter.collect::<String>());
+        Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).process_group(0).spawn().unwrap()
     }
 
     /// The API is told that the one container of a Pod runs.
@@ -178,11 +181,14 @@ impl Kubelet {
         self.remove(&group);
     }
 
-    /// Ends all processes of a group, which `process` is the first of.
+    /// Ends all processes of a group, which `process` is the first of, and those that it started and that left the group.
     fn end(&self, mut process: Child, group: &str) {
         let all = self.maker.backend().threads(group);
         let all: Vec<String> = all.iter().map(u32::to_string).collect();
-        Command::new("sh").args(["-c", &format!("kill -9 {}", all.join(" "))]).status().unwrap();
+        Command::new("sh")
+            .args(["-c", &format!("kill -s KILL -- -{} {}", process.id(), all.join(" "))])
+            .status()
+            .unwrap();
         process.wait().unwrap();
     }
 
@@ -193,6 +199,11 @@ impl Kubelet {
             assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{error:?}");
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
+    }
+
+    /// Takes the quota off a group, as systemd does for a kubelet whenever that sets the weight of a slice.
+    pub(crate) fn free(&self, group: &str) {
+        self.maker.backend().set(group, Knob::Quota(None)).unwrap();
     }
 
     /// What a file of a group says; nothing where there is none.
@@ -229,8 +240,10 @@ impl Kubelet {
 
 impl Drop for Kubelet {
     fn drop(&mut self) {
-        let names: Vec<String> = self.processes.keys().cloned().collect();
-        names.iter().for_each(|name| self.vanish(name));
+        // All processes first: a group that stays must not keep others alive.
+        for (process, group) in std::mem::take(&mut self.processes).into_values() {
+            self.end(process, &group);
+        }
         self.remove(&self.parent);
     }
 }
