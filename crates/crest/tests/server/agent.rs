@@ -81,7 +81,10 @@ async fn apply(server: &Server, client: &kube::Client) -> PathBuf {
         let said = kubectl(server, &["apply", "--server-side", dry_run, "-f", MANIFEST]).unwrap();
         assert!(said.status.success(), "{said:?}");
     }
-    for allowed in [["create", "pods", "eviction"], ["patch", "nodes", "status"], ["watch", "pods", ""]] {
+    let policies = ["watch", "colocationpolicies.crest.dev", ""];
+    for allowed in
+        [["create", "pods", "eviction"], ["patch", "nodes", "status"], ["watch", "pods", ""], policies]
+    {
         may(server, allowed, true);
     }
     for forbidden in [["delete", "pods", ""], ["patch", "nodes", ""], ["patch", "pods", "status"]] {
