@@ -109,6 +109,8 @@ pub trait Backend: Debug + Send + Sync {
     fn set_place(&self, group: &str, place: &Place) -> Result<bool, GroupError>;
     /// The CPUs that the group can be kept to; an error where groups cannot be kept to CPUs.
     fn usable_cpus(&self, group: &str) -> Result<CpuSet, GroupError>;
+    /// Whether the group has just this quota, whoever wrote it.
+    fn has_quota(&self, group: &str, quota: Option<MilliCpu>) -> Result<bool, GroupError>;
     /// CPU time used so far.
     fn cpu_time(&self, group: &str) -> Result<Duration, GroupError>;
     /// Memory in use that cannot be dropped at once.

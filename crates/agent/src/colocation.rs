@@ -154,7 +154,7 @@ struct State {
     mid_cpu: mid::Offer,
     mid_memory: mid::Offer,
     applied: Option<MilliCpu>,
-    /// As it was written: with room for services that are held along.
+    /// As it is in the file, as far as is known: with room for services that are held along.
     written: Option<MilliCpu>,
     report: Report,
 }
@@ -250,7 +250,7 @@ impl Colocation {
         state.report.quota_milli = quota.map(|quota| quota.0);
     }
 
-    /// Writes the quota when it changes; this is the only writer of that file.
+    /// Writes the quota when it, or what is known of the file, changes; this is the only writer of that file.
     fn apply(&self, state: &mut State, quota: Option<MilliCpu>, batch: &[Arc<Pod>]) {
         let room = state.report.guests.room();
         let written = quota.map(|quota| MilliCpu(quota.0 + room));
@@ -274,8 +274,23 @@ impl Colocation {
         }
     }
 
+    /// A quota that another took off meanwhile, as systemd does where a kubelet sets its slices' weights, is written again.
+    fn check_quota(&self, state: &mut State) {
+        if state.written.is_none() {
+            return;
+        }
+        match self.groups.backend().has_quota(&self.groups.class(QosClass::Batch), state.written) {
+            Ok(true) => {}
+            Ok(false) => state.written = None,
+            Err(error) => {
+                tracing::debug!(error = %kit::Chain(&error), "Batch's quota cannot be compared");
+            }
+        }
+    }
+
     fn every_second(&self, state: &mut State, batch: &[Arc<Pod>], now: Duration) {
         self.follow(state);
+        self.check_quota(state);
         // What was switched off is nobody's; what is switched on later is not on the Node.
         state.milli_cpu = host::milli_cpu().min(self.milli_cpu);
         self.look_at_online(state, now);

@@ -302,6 +302,14 @@ impl Host {
             })
             .await;
         assert!(self.kubelet.quota(&batch).is_some_and(|micros| micros <= 50_000));
+        // As often as it takes to know that it was not by chance: a quota that changes is written, too.
+        for _ in 0..3 {
+            let begun = kit::clock::monotonic();
+            self.kubelet.free(&batch);
+            eventually("batch is held again", async || self.kubelet.quota(&batch).is_some()).await;
+            let took = begun.elapsed();
+            assert!(took < Duration::from_secs(2), "batch was free for {took:?}");
+        }
         agent.sees("the offer fell", |report| report.cpu.offered < offered || offered <= 200).await;
         assert!(self.kubelet.quota(db).is_none(), "who is not batch is left alone");
     }

@@ -131,8 +131,13 @@ fn knobs_on_this_host() {
     ] {
         assert_eq!(backend.set(&pod, knob).unwrap(), Applied::Fully);
     }
-    backend.set(&groups.class(QosClass::Batch), Knob::Quota(Some(MilliCpu(500)))).unwrap();
-    backend.set(&groups.class(QosClass::Batch), Knob::Quota(None)).unwrap();
+    let batch = groups.class(QosClass::Batch);
+    let quotas = [Some(MilliCpu(500)), Some(MilliCpu(333)), None];
+    for quota in quotas {
+        backend.set(&batch, Knob::Quota(quota)).unwrap();
+        let has = quotas.map(|other| backend.has_quota(&batch, other).unwrap());
+        assert_eq!(has, quotas.map(|other| other == quota), "{quota:?}");
+    }
     assert!(backend.cpu_time("").unwrap() > Duration::ZERO);
     assert_eq!(backend.cpu_time(&pod).unwrap(), Duration::ZERO);
     assert_eq!(backend.threads(&pod), Vec::<u32>::new());

@@ -57,15 +57,18 @@ impl V1 {
     }
 
     fn set_quota(&self, group: &str, quota: Option<MilliCpu>) -> Result<(), GroupError> {
-        let value = quota.map_or_else(|| "-1".to_owned(), |quota| quota_micros(quota).to_string());
         let burst = self.file("cpu", group, "cpu.cfs_burst_us")?;
         // The kernel refuses a quota below the burst.
         if quota.is_some_and(|quota| quota_micros(quota) < number(burst.clone()).unwrap_or(0)) {
             write(burst, "0")?;
         }
         write(self.file("cpu", group, "cpu.cfs_period_us")?, &PERIOD_MICROS.to_string())?;
-        write(self.file("cpu", group, "cpu.cfs_quota_us")?, &value)
+        write(self.file("cpu", group, "cpu.cfs_quota_us")?, &cfs_quota(quota))
     }
+}
+
+fn cfs_quota(quota: Option<MilliCpu>) -> String {
+    quota.map_or_else(|| "-1".to_owned(), |quota| quota_micros(quota).to_string())
 }
 
 const NO_SHIELD: &str = "memory.min and memory.low are missing (cgroup v1): batch has a soft limit instead, and the kernel \
@@ -229,6 +232,12 @@ impl Backend for V1 {
         }
         keep(&top, "cpuset.mems", place.mems.as_ref())?;
         Ok(true)
+    }
+
+    fn has_quota(&self, group: &str, quota: Option<MilliCpu>) -> Result<bool, GroupError> {
+        let says = |file| Ok(read(self.file("cpu", group, file)?)?.trim().to_owned());
+        Ok(says("cpu.cfs_quota_us")? == cfs_quota(quota)
+            && says("cpu.cfs_period_us")? == PERIOD_MICROS.to_string())
     }
 
     fn usable_cpus(&self, group: &str) -> Result<CpuSet, GroupError> {

@@ -123,6 +123,11 @@ fn weight(promised: MilliCpu) -> u64 {
     1 + (shares - 2) * 9999 / 262_142
 }
 
+fn cpu_max(quota: Option<MilliCpu>) -> String {
+    let value = quota.map_or_else(|| "max".to_owned(), |quota| quota_micros(quota).to_string());
+    format!("{value} {PERIOD_MICROS}")
+}
+
 /// What the group above really has, as the kernel reckons it, by the file of the same name.
 fn parent_of(file: &Path) -> PathBuf {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -160,9 +165,8 @@ impl Backend for V2 {
             }
             Knob::Weight(promised) => write(self.file(group, "cpu.weight"), &weight(promised).to_string())?,
             Knob::Quota(quota) => {
-                let value = quota.map_or_else(|| "max".to_owned(), |quota| quota_micros(quota).to_string());
                 self.drop_burst(group, quota)?;
-                write(self.file(group, "cpu.max"), &format!("{value} {PERIOD_MICROS}"))?;
+                write(self.file(group, "cpu.max"), &cpu_max(quota))?;
             }
             Knob::Memory(limit) => {
                 let value = limit.map_or_else(|| "max".to_owned(), |limit| limit.0.to_string());
@@ -214,6 +218,10 @@ impl Backend for V2 {
             }
         }
         Ok(true)
+    }
+
+    fn has_quota(&self, group: &str, quota: Option<MilliCpu>) -> Result<bool, GroupError> {
+        Ok(read(self.file(group, "cpu.max"))?.trim() == cpu_max(quota))
     }
 
     fn usable_cpus(&self, group: &str) -> Result<CpuSet, GroupError> {
