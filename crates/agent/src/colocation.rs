@@ -216,7 +216,8 @@ impl Colocation {
             }
         }
         self.apply(&mut state, None, &batch);
-        state.offence.end(&batch);
+        // Also of those whose containers are away for a moment.
+        state.offence.end(&self.registry.batch());
         state.online.save(started.elapsed(), kit::clock::since_epoch());
     }
 

@@ -19,6 +19,7 @@ mod wish;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use level0::pools::{Load, Pool};
 use level0::shield::{self, Batch, Bound};
 use model::QosClass;
@@ -28,13 +29,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::ground::Ground;
 use self::mover::Mover;
-use self::sides::{Running, sides};
+use self::sides::{Held, Running, sides};
 use self::wish::{Scene, wishes};
 use crate::cgroup::Groups;
 use crate::colocation::{Explanation, Report};
 use crate::config;
 use crate::pinning::Pinner;
 use crate::pods::Registry;
+use crate::pods::registry::Entry;
 use crate::policy::Rule;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -71,6 +73,7 @@ pub struct Hands {
 struct State {
     bound: Bound,
     pool: Pool,
+    held: Held,
     /// What was there when hands were moved last.
     scene: Option<Scene>,
 }
@@ -87,7 +90,7 @@ impl Hands {
             let settings = self.rules.borrow().arbiter.hands.clone();
             let pool = self.pool(&settings, &mut state, started.elapsed());
             self.pinner.keep_batch_to(pool.clone(), &self.registry);
-            let scene = self.scene(&settings, &mut state);
+            let scene = self.scene(&settings, &mut state, Entry::is_alive);
             let wished = wishes(&settings, &scene);
             let (shield, bound) = (wished.shield, scene.bound);
             let Some(moved) = moved(mover, wished.list).await else { return };
@@ -100,30 +103,42 @@ impl Hands {
         self.pinner.keep_batch_to(None, &self.registry);
         let nothing = config::Hands::none();
         // Not what is there now: who tends to Pods ends at the same time, and has forgotten some. Beside a kubelet nobody
-        // does, and one who ends as soon as it began has what an agent before it left behind to put right.
-        let last =
-            if self.groups.are_foreign() { Some(self.scene(&nothing, &mut state)) } else { state.scene };
+        // does, and one who ends as soon as it began has what an agent before it left behind to put right: also on Pods whose
+        // containers are away for a moment.
+        let last = if self.groups.are_foreign() {
+            Some(self.scene(&nothing, &mut state, |entry| self.has_group(&entry.pod())))
+        } else {
+            state.scene
+        };
         if let Some(scene) = last {
             moved(mover, wishes(&nothing, &Scene { bound: None, ..scene }).list).await;
         }
         self.in_force.send_replace(InForce::default());
     }
 
-    fn scene(&self, settings: &config::Hands, state: &mut State) -> Scene {
+    fn has_group(&self, pod: &Pod) -> bool {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        self.groups.backend().exists(&self.groups.pod(QosClass::of(pod), uid))
+    }
+
+    /// What there is of those Pods that are there by `is_there`.
+    fn scene(&self, settings: &config::Hands, state: &mut State, is_there: impl Fn(&Entry) -> bool) -> Scene {
         let groups = &self.groups;
         let entries = self.registry.entries();
-        let running = entries.iter().filter(|entry| entry.is_alive()).map(|entry| {
+        let running = entries.iter().filter(|entry| is_there(entry)).map(|entry| {
             let live = entry.live.borrow();
             let alive = live.containers.iter().filter(|instance| instance.is_alive());
             Running { pod: entry.pod(), containers: alive.map(|instance| instance.id.clone()).collect() }
         });
         let (online, batch_pods) = sides(groups, running);
+        let converted = state.held.follow(&online, &batch_pods, |group| groups.backend().exists(group));
         Scene {
             capacity: self.memory,
             line: groups.line_of(QosClass::Online),
             batch: groups.class(QosClass::Batch),
             online,
             batch_pods,
+            converted,
             disk: self.ground.disk,
             disk_bounds: self.ground.disk_bounds,
             beyond: self.ground.beyond,

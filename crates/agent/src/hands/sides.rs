@@ -1,5 +1,6 @@
 //! Pods that run on a host, sorted by the side on which they are, with their groups in whatever tree they have.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -33,7 +34,12 @@ pub(super) fn sides(groups: &Groups, running: impl Iterator<Item = Running>) -> 
                 let foreign = groups.are_foreign().then(|| {
                     let theirs = resources::by_kubelet(&pod);
                     let ours = resources::of_pod(&pod).memory_limit;
-                    Foreign { weight: theirs.cpu, memory: ours, memory_without_us: theirs.memory_limit }
+                    Foreign {
+                        weight: theirs.cpu,
+                        quota_without_us: theirs.cpu_limit,
+                        memory: ours,
+                        memory_without_us: theirs.memory_limit,
+                    }
                 });
                 batch.push(BatchPod { group, below, foreign });
             }
@@ -42,6 +48,26 @@ pub(super) fn sides(groups: &Groups, running: impl Iterator<Item = Running>) -> 
     // So that requests beyond what can be kept are cut the same way each time.
     online.sort_by(|one, other| one.group.cmp(&other.group));
     (online, batch)
+}
+
+/// Batch Pods in a tree that is not ours, by their groups, for as long as those are there.
+#[derive(Debug, Default)]
+pub(super) struct Held(BTreeMap<String, BatchPod>);
+
+impl Held {
+    /// Takes in who is there now. Returns those that were batch and are services by now, as when a label was taken off.
+    pub(super) fn follow(
+        &mut self,
+        online: &[Online],
+        batch: &[BatchPod],
+        exists: impl Fn(&str) -> bool,
+    ) -> Vec<BatchPod> {
+        let converted = online.iter().filter_map(|pod| self.0.remove(&pod.group)).collect();
+        self.0.retain(|group, _| exists(group));
+        let foreign = batch.iter().filter(|pod| pod.foreign.is_some());
+        self.0.extend(foreign.map(|pod| (pod.group.clone(), pod.clone())));
+        converted
+    }
 }
 
 fn has_cpu_limit(pod: &Pod) -> bool {

@@ -52,6 +52,7 @@ impl SmallHost {
             line: self.groups.line_of(QosClass::Online),
             batch: self.groups.class(QosClass::Batch),
             online,
+            converted: Vec::new(),
             batch_pods: Vec::new(),
             disk: None,
             disk_bounds: DiskBounds::OfTrees,

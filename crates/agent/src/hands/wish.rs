@@ -20,6 +20,8 @@ pub(super) struct Scene {
     pub(super) batch: String,
     pub(super) online: Vec<Online>,
     pub(super) batch_pods: Vec<BatchPod>,
+    /// Those of a tree that is not ours that were batch a moment ago, and are services now.
+    pub(super) converted: Vec<BatchPod>,
     pub(super) disk: Option<Disk>,
     pub(super) disk_bounds: DiskBounds,
     pub(super) beyond: Beyond,
@@ -54,6 +56,7 @@ pub(super) struct BatchPod {
 pub(super) struct Foreign {
     /// What it weighs without us.
     pub(super) weight: MilliCpu,
+    pub(super) quota_without_us: Option<MilliCpu>,
     /// The most memory that it asked for, and that the kubelet has given it.
     pub(super) memory: Option<Bytes>,
     pub(super) memory_without_us: Option<Bytes>,
@@ -108,15 +111,23 @@ pub(super) fn wishes(settings: &Hands, scene: &Scene) -> Wishes {
             wish(group, Knob::Burst(settings.burst));
         }
     }
-    for pod in &scene.batch_pods {
-        let Some(foreign) = pod.foreign else { continue };
-        let is_bound = settings.memory.is_some();
+    let mut hold = |pod: &BatchPod, is_idle: bool, is_bound: bool| {
+        let Some(foreign) = pod.foreign else { return };
         wish(&pod.group, Knob::Memory(if is_bound { foreign.memory } else { foreign.memory_without_us }));
-        wish(&pod.group, Knob::Idle(settings.idle));
-        if !settings.idle {
+        wish(&pod.group, Knob::Idle(is_idle));
+        if !is_idle {
             // The kernel has forgotten it.
             wish(&pod.group, Knob::Weight(foreign.weight));
         }
+    };
+    for pod in &scene.batch_pods {
+        hold(pod, settings.idle, settings.memory.is_some());
+    }
+    for pod in &scene.converted {
+        hold(pod, false, false);
+    }
+    for (pod, foreign) in scene.converted.iter().filter_map(|pod| Some((pod, pod.foreign?))) {
+        wish(&pod.group, Knob::Quota(foreign.quota_without_us));
     }
     wish(&scene.batch, Knob::MemoryHigh(scene.bound.map(Bytes)));
     if scene.beyond == Beyond::Killed {
@@ -167,6 +178,7 @@ pub(super) fn narrows(old: Knob, new: Knob) -> bool {
 mod tests {
     use expect_test::expect;
 
+    use super::super::sides::Held;
     use super::*;
 
     fn scene() -> Scene {
@@ -184,6 +196,7 @@ mod tests {
                 Online { group: "c/online/podB".into(), ..Online::default() },
             ],
             batch_pods: Vec::new(),
+            converted: Vec::new(),
             disk_bounds: DiskBounds::OfTrees,
             disk: Some(Disk { major: 254, minor: 0 }),
             beyond: Beyond::Slowed,
@@ -238,6 +251,39 @@ mod tests {
         assert_eq!(bounds(Some(5)), [("a", Some(4096)), ("b", Some(4096)), ("c", Some(4096))]);
         assert_eq!(bounds(None), [("a", None), ("b", None), ("c", None)]);
         assert_eq!(disk_bounds(IoBound::default(), &Scene { batch_pods: Vec::new(), ..scene.clone() }), []);
+    }
+
+    #[test]
+    fn who_is_batch_no_more_is_as_a_kubelet_made_it() {
+        let foreign = Foreign {
+            weight: MilliCpu(100),
+            quota_without_us: Some(MilliCpu(300)),
+            memory: Some(Bytes(64)),
+            memory_without_us: None,
+        };
+        let pod =
+            |group: &str| BatchPod { group: group.into(), foreign: Some(foreign), ..BatchPod::default() };
+        let mut held = Held::default();
+        let gone = |group: &str| group != "gone";
+        assert_eq!(held.follow(&[], &[pod("a"), pod("b"), pod("gone")], gone), []);
+        let online = ["a", "gone"].map(|group| Online { group: group.into(), ..Online::default() });
+        // Between two runs of its container it is on no side, and known all the same.
+        assert_eq!(held.follow(&[], &[pod("b")], gone), []);
+        let converted = held.follow(&online, &[pod("b")], gone);
+        assert_eq!(converted, [pod("a")]);
+        assert_eq!(held.follow(&online, &[pod("b")], gone), [], "it is told once");
+        let scene = Scene { converted, batch_pods: vec![pod("b")], ..scene() };
+        let all = shown(&Hands::default(), &scene);
+        let of_both: Vec<&str> =
+            all.lines().filter(|line| ["a ", "b "].iter().any(|group| line.starts_with(group))).collect();
+        expect![[r#"
+            b Memory(Some(Bytes(64)))
+            b Idle(true)
+            a Memory(None)
+            a Idle(false)
+            a Weight(MilliCpu(100))
+            a Quota(Some(MilliCpu(300)))"#]]
+        .assert_eq(&of_both.join("\n"));
     }
 
     #[test]

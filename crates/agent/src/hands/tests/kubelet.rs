@@ -88,6 +88,7 @@ impl Kubelet {
             batch: groups.class(QosClass::Batch),
             online,
             batch_pods,
+            converted: Vec::new(),
             disk: None,
             disk_bounds: DiskBounds::OfTrees,
             beyond: if self.is_v2() { Beyond::Slowed } else { Beyond::Killed },
