@@ -176,20 +176,20 @@ impl Kubelet {
 
     /// The Pod's processes and groups are gone before anybody tells the API.
     pub(crate) fn vanish(&mut self, name: &str) {
-        let (process, group) = self.processes.remove(name).unwrap();
-        self.end(process, &group);
+        let (mut process, group) = self.processes.remove(name).unwrap();
+        self.kill(&process, &group);
+        process.wait().unwrap();
         self.remove(&group);
     }
 
     /// Ends all processes of a group, which `process` is the first of, and those that it started and that left the group.
-    fn end(&self, mut process: Child, group: &str) {
+    fn kill(&self, process: &Child, group: &str) {
         let all = self.maker.backend().threads(group);
         let all: Vec<String> = all.iter().map(u32::to_string).collect();
         Command::new("sh")
             .args(["-c", &format!("kill -s KILL -- -{} {}", process.id(), all.join(" "))])
             .status()
             .unwrap();
-        process.wait().unwrap();
     }
 
     /// Processes that were killed leave a moment later.
@@ -199,11 +199,6 @@ impl Kubelet {
             assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{error:?}");
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
-    }
-
-    /// Takes the quota off a group, as systemd does for a kubelet whenever that sets the weight of a slice.
-    pub(crate) fn free(&self, group: &str) {
-        self.maker.backend().set(group, Knob::Quota(None)).unwrap();
     }
 
     /// What a file of a group says; nothing where there is none.
@@ -241,9 +236,9 @@ impl Kubelet {
 impl Drop for Kubelet {
     fn drop(&mut self) {
         // All processes first: a group that stays must not keep others alive.
-        for (process, group) in std::mem::take(&mut self.processes).into_values() {
-            self.end(process, &group);
-        }
+        self.processes.values().for_each(|(process, group)| self.kill(process, group));
+        let names: Vec<String> = self.processes.keys().cloned().collect();
+        names.iter().for_each(|name| self.vanish(name));
         self.remove(&self.parent);
     }
 }
