@@ -22,7 +22,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, ResourceExt};
 use model::dagjob::DagJob;
@@ -117,13 +117,14 @@ impl TideController {
         notes.into_iter().for_each(|note| self.recorder.note(&*tide, note));
         // One Node or Pod that cannot be told keeps none of the others waiting.
         let marked = self.mark(&tide, &status, &nodes).await;
-        let revoked =
-            futures::stream::iter(pods.iter().filter(|pod| is_among(pod, &revoked))).map(async |pod| {
-                let message = format!("Its host leaves batch for the tide `{key}`");
-                self.recorder.note(&**pod, Note::normal("TideComes", message));
-                self.revoke(pod, &tide.spec).await
-            });
-        let revoked = first_error(revoked.buffer_unordered(TOLD_AT_ONCE)).await;
+        let leaving: Vec<Arc<Pod>> = pods.iter().filter(|pod| is_among(pod, &revoked)).cloned().collect();
+        let (controller, spec, key) = (&self, &tide.spec, &key);
+        let told = leaving.into_iter().map(|pod| async move {
+            let message = format!("Its host leaves batch for the tide `{key}`");
+            controller.recorder.note(&*pod, Note::normal("TideComes", message));
+            controller.revoke(&pod, spec).await
+        });
+        let revoked = first_error(told.collect()).await;
         marked.and(revoked).map(|()| Next::Again(again))
     }
 
@@ -142,19 +143,20 @@ impl TideController {
     async fn mark(&self, tide: &Tide, status: &TideStatus, nodes: &[Arc<Node>]) -> Result<(), ActError> {
         let name = tide.name_any();
         let by_name: HashMap<String, &Arc<Node>> = nodes.iter().map(|node| (node.name_any(), node)).collect();
-        let changes = status.hosts.iter().filter_map(|host| {
-            let node = *by_name.get(&host.node)?;
+        let mut changes = Vec::new();
+        for host in &status.hosts {
+            let Some(&node) = by_name.get(&host.node) else { continue };
             // Another tide was faster.
             if mark_of(node).is_some_and(|mark| mark.tide != name) {
-                return None;
+                continue;
             }
             let wanted = act::wanted_mark(&name, &tide.spec, host.phase);
-            Some((node, act::owed(node, wanted, tide.spec.taint.as_ref())?))
-        });
-        let changed = futures::stream::iter(changes)
-            .map(async |(node, change)| self.change(node, &change).await)
-            .buffer_unordered(TOLD_AT_ONCE);
-        first_error(changed).await
+            changes.extend(
+                act::owed(node, wanted, tide.spec.taint.as_ref()).map(|change| (node.clone(), change)),
+            );
+        }
+        let told = changes.into_iter().map(|(node, change)| async move { self.change(&node, &change).await });
+        first_error(told.collect()).await
     }
 
     /// Takes back what Nodes say of a Tide that is not there.
@@ -184,9 +186,14 @@ impl TideController {
     }
 }
 
-/// Waits for all; what went wrong first is told.
-async fn first_error(outcomes: impl Stream<Item = Result<(), ActError>>) -> Result<(), ActError> {
-    outcomes.fold(Ok(()), async |so_far: Result<(), ActError>, outcome| so_far.and(outcome)).await
+/// Does all, some at a time; what went wrong first is told.
+async fn first_error(all: Vec<impl Future<Output = Result<(), ActError>>>) -> Result<(), ActError> {
+    let mut outcomes = futures::stream::iter(all).buffer_unordered(TOLD_AT_ONCE);
+    let mut first = Ok(());
+    while let Some(outcome) = outcomes.next().await {
+        first = first.and(outcome);
+    }
+    first
 }
 
 fn mark_of(node: &Node) -> Option<TideMark> {
