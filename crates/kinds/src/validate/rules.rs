@@ -127,7 +127,7 @@ fn ours(kind: &Kind) -> Rules {
             ("spec.sharePercent", Range(1..=100)),
             ("spec.durationSeconds", Range(1..=30 * LONGEST)),
             ("spec.leadSeconds", Range(1..=30 * LONGEST)),
-            ("spec.graceSeconds", Range(1..=LONGEST)),
+            ("spec.graceSeconds", Range(0..=LONGEST)),
             ("spec.windows[].from", Required),
             ("spec.windows[].to", Required),
         ],
