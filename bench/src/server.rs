@@ -20,6 +20,7 @@ pub struct Server {
     program: PathBuf,
     folder: TempDir,
     port: u16,
+    has_answered: bool,
     /// What it is started with beside the place where it stands.
     options: Vec<String>,
     controllers: &'static str,
@@ -37,8 +38,9 @@ impl Server {
         let Some(program) = candidates.into_iter().find(|path| path.is_file()) else { return Ok(None) };
         let folder = tempfile::tempdir_in(parent)
             .with_context(|| format!("cannot write to `{}`", parent.display()))?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        Ok(Some(Self { program, folder, port, options: Vec::new(), controllers: "none", child: None }))
+        let (port, options) = (free_port()?, Vec::new());
+        let controllers = "none";
+        Ok(Some(Self { program, folder, port, has_answered: false, options, controllers, child: None }))
     }
 
     /// Starts it with these options as well.
@@ -56,20 +58,33 @@ impl Server {
     /// Starts it and waits until it answers; tells how long that took.
     pub async fn start(&mut self) -> anyhow::Result<Duration> {
         let begun = kit::clock::monotonic();
+        self.spawn()?;
+        while begun.elapsed() < PATIENCE {
+            if let Ok(client) = self.client().await
+                && client.apiserver_version().await.is_ok()
+            {
+                self.has_answered = true;
+                return Ok(begun.elapsed());
+            }
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().transpose()) {
+                let status = status?;
+                anyhow::ensure!(!self.has_answered, "the server ended, {status}");
+                // Somebody may have got the port since it was found free; nobody knows it yet.
+                self.port = free_port()?;
+                self.spawn()?;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        anyhow::bail!("the server did not answer within {PATIENCE:?}")
+    }
+
+    fn spawn(&mut self) -> anyhow::Result<()> {
         let mut command = Command::new(&self.program);
         command.args(["server", "--controllers", self.controllers, "--log", "warn"]);
         command.arg("--state-dir").arg(self.folder.path()).arg("--port").arg(self.port.to_string());
         command.args(&self.options);
         self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
-        while begun.elapsed() < PATIENCE {
-            if let Ok(client) = self.client().await
-                && client.apiserver_version().await.is_ok()
-            {
-                return Ok(begun.elapsed());
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        anyhow::bail!("the server did not answer within {PATIENCE:?}")
+        Ok(())
     }
 
     /// Ends it as a crash would, at once.
@@ -115,6 +130,10 @@ impl Server {
     async fn config(&self) -> anyhow::Result<kube::Config> {
         config(&self.kubeconfig()).await
     }
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// How to reach the server of a kubeconfig; every answer is seen, those included that tell to come again.
