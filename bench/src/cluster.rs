@@ -1,11 +1,12 @@
 //! A release cluster for a benchmark: an instance of its own, gone afterwards.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use crate::server::free_port;
 
 /// A running instance; dropping it takes it down.
 #[derive(Debug)]
@@ -26,8 +27,7 @@ impl Cluster {
         let ports = ["--api-port", "--kubelet-port"].map(str::to_owned);
         let mut cluster = Self { program, place: place.to_vec(), instance };
         for option in ports {
-            let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-            cluster.place.extend([option, port.to_string()]);
+            cluster.place.extend([option, free_port()?.to_string()]);
         }
         Ok(cluster)
     }

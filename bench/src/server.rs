@@ -132,7 +132,8 @@ impl Server {
     }
 }
 
-fn free_port() -> anyhow::Result<u16> {
+/// A port of this host that nobody has now.
+pub fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 

@@ -3,14 +3,13 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::Context;
 use bench::objects::{pod, prepare_namespace, rate};
-use bench::server::{Server, parent_folder};
+use bench::server::{Server, free_port, parent_folder};
 use bench::summary::{Summary, millis};
 use futures::future::try_join_all;
 use store::etcd::{Etcd, Options};
@@ -86,8 +85,4 @@ fn start_etcd(folder: &Path, url: &str, peer: &str) -> anyhow::Result<Option<Chi
     lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("serving client traffic")));
     std::thread::spawn(move || lines.for_each(drop));
     Ok(Some(etcd))
-}
-
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

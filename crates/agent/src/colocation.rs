@@ -216,8 +216,7 @@ impl Colocation {
             }
         }
         self.apply(&mut state, None, &batch);
-        // Also of those whose containers are away for a moment.
-        state.offence.end(&self.registry.batch());
+        state.offence.end(&batch);
         state.online.save(started.elapsed(), kit::clock::since_epoch());
     }
 
@@ -263,13 +262,16 @@ impl Colocation {
         };
         state.report.squeezes += u64::from(is_less(quota, state.applied));
         // From below where there is less, from above where there is more.
-        if is_less(written, state.written) {
+        let is_tighter = is_less(written, state.written);
+        if is_tighter {
             state.offence.keep_within(written, batch);
         }
         match self.groups.backend().set(&self.groups.class(QosClass::Batch), Knob::Quota(written)) {
             Ok(_) => {
                 (state.applied, state.written) = (quota, written);
-                state.offence.keep_within(written, batch);
+                if !is_tighter {
+                    state.offence.keep_within(written, batch);
+                }
             }
             Err(error) => tracing::warn!(error = %kit::Chain(&error), "Batch not squeezed"),
         }

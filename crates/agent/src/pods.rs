@@ -7,7 +7,7 @@
 
 pub mod backoff;
 pub mod ephemeral;
-mod hooks;
+pub(crate) mod hooks;
 mod lane;
 mod last_words;
 mod leftovers;

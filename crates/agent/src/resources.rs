@@ -1,5 +1,7 @@
 //! What a Pod was promised and may use at most, in the engine's and the kernel's terms. Pure.
 
+use std::iter::Sum;
+
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 use model::qos::is_mid;
 use model::{Bytes, MilliCpu, QosClass, Quantity, names};
@@ -66,14 +68,6 @@ fn quantity(resources: &ResourceRequirements, limits: bool, name: &str) -> Optio
     Quantity::parse(&map?.get(name)?.0).ok()
 }
 
-/// The share of the container `name` of `pod`, of whichever kind; nothing if there is none.
-pub fn of_named(pod: &Pod, name: &str) -> Share {
-    let Some(spec) = &pod.spec else { return Share::default() };
-    let mut containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let found = containers.find(|container| container.name == name);
-    found.map(|container| of_container(container, QosClass::of(pod))).unwrap_or_default()
-}
-
 /// The share of all containers of `pod` together.
 pub fn of_pod(pod: &Pod) -> Share {
     of_pod_with(pod, Some(lent_to(QosClass::of(pod))))
@@ -92,16 +86,22 @@ fn of_pod_with(pod: &Pod, lent: Option<(&'static str, &'static str)>) -> Share {
     // Init containers run one at a time, before the others.
     let init_cpu = init.iter().map(|share| share.cpu).max().unwrap_or_default();
     let init_memory = init.iter().map(|share| share.memory).max().unwrap_or_default();
-    let widest_cpu =
-        |limit: Option<MilliCpu>| init.iter().try_fold(limit?, |sum, share| Some(sum.max(share.cpu_limit?)));
-    let widest =
-        |limit: Option<Bytes>| init.iter().try_fold(limit?, |sum, share| Some(sum.max(share.memory_limit?)));
     Share {
         cpu: shares.iter().map(|share| share.cpu).sum::<MilliCpu>().max(init_cpu),
         memory: shares.iter().map(|share| share.memory).sum::<Bytes>().max(init_memory),
-        cpu_limit: widest_cpu(shares.iter().map(|share| share.cpu_limit).sum()),
-        memory_limit: widest(shares.iter().map(|share| share.memory_limit).sum()),
+        cpu_limit: widest(&shares, &init, |share| share.cpu_limit),
+        memory_limit: widest(&shares, &init, |share| share.memory_limit),
     }
+}
+
+/// What containers may use together, or the widest of those before them; `None` where one of them has no limit.
+fn widest<T: Copy + Ord + Sum>(
+    shares: &[Share],
+    init: &[Share],
+    limit: impl Fn(&Share) -> Option<T>,
+) -> Option<T> {
+    let together = shares.iter().map(&limit).sum::<Option<T>>()?;
+    init.iter().try_fold(together, |widest, share| Some(widest.max(limit(share)?)))
 }
 
 /// The memory that is kept for `pod`: the mid tier's is lent.

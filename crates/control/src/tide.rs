@@ -27,6 +27,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, ResourceExt};
 use model::dagjob::DagJob;
 use model::tide::{Tide, TideMark, TideStatus};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{ActError, failed, post, unless_gone};
@@ -62,14 +63,11 @@ pub fn start(world: &World, token: CancellationToken) -> impl Future<Output = ()
     let by_node = keys;
     world.nodes.on_change(move |change| {
         // Most Nodes are in no tide, and then nobody pays.
-        if let [Some(before), Some(after)] = [change.before, change.after]
-            && view::is_alike(before, after)
-        {
-            return;
-        }
         for node in [change.before, change.after].into_iter().flatten() {
             // One that cannot be read names nobody: it stays closed until it is mended by hand.
-            if let Some(mark) = mark_of(node).filter(|mark| !mark.tide.is_empty()) {
+            let Some(mark) = mark_of(node).filter(|mark| !mark.tide.is_empty()) else { continue };
+            let is_alike = change.before.zip(change.after).is_some_and(|(old, new)| view::is_alike(old, new));
+            if !is_alike {
                 by_node.add(ObjectKey::cluster(&mark.tide));
             }
         }
@@ -155,19 +153,20 @@ impl TideController {
                 act::owed(node, wanted, tide.spec.taint.as_ref()).map(|change| (node.clone(), change)),
             );
         }
-        let told = changes.into_iter().map(|(node, change)| async move { self.change(&node, &change).await });
-        first_error(told.collect()).await
+        self.change_all(changes).await
     }
 
     /// Takes back what Nodes say of a Tide that is not there.
     async fn free_all(&self, tide: &str) -> Result<(), ActError> {
-        let nodes = self.world.nodes.all();
-        for node in nodes.iter().filter(|node| mark_of(node).is_some_and(|mark| mark.tide == tide)) {
-            if let Some(change) = act::owed(node, None, None) {
-                self.change(node, &change).await?;
-            }
-        }
-        Ok(())
+        let nodes = self.world.nodes.all().into_iter();
+        let held = nodes.filter(|node| mark_of(node).is_some_and(|mark| mark.tide == tide));
+        let changes = held.filter_map(|node| act::owed(&node, None, None).map(|change| (node, change)));
+        self.change_all(changes.collect()).await
+    }
+
+    async fn change_all(&self, changes: Vec<(Arc<Node>, Value)>) -> Result<(), ActError> {
+        let told = changes.into_iter().map(|(node, change)| async move { self.change(&node, &change).await });
+        first_error(told.collect()).await
     }
 
     /// The jobs whose workers are there. One that cannot be read tells nothing, and its work counts as unknown.

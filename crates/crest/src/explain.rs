@@ -52,6 +52,16 @@ pub(crate) struct ClusterOptions {
     namespace: Option<String>,
 }
 
+/// One object of a cluster, and how to answer.
+#[derive(Debug, Args)]
+pub(crate) struct OneOptions {
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
 impl ClusterOptions {
     /// The namespace that was named.
     pub(crate) fn namespace(&self) -> Option<&str> {

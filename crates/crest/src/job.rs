@@ -20,7 +20,7 @@ use model::dagjob::{DagJob, DesiredState, JobPhase};
 use serde_json::{Value, json};
 
 use crate::cli::Output;
-use crate::explain::{ClusterOptions, config};
+use crate::explain::{ClusterOptions, OneOptions, config};
 use crate::settings::Settings;
 
 /// How a job that did not succeed is told to scripts.
@@ -115,15 +115,6 @@ pub(crate) struct LogsOptions {
     tail: Option<i64>,
     #[command(flatten)]
     cluster: ClusterOptions,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct OneOptions {
-    name: String,
-    #[command(flatten)]
-    cluster: ClusterOptions,
-    #[arg(long, short, value_enum, default_value_t = Output::Text)]
-    output: Output,
 }
 
 fn parse_parameter(text: &str) -> Result<(String, String), String> {

@@ -16,7 +16,7 @@ use model::tide::{Tide, TideStatus, TideWindow};
 use serde_json::{Value, json};
 
 use crate::cli::Output;
-use crate::explain::{ClusterOptions, config};
+use crate::explain::{ClusterOptions, OneOptions, config};
 use crate::settings::Settings;
 
 #[derive(Debug, Subcommand)]
@@ -35,15 +35,6 @@ pub(crate) enum TideVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListOptions {
-    #[command(flatten)]
-    cluster: ClusterOptions,
-    #[arg(long, short, value_enum, default_value_t = Output::Text)]
-    output: Output,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct OneOptions {
-    name: String,
     #[command(flatten)]
     cluster: ClusterOptions,
     #[arg(long, short, value_enum, default_value_t = Output::Text)]

@@ -20,8 +20,8 @@ use model::{MilliCpu, QosClass};
 
 use crate::cgroup::{GroupError, Groups, Knob};
 use crate::events::Recorder;
-use crate::pods::Registry;
 use crate::pods::status::Verdict;
+use crate::pods::{Registry, hooks};
 use crate::resources;
 
 /// How often quotas are written that say already what they should, as far as is known here.
@@ -129,18 +129,23 @@ impl Offence {
 
     /// Every Pod gets what it asks for, less what it is held to.
     fn settle(&mut self, batch: &[Arc<Pod>]) {
-        // Those whose containers are away for a moment have their groups all the same.
-        let known = self.registry.batch();
-        let all: BTreeMap<&str, &Arc<Pod>> =
-            known.iter().chain(batch).filter_map(|pod| Some((pod.metadata.uid.as_deref()?, pod))).collect();
-        self.caps.retain(|uid, _| all.contains_key(uid.as_str()));
+        let all = self.all(batch);
+        self.caps.retain(|uid, _| all.contains_key(uid));
         let mut groups = BTreeSet::new();
-        for pod in all.into_values() {
+        for pod in all.values() {
             if let Err(error) = self.write(pod, &mut groups) {
                 tracing::debug!(error = %kit::Chain(&error), "A batch Pod's quota cannot be set yet");
             }
         }
         self.written.retain(|group, _| groups.contains(group));
+    }
+
+    /// By uid: those that work, also such as were forgotten since, and those whose containers are away for a moment, whose
+    /// groups are there all the same.
+    fn all(&self, batch: &[Arc<Pod>]) -> BTreeMap<String, Arc<Pod>> {
+        let known = self.registry.batch();
+        let all = batch.iter().chain(&known);
+        all.filter_map(|pod| Some((pod.metadata.uid.clone()?, pod.clone()))).collect()
     }
 
     fn look(&mut self, batch: &[Arc<Pod>], now: Duration) -> Outcome {
@@ -168,10 +173,9 @@ impl Offence {
         if !self.groups.are_foreign() {
             return self.settle(batch);
         }
-        for pod in batch {
-            let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-            let quota = Knob::Quota(resources::by_kubelet(pod).cpu_limit);
-            if let Err(error) = self.groups.backend().set(&self.groups.pod(QosClass::Batch, uid), quota) {
+        for (uid, pod) in self.all(batch) {
+            let quota = Knob::Quota(resources::by_kubelet(&pod).cpu_limit);
+            if let Err(error) = self.groups.backend().set(&self.groups.pod(QosClass::Batch, &uid), quota) {
                 tracing::debug!(error = %kit::Chain(&error), "A batch Pod's quota is not given back");
             }
         }
@@ -267,7 +271,8 @@ impl Offence {
         if let Some(entry) = self.registry.get(uid).filter(|_| self.bounds_containers()) {
             let live = entry.live.borrow();
             for instance in live.containers.iter().filter(|instance| instance.is_alive()) {
-                let own = resources::of_named(pod, &instance.name).cpu_limit;
+                let own = hooks::find(pod, &instance.name);
+                let own = own.and_then(|own| resources::of_container(&own, QosClass::Batch).cpu_limit);
                 let own = own.map(|own| within(within(own, quota), bound));
                 wishes.push((self.groups.container(&group, &instance.id), own));
             }

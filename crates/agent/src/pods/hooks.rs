@@ -69,7 +69,7 @@ pub(super) async fn run(
 }
 
 /// The container of this name, of whichever kind.
-pub(super) fn find<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, Container>> {
+pub(crate) fn find<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, Container>> {
     let spec = pod.spec.as_ref()?;
     let lasting = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let mut all = lasting.map(Cow::Borrowed).chain(ephemeral::containers(spec).map(Cow::Owned));

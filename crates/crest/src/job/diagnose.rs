@@ -14,8 +14,9 @@ use model::names::{BATCH_AVOIDED, BATCH_CPU, BATCH_MEMORY, TASK_LABEL};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{OneOptions, Place, phase, progress, workers};
+use super::{Place, phase, progress, workers};
 use crate::cli::Output;
+use crate::explain::OneOptions;
 use crate::settings::Settings;
 
 /// One reason.

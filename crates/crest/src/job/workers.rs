@@ -10,8 +10,9 @@ use model::dagjob::TaskUsage;
 use model::names::{JOB_LABEL, TASK_LABEL};
 use serde_json::{Value, json};
 
-use super::{LogsOptions, OneOptions, Place, show};
+use super::{LogsOptions, Place, show};
 use crate::cli::Output;
+use crate::explain::OneOptions;
 use crate::settings::Settings;
 
 /// The Pods of a job's workers, or of one task's.

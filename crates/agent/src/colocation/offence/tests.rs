@@ -207,3 +207,17 @@ async fn what_others_write_is_put_right() {
     assert_eq!(tick(&mut offence, 1), None);
     assert_eq!(tick(&mut offence, 11), Some(50_000));
 }
+
+#[tokio::test]
+async fn at_the_end_who_was_forgotten_meanwhile_gets_back_what_it_may() {
+    let pods = [pod("capped")];
+    let host = Host::with("end", &pods);
+    // The registry has forgotten it, as whoever tends to Pods ends at the same time.
+    let whom = (Registry::default(), recorder());
+    let mut offence = Offence::new(host.groups.clone(), whom, Policy::default(), MilliCpu(100));
+    offence.caps.insert("capped".to_owned(), MilliCpu(60));
+    offence.settle(&pods);
+    assert_eq!(host.quota("capped"), Some(6000));
+    offence.end(&pods);
+    assert_eq!(host.quota("capped"), Some(50_000));
+}
