@@ -30,6 +30,8 @@ const SETTLED: u64 = 4 * IN_FLIGHT as u64;
 const ASKS: usize = 1_000;
 const PERIOD: Duration = Duration::from_millis(10);
 const LIST: &str = "/api/v1/namespaces/default/configmaps";
+/// Not where the lists are: these would grow with every one.
+const CREATE: &str = "/api/v1/namespaces/loud/configmaps";
 /// The first argument of the program when it is the loud client itself.
 const LOUD: &str = "loud";
 /// How much less of the processor the load wants: what is measured is the server, not the load.
@@ -51,6 +53,7 @@ async fn measure(seats: Option<&str>) -> anyhow::Result<()> {
     }
     server.start().await?;
     let admin = server.client().await?;
+    objects::create(&admin, "/api/v1/namespaces", (1, 1), |_| json!({"metadata": {"name": "loud"}})).await?;
     let map = |number: usize| json!({"metadata": {"name": format!("map-{number}")}, "data": {"k": "v".repeat(500)}});
     objects::create(&admin, LIST, (MAPS, 64), map).await?;
     let quiet = server.client_with_token(&account(&admin, "quiet").await?).await?;
@@ -193,7 +196,7 @@ async fn shout(mut lane: Lane, load: Load, lane_number: usize, state: &State) ->
             Load::Lists => lane.send(Method::GET, LIST, &[]).await?,
             Load::Creates => {
                 let map = json!({"metadata": {"name": format!("loud-{lane_number}-{number}")}});
-                lane.send(Method::POST, LIST, map.to_string().as_bytes()).await?
+                lane.send(Method::POST, CREATE, map.to_string().as_bytes()).await?
             }
         };
         let is_refused = status == StatusCode::TOO_MANY_REQUESTS;
