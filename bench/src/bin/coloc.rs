@@ -1,7 +1,9 @@
 //! What batch does to a service on the same machine: alone, beside plain processes, and through Crest.
 //!
 //! ```text
-//!   coloc [SECONDS [REPEATS [SERVICES [SHARES [HOGS]]]]]      10 5 nginx,redis,compute 30,50 cpu,memory,cache,forks,network
+//!   coloc [SECONDS [REPEATS [SERVICES [SHARES [HOGS [OPTIONS...]]]]]]
+//!         10       5        nginx,redis,compute     cpu,memory,cache,forks,network
+//!                                       30,50            for crest up: --batch-cpu-pool
 //! ```
 //! Every phase has the same open-loop load, at the rate that keeps the given share of the machine busy when the service
 //! is alone, the load's own part included. A hog runs on every core. Each phase with batch is compared with the service
@@ -45,6 +47,8 @@ struct Options {
     services: Vec<Service>,
     shares: Vec<f64>,
     hogs: Vec<Hog>,
+    /// Of `crest up`, beside the bounds.
+    up: Vec<String>,
 }
 
 impl Options {
@@ -66,6 +70,7 @@ impl Options {
                 .iter()
                 .map(|name| Hog::named(name))
                 .collect::<anyhow::Result<_>>()?,
+            up: words.iter().skip(5).map(ToString::to_string).collect(),
         })
     }
 }
@@ -116,7 +121,8 @@ fn median(values: Vec<f64>) -> f64 {
 fn compare(options: &Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let cluster = Cluster::prepare()?;
-    cluster.crest(&[&["up"], &BOUNDS[..]].concat())?;
+    let more: Vec<&str> = options.up.iter().map(String::as_str).collect();
+    cluster.crest(&[&["up"], &BOUNDS[..], &more].concat())?;
     image::build(&cluster)?;
     let stage =
         Stage { client: runtime.block_on(cluster.client())?, runtime: &runtime, cluster: &cluster, options };

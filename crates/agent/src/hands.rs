@@ -173,6 +173,7 @@ impl Hands {
             capacity: usable.len() as f64 * 1000.0,
             online: (report.online_milli as f64 - pinned as f64).max(0.0),
             system: report.system_milli as f64,
+            allowed: report.quota_milli.map(|quota| quota as f64),
         };
         drop(report);
         Some(state.pool.step(policy, &usable, load, now))

@@ -34,6 +34,8 @@ pub struct Load {
     pub capacity: f64,
     pub online: f64,
     pub system: f64,
+    /// What batch may use, while it is squeezed.
+    pub allowed: Option<f64>,
 }
 
 /// The pool of one host.
@@ -90,7 +92,8 @@ fn wanted(policy: &Policy, load: Load) -> usize {
     let left = capacity * (1.0 - policy.reserve.clamp(0.0, 1.0)) - amount(load.online) - amount(load.system);
     let is_idle = amount(load.online) < 0.01 * capacity;
     // Without services there is nobody to keep a reserve for.
-    (if is_idle { capacity } else { left.max(0.0) } / 1000.0).ceil() as usize
+    let left = if is_idle { capacity } else { left.max(0.0) };
+    (left.min(load.allowed.map_or(f64::INFINITY, amount)) / 1000.0).ceil() as usize
 }
 
 #[cfg(test)]
@@ -109,7 +112,7 @@ mod tests {
         let mut seen = Vec::new();
         let loads = [19_000.0, 0.0, 0.0, 0.0, 15_000.0, 15_000.0, 0.0];
         for (second, online) in (0_u64..).zip(loads) {
-            let load = Load { capacity: 20_000.0, online, system: 0.0 };
+            let load = Load { capacity: 20_000.0, online, ..Load::default() };
             seen.push(pool.step(&policy, &cpus(20), load, Duration::from_secs(second)).to_string());
         }
         assert_eq!(seen, ["19", "17-19", "15-19", "13-19", "16-19", "16-19", "14-19"]);
@@ -122,6 +125,18 @@ mod tests {
         let sizes =
             (0..8).map(|second| pool.step(&policy, &cpus(2), load, Duration::from_secs(second)).len());
         assert_eq!(sizes.collect::<Vec<_>>(), [1, 1, 1, 1, 1, 2, 2, 2]);
+    }
+
+    #[test]
+    fn who_may_use_less_runs_on_fewer_cpus() {
+        let (policy, mut pool) = (Policy { growth: 1.0, ..Policy::default() }, Pool::default());
+        let allowances = [None, Some(2500.0), Some(2000.0), Some(10.0), Some(0.0), Some(f64::NAN), None];
+        let sizes = (0_u64..).zip(allowances).map(|(second, allowed)| {
+            let load = Load { capacity: 4000.0, allowed, ..Load::default() };
+            (0..5).for_each(|_| drop(pool.step(&policy, &cpus(4), load, Duration::from_secs(second * 10))));
+            pool.step(&policy, &cpus(4), load, Duration::from_secs(second * 10 + 9)).len()
+        });
+        assert_eq!(sizes.collect::<Vec<_>>(), [4, 3, 2, 1, 1, 1, 4]);
     }
 
     #[test]
@@ -147,7 +162,7 @@ mod tests {
             for (online, millis, pinned) in looks {
                 now += Duration::from_millis(millis);
                 let usable = cpus(n_cpus).without(&cpus(pinned.min(n_cpus - 1)));
-                let load = Load { capacity: n_cpus as f64 * 1000.0, online, system: 0.0 };
+                let load = Load { capacity: n_cpus as f64 * 1000.0, online, ..Load::default() };
                 let after = pool.step(&policy, &usable, load, now);
                 prop_assert!(!after.is_empty() && after.is_subset(&usable));
                 prop_assert!(after.len() <= wanted(&policy, load).max(1));
