@@ -426,7 +426,7 @@ impl Cluster {
         self.rows.get(name).copied()
     }
 
-    fn row_of(&mut self, name: &str) -> Row {
+    pub(crate) fn row_of(&mut self, name: &str) -> Row {
         if let Some(&row) = self.rows.get(name) {
             return row;
         }

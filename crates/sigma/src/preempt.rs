@@ -12,6 +12,7 @@
 //! Who may have whom go is the matter of a [`Claim`]: lesser pods, and where elastic quotas are, borrowers.
 
 mod claim;
+mod room;
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use crate::pod::{Pod, PodId};
 use crate::view::View;
 
 use claim::Claim;
+use room::Room;
 
 #[cfg(test)]
 mod tests;
@@ -133,11 +135,20 @@ impl Cluster {
                 for victim in &victims {
                     self.give_up(victim);
                 }
-                self.attach(pending.id.clone(), template, row);
+                self.attach_beside_leaving(pending.id.clone(), template, row);
                 return Some(Preemption { node: self.hosts[row].name.clone(), victims });
             }
         }
         None
+    }
+
+    /// Holds room for a pod whose room others are leaving: of GPUs and CPUs of one's own, those that will be free then.
+    pub(crate) fn attach_beside_leaving(&mut self, id: PodId, template: TemplateId, row: Row) {
+        let pod = &self.templates.get(template).pod;
+        let is_choosy = pod.gpu.is_some() || pod.pinning.is_some();
+        let leaving = self.lift_all(row, |_, placed, _| is_choosy && placed.is_leaving);
+        self.attach(id, template, row);
+        self.put_all(leaving);
     }
 
     /// The pods of a node that were told to go and have not gone yet.
@@ -354,10 +365,10 @@ fn victims(cluster: &Cluster, template: &Template, row: Row, claim: Claim) -> Op
     let mut room = Room::of(cluster, template, row)?;
     for id in &cluster.hosts[row].pods {
         let Some(placed) = cluster.placed(id).filter(|placed| placed.is_leaving) else { continue };
-        room.free(cluster.templates.get(placed.template));
+        room.free(id, cluster.templates.get(placed.template));
     }
     let mut lesser = cluster.lesser_on(row, claim);
-    lesser.iter().for_each(|each| room.free(each.template));
+    lesser.iter().for_each(|each| room.free(each.id, each.template));
     if !room.is_enough() {
         return None;
     }
@@ -371,79 +382,9 @@ fn victims(cluster: &Cluster, template: &Template, row: Row, claim: Claim) -> Op
     let mut victims = Vec::new();
     for place in order {
         let each = &lesser[place];
-        if !room.take_back(each.template) {
+        if !room.take_back(each.id, each.template) {
             victims.push(each.id.clone());
         }
     }
     Some(victims)
-}
-
-/// The room on a row while pods are taken away and put back in thought.
-struct Room<'a> {
-    cluster: &'a Cluster,
-    template: &'a Template,
-    /// What is free of each resource that the pod asks for, by column, beyond what it asks.
-    spare: Vec<(usize, i128)>,
-    /// Pods that hold a port of the pod's.
-    n_conflicts: usize,
-}
-
-impl<'a> Room<'a> {
-    fn of(cluster: &'a Cluster, template: &'a Template, row: Row) -> Option<Self> {
-        let spare = |&(column, amount): &(usize, u64)| {
-            let column_of = &cluster.resources.columns[column];
-            let used = i128::try_from(column_of.used[row]).ok()?;
-            Some((column, i128::from(column_of.allocatable[row]) - used - i128::from(amount)))
-        };
-        let spare = template.demand.amounts.iter().map(spare).collect::<Option<Vec<_>>>()?;
-        let ports = &template.pod.host_ports;
-        let is_taken = |held: &&crate::pod::HostPort| ports.iter().any(|port| held.conflicts(port));
-        let n_conflicts = cluster.hosts[row].ports.iter().filter(is_taken).count();
-        Some(Self { cluster, template, spare, n_conflicts })
-    }
-
-    fn conflicts(&self, other: &Template) -> usize {
-        let ports = &self.template.pod.host_ports;
-        other.pod.host_ports.iter().filter(|held| ports.iter().any(|port| held.conflicts(port))).count()
-    }
-
-    fn shift(&mut self, other: &Template, sign: i128) {
-        for (column, spare) in &mut self.spare {
-            let amounts = other.demand.amounts.iter();
-            let amount: i128 =
-                amounts.filter(|(id, _)| id == column).map(|(_, amount)| i128::from(*amount)).sum();
-            *spare += sign * amount;
-        }
-    }
-
-    fn free(&mut self, other: &Template) {
-        self.shift(other, 1);
-        self.n_conflicts = self.n_conflicts.saturating_sub(self.conflicts(other));
-    }
-
-    /// Whether the other pod may stay beside the new one.
-    fn take_back(&mut self, other: &Template) -> bool {
-        if self.conflicts(other) > 0 || self.is_disliked(other) {
-            return false;
-        }
-        self.shift(other, -1);
-        if self.is_enough() {
-            return true;
-        }
-        self.shift(other, 1);
-        false
-    }
-
-    /// Whether one of the two forbids the other to be near.
-    fn is_disliked(&self, other: &Template) -> bool {
-        let forbids = |one: &Pod, other: &Pod| {
-            one.forbidden_pods.iter().any(|term| term.matches(other, &self.cluster.namespaces))
-        };
-        let (pod, other) = (&self.template.pod, &other.pod);
-        forbids(pod, other) || forbids(other, pod)
-    }
-
-    fn is_enough(&self) -> bool {
-        self.n_conflicts == 0 && self.spare.iter().all(|&(_, spare)| spare >= 0)
-    }
 }

@@ -136,11 +136,21 @@ impl Gpus {
         self.rows[row].free()
     }
 
+    /// What is free of each GPU of a row, in milli: less than nothing where more was bound than there is. `None` where a pod
+    /// with this request could not hold any of them.
+    pub(crate) fn spare(&self, row: Row, request: &GpuRequest) -> Option<Vec<i64>> {
+        let known = &self.rows[row];
+        let used =
+            |index: usize| known.used.get(index).map_or(0, |&used| i64::try_from(used).unwrap_or(i64::MAX));
+        let spare = || (0..known.count).map(|index| i64::from(WHOLE_MILLI) - used(index)).collect();
+        known.suits(request).then(spare)
+    }
+
     /// Whether the GPUs of `row` can take the pod now; if not, why.
     pub(crate) fn check(&self, row: Row, request: Option<&GpuRequest>) -> Result<(), Reason> {
         let Some(request) = request else { return Ok(()) };
         let known = &self.rows[row];
-        if !request.models.is_empty() && !request.models.contains(&known.model) {
+        if !known.suits(request) {
             return Err(Reason::GpuModel);
         }
         let (count, each) = (request.ask.count(), request.ask.milli_each());
@@ -235,6 +245,11 @@ impl Gpus {
 }
 
 impl GpuRow {
+    /// Whether they are of a model that will do.
+    fn suits(&self, request: &GpuRequest) -> bool {
+        request.models.is_empty() || request.models.contains(&self.model)
+    }
+
     fn free(&self) -> Vec<u32> {
         (0..self.count).map(|index| self.free_of(index)).collect()
     }

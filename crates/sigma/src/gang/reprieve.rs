@@ -118,7 +118,10 @@ impl Cluster {
     fn hold(&mut self, batch: &[Pending], nodes: BTreeMap<usize, String>, victims: &[PodId]) -> Held {
         let mut held: Held = BTreeMap::new();
         for (position, node) in nodes {
-            self.add_pod(&batch[position].id, &batch[position].pod, &node);
+            let Pending { id, pod } = &batch[position];
+            let template = self.intern(pod);
+            let row = self.row_of(&node);
+            self.attach_beside_leaving(id.clone(), template, row);
             held.insert(position, Preemption { node, victims: Vec::new() });
         }
         for victim in victims {

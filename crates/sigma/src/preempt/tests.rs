@@ -5,6 +5,7 @@ use std::sync::Arc;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
+use crate::gpu::{GpuAsk, GpuRequest, GpuSet, NodeGpus};
 use crate::label::{Labels, Requirement, Selector};
 use crate::node::Node;
 use crate::pod::{InclusionPolicy, Pod, PodId, PodTerm, SpreadConstraint, WhenUnsatisfiable};
@@ -127,6 +128,68 @@ fn pods_that_keep_the_new_one_away_go() {
     let there = "a: x web 1 1\n a: y db 1 1";
     expect!["x on a"].assert_eq(&preempt(&mut cluster(there), "new", forbidding.clone()));
     expect!["nobody"].assert_eq(&preempt(&mut cluster("a: x web 9 1"), "new", forbidding));
+}
+
+fn with_gpus(name: &str, count: u16, model: &str) -> Node {
+    Node { gpus: NodeGpus { count, model: model.to_owned() }, ..node(name) }
+}
+
+fn on_gpus(shape: &str, ask: GpuAsk, models: &[&str]) -> Pod {
+    let models = models.iter().map(ToString::to_string).collect();
+    Pod { gpu: Some(GpuRequest { ask, models }), ..pod(shape) }
+}
+
+/// A node `a` of two GPUs, a node `b` of one of another model, and pods as `(name, node, priority, ask, GPU)`.
+fn gpu_cluster(pods: &[(&str, &str, i32, GpuAsk, u16)]) -> Cluster {
+    let mut cluster = Cluster::new(7);
+    cluster.set_node(&with_gpus("a", 2, "big"));
+    cluster.set_node(&with_gpus("b", 1, "small"));
+    for &(name, node, priority, ask, gpu) in pods {
+        let pod = on_gpus(&format!("web {priority} 0"), ask, &[]);
+        cluster.add_pod(&PodId::new(name), &Arc::new(pod), node);
+        let held = match ask {
+            GpuAsk::Whole(count) => GpuSet::new(gpu..gpu + count),
+            GpuAsk::Share(_) => GpuSet::new([gpu]),
+        };
+        cluster.hold_gpus(&PodId::new(name), &held);
+    }
+    cluster
+}
+
+#[test]
+fn gpus_are_made_free_for_those_who_are_worth_more() {
+    use GpuAsk::{Share, Whole};
+    let pods = [("x", "a", 1, Share(500), 0), ("y", "a", 2, Share(400), 1), ("z", "b", 3, Whole(1), 0)];
+    let cases: [(Pod, Expect); 8] = [
+        (on_gpus("top 9 1", Whole(1), &[]), expect!["x on a"]),
+        (on_gpus("top 9 1", Whole(2), &[]), expect!["x y on a"]),
+        (on_gpus("top 9 1", Share(700), &[]), expect!["x on a"]),
+        (on_gpus("top 9 1", Whole(1), &["small"]), expect!["z on b"]),
+        (on_gpus("top 3 1", Whole(1), &["small"]), expect!["nobody"]),
+        (on_gpus("top 9 1", Whole(1), &["other"]), expect!["nobody"]),
+        (on_gpus("top 9 1", Whole(3), &[]), expect!["nobody"]),
+        (on_gpus("top 1 1", Whole(1), &[]), expect!["nobody"]),
+    ];
+    for (pod, expect) in cases {
+        expect.assert_eq(&preempt(&mut gpu_cluster(&pods), "new", pod));
+    }
+}
+
+#[test]
+fn the_gpu_that_is_being_left_is_held_for_who_comes() {
+    use GpuAsk::{Share, Whole};
+    // The emptier GPU is held by one who stays.
+    let mut cluster = gpu_cluster(&[("x", "a", 1, Whole(1), 0), ("y", "a", 9, Share(100), 1)]);
+    let pending = |name: &str, priority: i32| {
+        let pod = Arc::new(on_gpus(&format!("top {priority} 1"), Whole(1), &["big"]));
+        Pending { id: PodId::new(name), pod }
+    };
+    let new = pending("new", 9);
+    expect!["x on a"].assert_eq(&preempt(&mut cluster, "new", (*new.pod).clone()));
+    assert_eq!(cluster.gpus_of(&new.id), GpuSet::new([0]));
+    cluster.remove_pod(&PodId::new("x"));
+    assert!(matches!(cluster.place(&[pending("other", 9)])[0], Outcome::Unplaced(_)));
+    assert!(matches!(cluster.place(&[new])[0], Outcome::Placed { .. }));
 }
 
 proptest! {

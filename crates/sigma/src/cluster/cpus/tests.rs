@@ -332,12 +332,13 @@ fn lesser_pods_go_for_a_shape_as_well_as_for_an_amount() {
     let outcome = cluster.place(std::slice::from_ref(&pending)).remove(0);
     let Outcome::Unplaced(Unplaced::NoFit(no_fit)) = outcome else { panic!("{outcome:?}") };
     assert_eq!(no_fit.reasons.keys().collect::<Vec<_>>(), [&Reason::Pinning(crate::cpu::Misfit::WholeCores)]);
-    let before = cluster.free_cpus("n0");
     let preemption = cluster.preempt(&pending).unwrap();
     assert_eq!(preemption.victims.len(), 1);
-    // All who stay have what they had.
+    // All who stay have what they had, and nobody else gets the core that is being left.
     assert_eq!(cluster.cpus_of(&id("a")).to_string(), "0");
-    assert_eq!(cluster.free_cpus("n0"), before);
+    assert_eq!(preemption.victims, [id("d")]);
+    assert_eq!(cluster.cpus_of(&pending.id).to_string(), "3,7");
+    assert_eq!(cluster.free_cpus("n0").unwrap().to_string(), "4-6");
     preemption.victims.iter().for_each(|victim| cluster.remove_pod(victim));
     let Outcome::Placed { cpus, .. } = cluster.place(&[pending]).remove(0) else { panic!("fits nowhere") };
     assert_eq!(cpus.len(), 2);
