@@ -155,7 +155,7 @@ impl Beside {
         let follower = Follower::new(client.clone(), self.config.node_name, registry.clone(), pinner);
         tokio::join!(
             follower.run(token.clone()),
-            Evictions::new(client, registry).run(token.clone()),
+            Evictions::new(client, registry, self.recorder).run(token.clone()),
             keeper.run(token.clone()),
             policies.run(token.clone()),
             colocation.run(token.clone()),

@@ -13,6 +13,7 @@ mod online;
 mod strays;
 mod zones;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use level0::capacity;
 pub use level0::capacity::Explanation;
-use level0::evict::{Candidate, Evictor};
+use level0::evict::{Candidate, Evictor, Victim};
 use level0::mid;
 pub use level0::mid::Explanation as MidExplanation;
 use level0::reckon::{Host, reckon};
@@ -52,6 +53,8 @@ use crate::policy::{Rule, Told};
 
 const TICK: Duration = Duration::from_millis(100);
 const CALM_TICK: Duration = Duration::from_secs(1);
+/// The reason of events about Pods that have to go.
+pub(crate) const EVICTED: &str = "Evicted";
 
 /// What the arbiter sees and does, for those who ask.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -147,7 +150,7 @@ struct State {
     squeezer: Squeezer,
     offence: Offence,
     heard: Heard,
-    evictor: Evictor,
+    evictor: Evictor<String>,
     cpu: capacity::Offer,
     memory: capacity::Offer,
     zones: Zones,
@@ -407,27 +410,44 @@ impl Colocation {
 
     fn evict(&self, state: &mut State, batch: &[Arc<Pod>], available: u64, now: Duration) {
         let mid = self.registry.mid_at_work();
-        let candidates = batch.iter().chain(&mid).filter_map(|pod| {
-            let uid = pod.metadata.uid.as_deref()?;
-            let group = self.groups.pod(QosClass::of(pod), uid);
+        let held = batch.iter().chain(&mid).filter_map(|pod| {
+            let uid = pod.metadata.uid.clone()?;
+            let group = self.groups.pod(QosClass::of(pod), &uid);
             let memory = self.groups.backend().memory(&group).map_or(0, |bytes| bytes.0);
-            let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
-            Some(Candidate { id: pod.clone(), is_mid: is_mid(pod), priority, memory })
+            Some((uid, (pod, memory)))
         });
-        for victim in state.evictor.choose(available, self.memory, candidates.collect(), now) {
+        let held: BTreeMap<String, (&Arc<Pod>, u64)> = held.collect();
+        let candidates = held.iter().map(|(uid, (pod, memory))| {
+            let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
+            Candidate { id: uid.clone(), is_mid: is_mid(pod), priority, memory: *memory }
+        });
+        for Victim { id, is_told } in state.evictor.choose(available, self.memory, candidates.collect(), now)
+        {
+            let (pod, memory) = held[&id];
             let message = format!(
-                "The node was low on memory: {available} of {} bytes available. This {} Pod used {} bytes.",
+                "The node was low on memory: {available} of {} bytes available. This {} Pod used {memory} bytes.",
                 self.memory,
-                if victim.is_mid { "mid-tier" } else { "batch" },
-                victim.memory
+                if is_mid(pod) { "mid-tier" } else { "batch" },
             );
-            state.report.evictions += 1;
-            tracing::info!(pod = %victim.id.metadata.name.as_deref().unwrap_or_default(), memory = victim.memory, "Evicting");
-            self.recorder.warning(&victim.id, None, "Evicted", message.clone());
-            let verdict = Verdict { reason: "Evicted".to_owned(), message };
-            self.registry.condemn(victim.id.metadata.uid.as_deref().unwrap_or_default(), &verdict);
+            if !is_told {
+                state.report.evictions += 1;
+                tracing::info!(pod = %pod.metadata.name.as_deref().unwrap_or_default(), memory, "Evicting");
+            }
+            // Who was told, and is still there, may only have been kept by a budget.
+            if !is_told || self.groups.are_foreign() {
+                condemn(&self.groups, (&self.registry, &self.recorder), pod, message);
+            }
         }
     }
+}
+
+/// Has a Pod go. Beside a kubelet it is the API that decides, and who asks it tells what came of it.
+fn condemn(groups: &Groups, (registry, recorder): (&Registry, &Recorder), pod: &Pod, message: String) {
+    if !groups.are_foreign() {
+        recorder.warning(pod, None, EVICTED, message.clone());
+    }
+    let verdict = Verdict { reason: EVICTED.to_owned(), message };
+    registry.condemn(pod.metadata.uid.as_deref().unwrap_or_default(), &verdict);
 }
 
 fn explained(Report { cpu, memory, rule, .. }: &Report) -> String {

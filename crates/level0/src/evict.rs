@@ -1,5 +1,6 @@
 //! Who has to go when memory runs short: batch, then the mid tier; of each, lowest priority first, then the largest.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// When memory is short and how much room eviction makes.
@@ -11,11 +12,14 @@ pub struct Policy {
     pub enough: f64,
     /// Time for ended Pods to give their memory back before others are chosen.
     pub pause: Duration,
+    /// What one who was told to go holds counts as free for so long: a budget may keep it, or it is slow to end.
+    pub patience: Duration,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { low: 0.06, enough: 0.12, pause: Duration::from_secs(4) }
+        let (pause, patience) = (Duration::from_secs(4), Duration::from_secs(12));
+        Self { low: 0.06, enough: 0.12, pause, patience }
     }
 }
 
@@ -29,16 +33,26 @@ pub struct Candidate<Id> {
     pub memory: u64,
 }
 
-/// Remembers when it last evicted.
-#[derive(Clone, Debug)]
-pub struct Evictor {
-    policy: Policy,
-    last: Option<Duration>,
+/// One that has to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Victim<Id> {
+    pub id: Id,
+    /// Whether it was told so before, and is still there.
+    pub is_told: bool,
 }
 
-impl Evictor {
+/// Remembers when it last evicted, and whom.
+#[derive(Clone, Debug)]
+pub struct Evictor<Id> {
+    policy: Policy,
+    last: Option<Duration>,
+    /// When those who are still there were told first.
+    told: BTreeMap<Id, Duration>,
+}
+
+impl<Id: Clone + Ord> Evictor<Id> {
     pub fn new(policy: Policy) -> Self {
-        Self { policy, last: None }
+        Self { policy, last: None, told: BTreeMap::new() }
     }
 
     /// Keeps to this policy from here on.
@@ -52,37 +66,37 @@ impl Evictor {
     }
 
     /// Those of `candidates` that have to go now.
-    pub fn choose<Id>(
+    pub fn choose(
         &mut self,
         available: u64,
         capacity: u64,
-        candidates: Vec<Candidate<Id>>,
+        mut candidates: Vec<Candidate<Id>>,
         now: Duration,
-    ) -> Vec<Candidate<Id>> {
+    ) -> Vec<Victim<Id>> {
         let paused = self.last.is_some_and(|last| now.saturating_sub(last) < self.policy.pause);
         if paused || !self.is_short(available, capacity) {
             return Vec::new();
         }
-        let victims = until_enough(candidates, self.policy.enough * capacity as f64 - available as f64);
+        self.told.retain(|id, _| candidates.iter().any(|candidate| candidate.id == *id));
+        candidates.sort_by_key(|each| (each.is_mid, each.priority, std::cmp::Reverse(each.memory)));
+        let mut missing = self.policy.enough * capacity as f64 - available as f64;
+        let mut victims = Vec::new();
+        for Candidate { id, memory, .. } in candidates {
+            if missing <= 0.0 {
+                break;
+            }
+            let told = self.told.get(&id).copied();
+            if told.is_none_or(|told| now.saturating_sub(told) < self.policy.patience) {
+                missing -= memory as f64;
+            }
+            self.told.entry(id.clone()).or_insert(now);
+            victims.push(Victim { id, is_told: told.is_some() });
+        }
         if !victims.is_empty() {
             self.last = Some(now);
         }
         victims
     }
-}
-
-fn until_enough<Id>(mut candidates: Vec<Candidate<Id>>, need: f64) -> Vec<Candidate<Id>> {
-    candidates
-        .sort_by_key(|candidate| (candidate.is_mid, candidate.priority, std::cmp::Reverse(candidate.memory)));
-    let mut freed = 0.0;
-    candidates
-        .into_iter()
-        .take_while(|candidate| {
-            let wanted = freed < need;
-            freed += candidate.memory as f64;
-            wanted
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -98,7 +112,7 @@ mod tests {
         });
         let mut evictor = Evictor::new(Policy { low: 0.1, enough: 0.2, ..Policy::default() });
         let chosen = evictor.choose(available, 100, candidates.collect(), Duration::ZERO);
-        let ids: Vec<&str> = chosen.iter().map(|candidate| candidate.id).collect();
+        let ids: Vec<&str> = chosen.iter().map(|victim| victim.id).collect();
         assert_eq!(ids, expected);
     }
 
@@ -120,5 +134,24 @@ mod tests {
         assert_eq!(evictor.choose(0, 100, one(), Duration::from_secs(13)).len(), 0);
         assert_eq!(evictor.choose(0, 100, one(), Duration::from_secs(14)).len(), 1);
         assert_eq!(evictor.choose(0, 0, one(), Duration::from_secs(99)).len(), 0);
+    }
+
+    #[test]
+    fn who_cannot_go_shields_nobody_for_long() {
+        let mut evictor = Evictor::new(Policy::default());
+        let candidate = |id, priority| Candidate { id, is_mid: false, priority, memory: 50 };
+        let mut chosen = |second: u64, there: &[Candidate<&'static str>]| {
+            let victims = evictor.choose(0, 100, there.to_vec(), Duration::from_secs(second));
+            let told = |victim: &Victim<&str>| if victim.is_told { "again " } else { "" };
+            victims.iter().map(|victim| told(victim).to_owned() + victim.id).collect::<Vec<_>>().join(", ")
+        };
+        let both = [candidate("kept", 0), candidate("free", 1)];
+        assert_eq!(chosen(0, &both), "kept");
+        assert_eq!(chosen(4, &both), "again kept");
+        assert_eq!(chosen(12, &both), "again kept, free");
+        assert_eq!(chosen(16, &both[..1]), "again kept");
+        // Another of its name is another.
+        assert_eq!(chosen(20, &[]), "");
+        assert_eq!(chosen(24, &both), "kept");
     }
 }

@@ -3,6 +3,9 @@
 //! ```text
 //!   Free ──suspected──► Capped for `cap_time` ──over──► Free ──again: twice as long──► Capped ──`caps`th time──► moved
 //! ```
+//! One that is to be moved and stays, as a disruption budget keeps it, stays capped as long as the last time, and is told to go
+//! when it offends again.
+//!
 //! Who is suspected is told by correlation, with the formula of Google's CPI2 (EuroSys 2013, section 4.2): a unit of batch
 //! that works while the service suffers gains, one that works while it does not loses. Where the service's own measure
 //! stands in for cycles per instruction, and work is counted as a share of what batch was allowed at the time: else all that
@@ -76,9 +79,10 @@ pub enum Action<Id> {
     Uncap {
         id: Id,
     },
-    /// Ends it here: capping it did not help for long.
+    /// Ends it here: capping it did not help for long. Until it has gone, or where it may not go, it is held to so much CPU.
     Move {
         id: Id,
+        quota: MilliCpu,
         correlation: f64,
         caps: u32,
     },
@@ -224,15 +228,15 @@ impl<Id: Clone + Ord> Offenders<Id> {
     }
 
     fn punish(&mut self, id: Id, suspect: Suspect, now: Duration) -> Action<Id> {
-        let caps = self.records.get(&id).map_or(0, |record| record.caps);
+        let before = self.records.get(&id).map_or(0, |record| record.caps);
         let correlation = suspect.correlation;
-        if caps >= self.policy.caps {
-            self.records.remove(&id);
-            return Action::Move { id, correlation, caps };
-        }
-        let until = now + self.policy.cap_time * 2_u32.saturating_pow(caps);
-        self.records.insert(id.clone(), Record { state: State::Capped { until }, caps: caps + 1, at: now });
+        let until = now + self.policy.cap_time * 2_u32.saturating_pow(before);
         let quota = whole(suspect.used * self.policy.keeps).max(self.policy.floor);
+        let caps = (before + 1).min(self.policy.caps);
+        self.records.insert(id.clone(), Record { state: State::Capped { until }, caps, at: now });
+        if before >= self.policy.caps {
+            return Action::Move { id, quota, correlation, caps: before };
+        }
         Action::Cap { id, quota, correlation, until }
     }
 

@@ -21,6 +21,9 @@ use crate::pods::registry::{Entry, Live, Order};
 
 /// How often it is looked at who has CPUs of its own.
 const CHECK: Duration = Duration::from_secs(1);
+/// On the API's image of a Pod that a kubelet has from a file: the Pod's own uid, by which its group is named.
+const STATIC_UID: &str = "kubernetes.io/config.hash";
+const MIRROR: &str = "kubernetes.io/config.mirror";
 
 pub(super) struct Follower {
     client: Client,
@@ -63,6 +66,7 @@ impl Follower {
         match event {
             Event::Init => self.listed.clear(),
             Event::InitApply(pod) => {
+                let pod = by_own_uid(pod);
                 self.listed.extend(pod.metadata.uid.clone());
                 self.apply(pod);
             }
@@ -72,8 +76,8 @@ impl Follower {
                     self.remove(&uid);
                 }
             }
-            Event::Apply(pod) => self.apply(pod),
-            Event::Delete(pod) => self.remove(pod.metadata.uid.as_deref().unwrap_or_default()),
+            Event::Apply(pod) => self.apply(by_own_uid(pod)),
+            Event::Delete(pod) => self.remove(by_own_uid(pod).metadata.uid.as_deref().unwrap_or_default()),
         }
     }
 
@@ -96,6 +100,19 @@ impl Follower {
         self.registry.remove(uid);
         self.lives.remove(uid);
     }
+}
+
+/// Whether the API has but an image of the Pod, which does not end it when it goes.
+pub(super) fn is_mirror(pod: &Pod) -> bool {
+    pod.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(MIRROR))
+}
+
+fn by_own_uid(mut pod: Pod) -> Pod {
+    if is_mirror(&pod) {
+        let own = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(STATIC_UID));
+        pod.metadata.uid = own.cloned().or(pod.metadata.uid);
+    }
+    pod
 }
 
 /// The containers of `pod` that have processes.
@@ -121,4 +138,25 @@ fn instance(container: &ContainerStatus) -> Option<Instance> {
             since: running.started_at.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_pod_from_a_file_is_known_by_the_uid_that_its_group_has() {
+        let uid = |annotations: Value| {
+            let pod = json!({"metadata": {"name": "etcd-a", "uid": "1-2", "annotations": annotations}});
+            by_own_uid(serde_json::from_value(pod).unwrap()).metadata.uid.unwrap()
+        };
+        assert_eq!(
+            uid(json!({"kubernetes.io/config.mirror": "c0ffee", "kubernetes.io/config.hash": "c0ffee"})),
+            "c0ffee"
+        );
+        assert_eq!(uid(json!({"kubernetes.io/config.hash": "c0ffee"})), "1-2", "anyone may write that");
+        assert_eq!(uid(json!({})), "1-2");
+    }
 }

@@ -20,12 +20,14 @@ use model::{MilliCpu, QosClass};
 
 use crate::cgroup::{GroupError, Groups, Knob};
 use crate::events::Recorder;
-use crate::pods::status::Verdict;
 use crate::pods::{Registry, hooks};
 use crate::resources;
 
 /// How often quotas are written that say already what they should, as far as is known here.
 const CHECK: Duration = Duration::from_secs(10);
+
+/// Pods by uid.
+type Batch = BTreeMap<String, Arc<Pod>>;
 
 /// The batch Pods of the host, and what is known against them.
 #[derive(Debug)]
@@ -107,10 +109,11 @@ impl Offence {
             self.checked = Some(now);
             self.written.clear();
         }
-        self.settle(batch);
+        let all = self.all(batch);
+        self.settle(&all);
         self.allowances.push(allowance);
         self.suffering = self.suffering.into_iter().chain(suffering).reduce(f64::max);
-        if is_whole { self.look(batch, now) } else { Outcome::default() }
+        if is_whole { self.look(&all, now) } else { Outcome::default() }
     }
 
     fn forget(&mut self) {
@@ -123,13 +126,12 @@ impl Offence {
     pub(super) fn keep_within(&mut self, bound: Option<MilliCpu>, batch: &[Arc<Pod>]) {
         if !self.groups.backend().may_exceed_parents() {
             self.bound = bound;
-            self.settle(batch);
+            self.settle(&self.all(batch));
         }
     }
 
     /// Every Pod gets what it asks for, less what it is held to.
-    fn settle(&mut self, batch: &[Arc<Pod>]) {
-        let all = self.all(batch);
+    fn settle(&mut self, all: &Batch) {
         self.caps.retain(|uid, _| all.contains_key(uid));
         let mut groups = BTreeSet::new();
         for pod in all.values() {
@@ -142,13 +144,13 @@ impl Offence {
 
     /// By uid: those that work, also such as were forgotten since, and those whose containers are away for a moment, whose
     /// groups are there all the same.
-    fn all(&self, batch: &[Arc<Pod>]) -> BTreeMap<String, Arc<Pod>> {
+    fn all(&self, batch: &[Arc<Pod>]) -> Batch {
         let known = self.registry.batch();
         let all = batch.iter().chain(&known);
         all.filter_map(|pod| Some((pod.metadata.uid.clone()?, pod.clone()))).collect()
     }
 
-    fn look(&mut self, batch: &[Arc<Pod>], now: Duration) -> Outcome {
+    fn look(&mut self, batch: &Batch, now: Duration) -> Outcome {
         let ticks = std::mem::take(&mut self.allowances);
         let look = Look {
             suffering: self.suffering.take(),
@@ -171,7 +173,7 @@ impl Offence {
     pub(super) fn end(&mut self, batch: &[Arc<Pod>]) {
         self.caps.clear();
         if !self.groups.are_foreign() {
-            return self.settle(batch);
+            return self.settle(&self.all(batch));
         }
         for (uid, pod) in self.all(batch) {
             let quota = Knob::Quota(resources::by_kubelet(&pod).cpu_limit);
@@ -182,29 +184,28 @@ impl Offence {
     }
 
     /// Milli-cores of each since the last look.
-    fn used(&mut self, batch: &[Arc<Pod>], now: Duration) -> BTreeMap<String, f64> {
+    fn used(&mut self, batch: &Batch, now: Duration) -> BTreeMap<String, f64> {
         let elapsed = self.looked.replace(now).map_or(Duration::ZERO, |looked| now.saturating_sub(looked));
-        let uids = batch.iter().filter_map(|pod| pod.metadata.uid.clone());
         let mut used = BTreeMap::new();
         let mut cpu_times = BTreeMap::new();
-        for uid in uids {
-            let time = self.groups.backend().cpu_time(&self.groups.pod(QosClass::Batch, &uid)).ok();
-            let before = self.cpu_times.get(&uid);
+        for uid in batch.keys() {
+            let time = self.groups.backend().cpu_time(&self.groups.pod(QosClass::Batch, uid)).ok();
+            let before = self.cpu_times.get(uid);
             let since =
                 before.zip(time).and_then(|(before, time)| super::online::rate(*before, time, elapsed));
             used.insert(uid.clone(), since.unwrap_or(0.0));
-            cpu_times.extend(time.map(|time| (uid, time)));
+            cpu_times.extend(time.map(|time| (uid.clone(), time)));
         }
         self.cpu_times = cpu_times;
         used
     }
 
-    fn act(&mut self, action: &Action<String>, batch: &[Arc<Pod>], now: Duration, outcome: &mut Outcome) {
+    fn act(&mut self, action: &Action<String>, batch: &Batch, now: Duration, outcome: &mut Outcome) {
         match action {
             // Given back by the next tick, and again until it is.
             Action::Uncap { id } => _ = self.caps.remove(id),
             Action::Cap { id, quota, correlation, until } => {
-                let Some(pod) = find(batch, id) else { return };
+                let Some(pod) = batch.get(id) else { return };
                 let quota = (*quota).min(self.most);
                 self.caps.insert(id.clone(), quota);
                 if let Err(error) = self.write(pod, &mut BTreeSet::new()) {
@@ -221,14 +222,15 @@ impl Offence {
                 );
                 self.recorder.warning(pod, None, "Throttled", message);
             }
-            Action::Move { id, correlation, caps } => {
-                let Some(pod) = find(batch, id) else { return };
+            Action::Move { id, quota, correlation, caps } => {
+                let Some(pod) = batch.get(id) else { return };
                 outcome.moved += 1;
+                // Written by the next tick.
+                self.caps.insert(id.clone(), (*quota).min(self.most));
                 let message = format!(
                     "Services suffer when this Pod works (correlation {correlation:.2}), also after it was held back {caps} times"
                 );
-                self.recorder.warning(pod, None, "Evicted", message.clone());
-                self.registry.condemn(id, &Verdict { reason: "Evicted".to_owned(), message });
+                super::condemn(&self.groups, (&self.registry, &self.recorder), pod, message);
             }
         }
     }
@@ -296,10 +298,5 @@ impl Offence {
         }
     }
 }
-
-fn find<'a>(batch: &'a [Arc<Pod>], uid: &str) -> Option<&'a Arc<Pod>> {
-    batch.iter().find(|pod| pod.metadata.uid.as_deref() == Some(uid))
-}
-
 #[cfg(test)]
 mod tests;

@@ -78,6 +78,19 @@ fn who_offends_again_and_again_is_capped_for_longer_and_then_moved() {
 }
 
 #[test]
+fn who_was_to_go_and_stays_is_no_better_than_before() {
+    let mut offenders = Offenders::new(Policy::default());
+    let moved: Vec<u64> = pulses(&mut offenders, 0, 9000)
+        .iter()
+        .filter(|(_, action)| matches!(action, Action::Move { .. }))
+        .map(|(tick, _)| *tick)
+        .collect();
+    let [first, second, ..] = moved[..] else { panic!("{moved:?}") };
+    // Held back for eight times the first time, and then told to go at once.
+    assert!((2400..2600).contains(&(second - first)), "{moved:?}");
+}
+
+#[test]
 fn a_long_time_without_cause_forgives() {
     let policy = Policy { forgiven_after: Duration::from_secs(100), ..Policy::default() };
     let mut offenders = Offenders::new(policy);
@@ -224,10 +237,11 @@ proptest! {
                         prop_assert!(capped.insert(id, until).is_none());
                         decided = Some(now);
                     }
-                    Action::Uncap { id } => prop_assert!(capped.remove(&id).is_some_and(|until| until <= now)),
-                    Action::Move { id, caps, .. } => {
+                    Action::Uncap { id } => prop_assert!(capped.remove(&id).is_some_and(|until| until <= now || until == Duration::MAX)),
+                    Action::Move { id, quota, caps, .. } => {
                         prop_assert_eq!(caps, policy.caps);
-                        prop_assert!(!capped.contains_key(&id));
+                        prop_assert!(quota >= policy.floor);
+                        prop_assert!(capped.insert(id, Duration::MAX).is_none());
                         decided = Some(now);
                     }
                 }

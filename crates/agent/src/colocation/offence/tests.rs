@@ -216,8 +216,39 @@ async fn at_the_end_who_was_forgotten_meanwhile_gets_back_what_it_may() {
     let whom = (Registry::default(), recorder());
     let mut offence = Offence::new(host.groups.clone(), whom, Policy::default(), MilliCpu(100));
     offence.caps.insert("capped".to_owned(), MilliCpu(60));
-    offence.settle(&pods);
+    offence.settle(&offence.all(&pods));
     assert_eq!(host.quota("capped"), Some(6000));
     offence.end(&pods);
     assert_eq!(host.quota("capped"), Some(50_000));
+}
+
+#[tokio::test]
+async fn an_offender_whose_container_is_away_for_a_moment_gets_its_cap_lifted_in_time() {
+    let pods = [pod("loud")];
+    let host = Host::with("restart", &pods);
+    let order = Order { pod: pods[0].clone(), gone: false, verdict: None };
+    let (orders, live) = (watch::channel(order).0, watch::channel(Live::default()).1);
+    let registry = Registry::default();
+    registry.insert("loud".to_owned(), Entry { orders, poke: Arc::default(), live });
+    let policy = Policy { cap_time: Duration::from_secs(1), ..Policy::default() };
+    let mut offence = Offence::new(host.groups.clone(), (registry, recorder()), policy, MilliCpu(100));
+    let started = kit::clock::monotonic();
+    for tick in 0..400 {
+        let is_loud = tick % 20 >= 10;
+        host.signal(0, if is_loud { Signal::SIGCONT } else { Signal::SIGSTOP });
+        tokio::time::sleep(TICK).await;
+        let suffering = if is_loud { 4.0 } else { 0.2 };
+        if offence.tick(&pods, 1000.0, (Some(suffering), true), started.elapsed()).capped > 0 {
+            break;
+        }
+    }
+    assert_eq!((host.quota("loud"), offence.n_capped()), (Some(5000), 1));
+    // It is not among those at work while its container begins anew.
+    offence.tick(&[], 1000.0, (Some(0.2), true), started.elapsed());
+    assert_eq!((host.quota("loud"), offence.n_capped()), (Some(5000), 1), "it is not forgiven for that");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..2 {
+        offence.tick(&pods, 1000.0, (Some(0.2), true), started.elapsed());
+    }
+    assert_eq!((host.quota("loud"), offence.n_capped()), (Some(50_000), 0));
 }
