@@ -12,12 +12,11 @@ mod node;
 mod pods;
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use kube::Client;
-use model::{CpuSet, QosClass};
+use model::QosClass;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +29,7 @@ use crate::colocation::{Colocation, Report, Reserved};
 use crate::config::{Arbiter, HISTORIES};
 use crate::events::{self, Recorder, Writer};
 use crate::hands::{self, Ground, Hands, InForce};
-use crate::host::meminfo;
+use crate::host::{self, meminfo};
 use crate::node::Offer;
 use crate::pinning::Pinner;
 use crate::pods::Registry;
@@ -88,7 +87,8 @@ impl Beside {
         if !groups.backend().has_idle_class() {
             ground.missing.push(NO_IDLE_CLASS.to_owned());
         }
-        let milli_cpu = online_cpus().map_err(|source| BuildError::Cpus { source })?.len() as u64 * 1000;
+        let milli_cpu =
+            host::online_cpus().map_err(|source| BuildError::Cpus { source })?.len() as u64 * 1000;
         let memory = meminfo("MemTotal").unwrap_or_default();
         let (recorder, writer) = events::recorder(config.client.clone(), config.node_name.clone());
         let (reports, _) = watch::channel(Report::default());
@@ -167,9 +167,3 @@ impl Beside {
 
 const NO_IDLE_CLASS: &str =
     "cpu.idle is missing: batch has the smallest weight instead, and shares it with what requests nothing";
-
-/// Those of the whole host: a container sees how many it may use itself.
-fn online_cpus() -> io::Result<CpuSet> {
-    let text = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
-    text.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-}

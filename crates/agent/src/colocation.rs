@@ -298,7 +298,7 @@ impl Colocation {
         self.follow(state);
         self.check_quota(state);
         // What was switched off is nobody's; what is switched on later is not on the Node.
-        state.milli_cpu = host::milli_cpu().min(self.milli_cpu);
+        state.milli_cpu = self.milli_cpu_of_host().min(self.milli_cpu);
         self.look_at_online(state, now);
         let Some(usage) = state.slow_meter.measure(now, false, &state.strays) else {
             // Who sees nothing for long has nothing to offer.
@@ -327,7 +327,7 @@ impl Colocation {
         };
         let sum = reckon(state.rule.arbiter.cpu_basis, &host);
         state.cpu.observe(sum, now);
-        state.mid_cpu.observe(mid::reckon(&host, sum.system), now);
+        state.mid_cpu.observe(mid::reckon(&host, sum.system_in_use), now);
         let available = meminfo("MemAvailable").unwrap_or(self.memory);
         self.read_memory(state, available, now);
         let short = state.evictor.is_short(available, self.memory);
@@ -338,6 +338,14 @@ impl Colocation {
         state.report.batch_milli = whole(usage.batch);
         state.report.system_milli = whole(usage.system);
         self.tell(state, short, now);
+    }
+
+    /// What is online now. Beside a kubelet this process may have fewer: its own limits, and CPUs that are given away.
+    fn milli_cpu_of_host(&self) -> u64 {
+        if !self.groups.are_foreign() {
+            return host::milli_cpu();
+        }
+        host::online_cpus().map_or(self.milli_cpu, |cpus| cpus.len() as u64 * 1000)
     }
 
     /// Another policy may be in force.
@@ -379,7 +387,7 @@ impl Colocation {
         };
         let sum = reckon(state.rule.arbiter.memory_basis, &host);
         state.memory.observe(sum, now);
-        state.mid_memory.observe(mid::reckon(&host, sum.system), now);
+        state.mid_memory.observe(mid::reckon(&host, sum.system_in_use), now);
     }
 
     fn tell(&self, state: &mut State, memory_is_short: bool, now: Duration) {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use model::CpuSet;
 use nix::sys::statvfs::statvfs;
 use pouch::cri;
 
@@ -48,6 +49,12 @@ impl Facts {
 /// What of the host's CPUs is online and may be used.
 pub fn milli_cpu() -> u64 {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64 * 1000
+}
+
+/// Those of the whole host: a container sees how many it may use itself.
+pub fn online_cpus() -> std::io::Result<CpuSet> {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
+    text.parse().map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
 }
 
 /// A value of `/proc/meminfo` in bytes.

@@ -41,17 +41,20 @@ fn lent_to(class: QosClass) -> (&'static str, &'static str) {
 
 fn share(container: &Container, lent: Option<(&'static str, &'static str)>) -> Share {
     let resources = container.resources.clone().unwrap_or_default();
-    let lent_cpu = |limits| quantity(&resources, limits, lent?.0).map(whole_milli);
-    let lent_memory = |limits| quantity(&resources, limits, lent?.1).map(Bytes::from);
-    let cpu = |limits| quantity(&resources, limits, "cpu").map(MilliCpu::from);
-    let memory = |limits| quantity(&resources, limits, "memory").map(Bytes::from);
-    let cpu_limit = cpu(true).or_else(|| lent_cpu(true));
-    let memory_limit = memory(true).or_else(|| lent_memory(true));
-    let cpu_request = cpu(false).or_else(|| lent_cpu(false));
-    let memory_request = memory(false).or_else(|| lent_memory(false));
+    let lent_to = |name: Option<&'static str>| {
+        name.filter(|name| [false, true].iter().any(|&limits| quantity(&resources, limits, name).is_some()))
+    };
+    let (lent_cpu, lent_memory) = (lent_to(lent.map(|lent| lent.0)), lent_to(lent.map(|lent| lent.1)));
+    // What is lent counts, and not what defaults of a namespace may have added to it.
+    let cpu = |limits| match lent_cpu {
+        Some(name) => quantity(&resources, limits, name).map(whole_milli),
+        None => quantity(&resources, limits, "cpu").map(MilliCpu::from),
+    };
+    let memory = |limits| quantity(&resources, limits, lent_memory.unwrap_or("memory")).map(Bytes::from);
+    let (cpu_limit, memory_limit) = (cpu(true), memory(true));
     Share {
-        cpu: cpu_request.or(cpu_limit).unwrap_or_default(),
-        memory: memory_request.or(memory_limit).unwrap_or_default(),
+        cpu: cpu(false).or(cpu_limit).unwrap_or_default(),
+        memory: memory(false).or(memory_limit).unwrap_or_default(),
         cpu_limit,
         memory_limit,
     }
@@ -80,28 +83,38 @@ pub fn by_kubelet(pod: &Pod) -> Share {
 
 fn of_pod_with(pod: &Pod, lent: Option<(&'static str, &'static str)>) -> Share {
     let Some(spec) = &pod.spec else { return Share::default() };
-    let shares: Vec<Share> = spec.containers.iter().map(|container| share(container, lent)).collect();
-    let init = spec.init_containers.iter().flatten().map(|container| share(container, lent));
-    let init: Vec<Share> = init.collect();
-    // Init containers run one at a time, before the others.
-    let init_cpu = init.iter().map(|share| share.cpu).max().unwrap_or_default();
-    let init_memory = init.iter().map(|share| share.memory).max().unwrap_or_default();
+    let moments = moments(spec, lent);
+    let most = |of: fn(&Share) -> u64| moments.iter().map(|all| all.iter().map(of).sum()).max();
     Share {
-        cpu: shares.iter().map(|share| share.cpu).sum::<MilliCpu>().max(init_cpu),
-        memory: shares.iter().map(|share| share.memory).sum::<Bytes>().max(init_memory),
-        cpu_limit: widest(&shares, &init, |share| share.cpu_limit),
-        memory_limit: widest(&shares, &init, |share| share.memory_limit),
+        cpu: MilliCpu(most(|share| share.cpu.0).unwrap_or_default()),
+        memory: Bytes(most(|share| share.memory.0).unwrap_or_default()),
+        cpu_limit: widest(&moments, |share| share.cpu_limit),
+        memory_limit: widest(&moments, |share| share.memory_limit),
     }
 }
 
-/// What containers may use together, or the widest of those before them; `None` where one of them has no limit.
-fn widest<T: Copy + Ord + Sum>(
-    shares: &[Share],
-    init: &[Share],
-    limit: impl Fn(&Share) -> Option<T>,
-) -> Option<T> {
-    let together = shares.iter().map(&limit).sum::<Option<T>>()?;
-    init.iter().try_fold(together, |widest, share| Some(widest.max(limit(share)?)))
+/// Who runs together in the life of a Pod: each init container beside the sidecars that were started before it, and in the end
+/// all sidecars beside the containers.
+fn moments(spec: &PodSpec, lent: Option<(&'static str, &'static str)>) -> Vec<Vec<Share>> {
+    let mut sidecars: Vec<Share> = Vec::new();
+    let mut moments = Vec::new();
+    for init in spec.init_containers.iter().flatten() {
+        let share = share(init, lent);
+        if init.restart_policy.as_deref() == Some("Always") {
+            sidecars.push(share);
+        } else {
+            moments.push(sidecars.iter().copied().chain([share]).collect());
+        }
+    }
+    let containers = spec.containers.iter().map(|container| share(container, lent));
+    moments.push(sidecars.into_iter().chain(containers).collect());
+    moments
+}
+
+/// What those who run together may use at most; `None` where one of them has no limit.
+fn widest<T: Copy + Ord + Sum>(moments: &[Vec<Share>], limit: impl Fn(&Share) -> Option<T>) -> Option<T> {
+    let together = |all: &Vec<Share>| all.iter().map(&limit).sum::<Option<T>>();
+    moments.iter().map(together).collect::<Option<Vec<T>>>()?.into_iter().max()
 }
 
 /// The memory that is kept for `pod`: the mid tier's is lent.

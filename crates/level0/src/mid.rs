@@ -58,7 +58,7 @@ pub fn reckon(host: &Host, system: f64) -> Sum {
         let peak = known.unwrap_or(request).max(measured.unwrap_or(0.0));
         requested += request;
         peaks += peak;
-        used += measured.unwrap_or(request);
+        used += measured.unwrap_or(request.max(amount(pod.while_new)));
         left += (request - peak).max(0.0);
     }
     let system = amount(system);

@@ -2,8 +2,8 @@
 //!
 //! | | measured | not measured |
 //! |---|---|---|
-//! | shares its CPUs | by use, or by its request, as the policy says | by its request |
-//! | its CPUs are its own | by its request, or its use if that is more | by its request |
+//! | shares its CPUs | by use, or by its request, as the policy says | by its request, or what it uses while it is new |
+//! | its CPUs are its own | by its request, or its use if that is more | the same |
 //!
 //! What the host uses and no Pod is the system's, and never less than what is reserved for it.
 
@@ -27,6 +27,8 @@ pub struct Pod {
     pub request: f64,
     /// What it uses now; `None` before it could be measured.
     pub measured: Option<f64>,
+    /// What it uses before that tells what it will use: its own, and not the system's.
+    pub while_new: f64,
     /// What it may want at its peak; `None` while its app is not known well enough.
     pub predicted: Option<f64>,
     /// Whether nobody else may use what it leaves idle.
@@ -52,7 +54,10 @@ pub struct Host {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sum {
     pub capacity: f64,
+    /// As the basis has it.
     pub system: f64,
+    /// What nobody else uses or is kept for the system, whatever the basis.
+    pub system_in_use: f64,
     /// Of those who count by use: what they use now.
     pub measured: f64,
     /// And what they may want at their peak.
@@ -69,7 +74,8 @@ pub fn reckon(basis: Basis, host: &Host) -> Sum {
         let request = amount(pod.request);
         let measured = pod.measured.map(amount);
         let predicted = pod.predicted.map(amount);
-        in_use += measured.unwrap_or(0.0);
+        let used = measured.unwrap_or(amount(pod.while_new));
+        in_use += used;
         match (basis, measured) {
             (Basis::Request, _) => sum.requested += request,
             (Basis::Use, Some(measured)) if !pod.is_pinned => {
@@ -77,16 +83,15 @@ pub fn reckon(basis: Basis, host: &Host) -> Sum {
                 // One that wants more than its history tells does not make room for the peaks of others.
                 sum.predicted += predicted.unwrap_or(0.0).max(measured);
             }
-            (Basis::Use, measured) => sum.requested += request.max(measured.unwrap_or(0.0)),
-            (Basis::Larger, measured) => {
-                sum.requested += request.max(measured.unwrap_or(0.0)).max(predicted.unwrap_or(0.0));
-            }
+            (Basis::Use, _) => sum.requested += request.max(used),
+            (Basis::Larger, _) => sum.requested += request.max(used).max(predicted.unwrap_or(0.0)),
         }
     }
     let unaccounted = (amount(host.used) - in_use).max(0.0);
+    sum.system_in_use = unaccounted.max(amount(host.reserved));
     sum.system = match basis {
         Basis::Request => amount(host.reserved),
-        Basis::Use | Basis::Larger => unaccounted.max(amount(host.reserved)),
+        Basis::Use | Basis::Larger => sum.system_in_use,
     };
     sum
 }

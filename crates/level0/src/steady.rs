@@ -20,6 +20,8 @@ pub(crate) struct Steady {
     read_at: Option<Duration>,
     smoothed: f64,
     told: Option<Told>,
+    /// When it was to tell first, though nothing had been read.
+    blind_since: Option<Duration>,
     /// What was offered in the last moments.
     recent: VecDeque<(Duration, i64)>,
 }
@@ -64,6 +66,9 @@ impl Steady {
     /// Whether there is something worth telling at `now`, of `capacity`; it then counts as told. What shrank is told as it
     /// is; what grew as the least of late.
     pub(crate) fn tell(&mut self, policy: &Policy, capacity: f64, now: Duration) -> bool {
+        if self.is_still_to_read(policy, now) {
+            return false;
+        }
         let offered = self.offered(policy, now);
         self.recent.retain(|(at, _)| now.saturating_sub(*at) <= policy.telling_patience);
         // Clocks that stand still keep everything.
@@ -86,6 +91,12 @@ impl Steady {
             self.told = Some(Told { offered, at: now });
         }
         news.is_some()
+    }
+
+    /// Before the first reading there is nothing to tell, and what was told before this process stands; but not for ever.
+    fn is_still_to_read(&mut self, policy: &Policy, now: Duration) -> bool {
+        let since = *self.blind_since.get_or_insert(now);
+        self.read_at.is_none() && now.saturating_sub(since) < 2 * policy.stale_after
     }
 
     /// What was told last.

@@ -195,7 +195,7 @@ mod tests {
             readings in prop::collection::vec((any::<f64>(), any::<f64>(), any::<f64>()), 1..9),
         ) {
             let (capacity, system, measured, requested) = sum;
-            let host = explained(Policy::default(), Sum { capacity, system, measured, predicted: 0.0, requested });
+            let host = explained(Policy::default(), Sum { capacity, system, measured, requested, ..Sum::default() });
             let readings: Vec<(u16, Reading)> =
                 (0..).zip(&readings).map(|(id, (capacity, own, used))| {
                     (id, Reading { capacity: *capacity, own: *own, used: *used })

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::colocation::Reserved;
 use crate::node::Offer;
-use crate::node::describe::{batch_offered, dated, isolation, offered};
+use crate::node::describe::{batch_offered, dated, is_known, isolation, offered};
 
 /// How often what the Node says is compared to what it should.
 const TICK: Duration = Duration::from_secs(1);
@@ -89,8 +89,7 @@ impl Keeper {
     /// What is to be told; `None` while nothing is known, and where the Node says it already.
     fn patch(&self, node: &Node, now: Timestamp) -> Option<Value> {
         let offer = self.offers.borrow().clone();
-        // Nothing was measured yet: what an agent before this one has told stands.
-        if offer.explanation.is_empty() {
+        if !is_known(&offer) {
             return None;
         }
         let ours = [isolation(self.cgroup_version, &self.missing), batch_offered(&offer)];

@@ -54,6 +54,9 @@ pub struct OnlinePod {
 pub struct Term {
     pub request: u64,
     pub measured: Option<u64>,
+    /// What it uses in its first moments, which says little of what it will use.
+    #[serde(default)]
+    pub while_new: Option<u64>,
     pub predicted: Option<u64>,
 }
 
@@ -63,6 +66,7 @@ impl Term {
         reckon::Pod {
             request: float(self.request),
             measured: self.measured.map(float),
+            while_new: self.while_new.map_or(0.0, float),
             predicted: self.predicted.map(float),
             ..reckon::Pod::default()
         }
@@ -131,29 +135,27 @@ impl Online {
         let measured = counts.filter_map(|(pod, is_alive)| {
             let uid = pod.metadata.uid.as_deref()?;
             let group = self.groups.pod(QosClass::Online, uid);
-            let mut used = (None, None);
+            let mut used = Used::default();
             if *is_alive {
-                used = self.use_of((uid, &group), before.get(uid), (now, age(pod, wall)));
+                used = self.use_of((uid, &group), before.get(uid), (now, Age::of(pod, wall)));
             }
-            let (milli_cpu, memory) = used;
+            let Used { milli_cpu, memory, is_new } = used;
             let app = app(pod);
-            self.sample(&app, (uid, memory), (now, wall));
+            self.sample(&app, (uid, memory.filter(|_| !is_new)), (now, wall));
+            let term = |request: u64, used: Option<f64>, predicted: Option<f64>| Term {
+                request,
+                measured: used.filter(|_| !is_new).map(whole),
+                while_new: used.filter(|_| is_new).map(whole),
+                predicted: predicted.map(whole),
+            };
             let peaks = self.predictor.peaks(&app, &self.policy);
             let share = resources::of_pod(pod);
             Some(OnlinePod {
                 namespace: pod.metadata.namespace.clone().unwrap_or_default(),
                 name: pod.metadata.name.clone().unwrap_or_default(),
                 app,
-                milli_cpu: Term {
-                    request: share.cpu.0,
-                    measured: milli_cpu.map(whole),
-                    predicted: peaks.map(|peaks| whole(peaks.milli_cpu)),
-                },
-                memory: Term {
-                    request: share.memory.0,
-                    measured: memory.map(whole),
-                    predicted: peaks.map(|peaks| whole(peaks.memory)),
-                },
+                milli_cpu: term(share.cpu.0, milli_cpu, peaks.map(|peaks| peaks.milli_cpu)),
+                memory: term(share.memory.0, memory, peaks.map(|peaks| peaks.memory)),
                 is_pinned: is_pinned(&group),
                 is_mid: is_mid(pod),
             })
@@ -165,31 +167,28 @@ impl Online {
         measured
     }
 
-    /// CPU since the last look and memory; nothing of a Pod without a group, whose counters cannot be read, or that is
-    /// new and was not looked at before.
+    /// CPU since the last look and memory; nothing of a Pod without a group, whose counters cannot be read, or that was not
+    /// looked at before.
     fn use_of(
         &mut self,
         (uid, group): (&str, &str),
         before: Option<&Seen>,
-        (now, age): (Duration, Option<Duration>),
-    ) -> (Option<f64>, Option<f64>) {
+        (now, age): (Duration, Option<Age>),
+    ) -> Used {
         let backend = self.groups.backend();
-        let Ok(cpu_time) = backend.cpu_time(group) else { return (None, None) };
+        let Ok(cpu_time) = backend.cpu_time(group) else { return Used::default() };
         // One that was there before this agent is not new.
         let counts_from = if age.is_some() { now } else { now.saturating_add(NEW) };
         let fresh = Seen { counts_from, at: now, cpu_time, sample_at: now, sample_cpu_time: cpu_time };
         let seen = before.map_or(fresh, |before| Seen { at: now, cpu_time, ..*before });
         self.seen.insert(uid.to_owned(), seen);
         let milli_cpu = match (before, age) {
-            (Some(before), _) if now >= before.counts_from => {
-                rate(before.cpu_time, cpu_time, now.saturating_sub(before.at))
-            }
-            (None, Some(age)) => rate(Duration::ZERO, cpu_time, age),
-            (Some(_) | None, _) => None,
+            (Some(before), _) => rate(before.cpu_time, cpu_time, now.saturating_sub(before.at)),
+            (None, Some(Age::Whole(age))) => rate(Duration::ZERO, cpu_time, age),
+            (None, Some(Age::OfLastRun) | None) => None,
         };
-        // Its memory says as little as its CPU while it is new.
         let memory = milli_cpu.and_then(|_| backend.memory(group).ok());
-        (milli_cpu, memory.map(|bytes| bytes.0 as f64))
+        Used { milli_cpu, memory: memory.map(|bytes| bytes.0 as f64), is_new: now < seen.counts_from }
     }
 
     /// Once a minute: what a Pod used belongs to its app's history.
@@ -220,14 +219,35 @@ impl Online {
     }
 }
 
-/// For how long a Pod has run that is not new: one that the agent finds when it comes back is known by its whole life.
-fn age(pod: &Pod, wall: Duration) -> Option<Duration> {
-    let containers = pod.status.as_ref()?.container_statuses.iter().flatten();
-    let began =
-        containers.filter_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref());
-    let began = began.map(|time| time.0.as_second()).min()?;
-    let age = wall.checked_sub(Duration::from_secs(u64::try_from(began).ok()?))?;
-    Some(age).filter(|age| *age >= NEW)
+/// What a Pod uses of each resource, as far as that is known.
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    milli_cpu: Option<f64>,
+    memory: Option<f64>,
+    is_new: bool,
+}
+
+/// For how long a Pod has run that is not new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// Since its group was made: one that the agent finds when it comes back is known by that.
+    Whole(Duration),
+    /// Other processes ran in its group before those that run now: what was counted there says nothing of these.
+    OfLastRun,
+}
+
+impl Age {
+    /// `None` of a Pod that is new.
+    fn of(pod: &Pod, wall: Duration) -> Option<Self> {
+        let containers = || pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+        let began = containers()
+            .filter_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref());
+        let began = began.map(|time| time.0.as_second()).min()?;
+        let age = wall.checked_sub(Duration::from_secs(u64::try_from(began).ok()?))?;
+        let inits = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+        let is_first_run = inits.count() == 0 && containers().all(|container| container.restart_count == 0);
+        (age >= NEW).then_some(if is_first_run { Self::Whole(age) } else { Self::OfLastRun })
+    }
 }
 
 /// Milli-cores; `None` where a counter went back or no time has passed.
@@ -293,19 +313,27 @@ mod tests {
 
     #[test]
     fn a_pod_that_was_there_before_the_agent_is_not_new() {
-        let check = |start_time: serde_json::Value, expected: Option<u64>| {
-            let status = json!({"name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+        let check = |start_time: serde_json::Value,
+                     (restarts, inits): (i32, usize),
+                     expected: Option<Age>| {
+            let status = json!({"name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": restarts,
                 "state": {"running": {"startedAt": start_time}}});
-            let pod =
-                json!({ "status": { "startTime": "1970-01-01T00:00:01Z", "containerStatuses": [status] } });
+            let pod = json!({
+                "spec": {"containers": [], "initContainers": vec![json!({"name": "i"}); inits]},
+                "status": { "startTime": "1970-01-01T00:00:01Z", "containerStatuses": [status] },
+            });
             let pod: Pod = serde_json::from_value(pod).unwrap();
-            assert_eq!(age(&pod, Duration::from_secs(100)), expected.map(Duration::from_secs));
+            assert_eq!(Age::of(&pod, Duration::from_secs(100)), expected);
         };
-        check(json!("1970-01-01T00:00:40Z"), Some(60));
-        check(json!("1970-01-01T00:01:35Z"), None);
-        check(json!("1970-01-01T01:00:00Z"), None);
-        check(json!("1960-01-01T00:00:00Z"), None);
-        check(serde_json::Value::Null, None);
+        let whole = Age::Whole(Duration::from_secs(60));
+        check(json!("1970-01-01T00:00:40Z"), (0, 0), Some(whole));
+        // A week of work before the restart a minute ago is not that minute's.
+        check(json!("1970-01-01T00:00:40Z"), (1, 0), Some(Age::OfLastRun));
+        check(json!("1970-01-01T00:00:40Z"), (0, 1), Some(Age::OfLastRun));
+        check(json!("1970-01-01T00:01:35Z"), (0, 0), None);
+        check(json!("1970-01-01T01:00:00Z"), (0, 0), None);
+        check(json!("1960-01-01T00:00:00Z"), (0, 0), None);
+        check(serde_json::Value::Null, (0, 0), None);
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Description {
             ("pods".to_owned(), Quantity(self.max_pods.to_string())),
         ])
         .into_iter()
-        .chain(offered(offer))
+        .chain(is_known(offer).then(|| offered(offer)).into_iter().flatten())
         .collect()
     }
 
@@ -137,15 +137,21 @@ impl Description {
         } else {
             condition("MemoryPressure", false, "MemorySufficient", "There is memory available".to_owned())
         };
-        vec![
+        let mut conditions = vec![
             pressure,
             condition("DiskPressure", false, "DiskSufficient", "Disk pressure is not watched yet".to_owned()),
             condition("PIDPressure", false, "PIDSufficient", "PID pressure is not watched yet".to_owned()),
             isolation(self.cgroup_version, &self.missing),
-            batch_offered(offer),
-            ready,
-        ]
+        ];
+        conditions.extend(is_known(offer).then(|| batch_offered(offer)));
+        conditions.push(ready);
+        conditions
     }
+}
+
+/// Whether anything was measured yet. Until then, what an agent before this one has told stands.
+pub(crate) fn is_known(offer: &Offer) -> bool {
+    !offer.explanation.is_empty()
 }
 
 /// What is lent: to batch, and to the mid tier.
@@ -239,6 +245,13 @@ mod tests {
             .push(NodeCondition { type_: "Foreign".into(), ..NodeCondition::default() });
         let lost = Health::NoEngine { why: "gone".into() };
         let second = description.status(&first, &lost, &offer, at(200));
+        // An agent that has just come back knows no offer yet.
+        let third = description.status(&second, &lost, &Offer::default(), at(300));
+        let offered = |status: &NodeStatus| {
+            status.conditions.iter().flatten().find(|each| each.type_ == "BatchOffered").cloned()
+        };
+        assert_eq!(offered(&third), offered(&second));
+        assert!(!third.allocatable.unwrap().contains_key(names::BATCH_CPU));
         let shown: Vec<String> = second
             .conditions
             .iter()

@@ -27,6 +27,38 @@ fn a_pod_is_the_sum_of_its_containers() {
 }
 
 #[test]
+fn sidecars_run_beside_the_others_and_init_containers_before_them() {
+    let container = |cpu: &str, memory: &str, policy: Option<&str>| {
+        let amounts = json!({ "cpu": cpu, "memory": memory });
+        json!({ "name": "c", "restartPolicy": policy, "resources": { "requests": amounts, "limits": amounts } })
+    };
+    let check = |inits: &[Value], (cpu, mebibytes): (u64, u64)| {
+        let pod = json!({ "metadata": { "name": "p" }, "spec": {
+            "initContainers": inits, "containers": [container("1", "1Gi", None)] } });
+        let share = of_pod(&serde_json::from_value(pod).unwrap());
+        let (cpu, memory) = (MilliCpu(cpu), Bytes(mebibytes << 20));
+        assert_eq!(share, Share { cpu, memory, cpu_limit: Some(cpu), memory_limit: Some(memory) });
+    };
+    let (sidecar, small) = (container("500m", "512Mi", Some("Always")), container("600m", "256Mi", None));
+    check(&[], (1000, 1024));
+    check(std::slice::from_ref(&small), (1000, 1024));
+    check(std::slice::from_ref(&sidecar), (1500, 1536));
+    check(&[sidecar.clone(), small.clone()], (1500, 1536));
+    // One that needs much beside a sidecar that was started before it, and alone before another.
+    check(&[sidecar.clone(), container("3", "2Gi", None)], (3500, 2560));
+    check(&[container("3", "2Gi", None), sidecar], (3000, 2048));
+}
+
+#[test]
+fn what_is_lent_counts_and_not_what_a_namespace_adds() {
+    let mixed = json!({ "requests": { "kubernetes.io/mid-cpu": "4000", "cpu": "100m", "memory": "64Mi" },
+        "limits": { "kubernetes.io/mid-cpu": "4000", "cpu": "500m", "memory": "512Mi" } });
+    let share = of_pod(&pod(&json!([{ "name": "a", "resources": mixed }])));
+    assert_eq!((share.cpu, share.cpu_limit), (MilliCpu(4000), Some(MilliCpu(4000))));
+    assert_eq!((share.memory, share.memory_limit), (Bytes(64 << 20), Some(Bytes(512 << 20))));
+}
+
+#[test]
 fn batch_counts_in_its_own_resources() {
     let batch = json!({ "requests": { "kubernetes.io/batch-cpu": "500", "kubernetes.io/batch-memory": "64Mi" },
         "limits": { "kubernetes.io/batch-memory": "128Mi" } });

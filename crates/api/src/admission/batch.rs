@@ -3,6 +3,7 @@
 //! ```text
 //!   is of class batch or free, and names no scheduler ──► schedulerName: fuxi
 //!   schedulerName: fuxi, asks for cpu ──────────────► asks for kubernetes.io/batch-cpu instead
+//!   asks for kubernetes.io/mid-cpu ─────────────────► not for cpu as well
 //!   names no quota ──► that of its namespace, which stands in a label there
 //! ```
 //! So a Job of somebody who never heard of batch's resources, such as Spark's executors, only names the scheduler, or its
@@ -12,7 +13,8 @@ use async_trait::async_trait;
 use kinds::status::Failure;
 use model::class::Class;
 use model::names::{
-    BATCH_CPU, BATCH_MEMORY, CLASS_LABEL, FUXI_SCHEDULER, GROUP, JOB_LABEL, QUOTA_LABEL, SIGMA_SCHEDULER,
+    BATCH_CPU, BATCH_MEMORY, CLASS_LABEL, FUXI_SCHEDULER, GROUP, JOB_LABEL, MID_CPU, MID_MEMORY, QUOTA_LABEL,
+    SIGMA_SCHEDULER,
 };
 use model::quantity::Quantity;
 use serde_json::{Map, Value};
@@ -72,12 +74,30 @@ fn turn(pod: &mut Value) {
     if spec["schedulerName"] == SIGMA_SCHEDULER && spec["nodeName"].is_null() && is_batch {
         spec["schedulerName"] = FUXI_SCHEDULER.into();
     }
-    if spec["schedulerName"] == FUXI_SCHEDULER {
-        for list in ["initContainers", "containers"] {
-            for container in spec[list].as_array_mut().into_iter().flatten() {
-                for amounts in ["requests", "limits"] {
-                    rename(container.pointer_mut(&format!("/resources/{amounts}")));
-                }
+    if spec["schedulerName"] != FUXI_SCHEDULER {
+        return drop_promised_beside_mid(spec);
+    }
+    for container in containers(spec) {
+        for amounts in ["requests", "limits"] {
+            rename(container.pointer_mut(&format!("/resources/{amounts}")));
+        }
+    }
+}
+
+fn containers(spec: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let lists = spec.as_object_mut().into_iter().flatten();
+    let lists = lists.filter(|(name, _)| matches!(name.as_str(), "initContainers" | "containers"));
+    lists.filter_map(|(_, list)| list.as_array_mut()).flatten()
+}
+
+/// Who lives on what services leave is promised none of it, be it that the defaults of its namespace say so.
+fn drop_promised_beside_mid(spec: &mut Value) {
+    for container in containers(spec) {
+        let Some(resources) = container.get_mut("resources").and_then(Value::as_object_mut) else { continue };
+        for (lent, promised) in [(MID_CPU, "cpu"), (MID_MEMORY, "memory")] {
+            if resources.values().any(|amounts| !amounts[lent].is_null()) {
+                let amounts = resources.values_mut().filter_map(Value::as_object_mut);
+                amounts.for_each(|amounts| _ = amounts.remove(promised));
             }
         }
     }
@@ -157,6 +177,14 @@ mod tests {
             "default-scheduler",
             &batch,
             expect![[r#""fuxi" {"requests":{"kubernetes.io/batch-cpu":"500"}}"#]],
+        );
+        let mid = json!({"requests": {"kubernetes.io/mid-cpu": "4000", "cpu": "100m", "memory": "1Gi"}, "limits": {"cpu": "500m", "memory": "1Gi"}});
+        check(
+            "default-scheduler",
+            &mid,
+            expect![[
+                r#""default-scheduler" {"limits":{"memory":"1Gi"},"requests":{"kubernetes.io/mid-cpu":"4000","memory":"1Gi"}}"#
+            ]],
         );
         check(
             "other",

@@ -104,6 +104,18 @@ fn what_is_told_of_a_blind_host_fades_to_nothing() {
 }
 
 #[test]
+fn before_the_first_reading_what_was_told_before_stands_for_a_while() {
+    let mut offer = Offer::new(Policy::default());
+    assert_eq!((0..30).find_map(|second| told(&mut offer, second)), None);
+    // Blind from the beginning: nothing is lent in the dark for ever.
+    assert_eq!(told(&mut offer, 30), Some(0));
+    let mut offer = Offer::new(Policy::default());
+    assert_eq!(told(&mut offer, 0), None);
+    offer.observe(reading(CAPACITY, 0.0, 1000.0), at(1));
+    assert_eq!(told(&mut offer, 1), Some(14_200));
+}
+
+#[test]
 fn what_comes_and_goes_is_not_told_as_more() {
     // A service that is busy in every fifth second: what it leaves between is nobody's.
     let told = series((0..600).map(|second| CAPACITY * if second % 5 == 0 { 0.6 } else { 0.2 }));

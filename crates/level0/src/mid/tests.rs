@@ -97,7 +97,7 @@ proptest! {
     ) {
         let (capacity, system) = numbers;
         let online = pods.into_iter().map(|(request, measured, predicted, is_pinned, is_mid)| {
-            Pod { request, measured, predicted, is_pinned, is_mid }
+            Pod { request, measured, predicted, is_pinned, is_mid, ..Pod::default() }
         });
         let host = Host { capacity, online: online.collect(), ..Host::default() };
         let sum = reckon(&host, system);

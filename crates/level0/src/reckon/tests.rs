@@ -99,6 +99,34 @@ fn a_pod_that_was_not_measured_counts_by_its_request() {
 }
 
 #[test]
+fn what_a_new_pod_uses_is_its_own_and_not_the_systems() {
+    let known = reckon(Basis::Use, &cpu());
+    let with_new = |request: f64, while_new: f64| {
+        let mut host = cpu();
+        host.used += while_new;
+        host.online.push(Pod { request, while_new, ..Pod::default() });
+        let sum = reckon(Basis::Use, &host);
+        (sum.requested - known.requested, sum.system - known.system)
+    };
+    let check = |(one, other): (f64, f64), expected: (f64, f64)| {
+        assert!((one - expected.0).abs() < 1e-9 && (other - expected.1).abs() < 1e-9, "{one} {other}");
+    };
+    check(with_new(9.0, 8.0), (9.0, 0.0));
+    check(with_new(9.0, 0.0), (9.0, 0.0));
+    // One that asked for nothing is not lent while it starts.
+    check(with_new(0.0, 8.0), (8.0, 0.0));
+}
+
+#[test]
+fn what_the_system_uses_is_known_whatever_services_count_by() {
+    let host = Host { reserved: 1.0, ..cpu() };
+    let used = reckon(Basis::Use, &host).system;
+    let by_request = reckon(Basis::Request, &host);
+    assert!(used > 1.0 && (by_request.system - 1.0).abs() < 1e-9);
+    assert!((by_request.system_in_use - used).abs() < 1e-9);
+}
+
+#[test]
 fn what_is_predicted_counts_when_it_is_more() {
     let mut host = cpu();
     host.online[1].predicted = Some(14.0);
@@ -122,12 +150,13 @@ proptest! {
     ) {
         let (capacity, used, batch, reserved) = numbers;
         let online = pods.into_iter().map(|(request, measured, predicted, is_pinned)| {
-            Pod { request, measured, predicted, is_pinned, is_mid: false }
+            Pod { request, measured, predicted, is_pinned, ..Pod::default() }
         });
         let host = Host { capacity, used, batch, reserved, online: online.collect() };
         for basis in [Basis::Use, Basis::Request, Basis::Larger] {
-            let Sum { capacity, system, measured, predicted, requested } = reckon(basis, &host);
-            assert!([capacity, system, measured, predicted, requested].iter().all(|term| *term >= 0.0));
+            let Sum { capacity, system, system_in_use, measured, predicted, requested } = reckon(basis, &host);
+            let terms = [capacity, system, system_in_use, measured, predicted, requested];
+            assert!(terms.iter().all(|term| *term >= 0.0));
         }
     }
 }
