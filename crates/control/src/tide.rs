@@ -23,7 +23,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use kube::{Api, ResourceExt};
 use model::dagjob::DagJob;
 use model::tide::{Tide, TideMark, TideStatus};
@@ -60,7 +60,19 @@ pub fn start(world: &World, token: CancellationToken) -> impl Future<Output = ()
     let (keys, work) = queue::<ObjectKey>();
     let own = keys.clone();
     world.tides.on_change(move |change| own.add(ObjectKey::of(&**change.object())));
-    let by_node = keys;
+    let (by_node, by_pod, nodes) = (keys.clone(), keys, Arc::clone(&world.nodes));
+    world.pods.on_change(move |change| {
+        // Batch that comes to a host that a tide has: it goes at once.
+        let Some(pod) = change.after else { return };
+        let name = pods::node_name(pod);
+        if change.before.is_some_and(|before| pods::node_name(before) == name) {
+            return;
+        }
+        let mark = name.and_then(|name| mark_of(&*nodes.get(&ObjectKey::cluster(name))?));
+        if let Some(mark) = mark.filter(|mark| !mark.tide.is_empty() && view::is_batch_work(pod)) {
+            by_pod.add(ObjectKey::cluster(&mark.tide));
+        }
+    });
     world.nodes.on_change(move |change| {
         // Most Nodes are in no tide, and then nobody pays.
         for node in [change.before, change.after].into_iter().flatten() {
@@ -103,24 +115,25 @@ impl TideController {
         let (nodes, pods) = (self.world.nodes.all(), self.world.pods.all());
         let now = kit::clock::wall();
         let has_window = calendar.as_ref().is_some_and(|calendar| calendar.present(now).is_some());
-        let jobs = if has_window { self.jobs(&pods).await } else { Jobs::new() };
-        let view = View {
+        let mut view = View {
             nodes: nodes.iter().map(|node| &**node).collect(),
             pods: pods.iter().map(|pod| &**pod).collect(),
-            jobs: &jobs,
+            jobs: &Jobs::new(),
             now,
         };
+        let jobs = if has_window { self.jobs(view.jobs_of(&tide)).await } else { Jobs::new() };
+        view.jobs = &jobs;
         let Decision { status, revoked, notes, again } = decide(&tide, calendar.as_ref(), &view);
         self.write(&tide, &status).await?;
         notes.into_iter().for_each(|note| self.recorder.note(&*tide, note));
         // One Node or Pod that cannot be told keeps none of the others waiting.
         let marked = self.mark(&tide, &status, &nodes).await;
-        let leaving: Vec<Arc<Pod>> = pods.iter().filter(|pod| is_among(pod, &revoked)).cloned().collect();
-        let (controller, spec, key) = (&self, &tide.spec, &key);
-        let told = leaving.into_iter().map(|pod| async move {
+        let leaving = pods.iter().filter_map(|pod| Some((pod, *revoked.get(pod.metadata.uid.as_ref()?)?)));
+        let (controller, key) = (&self, &key);
+        let told = leaving.map(|(pod, grace)| async move {
             let message = format!("Its host leaves batch for the tide `{key}`");
-            controller.recorder.note(&*pod, Note::normal("TideComes", message));
-            controller.revoke(&pod, spec).await
+            controller.recorder.note(&**pod, Note::normal("TideComes", message));
+            controller.revoke(pod, grace).await
         });
         let revoked = first_error(told.collect()).await;
         marked.and(revoked).map(|()| Next::Again(again))
@@ -169,13 +182,8 @@ impl TideController {
         first_error(told.collect()).await
     }
 
-    /// The jobs whose workers are there. One that cannot be read tells nothing, and its work counts as unknown.
-    async fn jobs(&self, pods: &[Arc<Pod>]) -> Jobs {
-        let keys: BTreeSet<ObjectKey> = pods
-            .iter()
-            .filter(|pod| view::is_batch_work(pod) && pods::node_name(pod).is_some())
-            .filter_map(|pod| view::job_of(pod))
-            .collect();
+    /// These jobs, as they stand. One that cannot be read tells nothing, and its work counts as unknown.
+    async fn jobs(&self, keys: BTreeSet<ObjectKey>) -> Jobs {
         let client = self.world.act.client();
         let asked = futures::stream::iter(keys).map(async |key| {
             let api: Api<DagJob> = Api::namespaced(client.clone(), &key.namespace);
@@ -197,8 +205,4 @@ async fn first_error(all: Vec<impl Future<Output = Result<(), ActError>>>) -> Re
 
 fn mark_of(node: &Node) -> Option<TideMark> {
     TideMark::of(node.metadata.annotations.as_ref())
-}
-
-fn is_among(pod: &Pod, uids: &BTreeSet<String>) -> bool {
-    pod.metadata.uid.as_ref().is_some_and(|uid| uids.contains(uid))
 }

@@ -93,7 +93,8 @@ pub enum Event {
     Disconnected {
         worker: WorkerId,
     },
-    /// Its place was revoked: it may end what it runs and gets nothing more.
+    /// Its place was revoked: it may end what it runs and gets nothing more. Who was found is told before its hello, so that
+    /// it gets nothing with that either.
     Drain {
         worker: WorkerId,
     },
@@ -220,6 +221,8 @@ struct Worker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Starting,
+    /// It was there before this master, and has not said yet what it runs.
+    Found,
     Ready,
     Stopping,
 }

@@ -6,17 +6,18 @@
 //!
 //!    from - lead                 latest - what an instance takes     latest = from - grace - margin        from
 //!    ────┼──────────────────────────────┼───────────────────────────────────┼───────────────────────────────┼────► time
-//!        announced: nothing new comes   draining: nothing new begins        what is left is revoked         free
+//!        announced: nothing new comes   draining: nothing new begins        what is left has its grace      free
 //! ```
 //!
-//! What is known of an instance decides when it is told to be the last one, never whether its host is free in time: at
-//! `latest` all that is left is revoked, as estimates may be wrong.
+//! What is known of an instance decides when it is told to be the last one, never whether its host is free in time: from
+//! `latest` on all that is left has its grace, as estimates may be wrong. A worker ends by itself once its last instance
+//! has, and a signal would only end that sooner: it gets it when the grace is nearly over, and others at once.
 
 mod outlook;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use model::tide::{MarkState, TideMark, TidePhase};
@@ -28,6 +29,8 @@ pub const MARGIN: SignedDuration = SignedDuration::from_secs(8);
 /// So long nothing of batch must be seen on a host before it is handed over: what was granted just before it was closed
 /// may still come.
 pub const SETTLE: SignedDuration = SignedDuration::from_secs(3);
+/// What a worker gets of its grace after the signal: it kills what it runs then.
+pub const WORKER_END: SignedDuration = SignedDuration::from_secs(2);
 
 /// What a tide is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +73,9 @@ pub struct Unit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     Unknown,
-    /// It runs instances one after the other, none longer than this, and goes after the last.
+    /// A worker: it runs instances one after the other, none longer than this if that is known, and goes after the last.
     Repeats {
-        each: SignedDuration,
+        each: Option<SignedDuration>,
     },
     /// It runs once, for so long still.
     Once {
@@ -116,8 +119,8 @@ pub struct Sight<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
     pub held: Vec<Held>,
-    /// Units that have to go, by id.
-    pub revoked: BTreeSet<String>,
+    /// Units that have to go, by id, and what each gets to end.
+    pub revoked: BTreeMap<String, SignedDuration>,
     pub outlook: Outlook,
 }
 
@@ -135,7 +138,7 @@ impl Size {
 }
 
 impl Terms {
-    /// When all that is left is revoked.
+    /// From when on all that is left has its grace.
     pub fn latest(&self, window: Window) -> Timestamp {
         before(window.from, self.grace + MARGIN)
     }
@@ -143,6 +146,23 @@ impl Terms {
     /// Whether hosts are to be announced, drained or handed over now.
     pub fn is_open(&self, window: Window, now: Timestamp) -> bool {
         before(window.from, self.lead) <= now && now < window.to
+    }
+
+    /// What a unit gets to end once it is told to go.
+    fn end_of(&self, unit: &Unit) -> SignedDuration {
+        match unit.pace {
+            Pace::Repeats { .. } => self.grace.min(WORKER_END),
+            Pace::Unknown | Pace::Once { .. } => self.grace,
+        }
+    }
+
+    /// When a unit of a host that is drained since `drained` is told to go.
+    fn due(&self, unit: &Unit, window: Window, drained: Timestamp) -> Timestamp {
+        let latest = self.latest(window);
+        match unit.pace {
+            Pace::Repeats { .. } => after(latest.max(drained), self.grace - self.end_of(unit)),
+            Pace::Unknown | Pace::Once { .. } => latest,
+        }
     }
 
     fn keep(&self, offer: Size) -> Size {
@@ -256,9 +276,9 @@ impl Sight<'_> {
     fn drain_at(&self, host: &Host, window: Window) -> Timestamp {
         let longest = host.units.iter().map(|unit| match unit.pace {
             Pace::Repeats { each } => each,
-            Pace::Unknown | Pace::Once { .. } => SignedDuration::ZERO,
+            Pace::Unknown | Pace::Once { .. } => None,
         });
-        before(self.terms.latest(window), longest.max().unwrap_or_default())
+        before(self.terms.latest(window), longest.flatten().max().unwrap_or_default())
     }
 
     /// Where fewer hosts are wanted than before, those that are least far go back.
@@ -283,17 +303,19 @@ impl Sight<'_> {
     }
 
     /// What has to go from a host now.
-    fn revoked_on(&self, held: &Held) -> Vec<String> {
+    fn revoked_on(&self, held: &Held) -> Vec<(String, SignedDuration)> {
         let (Some(window), Some(host)) = (self.open_window(), self.host(&held.name)) else {
             return Vec::new();
         };
-        let is_due = match held.phase {
-            TidePhase::Draining => self.now >= self.terms.latest(window),
+        let is_due = |unit: &Unit| match held.phase {
+            TidePhase::Draining => self.now >= self.terms.due(unit, window, held.since),
             // It came past everybody who grants places. Where batch keeps a share, those see to it themselves.
             TidePhase::HandedOver => self.terms.percent >= 100,
             TidePhase::Calm | TidePhase::Returning | TidePhase::Announced | TidePhase::Verified => false,
         };
-        if is_due { outlook::surplus(host, &self.terms) } else { Vec::new() }
+        let staying = outlook::surplus(host, &self.terms).into_iter().filter(|unit| unit.going.is_none());
+        let due = staying.filter(|unit| is_due(unit));
+        due.map(|unit| (unit.id.clone(), self.terms.end_of(unit))).collect()
     }
 }
 

@@ -40,20 +40,19 @@ fn is_drained(node: &Node) -> bool {
 }
 
 impl Master {
-    /// Workers on a machine that is drained begin nothing more. Who has not been heard of since a start may run anything,
-    /// and is told once it is.
+    /// Workers on a machine that is drained begin nothing more.
     pub(super) fn drain_for_tide(&mut self, name: &str, node: &Node) {
         if !is_drained(node) {
             return;
         }
-        for id in self.workers.heard_of_on_node(name) {
+        for id in self.workers.on_node(name) {
             if let Some(uid) = self.workers.job_of(id) {
                 self.tell(&uid, Event::Drain { worker: id });
             }
         }
     }
 
-    /// A worker that was heard of is told at once, so that it begins no more than one instance.
+    /// Before a worker is heard of, so that it gets nothing with its hello.
     pub(super) fn drain_if_tide_has_it(&mut self, id: WorkerId) {
         let Some(name) = self.workers.node_of(id).map(str::to_owned) else { return };
         if let Some(node) = self.watched.nodes.get(&ObjectKey::cluster(&name)) {

@@ -118,11 +118,6 @@ impl Workers {
         self.select(|worker| worker.node == node)
     }
 
-    /// Without those that were there before a start and have not said yet what they run.
-    pub(super) fn heard_of_on_node(&self, node: &str) -> Vec<WorkerId> {
-        self.select(|worker| worker.node == node && !matches!(worker.contact, Contact::Silent { .. }))
-    }
-
     pub(super) fn node_of(&self, id: WorkerId) -> Option<&str> {
         Some(&self.by_id.get(&id)?.node)
     }
@@ -333,8 +328,8 @@ impl Master {
         let lists = lists::lists_in(&mut results);
         // Until its list is kept, the attempt has not ended.
         hello.held.extend(lists.iter().map(|result| result.attempt));
-        self.tell(&uid, Event::Hello { worker: id, held: hello.held, results });
         self.drain_if_tide_has_it(id);
+        self.tell(&uid, Event::Hello { worker: id, held: hello.held, results });
         self.keep_lists(&uid, (task, id), lists);
     }
 

@@ -1,5 +1,6 @@
 //! What a tide does: Nodes say how far they are, taints that keep services away go and come back, Pods are told to go.
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use kube::api::{DeleteParams, Patch};
 use kube::{Api, ResourceExt};
@@ -56,6 +57,12 @@ pub(super) fn owed(node: &Node, wanted: Option<TideMark>, keeps_away: Option<&Ta
     Some(change)
 }
 
+/// A grace as the API has it. It is a second at least: of a Pod that is deleted with none the object is gone before its
+/// processes are, and its host would pass for free.
+pub(super) fn seconds(grace: SignedDuration) -> u32 {
+    u32::try_from(grace.as_secs()).unwrap_or(u32::MAX).max(1)
+}
+
 impl TideController {
     pub(super) async fn change(&self, node: &Node, change: &Value) -> Result<(), ActError> {
         let api: Api<Node> = Api::all(self.world.act.client().clone());
@@ -63,10 +70,10 @@ impl TideController {
         unless_gone(patched.map_err(failed::<Node>("mark", &ObjectKey::of(node))))
     }
 
-    /// Tells a Pod to go, within the tide's grace.
-    pub(super) async fn revoke(&self, pod: &Pod, spec: &TideSpec) -> Result<(), ActError> {
-        let grace = u32::try_from(spec.grace().as_secs()).unwrap_or(u32::MAX);
-        let how = DeleteParams { grace_period_seconds: Some(grace), ..only(pod.metadata.uid.as_deref()) };
+    /// Tells a Pod to go, within `grace`.
+    pub(super) async fn revoke(&self, pod: &Pod, grace: SignedDuration) -> Result<(), ActError> {
+        let how =
+            DeleteParams { grace_period_seconds: Some(seconds(grace)), ..only(pod.metadata.uid.as_deref()) };
         match self.world.act.delete::<Pod>(&ObjectKey::of(pod), &how).await {
             // Another Pod has the name by now.
             Err(error) if error.code() == Some(409) => Ok(()),

@@ -1,6 +1,6 @@
 //! What a Tide owes: its status, what Nodes are to say, what has to go, and what its owner is told. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -28,8 +28,8 @@ const NAMED: usize = 3;
 #[derive(Debug)]
 pub(super) struct Decision {
     pub(super) status: TideStatus,
-    /// Pods that have to go, by uid.
-    pub(super) revoked: BTreeSet<String>,
+    /// Pods that have to go, by uid, and what each gets to end.
+    pub(super) revoked: BTreeMap<String, SignedDuration>,
     pub(super) notes: Vec<Note>,
     pub(super) again: Duration,
 }

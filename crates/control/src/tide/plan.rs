@@ -144,7 +144,7 @@ fn core_seconds(milli: i128) -> f64 {
 fn work(pod: Option<&String>, fate: &Fate) -> WorkPlan {
     let (ends, at, lost) = match *fate {
         Fate::Goes { by } | Fate::Ends { by } => (true, by, 0),
-        Fate::Revoked { at, lost } => (false, at, lost.as_secs()),
+        Fate::Revoked { at, lost, .. } => (false, at, lost.as_secs()),
     };
     WorkPlan { pod: pod.cloned().unwrap_or_default(), ends, at: whole(at), lost_seconds: lost }
 }

@@ -193,6 +193,36 @@ fn two_of_three() -> Tide {
 }
 
 #[test]
+fn no_grace_is_a_second() {
+    for (grace, told) in [(0, 1), (1, 1), (30, 30), (i64::MAX, u32::MAX)] {
+        assert_eq!(super::act::seconds(jiff::SignedDuration::from_secs(grace)), told);
+    }
+}
+
+/// A master is asked for no job whose workers are all elsewhere.
+#[test]
+fn only_jobs_on_hosts_that_are_meant_are_asked_for() {
+    let check = |names: &[&str], n_jobs: usize| {
+        let listed = listed();
+        let mut tide = two_of_three();
+        let labels = json!({ "matchExpressions": [{ "key": "name", "operator": "In", "values": names }] });
+        tide.spec.selector = Some(serde_json::from_value(labels).unwrap());
+        let named = |node: &Node| {
+            let mut node = node.clone();
+            node.metadata.labels = node.metadata.name.clone().map(|name| [("name".to_owned(), name)].into());
+            node
+        };
+        let nodes: Vec<Node> = listed.nodes.iter().map(named).collect();
+        let pods = listed.pods.iter().collect();
+        let now = at("2026-11-28T10:00:00Z");
+        let view = View { nodes: nodes.iter().collect(), pods, jobs: &Jobs::new(), now };
+        assert_eq!(view.jobs_of(&tide).len(), n_jobs, "{names:?}");
+    };
+    check(&["a", "b"], 1);
+    check(&["b", "c"], 0);
+}
+
+#[test]
 fn a_plan_says_what_each_host_loses_and_when_it_is_free() {
     let told = plan(&two_of_three(), &listed(), None, at("2026-11-28T10:00:00Z")).unwrap().unwrap();
     expect![[r#"
@@ -276,7 +306,7 @@ fn live_through(mut tide: Tide, seconds: std::ops::Range<i64>) -> (Vec<String>, 
         };
         let decision = decide(&tide, Some(&calendar), &view);
         let hosts = decision.status.hosts.iter().map(|host| format!("{} {:?}", host.node, host.phase));
-        let line = hosts.chain(decision.revoked.iter().map(|uid| format!("{uid} has to go")));
+        let line = hosts.chain(decision.revoked.keys().map(|uid| format!("{uid} has to go")));
         let line = line.chain(decision.notes.iter().map(|note| format!("{}: {}", note.reason, note.message)));
         let line = line.collect::<Vec<_>>().join(", ");
         if told.last().is_none_or(|last: &(i64, String)| last.1 != line) {
@@ -285,7 +315,7 @@ fn live_through(mut tide: Tide, seconds: std::ops::Range<i64>) -> (Vec<String>, 
         listed.pods.retain(|pod| {
             let uid = pod.metadata.uid.as_ref().unwrap();
             // The Pod that is known to have 20 s left has.
-            !decision.revoked.contains(uid) && (uid != "known" || second < 20)
+            !decision.revoked.contains_key(uid) && (uid != "known" || second < 20)
         });
         for host in &decision.status.hosts {
             let mark = super::act::wanted_mark("t", &tide.spec, host.phase);
@@ -309,10 +339,10 @@ fn hosts_are_handed_over_and_come_back_and_their_owner_hears_of_it() {
         22: a Announced, b Verified
         25: a Announced, b HandedOver
         510: a Draining, b HandedOver
-        562: a Draining, b HandedOver, worker has to go
-        563: a Verified, b HandedOver
-        566: a HandedOver, b HandedOver, HandedOver: 2 hosts are handed over to services
-        567: a HandedOver, b HandedOver
+        590: a Draining, b HandedOver, worker has to go
+        591: a Verified, b HandedOver
+        594: a HandedOver, b HandedOver, HandedOver: 2 hosts are handed over to services
+        595: a HandedOver, b HandedOver
         3600: a Returning, b Returning
         3601: Returned: Batch has all hosts back
         3602: "#]].assert_eq(&told.join("\n"));

@@ -29,6 +29,17 @@ pub(super) struct View<'a> {
     pub(super) now: Timestamp,
 }
 
+/// A Node that a tide may take, has, or is said to have.
+struct Meant<'a> {
+    name: &'a str,
+    node: &'a Node,
+    is_selected: bool,
+    /// Another tide has it.
+    is_others: bool,
+    /// What it says of this one.
+    mark: Option<TideMark>,
+}
+
 /// Whether two versions of a Node are the same to a tide: most changes are of what the agent measures.
 pub(super) fn is_alike(before: &Node, after: &Node) -> bool {
     fn seen(node: &Node) -> impl PartialEq {
@@ -54,36 +65,49 @@ pub(super) fn job_of(pod: &Pod) -> Option<ObjectKey> {
 impl View<'_> {
     /// The Nodes that a tide may take, has, or is said to have.
     pub(super) fn hosts(&self, tide: &Tide) -> Vec<Host> {
-        let name = tide.metadata.name.as_deref().unwrap_or_default();
-        let selector = tide.spec.selector.as_ref().map(owner::selector);
-        let held: BTreeSet<&str> =
-            tide.status.iter().flat_map(|status| &status.hosts).map(|host| host.node.as_str()).collect();
         let mut batch: BTreeMap<&str, Vec<Unit>> = BTreeMap::new();
         for pod in self.pods.iter().filter(|pod| is_batch_work(pod)) {
             if let Some(node) = pods::node_name(pod) {
                 batch.entry(node).or_default().push(self.unit(pod));
             }
         }
-        let mut hosts = Vec::new();
-        for node in &self.nodes {
-            let node_name = node.metadata.name.as_deref().unwrap_or_default();
+        let units = |meant: Meant<'_>| {
+            let units = batch.remove(meant.name).unwrap_or_default();
+            Host {
+                name: meant.name.to_owned(),
+                is_selected: meant.is_selected,
+                is_able: machines::is_open(meant.node) && !meant.is_others,
+                mark: meant.mark,
+                offer: offer(meant.node),
+                units,
+            }
+        };
+        self.meant(tide).map(units).collect()
+    }
+
+    /// The jobs with workers on these.
+    pub(super) fn jobs_of(&self, tide: &Tide) -> BTreeSet<ObjectKey> {
+        let meant: BTreeSet<&str> = self.meant(tide).map(|meant| meant.name).collect();
+        let is_there = |pod: &&&Pod| pods::node_name(pod).is_some_and(|node| meant.contains(node));
+        let there = self.pods.iter().filter(is_there).filter(|pod| is_batch_work(pod));
+        there.filter_map(|pod| job_of(pod)).collect()
+    }
+
+    fn meant<'b>(&'b self, tide: &'b Tide) -> impl Iterator<Item = Meant<'b>> {
+        let own = tide.metadata.name.as_deref().unwrap_or_default();
+        let selector = tide.spec.selector.as_ref().map(owner::selector);
+        let held: BTreeSet<&str> =
+            tide.status.iter().flat_map(|status| &status.hosts).map(|host| host.node.as_str()).collect();
+        self.nodes.iter().filter_map(move |node| {
+            let name = node.metadata.name.as_deref().unwrap_or_default();
             let labels = node.metadata.labels.clone().unwrap_or_default();
             let is_selected = selector.as_ref().is_none_or(|selector| selector.matches(&labels));
             let mark = TideMark::of(node.metadata.annotations.as_ref());
-            let is_others = mark.as_ref().is_some_and(|mark| mark.tide != name);
+            let is_others = mark.as_ref().is_some_and(|mark| mark.tide != own);
             let mark = mark.filter(|_| !is_others);
-            if is_selected || mark.is_some() || held.contains(node_name) {
-                hosts.push(Host {
-                    name: node_name.to_owned(),
-                    is_selected,
-                    is_able: machines::is_open(node) && !is_others,
-                    mark,
-                    offer: offer(node),
-                    units: batch.remove(node_name).unwrap_or_default(),
-                });
-            }
-        }
-        hosts
+            let is_meant = is_selected || mark.is_some() || held.contains(name);
+            is_meant.then_some(Meant { name, node, is_selected, is_others, mark })
+        })
     }
 
     fn unit(&self, pod: &Pod) -> Unit {
@@ -104,17 +128,17 @@ impl View<'_> {
         }
     }
 
-    /// A worker goes on as long as its task has instances; they will take what the
-    /// longest took, and a quarter more to be sure. Of others their owner
-    /// may say it.
+    /// A worker goes on as long as its task has instances; they will take what the longest took, and a quarter more to be
+    /// sure. Of others their owner may say it.
     fn pace(&self, pod: &Pod, job: Option<&DagJob>) -> Pace {
         let task = pod.metadata.labels.as_ref().and_then(|labels| labels.get(TASK_LABEL));
         let status = job.and_then(|job| job.status.as_ref()?.tasks.get(task?));
-        if let Some(took) = status.and_then(|status| status.took_millis) {
-            let each = SignedDuration::from_millis(
-                i64::try_from(took.max.saturating_add(took.max / 4)).unwrap_or(i64::MAX),
-            );
-            return Pace::Repeats { each: each.saturating_add(PAUSE) };
+        if job_of(pod).is_some() {
+            let each = status.and_then(|status| status.took_millis).map(|took| {
+                let millis = took.max.saturating_add(took.max / 4);
+                SignedDuration::from_millis(i64::try_from(millis).unwrap_or(i64::MAX)).saturating_add(PAUSE)
+            });
+            return Pace::Repeats { each };
         }
         let expected: Option<u32> =
             pods::annotation(pod, EXPECTED_SECONDS).and_then(|text| text.parse().ok());

@@ -23,14 +23,17 @@ async fn three_nodes(cluster: &Cluster) {
     }
     let away = json!({ "spec": { "taints": [{ "key": "pool", "value": "batch", "effect": "NoSchedule" }] } });
     cluster.all::<Node>().patch("empty", &PatchParams::default(), &Patch::Merge(away)).await.unwrap();
-    for (name, node, priority) in [("cheap", "busy", "crest-free"), ("dear", "precious", "crest-batch")] {
-        let resources = json!({ "kubernetes.io/batch-cpu": "1000", "kubernetes.io/batch-memory": "1Gi" });
-        let resources = json!({ "requests": resources, "limits": resources });
-        let pod = json!({ "metadata": { "name": name }, "spec": {
-            "nodeName": node, "schedulerName": "fuxi", "priorityClassName": priority,
-            "containers": [{ "name": "c", "image": "i", "resources": resources }] } });
-        cluster.create::<Pod>(pod).await;
-    }
+    add_batch(cluster, "cheap", "busy", "crest-free").await;
+    add_batch(cluster, "dear", "precious", "crest-batch").await;
+}
+
+async fn add_batch(cluster: &Cluster, name: &str, node: &str, priority: &str) {
+    let resources = json!({ "kubernetes.io/batch-cpu": "1000", "kubernetes.io/batch-memory": "1Gi" });
+    let resources = json!({ "requests": resources, "limits": resources });
+    let pod = json!({ "metadata": { "name": name }, "spec": {
+        "nodeName": node, "schedulerName": "fuxi", "priorityClassName": priority,
+        "containers": [{ "name": "c", "image": "i", "resources": resources }] } });
+    cluster.create::<Pod>(pod).await;
 }
 
 /// A tide that takes two of them for some seconds, as soon as may be.
@@ -109,6 +112,10 @@ async fn a_tide_that_is_undone_or_deleted_leaves_nothing_behind() {
     until_status(&cluster, |status| status.phase == TidePhase::HandedOver).await;
     assert_eq!(marks(&cluster).await.len(), 2);
     assert_eq!(n_taints(&cluster).await, 0, "services may come");
+    // Batch that comes past those who grant places goes when it is seen, not when the tide looks again.
+    add_batch(&cluster, "stray", "busy", "crest-batch").await;
+    let gone = until(cluster.api::<Pod>(), "stray", |pod: Option<&Pod>| pod.is_none());
+    tokio::time::timeout(std::time::Duration::from_secs(10), gone).await.expect("it is told at once");
     let suspended = Patch::Merge(json!({ "spec": { "suspend": true } }));
     cluster.all::<Tide>().patch("t", &PatchParams::default(), &suspended).await.unwrap();
     let undone = until_status(&cluster, |status| status.phase == TidePhase::Calm).await;

@@ -60,7 +60,7 @@ impl Crew {
     pub(super) fn place(&mut self, id: WorkerId, worker: &Worker) {
         self.take_out(id);
         match worker.phase {
-            Phase::Starting => drop(self.starting.insert(id)),
+            Phase::Starting | Phase::Found => drop(self.starting.insert(id)),
             Phase::Ready if worker.is_busy() => {
                 self.busy.insert(id);
                 match worker.recall {

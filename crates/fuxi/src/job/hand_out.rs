@@ -44,14 +44,14 @@ impl Job {
         }
     }
 
-    fn is_draining(&self, id: WorkerId) -> bool {
+    pub(super) fn is_draining(&self, id: WorkerId) -> bool {
         self.workers.get(&id).is_some_and(|worker| worker.draining)
     }
 
     /// Who has not been heard of by now runs nothing, as far as this master knows.
     fn give_up_adopting(&mut self, task: TaskIdx, now: Duration) {
         for id in self.tasks[task.0].crew.stop_adopting(now) {
-            if self.workers.get(&id).is_some_and(|worker| worker.phase == Phase::Starting) {
+            if self.workers.get(&id).is_some_and(|worker| worker.phase == Phase::Found) {
                 self.place(id);
             }
         }

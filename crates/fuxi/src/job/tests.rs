@@ -465,3 +465,23 @@ proptest! {
         prop_assert!(world.runs.values().all(|runs| *runs == 1), "{:?}", world.runs);
     }
 }
+
+/// A worker of before a start that is drained is not disturbed before it is heard of, and gets nothing with its hello.
+#[test]
+fn who_is_drained_before_its_hello_ends_what_it_runs_and_gets_nothing_more() {
+    let check = |held: &[Attempt], results: &[AttemptResult], expected: &[Decision]| {
+        let mut job = Job::try_new(&spec(&[("a", 5, &[])]), &DagJobStatus::default()).unwrap();
+        let (worker, now) = (WorkerId(1), Duration::ZERO);
+        job.step(Event::Found { worker, task: TaskIdx(0), machine: HERE }, now);
+        assert_eq!(job.step(Event::Drain { worker }, now), []);
+        let mut owed = job.step(Event::Hello { worker, held: held.into(), results: results.into() }, now);
+        owed.extend(job.step(Event::Stored { version: job.version() }, now));
+        assert_eq!(owed, expected);
+    };
+    let (worker, first, second) =
+        (WorkerId(1), Attempt { index: 0, number: 1 }, Attempt { index: 1, number: 1 });
+    check(&[first], &[], &[]);
+    check(&[first, second], &[], &[Decision::Recall { worker }]);
+    let ended = [result(0, 1, Exit::Code(0))];
+    check(&[], &ended, &[Decision::Ack { worker, attempts: vec![first] }, Decision::Stop { worker }]);
+}

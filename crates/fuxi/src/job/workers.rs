@@ -38,6 +38,7 @@ impl Job {
 
     pub(super) fn find(&mut self, worker: WorkerId, (task, machine): (TaskIdx, MachineId), now: Duration) {
         self.expect(worker, (task, machine));
+        self.set_phase(worker, Phase::Found);
         self.tasks[task.0].crew.adopt(worker, now + ADOPTION_GRACE);
     }
 
@@ -80,7 +81,7 @@ impl Job {
         }
         self.set_phase(id, Phase::Ready);
         self.changed();
-        if !self.may_go_on() {
+        if !self.may_go_on() || self.is_draining(id) {
             self.recall_one(id, owed);
         }
         self.hand_out(task, (now, owed));
@@ -122,7 +123,8 @@ impl Job {
                 self.recall_one(id, owe.1);
                 self.hand_out(task, owe);
             }
-            Phase::Stopping => {}
+            // It may run anything, and is let go once it has said that it has ended it.
+            Phase::Found | Phase::Stopping => {}
         }
     }
 

@@ -12,8 +12,8 @@ pub enum Fate {
     Goes { by: Timestamp },
     /// It ends by itself.
     Ends { by: Timestamp },
-    /// It has to go, and loses what it has done for so long.
-    Revoked { at: Timestamp, lost: SignedDuration },
+    /// It has to go, is gone by then, and loses what it has done for so long.
+    Revoked { at: Timestamp, by: Timestamp, lost: SignedDuration },
 }
 
 /// What a tide means for a host.
@@ -61,7 +61,7 @@ pub fn forecast(host: &Host, terms: &Terms, window: Window, now: Timestamp) -> F
 
 impl Sight<'_> {
     fn forecast(&self, host: &Host, window: Window) -> Forecast {
-        let leaving = surplus_units(host, &self.terms);
+        let leaving = surplus(host, &self.terms);
         let begins = self.drain_at(host, window).max(self.now).max(before(window.from, self.terms.lead));
         let fates: Vec<(&Unit, Fate)> =
             leaving.iter().map(|unit| (*unit, self.fate(unit, window, begins))).collect();
@@ -70,7 +70,7 @@ impl Sight<'_> {
             Fate::Goes { .. } | Fate::Ends { .. } => None,
         };
         let lost: Vec<_> = fates.iter().filter_map(is_lost).collect();
-        let ends = fates.iter().map(|(_, fate)| fate.end(&self.terms));
+        let ends = fates.iter().map(|(_, fate)| fate.end());
         Forecast {
             host: host.name.clone(),
             priority: lost.iter().map(|(priority, ..)| *priority).max(),
@@ -81,27 +81,30 @@ impl Sight<'_> {
     }
 
     fn fate(&self, unit: &Unit, window: Window, begins: Timestamp) -> Fate {
-        let latest = self.terms.latest(window);
         if let Some(left) = unit.going {
             // One that is overdue hangs: nobody knows for how long.
             let left = if left.is_positive() { left } else { MARGIN };
             return Fate::Goes { by: after(self.now, left) };
         }
         let ends = match unit.pace {
-            Pace::Unknown => None,
-            Pace::Repeats { each } => Some(after(begins, each)),
+            Pace::Unknown | Pace::Repeats { each: None } => None,
+            Pace::Repeats { each: Some(each) } => Some(after(begins, each)),
             Pace::Once { left } => Some(after(self.now, left)),
         };
-        match ends.filter(|ends| *ends <= latest) {
+        let due = self.terms.due(unit, window, begins);
+        match ends.filter(|ends| *ends <= due) {
             Some(by) => Fate::Ends { by },
             None => {
-                let at = latest.max(self.now);
+                let at = due.max(self.now);
                 let age = after(self.now, unit.age).duration_since(self.now);
                 let lost = match unit.pace {
-                    Pace::Repeats { each } => age.min(each),
-                    Pace::Unknown | Pace::Once { .. } => age + at.duration_since(self.now),
+                    Pace::Repeats { each: Some(each) } => age.min(each),
+                    Pace::Unknown | Pace::Repeats { each: None } | Pace::Once { .. } => {
+                        age + at.duration_since(self.now)
+                    }
                 };
-                Fate::Revoked { at, lost: lost.max(SignedDuration::ZERO) }
+                let by = after(at, self.terms.end_of(unit));
+                Fate::Revoked { at, by, lost: lost.max(SignedDuration::ZERO) }
             }
         }
     }
@@ -141,10 +144,10 @@ impl Sight<'_> {
         match held.phase {
             TidePhase::Verified => after(held.since, SETTLE).max(self.now),
             TidePhase::Draining => {
-                let ends = surplus_units(host, &self.terms).into_iter().map(|unit| {
+                let ends = surplus(host, &self.terms).into_iter().map(|unit| {
                     // Its last instance began before the host was drained, at the latest.
                     let fate = self.fate(unit, window, held.since);
-                    fate.end(&self.terms).max(self.now)
+                    fate.end().max(self.now)
                 });
                 after(ends.max().unwrap_or(self.now), SETTLE)
             }
@@ -154,10 +157,9 @@ impl Sight<'_> {
 }
 
 impl Fate {
-    fn end(self, terms: &Terms) -> Timestamp {
+    fn end(self) -> Timestamp {
         match self {
-            Self::Goes { by } | Self::Ends { by } => by,
-            Self::Revoked { at, .. } => after(at, terms.grace),
+            Self::Goes { by } | Self::Ends { by } | Self::Revoked { by, .. } => by,
         }
     }
 }
@@ -169,15 +171,9 @@ impl Forecast {
     }
 }
 
-/// What has to leave a host, by id, without what is on its way already.
-pub(super) fn surplus(host: &Host, terms: &Terms) -> Vec<String> {
-    let staying = surplus_units(host, terms).into_iter().filter(|unit| unit.going.is_none());
-    staying.map(|unit| unit.id.clone()).collect()
-}
-
-/// All of a host's units; where batch keeps a share, those first that are going, then the least and youngest, until the
-/// rest fits.
-fn surplus_units<'a>(host: &'a Host, terms: &Terms) -> Vec<&'a Unit> {
+/// What has to leave a host: all of its units; where batch keeps a share, those first that are going, then the least and
+/// youngest, until the rest fits.
+pub(super) fn surplus<'a>(host: &'a Host, terms: &Terms) -> Vec<&'a Unit> {
     let mut units: Vec<&Unit> = host.units.iter().collect();
     if terms.percent >= 100 {
         return units;

@@ -55,7 +55,9 @@ fn check(held: &[Held], hosts: &[Host], terms: Terms, now: i64, expect: &Expect)
         text += &format!("{} {:?} since {}\n", held.name, held.phase, held.since.as_second());
     }
     if !turn.revoked.is_empty() {
-        text += &format!("revoked {:?}\n", turn.revoked);
+        let told: Vec<String> =
+            turn.revoked.iter().map(|(id, end)| format!("{id} within {} s", end.as_secs())).collect();
+        text += &format!("revoked {}\n", told.join(", "));
     }
     let Outlook { wanted, taken, handed_over, expected, late } = turn.outlook;
     let expected = expected.map(Timestamp::as_second);
@@ -64,7 +66,7 @@ fn check(held: &[Held], hosts: &[Host], terms: Terms, now: i64, expect: &Expect)
 }
 
 fn repeats(each: i64) -> Pace {
-    Pace::Repeats { each: seconds(each) }
+    Pace::Repeats { each: Some(seconds(each)) }
 }
 
 #[test]
@@ -137,15 +139,27 @@ fn a_host_is_drained_when_its_last_instances_must_begin() {
         "#]],
     );
     // The estimate was wrong.
+    for now in [972, 989] {
+        let turn = step(
+            &draining,
+            &Sight {
+                terms: terms(1, 100),
+                window: Some(window()),
+                hosts: &[a(mark(MarkState::Draining, 100))],
+                now: at(now),
+            },
+        );
+        assert!(turn.revoked.is_empty(), "at {now} a worker still has its grace");
+    }
     check(
         &draining,
         &[a(mark(MarkState::Draining, 100))],
         terms(1, 100),
-        972,
+        990,
         &expect![[r#"
             a Draining since 932
-            revoked {"u"}
-            0 of 1, 1 taken, free at Some(975), late []
+            revoked u within 2 s
+            0 of 1, 1 taken, free at Some(993), late []
         "#]],
     );
     // Too late for its grace.
@@ -217,10 +231,10 @@ fn a_host_is_handed_over_once_nothing_was_seen_for_a_while() {
         terms(1, 100),
         950,
         &expect![[r#"
-        a HandedOver since 943
-        revoked {"u"}
-        1 of 1, 1 taken, free at None, late []
-    "#]],
+            a HandedOver since 943
+            revoked u within 20 s
+            1 of 1, 1 taken, free at None, late []
+        "#]],
     );
     // On its way back its Node must say so before it is batch's.
     check(
@@ -314,7 +328,7 @@ fn of_a_share_the_least_and_youngest_go_until_the_rest_fits() {
         972,
         &expect![[r#"
             a Draining since 932
-            revoked {"old", "young"}
+            revoked old within 20 s, young within 20 s
             0 of 1, 1 taken, free at Some(995), late []
         "#]],
     );

@@ -141,7 +141,7 @@ impl World {
                 if work.left.is_none_or(|left| left > 0) {
                     return true;
                 }
-                let Pace::Repeats { each } = work.unit.pace else { return false };
+                let Pace::Repeats { each: Some(each) } = work.unit.pace else { return false };
                 work.left = Some(1 + lengths[number % lengths.len()] % each.as_secs());
                 work.unit.going.is_none() && !drains
             });
@@ -165,7 +165,7 @@ impl World {
             let length = 1 + self.random(90);
             let (pace, left) = match self.random(3) {
                 0 => (Pace::Unknown, None),
-                1 => (Pace::Repeats { each: seconds(length) }, Some(1 + self.random(90) % length)),
+                1 => (Pace::Repeats { each: Some(seconds(length)) }, Some(1 + self.random(90) % length)),
                 _ => (Pace::Once { left: seconds(length) }, Some(1 + self.random(120))),
             };
             let priority = i32::try_from(self.random(3)).unwrap();
@@ -199,15 +199,14 @@ impl World {
     fn act(&mut self, turn: &Turn) {
         let percent = self.terms.percent;
         for index in 0..self.places.len() {
-            let grace = self.terms.grace.as_secs();
-            let takes = self.random(u64::try_from(grace + 1).unwrap());
+            let random = self.random(1 << 16);
             let place = &mut self.places[index];
             let phase = turn.held.iter().find(|held| held.name == place.name).map(|held| held.phase);
             place.mark = phase.and_then(mark_state).map(|state| TideMark::new("t", state, percent));
             for work in &mut place.works {
-                if turn.revoked.contains(&work.unit.id) {
-                    work.unit.going = Some(self.terms.grace);
-                    work.left = Some(takes.max(1));
+                if let Some(grace) = turn.revoked.get(&work.unit.id) {
+                    work.unit.going = Some(*grace);
+                    work.left = Some((random % (grace.as_secs() + 1)).max(1));
                 }
             }
         }
