@@ -14,19 +14,24 @@ mod act;
 mod calendar;
 mod decide;
 mod plan;
+mod prediction;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, ResourceExt};
+use level0::season::Watch;
 use model::dagjob::DagJob;
 use model::tide::{Tide, TideMark, TideStatus};
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +46,7 @@ use calendar::Calendar;
 pub use calendar::CalendarError;
 use decide::{Decision, decide};
 pub use plan::{HostPlan, Listed, Plan, WorkPlan, plan};
+pub use prediction::{Arithmetic, HourPlan};
 pub use view::Jobs;
 use view::View;
 
@@ -53,6 +59,8 @@ const TOLD_AT_ONCE: usize = 32;
 struct TideController {
     world: World,
     recorder: Recorder,
+    /// The hour that is running, of each Tide that predicts.
+    watches: Arc<Mutex<BTreeMap<ObjectKey, Watch>>>,
 }
 
 /// Subscribes to `world` and returns the controller's work.
@@ -85,7 +93,7 @@ pub fn start(world: &World, token: CancellationToken) -> impl Future<Output = ()
         }
     });
     let recorder = world.recorder.named("crest-tide");
-    let controller = TideController { world: world.clone(), recorder };
+    let controller = TideController { world: world.clone(), recorder, watches: Arc::default() };
     async move {
         let world = controller.world.clone();
         let ready = async { tokio::join!(world.tides.synced(), world.nodes.synced(), world.pods.synced()) };
@@ -99,10 +107,14 @@ pub fn start(world: &World, token: CancellationToken) -> impl Future<Output = ()
 impl TideController {
     async fn reconcile(self, key: ObjectKey) -> Result<Next, ActError> {
         let tide = self.world.tides.get(&key);
-        let Some(tide) = tide.filter(|tide| tide.metadata.deletion_timestamp.is_none()) else {
+        let Some(stored) = tide.filter(|tide| tide.metadata.deletion_timestamp.is_none()) else {
+            self.watches.lock().remove(&key);
             self.free_all(&key.name).await?;
             return Ok(Next::Rest);
         };
+        let (nodes, pods) = (self.world.nodes.all(), self.world.pods.all());
+        let now = kit::clock::wall();
+        let tide = self.predicted(&stored, &nodes, now);
         let calendar = match Calendar::of(&tide) {
             Ok(calendar) => Some(calendar),
             Err(error) => {
@@ -112,8 +124,6 @@ impl TideController {
                 None
             }
         };
-        let (nodes, pods) = (self.world.nodes.all(), self.world.pods.all());
-        let now = kit::clock::wall();
         let has_window = calendar.as_ref().is_some_and(|calendar| calendar.present(now).is_some());
         let mut view = View {
             nodes: nodes.iter().map(|node| &**node).collect(),
@@ -124,7 +134,7 @@ impl TideController {
         let jobs = if has_window { self.jobs(view.jobs_of(&tide)).await } else { Jobs::new() };
         view.jobs = &jobs;
         let Decision { status, revoked, notes, again } = decide(&tide, calendar.as_ref(), &view);
-        self.write(&tide, &status).await?;
+        self.write(&stored, &status).await?;
         notes.into_iter().for_each(|note| self.recorder.note(&*tide, note));
         // One Node or Pod that cannot be told keeps none of the others waiting.
         let marked = self.mark(&tide, &status, &nodes).await;
@@ -137,6 +147,19 @@ impl TideController {
         });
         let revoked = first_error(told.collect()).await;
         marked.and(revoked).map(|()| Next::Again(again))
+    }
+
+    /// The Tide as it stands, with what it predicts by now.
+    fn predicted<'a>(&self, tide: &'a Arc<Tide>, nodes: &[Arc<Node>], now: Timestamp) -> Cow<'a, Tide> {
+        if tide.spec.prediction.is_none() {
+            return Cow::Borrowed(tide);
+        }
+        let nodes: Vec<&Node> = nodes.iter().map(|node| &**node).collect();
+        let mut watches = self.watches.lock();
+        let watch = watches.entry(ObjectKey::of(&**tide)).or_default();
+        let prediction = prediction::renewed(tide, &nodes, watch, now);
+        let status = TideStatus { prediction, ..tide.status.clone().unwrap_or_default() };
+        Cow::Owned(Tide { status: Some(status), ..Tide::clone(tide) })
     }
 
     /// Replaces the status, if the Tide is still what the decision was made on.

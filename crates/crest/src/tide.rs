@@ -116,8 +116,11 @@ async fn plan(settings: &Settings, options: &PlanOptions) -> anyhow::Result<()> 
     let now = kit::clock::wall();
     let begins = options.duration.map(|duration| window(&tide, now, duration)).transpose()?;
     let begins = begins.map(|window| (window.from.0, window.to.0));
+    let predicted = tide.status.as_ref().and_then(|status| status.prediction.as_ref());
+    let why = predicted.map_or(String::new(), |predicted| format!(" ({})", predicted.message));
     let plan = control::tide::plan(&tide, &listed, begins, now)?.with_context(|| {
-        format!("tide `{}` has no window to come; `--for 2h` plans one that is started now", options.one.name)
+        let name = &options.one.name;
+        format!("tide `{name}` has no window to come{why}; `--for 2h` plans one that is started now")
     })?;
     match options.one.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&plan)?),

@@ -9,6 +9,7 @@
 //!                    └► evict ────► batch Pods to end, lowest priority first
 //!   requests, offers ──► shield ───► memory that services keep, memory that batch may hold
 //!   load ──────────────► pools ────► CPUs that batch is kept to, where it is
+//!   needs by the hour ─► season ───► when services will need hosts, and how many
 //!   window, hosts ─────► tide ─────► hosts that leave batch for a window, and what on them has to go
 //! ```
 //!
@@ -24,6 +25,7 @@ pub mod peak;
 pub mod pools;
 pub mod predict;
 pub mod reckon;
+pub mod season;
 pub mod shield;
 pub mod signal;
 pub mod squeeze;

@@ -67,6 +67,9 @@ pub struct TideSpec {
     /// Windows beside those of the schedule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<TideWindow>,
+    /// Windows ahead of what services will need, by weeks before. Needs `hosts`, which is the most that it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<TidePrediction>,
     /// So long before a window its hosts get no new batch work. Default: 1800.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lead_seconds: Option<u32>,
@@ -82,6 +85,35 @@ pub struct TideSpec {
     /// Windows that begin before are passed over; one that has begun is taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip_until: Option<Time>,
+}
+
+/// How windows follow from what services needed in the same hours of weeks before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TidePrediction {
+    /// What is added to the need, in percent. Default: 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin_percent: Option<u32>,
+    /// There is a window in the hours that need at least so many hosts. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_hosts: Option<u32>,
+    /// Nothing is predicted before so many days were watched. Default: 7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_days: Option<u32>,
+}
+
+impl TidePrediction {
+    pub fn margin_percent(&self) -> u32 {
+        self.margin_percent.unwrap_or(10)
+    }
+
+    pub fn min_hosts(&self) -> u32 {
+        self.min_hosts.unwrap_or(1).max(1)
+    }
+
+    pub fn min_days(&self) -> u32 {
+        self.min_days.unwrap_or(7)
+    }
 }
 
 impl TideSpec {
@@ -235,6 +267,9 @@ pub struct TideStatus {
     /// When all of them were handed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free: Option<Time>,
+    /// What was learnt of the hours of the week, and what follows from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<PredictionStatus>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<TideHost>,
     /// How the last windows went, the latest first.
@@ -243,6 +278,35 @@ pub struct TideStatus {
     /// `AtRisk` and `Missed`, with why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// What a Tide has learnt. Written once an hour, and when its window changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PredictionStatus {
+    /// How many hours were watched, in all weeks.
+    #[serde(default)]
+    pub hours: u32,
+    /// What services needed, in milli-cores: a line for each day from Monday on, a number for each hour, `-` for what was
+    /// never seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub milli_cpu: Vec<String>,
+    /// The window that is predicted; it stays as it is once it is announced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<PredictedWindow>,
+    /// Why there is a window, or none.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// A window that was predicted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PredictedWindow {
+    pub from: Time,
+    pub to: Time,
+    /// So many hosts are to be free.
+    pub hosts: u32,
 }
 
 /// One host that a tide has.

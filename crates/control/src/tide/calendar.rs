@@ -1,4 +1,5 @@
-//! When a Tide's windows are: those of its schedule, as a CronJob has it, and those that are said one by one. Pure.
+//! When a Tide's windows are: those of its schedule, as a CronJob has it, those that are said one by one, and the one that is
+//! predicted. Pure.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +15,8 @@ pub(super) struct Calendar<'a> {
     schedule: Option<Schedule>,
     /// From when on a period counts.
     start: Timestamp,
+    /// The window that is predicted, and its hosts. What is said in words comes before it.
+    predicted: Option<(Window, usize)>,
 }
 
 /// A Tide without a calendar.
@@ -37,7 +40,14 @@ impl<'a> Calendar<'a> {
         let schedule = spec.schedule.as_deref().map(|text| Schedule::parse(text, zone)).transpose();
         let schedule = schedule.map_err(|source| CalendarError::Schedule { source })?;
         let start = tide.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        Ok(Self { spec, schedule, start })
+        let skip_until = spec.skip_until.as_ref().map_or(Timestamp::MIN, |time| time.0);
+        let known = tide.status.as_ref().and_then(|status| status.prediction.as_ref()?.window.as_ref());
+        let is_meant = spec.prediction.is_some() && !spec.suspend;
+        let predicted = known.filter(|window| is_meant && window.from.0 >= skip_until).map(|window| {
+            let hosts = usize::try_from(window.hosts).unwrap_or(usize::MAX);
+            (Window { from: window.from.0, to: window.to.0 }, hosts)
+        });
+        Ok(Self { spec, schedule, start, predicted })
     }
 
     /// The window that is announced or has begun.
@@ -46,13 +56,24 @@ impl<'a> Calendar<'a> {
         let is_present = |window: &Window| {
             window.from.saturating_sub(lead).unwrap_or(Timestamp::MIN) <= now && now < window.to
         };
-        self.windows(now).into_iter().filter(is_present).min_by_key(|window| window.from)
+        let said = self.windows(now).into_iter().filter(is_present).min_by_key(|window| window.from);
+        said.or_else(|| self.predicted().filter(is_present))
+    }
+
+    fn predicted(&self) -> Option<Window> {
+        self.predicted.map(|(window, _)| window)
+    }
+
+    /// How many hosts a window takes at most, if it is one that was predicted.
+    pub(super) fn most(&self, window: Option<Window>) -> Option<usize> {
+        self.predicted.filter(|(predicted, _)| Some(*predicted) == window).map(|(_, hosts)| hosts)
     }
 
     /// The first window that is not announced yet.
     pub(super) fn next(&self, now: Timestamp) -> Option<Window> {
         let announced = now.saturating_add(self.spec.lead()).unwrap_or(Timestamp::MAX);
-        let later = self.windows(announced).into_iter().filter(|window| window.from > announced);
+        let all = self.windows(announced).into_iter().chain(self.predicted());
+        let later = all.filter(|window| window.from > announced);
         later.min_by_key(|window| window.from)
     }
 

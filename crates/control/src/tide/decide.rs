@@ -34,12 +34,12 @@ pub(super) struct Decision {
     pub(super) again: Duration,
 }
 
-/// What its owner asks for, of so many hosts that he means.
-pub(super) fn terms(spec: &TideSpec, hosts: &[Host]) -> Terms {
+/// What its owner asks for, of so many hosts that he means, and no more than `most`.
+pub(super) fn terms(spec: &TideSpec, hosts: &[Host], most: Option<usize>) -> Terms {
     let n_selected = hosts.iter().filter(|host| host.is_selected).count();
     Terms {
         // What is no count was refused when it was written.
-        wanted: spec.wanted(n_selected).unwrap_or(0),
+        wanted: spec.wanted(n_selected).unwrap_or(0).min(most.unwrap_or(usize::MAX)),
         percent: spec.share_percent.unwrap_or(100).min(100),
         lead: spec.lead(),
         grace: spec.grace(),
@@ -57,7 +57,8 @@ pub(super) fn decide(tide: &Tide, calendar: Option<&Calendar<'_>>, view: &View<'
     let held: Vec<Held> = before.hosts.iter().map(held).collect();
     let window = calendar.and_then(|calendar| calendar.present(now));
     let has_hosts = hosts.iter().any(|host| host.is_selected);
-    let sight = Sight { terms: terms(&tide.spec, &hosts), window, hosts: &hosts, now };
+    let most = calendar.and_then(|calendar| calendar.most(window));
+    let sight = Sight { terms: terms(&tide.spec, &hosts, most), window, hosts: &hosts, now };
     let turn = step(&held, &sight);
     let mut status = TideStatus {
         observed_generation: tide.metadata.generation,
@@ -68,6 +69,7 @@ pub(super) fn decide(tide: &Tide, calendar: Option<&Calendar<'_>>, view: &View<'
         handed_over: count(turn.outlook.handed_over),
         expected_free: turn.outlook.expected.map(whole),
         free: None,
+        prediction: before.prediction.clone().filter(|_| tide.spec.prediction.is_some()),
         hosts: turn.held.iter().map(|held| told(held, &hosts)).collect(),
         past: before.past.clone(),
         conditions: Vec::new(),

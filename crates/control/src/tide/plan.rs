@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::calendar::{Calendar, CalendarError};
 use super::decide::terms;
+use super::prediction::{Arithmetic, arithmetic};
 use super::view::{Jobs, View};
 
 /// A cluster as it was listed.
@@ -38,6 +39,9 @@ pub struct Plan {
     pub free: Option<Timestamp>,
     /// In order; those beyond `wanted` stay batch's.
     pub hosts: Vec<HostPlan>,
+    /// What its predicted windows follow from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Arithmetic>,
     /// Hosts that it may not take now: not ready, cordoned, or in another tide.
     pub unable: Vec<String>,
 }
@@ -85,7 +89,7 @@ pub fn plan(
         now,
     };
     let hosts = view.hosts(tide);
-    let terms = terms(&tide.spec, &hosts);
+    let terms = terms(&tide.spec, &hosts, calendar.most(Some(window)));
     let announced = window.from.saturating_sub(terms.lead).unwrap_or(Timestamp::MIN).max(now);
     let names: BTreeMap<&str, String> = listed.pods.iter().filter_map(name).collect();
     let phases: BTreeMap<&str, TidePhase> = tide
@@ -123,6 +127,7 @@ pub fn plan(
         share_percent: terms.percent,
         free: told.iter().filter(|host| host.is_taken).map(|host| host.free).max(),
         hosts: told,
+        prediction: arithmetic(tide, &view.nodes, now),
         unable: unable.into_iter().map(|host| host.name.clone()).collect(),
     }))
 }

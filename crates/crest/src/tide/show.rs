@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use control::tide::{HostPlan, Plan};
+use control::tide::{Arithmetic, HostPlan, Plan};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use model::tide::{Tide, TideWindow};
@@ -49,6 +49,9 @@ pub(super) fn text(tide: &Tide) -> String {
         (None, Some(next)) => add(format!(", next window at {}\n", next.0)),
         (None, None) => add(", no window to come\n".to_owned()),
     }
+    if let Some(prediction) = &status.prediction {
+        add(format!("prediction: {}\n", prediction.message));
+    }
     if let Some(expected) = &status.expected_free {
         add(format!("the last host is expected to be free at {}\n", expected.0));
     }
@@ -90,6 +93,7 @@ pub(super) fn plan(name: &str, plan: &Plan) -> String {
     if !plan.unable.is_empty() {
         line(format!("not ready, cordoned or in another tide: {}", plan.unable.join(", ")));
     }
+    plan.prediction.iter().flat_map(arithmetic).for_each(&mut line);
     let taken = plan.hosts.iter().filter(|host| host.is_taken);
     let late: Vec<&str> =
         taken.clone().filter(|host| !host.is_on_time).map(|host| host.host.as_str()).collect();
@@ -101,6 +105,32 @@ pub(super) fn plan(name: &str, plan: &Plan) -> String {
         (false, ..) => line(format!("too late: {}. A longer spec.leadSeconds helps", late.join(", "))),
     }
     text
+}
+
+/// What a prediction follows from, hour by hour.
+fn arithmetic(prediction: &Arithmetic) -> Vec<String> {
+    let Arithmetic { message, margin_percent, host_milli_cpu, min_hosts, max_hosts, hours } = prediction;
+    let mut lines = vec![
+        format!("prediction: {message}"),
+        format!(
+            "hosts = (services need + {margin_percent}%) / {host_milli_cpu} milli-cores of a host, if that is {min_hosts} \
+             or more, and {max_hosts} at most:"
+        ),
+    ];
+    let mut rows = vec![["HOUR", "SERVICES NEED", "WITH MARGIN", "HOSTS", "KNOWN FROM"].map(str::to_owned)];
+    rows.extend(hours.iter().map(|hour| {
+        let from = match (hour.milli_cpu, hour.is_of_the_day) {
+            (None, _) => "never seen",
+            (Some(_), true) => "this day of the week",
+            (Some(_), false) => "other days",
+        };
+        let need = hour.milli_cpu.map_or("-".to_owned(), |milli| milli.to_string());
+        let numbers = [hour.with_margin.to_string(), hour.hosts.to_string()];
+        let [with_margin, hosts] = numbers;
+        [hour.start.to_string(), need, with_margin, hosts, from.to_owned()]
+    }));
+    lines.extend(columns(&rows).lines().map(str::to_owned));
+    lines
 }
 
 fn row(number: usize, host: &HostPlan) -> [String; 6] {
@@ -123,7 +153,7 @@ fn row(number: usize, host: &HostPlan) -> [String; 6] {
 
 #[cfg(test)]
 mod tests {
-    use control::tide::WorkPlan;
+    use control::tide::{HourPlan, WorkPlan};
     use expect_test::expect;
     use jiff::Timestamp;
     use model::tide::TidePhase;
@@ -163,6 +193,7 @@ mod tests {
                 host("b", true, 12.5, &[true, false]),
                 host("c", false, 99.0, &[false]),
             ],
+            prediction: None,
             unable: vec!["d".to_owned()],
         };
         expect![[r#"
@@ -178,6 +209,22 @@ mod tests {
         .assert_eq(&plan("evening", &planned));
         planned.hosts[0].is_on_time = false;
         assert!(plan("evening", &planned).ends_with("too late: a. A longer spec.leadSeconds helps\n"));
+        let hour = |hour: i64, milli_cpu: Option<u64>, hosts: usize| HourPlan {
+            start: at(60 * hour),
+            milli_cpu,
+            is_of_the_day: hour == 0,
+            with_margin: milli_cpu.unwrap_or(0) * 11 / 10,
+            hosts,
+        };
+        let arithmetic = Arithmetic {
+            message: "2 hosts will be needed".to_owned(),
+            margin_percent: 10,
+            host_milli_cpu: 4000,
+            min_hosts: 2,
+            max_hosts: 2,
+            hours: vec![hour(0, Some(5000), 2), hour(1, Some(1000), 0), hour(2, None, 0)],
+        };
+        expect![[""]].assert_eq(&(super::arithmetic(&arithmetic).join("\n") + "\n"));
         planned.wanted = 3;
         planned.hosts[0].is_on_time = true;
         assert!(plan("evening", &planned).ends_with("too few hosts: 1 more are wanted\n"));

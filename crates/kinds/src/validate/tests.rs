@@ -233,6 +233,16 @@ fn tides_have_time_for_what_they_end() {
     );
     check(json!({"sharePercent": 40, "leadSeconds": 40, "graceSeconds": 30}), expect![[""]]);
     check(json!({"hosts": 0}), expect![[""]]);
+    check(json!({"hosts": "50%", "timeZone": "Europe/Paris", "prediction": {"minDays": 14}}), expect![[""]]);
+    check(
+        json!({"sharePercent": 40, "timeZone": "Mars/Base", "prediction": {"marginPercent": 500, "minHosts": 0}}),
+        expect![[r#"
+            spec.prediction.marginPercent: Invalid value: 500: must be between 0 and 400, inclusive
+            spec.prediction.minHosts: Invalid value: 0: must be between 1 and 1000000, inclusive
+            spec.timeZone: Invalid value: "Mars/Base": unknown time zone Mars/Base
+            spec.prediction: Invalid value: {"marginPercent":500,"minHosts":0}: must not be given beside spec.sharePercent: it says how many hosts are needed, up to spec.hosts
+        "#]],
+    );
     check(
         json!({"hosts": 1, "schedule": "", "durationSeconds": 60}),
         expect![[r#"
@@ -242,7 +252,7 @@ fn tides_have_time_for_what_they_end() {
     check(
         json!({"hosts": 1, "timeZone": "UTC"}),
         expect![[r#"
-            spec.timeZone: Invalid value: "UTC": is that of spec.schedule, which is not given: spec.windows have their own
+            spec.timeZone: Invalid value: "UTC": is that of spec.schedule and spec.prediction, which are not given: spec.windows have their own
         "#]],
     );
     check(

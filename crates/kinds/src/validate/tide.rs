@@ -10,12 +10,21 @@ use crate::status::FieldError;
 pub(super) fn tide(object: &Value, faults: &mut Faults) {
     let spec = &object["spec"];
     how_many(spec, faults);
-    if !spec["timeZone"].is_null() && spec["schedule"].is_null() {
-        let message = "is that of spec.schedule, which is not given: spec.windows have their own";
-        faults.push(FieldError::invalid("spec.timeZone", spec["timeZone"].clone(), message));
-    }
-    if !spec["schedule"].is_null() {
+    let (schedule, prediction) = (&spec["schedule"], &spec["prediction"]);
+    if schedule.is_null() && prediction.is_null() {
+        if !spec["timeZone"].is_null() {
+            let message = "is that of spec.schedule and spec.prediction, which are not given: spec.windows have their own";
+            faults.push(FieldError::invalid("spec.timeZone", spec["timeZone"].clone(), message));
+        }
+    } else {
         job::times(spec, faults);
+    }
+    if !prediction.is_null() && !spec["sharePercent"].is_null() {
+        let message =
+            "must not be given beside spec.sharePercent: it says how many hosts are needed, up to spec.hosts";
+        faults.push(FieldError::invalid("spec.prediction", prediction.clone(), message));
+    }
+    if !schedule.is_null() {
         if text(spec, "schedule").is_empty() {
             let message =
                 "must say when windows begin, as \"30 23 * * *\"; leave it out for spec.windows alone";
