@@ -224,7 +224,15 @@ mod tests {
             max_hosts: 2,
             hours: vec![hour(0, Some(5000), 2), hour(1, Some(1000), 0), hour(2, None, 0)],
         };
-        expect![[""]].assert_eq(&(super::arithmetic(&arithmetic).join("\n") + "\n"));
+        expect![[r#"
+            prediction: 2 hosts will be needed
+            hosts = (services need + 10%) / 4000 milli-cores of a host, if that is 2 or more, and 2 at most:
+            HOUR                  SERVICES NEED  WITH MARGIN  HOSTS  KNOWN FROM
+            2026-11-27T23:30:00Z  5000           5500         2      this day of the week
+            2026-11-28T00:30:00Z  1000           1100         0      other days
+            2026-11-28T01:30:00Z  -              0            0      never seen
+        "#]]
+        .assert_eq(&(super::arithmetic(&arithmetic).join("\n") + "\n"));
         planned.wanted = 3;
         planned.hosts[0].is_on_time = true;
         assert!(plan("evening", &planned).ends_with("too few hosts: 1 more are wanted\n"));
