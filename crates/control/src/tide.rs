@@ -114,7 +114,7 @@ impl TideController {
         };
         let (nodes, pods) = (self.world.nodes.all(), self.world.pods.all());
         let now = kit::clock::wall();
-        let tide = self.predicted(&stored, &nodes, now);
+        let (tide, watch) = self.predicted(&stored, &nodes, now);
         let calendar = match Calendar::of(&tide) {
             Ok(calendar) => Some(calendar),
             Err(error) => {
@@ -135,6 +135,8 @@ impl TideController {
         view.jobs = &jobs;
         let Decision { status, revoked, notes, again } = decide(&tide, calendar.as_ref(), &view);
         self.write(&stored, &status).await?;
+        // Only now: an hour that is over and could not be written is told again.
+        watch.map(|watch| self.watches.lock().insert(key.clone(), watch));
         notes.into_iter().for_each(|note| self.recorder.note(&*tide, note));
         // One Node or Pod that cannot be told keeps none of the others waiting.
         let marked = self.mark(&tide, &status, &nodes).await;
@@ -150,16 +152,20 @@ impl TideController {
     }
 
     /// The Tide as it stands, with what it predicts by now.
-    fn predicted<'a>(&self, tide: &'a Arc<Tide>, nodes: &[Arc<Node>], now: Timestamp) -> Cow<'a, Tide> {
+    fn predicted<'a>(
+        &self,
+        tide: &'a Tide,
+        nodes: &[Arc<Node>],
+        now: Timestamp,
+    ) -> (Cow<'a, Tide>, Option<Watch>) {
         if tide.spec.prediction.is_none() {
-            return Cow::Borrowed(tide);
+            return (Cow::Borrowed(tide), None);
         }
         let nodes: Vec<&Node> = nodes.iter().map(|node| &**node).collect();
-        let mut watches = self.watches.lock();
-        let watch = watches.entry(ObjectKey::of(&**tide)).or_default();
-        let prediction = prediction::renewed(tide, &nodes, watch, now);
+        let mut watch = self.watches.lock().get(&ObjectKey::of(tide)).copied().unwrap_or_default();
+        let prediction = prediction::renewed(tide, &nodes, &mut watch, now);
         let status = TideStatus { prediction, ..tide.status.clone().unwrap_or_default() };
-        Cow::Owned(Tide { status: Some(status), ..Tide::clone(tide) })
+        (Cow::Owned(Tide { status: Some(status), ..tide.clone() }), Some(watch))
     }
 
     /// Replaces the status, if the Tide is still what the decision was made on.

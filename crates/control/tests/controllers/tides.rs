@@ -134,6 +134,20 @@ async fn a_tide_that_is_undone_or_deleted_leaves_nothing_behind() {
     assert_eq!(n_taints(&cluster).await, 1);
 }
 
+/// The server keeps all of it, and its owner hears why nothing comes yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tide_that_predicts_says_that_it_has_to_learn_first() {
+    let cluster = Cluster::start().await;
+    let spec = json!({ "hosts": "60%", "prediction": { "minDays": 3, "minHosts": 2, "marginPercent": 20 } });
+    let tide: Tide =
+        serde_json::from_value(with_type(json!({ "metadata": { "name": "t" }, "spec": spec }))).unwrap();
+    let stored: Tide = cluster.all().create(&PostParams::default(), &tide).await.unwrap();
+    assert_eq!(stored.spec, tide.spec);
+    let status = until_status(&cluster, |status| status.prediction.is_some()).await;
+    let message = status.prediction.unwrap().message;
+    assert_eq!(message, "nothing is predicted yet: 0 of 3 days were watched");
+}
+
 /// Two tides reach for the same hosts: none is in both.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_is_in_one_tide_at_a_time() {
