@@ -197,13 +197,19 @@ fn services(pods: &[OnlinePod]) -> String {
     let mut pods: Vec<&OnlinePod> = pods.iter().collect();
     pods.sort_by_key(|pod| name(pod));
     for pod in pods {
-        let cells = |resource: &'static str, Term { request, measured, predicted }: Term| {
+        let cells = |resource: &'static str, Term { request, measured, while_new, predicted }: Term| {
             let known = |value: Option<u64>| {
                 value.map_or_else(|| "-".to_owned(), |value| text(resource, value.into()))
             };
-            format!("{:>8} {:>8} {:>8}", known(measured), known(predicted), text(resource, request.into()))
+            format!(
+                "{:>8} {:>8} {:>8}",
+                known(measured.or(while_new)),
+                known(predicted),
+                text(resource, request.into())
+            )
         };
         let by = match pod.milli_cpu.measured {
+            None if pod.milli_cpu.while_new.is_some() => "request, or use if that is more: it is new",
             None => "request: not measured yet",
             Some(_) if pod.is_mid => "use; it is lent what others requested",
             Some(_) if pod.is_pinned => "request: its CPUs are its own",
@@ -272,8 +278,18 @@ mod tests {
             namespace: "shop".to_owned(),
             name: name.to_owned(),
             app: "shop/web".to_owned(),
-            milli_cpu: Term { request: 500, measured, predicted: measured.map(|used| used + 120) },
-            memory: Term { request: 64 << 20, measured: measured.map(|_| 30 << 20), predicted: None },
+            milli_cpu: Term {
+                request: 500,
+                measured,
+                while_new: None,
+                predicted: measured.map(|used| used + 120),
+            },
+            memory: Term {
+                request: 64 << 20,
+                measured: measured.map(|_| 30 << 20),
+                while_new: None,
+                predicted: None,
+            },
             is_pinned,
             is_mid: name == "web-b",
         };
