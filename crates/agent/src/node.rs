@@ -69,7 +69,10 @@ impl Keeper {
     pub async fn register(&self) -> Result<Node, NodeError> {
         let told = self.told_topology();
         let mut node = self.description.node();
-        node.metadata.annotations = told.clone().map(|told| [(CPU_TOPOLOGY.to_owned(), told)].into());
+        let zones = self.offers.borrow().zones.clone();
+        let annotations = [(CPU_TOPOLOGY, told.clone()), (NUMA_ZONES, zones)];
+        let annotations = annotations.into_iter().filter_map(|(name, told)| Some((name.to_owned(), told?)));
+        node.metadata.annotations = Some(annotations.collect());
         let name = &self.description.name;
         match self.nodes().create(&PostParams::default(), &node).await {
             Ok(_) => {}
@@ -96,6 +99,14 @@ impl Keeper {
     /// Tells how CPUs lie now that some were switched on or off. True when that was taken.
     async fn tell_topology(&self) -> bool {
         self.annotate(CPU_TOPOLOGY, self.told_topology().as_deref()).await
+    }
+
+    /// Tells what each zone offers, where `told` says something else.
+    async fn tell_zones(&self, told: &mut Option<Option<String>>) {
+        let zones = self.offers.borrow().zones.clone();
+        if told.as_ref() != Some(&zones) && self.annotate(NUMA_ZONES, zones.as_deref()).await {
+            *told = Some(zones);
+        }
     }
 
     /// True when that was taken; `None` takes an annotation away.
@@ -140,6 +151,7 @@ impl Keeper {
                     if !topology_is_told {
                         topology_is_told = self.tell_topology().await;
                     }
+                    self.tell_zones(&mut zones).await;
                     let health = self.health().await;
                     let due = told.as_ref().is_none_or(|(old, at)| *old != health || at.elapsed() >= STATUS_INTERVAL);
                     if due {
@@ -151,10 +163,7 @@ impl Keeper {
                     if changed.is_err() {
                         return;
                     }
-                    let divided = self.offers.borrow().zones.clone();
-                    if zones.as_ref() != Some(&divided) && self.annotate(NUMA_ZONES, divided.as_deref()).await {
-                        zones = Some(divided);
-                    }
+                    self.tell_zones(&mut zones).await;
                     let health = self.health().await;
                     told = self.tell(&mut node, &health).await.then(|| (health, kit::clock::monotonic()));
                     if token.run_until_cancelled(tokio::time::sleep(STATUS_PAUSE)).await.is_none() {

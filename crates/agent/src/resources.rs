@@ -16,6 +16,9 @@ const WORKER_TASKS: u32 = 1024;
 /// Of the same request, a Pod of the mid tier weighs this part of what others do.
 const MID_WEIGHT: u64 = 4;
 
+/// The mid tier ends after batch, and before all services: those that ask for little, too, which have up to 1000 elsewhere.
+const MID_OOM_SCORE: i64 = 990;
+
 /// Requests and limits of one container or of a whole Pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
@@ -167,15 +170,14 @@ fn oom_score(pod: &Pod, share: Share, memory_capacity: u64) -> i64 {
         return if is_worker(pod) { 0 } else { 1000 };
     }
     if is_mid(pod) {
-        // After batch, before all others.
-        return 990;
+        return MID_OOM_SCORE;
     }
     match crate::pods::status::qos_class(&spec) {
         "Guaranteed" => -997,
-        "BestEffort" => 1000,
+        "BestEffort" => MID_OOM_SCORE - 1,
         _ => {
             let promised = share.memory.0.saturating_mul(1000) / memory_capacity.max(1);
-            i64::try_from(1000_u64.saturating_sub(promised)).unwrap_or(0).clamp(3, 999)
+            i64::try_from(1000_u64.saturating_sub(promised)).unwrap_or(0).clamp(3, MID_OOM_SCORE - 1)
         }
     }
 }

@@ -30,13 +30,20 @@ fn objects(context: &Context) -> Vec<Value> {
         json!({"kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1", "metadata": {"name": name},
             "value": value, "description": description})
     };
+    let mut mid = class(
+        "crest-mid",
+        7_000,
+        "Services on what others requested and do not use; they give way after batch.",
+    );
+    // Who gives way to services has none of them go.
+    mid["preemptionPolicy"] = "Never".into();
     let mut objects: Vec<Value> =
         ["default", "kube-system", "kube-public", "kube-node-lease"].map(namespace).into();
     objects.extend([
         class("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
         class("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
         class("crest-online", 9_000, "Services that own what they were promised."),
-        class("crest-mid", 7_000, "Services on what others requested and do not use; they give way after batch."),
+        mid,
         class("crest-batch", 5_000, "Work on what services leave idle; it gives way first."),
         class("crest-free", 3_000, "Work that may as well not be done: of batch, it is served last and gives way first."),
     ]);

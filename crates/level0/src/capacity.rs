@@ -120,7 +120,10 @@ impl Offer {
     fn possible(&self) -> f64 {
         let Sum { capacity, system, requested, .. } = self.sum;
         let sum = capacity - self.margin() - system - self.wanted() - requested;
-        sum.min(capacity * self.policy.ceiling).max(capacity * self.policy.floor.clamp(0.0, 1.0))
+        // What is never offered is not offered as a floor, either.
+        let most = (capacity - self.margin()).clamp(0.0, capacity);
+        let floor = (capacity * self.policy.floor.clamp(0.0, 1.0)).min(most);
+        sum.min(capacity * self.policy.ceiling).max(floor)
     }
 
     fn margin(&self) -> f64 {

@@ -86,9 +86,15 @@ fn divided(host: &Explanation, zones: &[Reading]) -> Vec<Terms> {
             capacity: whole(capacities[zone]),
             own: whole(own[zone]),
             taken: whole(taken[zone]),
-            offered: whole(float(host.offered) * by_room[zone]),
+            // The host has memory that lies in no zone with CPUs.
+            offered: whole((float(host.offered) * by_room[zone]).min(most(capacities[zone], host.margin))),
         })
         .collect()
+}
+
+/// What a zone of so much may offer: more than it has only where the margin is below zero.
+fn most(capacity: f64, margin: i64) -> f64 {
+    if margin < 0 { f64::INFINITY } else { capacity }
 }
 
 /// Each one's part of the sum; of a sum of nothing, by `otherwise`.
@@ -185,7 +191,8 @@ mod tests {
         assert_eq!(at(0, &[(0, reading(20.0)), (1, reading(0.0))]), [20, 40]);
         assert_eq!(at(1, &[(0, reading(0.0)), (1, reading(20.0))]), [30, 29]);
         assert_eq!(at(60, &[(0, reading(0.0)), (1, reading(20.0))]), [37, 22]);
-        assert_eq!(at(61, &[(1, reading(20.0))]), [60]);
+        // What the host has beside is in no zone.
+        assert_eq!(at(61, &[(1, reading(20.0))]), [40]);
     }
 
     proptest! {
@@ -206,7 +213,10 @@ mod tests {
             assert!(offered <= host.offered, "{offered} of {host}");
             let is_sane = readings.iter().any(|(_, reading)| amount(reading.capacity) > 0.0)
                 && readings.iter().map(|(_, reading)| amount(reading.capacity)).sum::<f64>() < 1e12;
-            assert!(!is_sane || offered >= host.offered - 9 , "{offered} of {host}");
+            // What a host has beyond its zones is in none of them.
+            let is_full = told.values().any(|terms| terms.offered >= terms.capacity);
+            assert!(told.values().all(|terms| terms.offered <= terms.capacity));
+            assert!(!is_sane || is_full || offered >= host.offered - 9 , "{offered} of {host}");
         }
     }
 }

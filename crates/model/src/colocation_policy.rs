@@ -120,7 +120,7 @@ pub struct PredictionTerms {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PublicationTerms {
-    /// When it shrank by so much of what was told, at once; when it grew and stayed so, after 10 s. Default: 10.
+    /// When it shrank by so much of what was told, at once; when it grew and stayed so, after 5 s. Default: 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change_percent: Option<i32>,
     /// After so long if it changed at all. Default: 300.

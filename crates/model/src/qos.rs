@@ -1,7 +1,7 @@
 //! The side of a host on which a Pod is: services, or what lives on what they leave idle. See [`crate::class`] for the four
 //! classes that these are made of.
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use crate::class::{Class, Lent, Signs, class_of};
 use crate::names::{CLASS_LABEL, MID_CPU, MID_MEMORY, QOS_LABEL};
@@ -57,5 +57,7 @@ fn any_asks_for(pod: &Pod, names: [&str; 2]) -> bool {
             resources.flat_map(|resources| resources.requests.iter().chain(resources.limits.iter()));
         amounts.any(|quantities| names.iter().any(|name| quantities.contains_key(*name)))
     };
-    pod.spec.iter().flat_map(|spec| &spec.containers).any(asks)
+    let containers =
+        |spec: &PodSpec| spec.containers.iter().chain(spec.init_containers.iter().flatten()).any(asks);
+    pod.spec.as_ref().is_some_and(containers)
 }

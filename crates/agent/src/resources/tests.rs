@@ -100,7 +100,9 @@ fn the_kernel_ends_first_what_asked_for_little() {
         let pod = pod(&json!([{ "name": "a", "resources": resources }]));
         linux(&pod, &pod.spec.as_ref().unwrap().containers[0], 1 << 30, lowest).oom_score_adj
     };
-    assert_eq!(score(json!({}), -997), 1000);
+    // The mid tier, which has 990, goes before services that ask for little or nothing.
+    assert_eq!(score(json!({}), -997), 989);
+    assert_eq!(score(json!({ "requests": { "memory": "1Mi" } }), -997), 989);
     assert_eq!(score(json!({ "requests": { "memory": "512Mi" } }), -997), 500);
     assert_eq!(score(json!({ "limits": { "cpu": "1", "memory": "1Mi" } }), -997), -997);
     assert_eq!(score(json!({ "limits": { "cpu": "1", "memory": "1Mi" } }), 0), 0);

@@ -165,6 +165,20 @@ fn ended_pods_give_their_room_back_and_a_full_host_offers_nothing() {
 }
 
 #[test]
+fn what_is_never_offered_is_no_floor_either() {
+    let possible = |margin, least_margin, online| {
+        let mut offer = Offer::new(Policy { least_margin, floor: 0.1, ..policy(margin) });
+        offer.observe(reading(4000.0, 0.0, online), at(0));
+        offer.explain(at(0)).possible
+    };
+    assert_eq!(possible(0.0, 4000.0, 0.0), 0);
+    assert_eq!(possible(0.0, 3800.0, 4000.0), 200);
+    assert_eq!(possible(1.0, 0.0, 0.0), 0);
+    assert_eq!(possible(0.05, 0.0, 4000.0), 400);
+    assert_eq!(possible(-0.5, 0.0, 6000.0), 400, "a margin below zero is no floor");
+}
+
+#[test]
 fn the_offer_of_a_blind_host_fades_to_zero() {
     let mut offer = Offer::new(policy(0.0));
     assert_eq!(offer.explain(at(0)).offered, 0);
