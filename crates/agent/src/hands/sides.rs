@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use model::QosClass;
+use model::qos::is_mid;
 
-use super::wish::{BatchPod, Foreign, Online};
+use super::wish::{BatchPod, Foreign, Lent, Online};
 use crate::cgroup::Groups;
 use crate::resources;
 
@@ -28,7 +29,8 @@ pub(super) fn sides(groups: &Groups, running: impl Iterator<Item = Running>) -> 
         match class {
             QosClass::Online => {
                 let (request, has_limit) = (resources::promised_memory(&pod).0, has_cpu_limit(&pod));
-                online.push(Online { group, below, request, has_limit });
+                let lent = (groups.are_foreign() && is_mid(&pod)).then(|| lent(groups, &pod));
+                online.push(Online { group, below, request, has_limit, lent });
             }
             QosClass::Batch => {
                 let foreign = groups.are_foreign().then(|| {
@@ -67,6 +69,18 @@ impl Held {
         let foreign = batch.iter().filter(|pod| pod.foreign.is_some());
         self.0.extend(foreign.map(|pod| (pod.group.clone(), pod.clone())));
         converted
+    }
+}
+
+fn lent(groups: &Groups, pod: &Pod) -> Lent {
+    let (ours, theirs) = (resources::of_pod(pod), resources::by_kubelet(pod));
+    // A kubelet has it among batch: where no group may have more than its parent, a limit of its own would forbid to squeeze.
+    let quota = if groups.backend().may_exceed_parents() { ours.cpu_limit } else { theirs.cpu_limit };
+    Lent {
+        quota,
+        quota_without_us: theirs.cpu_limit,
+        memory: ours.memory_limit,
+        memory_without_us: theirs.memory_limit,
     }
 }
 

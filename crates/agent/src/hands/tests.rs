@@ -81,7 +81,7 @@ fn kept_beside_a_stream(settings: &config::Hands, bound: Option<u64>) -> u64 {
         host.groups.backend().create(pod).unwrap();
         std::fs::create_dir(host.memory_root().join(container)).unwrap();
     }
-    let online = Online { group: pod, below: vec![service.clone()], request: 96 * MIB, has_limit: false };
+    let online = Online { group: pod, below: vec![service.clone()], request: 96 * MIB, ..Online::default() };
     let scene = Scene { bound, ..host.scene(vec![online]) };
     let mut mover = Mover::new(host.groups.clone());
     mover.apply(wishes(settings, &scene).list, kit::clock::monotonic());

@@ -39,6 +39,17 @@ pub(super) struct Online {
     pub(super) request: u64,
     /// Whether any of its containers has a CPU limit.
     pub(super) has_limit: bool,
+    /// Of the mid tier, in a tree that is not ours.
+    pub(super) lent: Option<Lent>,
+}
+
+/// What a Pod that lives on what is lent may have, which a kubelet does not know of.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Lent {
+    pub(super) quota: Option<MilliCpu>,
+    pub(super) quota_without_us: Option<MilliCpu>,
+    pub(super) memory: Option<Bytes>,
+    pub(super) memory_without_us: Option<Bytes>,
 }
 
 /// One batch Pod that runs.
@@ -111,6 +122,11 @@ pub(super) fn wishes(settings: &Hands, scene: &Scene) -> Wishes {
             wish(group, Knob::Burst(settings.burst));
         }
     }
+    let is_bound = settings.memory.is_some();
+    for (pod, lent) in scene.online.iter().filter_map(|pod| Some((pod, pod.lent?))) {
+        wish(&pod.group, Knob::Memory(if is_bound { lent.memory } else { lent.memory_without_us }));
+        wish(&pod.group, Knob::Quota(if is_bound { lent.quota } else { lent.quota_without_us }));
+    }
     let mut hold = |pod: &BatchPod, is_idle: bool, is_bound: bool| {
         let Some(foreign) = pod.foreign else { return };
         wish(&pod.group, Knob::Memory(if is_bound { foreign.memory } else { foreign.memory_without_us }));
@@ -121,7 +137,7 @@ pub(super) fn wishes(settings: &Hands, scene: &Scene) -> Wishes {
         }
     };
     for pod in &scene.batch_pods {
-        hold(pod, settings.idle, settings.memory.is_some());
+        hold(pod, settings.idle, is_bound);
     }
     for pod in &scene.converted {
         hold(pod, false, false);
@@ -192,6 +208,7 @@ mod tests {
                     below: vec!["c/online/podA/1".into()],
                     request: 1 << 30,
                     has_limit: true,
+                    lent: None,
                 },
                 Online { group: "c/online/podB".into(), ..Online::default() },
             ],
@@ -284,6 +301,27 @@ mod tests {
             a Weight(MilliCpu(100))
             a Quota(Some(MilliCpu(300)))"#]]
         .assert_eq(&of_both.join("\n"));
+    }
+
+    #[test]
+    fn the_mid_tier_has_its_limits_beside_a_kubelet_and_loses_them_at_the_end() {
+        let lent = Lent {
+            quota: Some(MilliCpu(4000)),
+            memory: Some(Bytes(8 << 30)),
+            quota_without_us: None,
+            memory_without_us: Some(Bytes(64)),
+        };
+        let mid = Online { group: "mid".into(), lent: Some(lent), ..Online::default() };
+        let scene = Scene { online: vec![mid], ..scene() };
+        let shown = |settings: &Hands| {
+            let all = shown(settings, &scene);
+            let limits = ["mid Memory(", "mid Quota("];
+            let of_mid = all.lines().filter(|line| limits.iter().any(|limit| line.starts_with(limit)));
+            of_mid.collect::<Vec<_>>().join(", ")
+        };
+        let held = "mid Memory(Some(Bytes(8589934592))), mid Quota(Some(MilliCpu(4000)))";
+        assert_eq!(shown(&Hands::default()), held);
+        assert_eq!(shown(&Hands::none()), "mid Memory(Some(Bytes(64))), mid Quota(None)");
     }
 
     #[test]
