@@ -400,6 +400,11 @@ impl Colocation {
         let news = batch_is_news | state.mid_cpu.tell(now) | state.mid_memory.tell(now);
         let told = |told, terms| Explanation { offered: told, ..terms };
         let (cpu, memory) = (told(state.cpu.told(), cpu), told(state.memory.told(), memory));
+        if !state.cpu.is_told() {
+            // Nothing was read yet: what an agent before this one has told stands.
+            self.reports.send_replace(state.report.clone());
+            return;
+        }
         state.report.zones = state.zones.divide(&self.pinner.own_cpus(), (&cpu, &memory), now);
         self.reports.send_replace(state.report.clone());
         let news = state.zones.tell(&state.report.zones, news) || news;

@@ -103,7 +103,12 @@ impl Keeper {
 
     /// Tells what each zone offers, where `told` says something else.
     async fn tell_zones(&self, told: &mut Option<Option<String>>) {
-        let zones = self.offers.borrow().zones.clone();
+        let offer = self.offers.borrow().clone();
+        // What an agent before this one has told stands until there is an offer.
+        if !describe::is_known(&offer) {
+            return;
+        }
+        let zones = offer.zones;
         if told.as_ref() != Some(&zones) && self.annotate(NUMA_ZONES, zones.as_deref()).await {
             *told = Some(zones);
         }

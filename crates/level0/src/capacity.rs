@@ -160,6 +160,11 @@ impl Offer {
         self.steady.tell(&self.policy, self.sum.capacity, now)
     }
 
+    /// Whether anything was told yet.
+    pub fn is_told(&self) -> bool {
+        self.steady.is_told()
+    }
+
     /// What was told last.
     pub fn told(&self) -> i64 {
         self.steady.told()

@@ -16,6 +16,7 @@
 //! Everything here is a plain state machine: the time comes in as an argument, decisions go out as values.
 
 pub mod capacity;
+pub mod error_rate;
 pub mod evict;
 pub mod histogram;
 pub mod latency;

@@ -99,6 +99,10 @@ impl Steady {
         self.read_at.is_none() && now.saturating_sub(since) < 2 * policy.stale_after
     }
 
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.is_some()
+    }
+
     /// What was told last.
     pub(crate) fn told(&self) -> i64 {
         self.told.map_or(0, |told| told.offered)

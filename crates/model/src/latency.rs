@@ -9,7 +9,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::names::{LATENCY_OBJECTIVE, PROMETHEUS_PATH, PROMETHEUS_PORT};
+use crate::error_rate;
+use crate::names::{ERROR_OBJECTIVE, LATENCY_OBJECTIVE, PROMETHEUS_PATH, PROMETHEUS_PORT};
 
 /// At most so much of the requests may take longer.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,14 @@ pub struct Endpoint {
     pub path: String,
 }
 
+/// What the annotations of a Pod say of its objectives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    pub latency: Option<Objective>,
+    pub errors: Option<error_rate::Objective>,
+    pub endpoint: Endpoint,
+}
+
 /// Annotations that cannot be understood; each says how to mend them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectiveError {
@@ -44,9 +53,11 @@ pub enum ObjectiveError {
     )]
     Limit(String),
     #[error(
-        "annotation {PROMETHEUS_PORT} is missing: {LATENCY_OBJECTIVE} needs it to know where the service tells its metrics"
+        "annotation {PROMETHEUS_PORT} is missing: {0} needs it to know where the service tells its metrics"
     )]
-    NoPort,
+    NoPort(&'static str),
+    #[error(transparent)]
+    Errors(#[from] error_rate::ParseError),
     #[error("annotation {PROMETHEUS_PORT} is `{0}`: it has to be a number from 1 to 65535")]
     Port(String),
     #[error("annotation {PROMETHEUS_PATH} is `{0}`: it has to begin with / and to hold no blank")]
@@ -54,19 +65,22 @@ pub enum ObjectiveError {
 }
 
 /// What the annotations of a Pod, found by name, say: nothing, or what may be and where it is told.
-pub fn told<'a>(
-    annotation: impl Fn(&str) -> Option<&'a str>,
-) -> Result<Option<(Objective, Endpoint)>, ObjectiveError> {
-    let Some(text) = annotation(LATENCY_OBJECTIVE) else { return Ok(None) };
-    let objective = text.parse()?;
-    let port = annotation(PROMETHEUS_PORT).ok_or(ObjectiveError::NoPort)?;
+pub fn told<'a>(annotation: impl Fn(&str) -> Option<&'a str>) -> Result<Option<Told>, ObjectiveError> {
+    let latency = annotation(LATENCY_OBJECTIVE).map(str::parse::<Objective>).transpose()?;
+    let errors = annotation(ERROR_OBJECTIVE).map(str::parse::<error_rate::Objective>).transpose()?;
+    let who = match (&latency, &errors) {
+        (None, None) => return Ok(None),
+        (Some(_), _) => LATENCY_OBJECTIVE,
+        (None, Some(_)) => ERROR_OBJECTIVE,
+    };
+    let port = annotation(PROMETHEUS_PORT).ok_or(ObjectiveError::NoPort(who))?;
     let number = port.parse().ok().filter(|number: &u16| *number > 0);
     let path = annotation(PROMETHEUS_PATH).unwrap_or("/metrics");
     if !path.starts_with('/') || path.contains(|character: char| character <= ' ' || character > '~') {
         return Err(ObjectiveError::Path(path.to_owned()));
     }
     let port = number.ok_or_else(|| ObjectiveError::Port(port.to_owned()))?;
-    Ok(Some((objective, Endpoint { port, path: path.to_owned() })))
+    Ok(Some(Told { latency, errors, endpoint: Endpoint { port, path: path.to_owned() } }))
 }
 
 impl FromStr for Objective {
@@ -102,10 +116,13 @@ fn parse_quantile(text: &str) -> Result<f64, ObjectiveError> {
 }
 
 fn parse_metric(text: &str) -> Result<String, ObjectiveError> {
+    if is_metric(text) { Ok(text.to_owned()) } else { Err(ObjectiveError::Metric(text.to_owned())) }
+}
+
+/// Whether Prometheus takes it for the name of a metric.
+pub(crate) fn is_metric(text: &str) -> bool {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':';
-    let is_valid =
-        text.bytes().all(is_name) && text.bytes().next().is_some_and(|first| !first.is_ascii_digit());
-    if is_valid { Ok(text.to_owned()) } else { Err(ObjectiveError::Metric(text.to_owned())) }
+    text.bytes().all(is_name) && text.bytes().next().is_some_and(|first| !first.is_ascii_digit())
 }
 
 fn parse_limit(text: &str) -> Result<Duration, ObjectiveError> {
@@ -163,7 +180,8 @@ mod tests {
             let annotation = |name: &str| entries.iter().find(|entry| entry.0 == name).map(|entry| entry.1);
             match (told(annotation), expected) {
                 (Ok(read), Ok(expected)) => {
-                    let endpoint = read.as_ref().map(|(_, endpoint)| (endpoint.port, endpoint.path.as_str()));
+                    let endpoint =
+                        read.as_ref().map(|told| (told.endpoint.port, told.endpoint.path.as_str()));
                     assert_eq!(endpoint, expected);
                 }
                 (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
@@ -173,7 +191,14 @@ mod tests {
         let objective = (LATENCY_OBJECTIVE, "p99(x) < 1ms");
         check(&[], Ok(None));
         check(&[(PROMETHEUS_PORT, "none")], Ok(None));
-        check(&[objective], Err("is missing"));
+        check(&[objective], Err("is missing: crest.dev/latency-objective needs it"));
+        let errors = (ERROR_OBJECTIVE, "failed / all < 1%");
+        check(&[errors], Err("is missing: crest.dev/error-objective needs it"));
+        check(&[errors, objective, (PROMETHEUS_PORT, "9100")], Ok(Some((9100, "/metrics"))));
+        check(
+            &[(ERROR_OBJECTIVE, "1%"), (PROMETHEUS_PORT, "9100")],
+            Err("write it like `http_requests_total"),
+        );
         check(&[objective, (PROMETHEUS_PORT, "9100")], Ok(Some((9100, "/metrics"))));
         check(&[objective, (PROMETHEUS_PORT, "0")], Err("from 1 to 65535"));
         check(&[objective, (PROMETHEUS_PORT, "1"), (PROMETHEUS_PATH, "/a b")], Err("no blank"));

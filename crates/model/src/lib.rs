@@ -11,6 +11,7 @@ pub mod cpu_set;
 pub mod cpu_topology;
 pub mod dagjob;
 pub mod elastic_quota;
+pub mod error_rate;
 pub mod interference_rule;
 pub mod latency;
 pub mod names;

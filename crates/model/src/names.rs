@@ -37,6 +37,8 @@ pub const QUOTA_LABEL: &str = "crest.dev/quota";
 pub const POD_GROUP_LABEL: &str = "crest.dev/pod-group";
 /// Annotation of a service: what its latency may be, see [`crate::latency`].
 pub const LATENCY_OBJECTIVE: &str = "crest.dev/latency-objective";
+/// Annotation of a service: how many of its requests may fail, see [`crate::error_rate`].
+pub const ERROR_OBJECTIVE: &str = "crest.dev/error-objective";
 /// Annotations of a Pod, as Prometheus' users write them: where it tells its metrics.
 pub const PROMETHEUS_PORT: &str = "prometheus.io/port";
 pub const PROMETHEUS_PATH: &str = "prometheus.io/path";

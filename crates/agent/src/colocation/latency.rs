@@ -1,8 +1,11 @@
-//! Listens to what services say of their own latency: their Prometheus histograms, once a second.
+//! Listens to what services say of their own latency and errors: their Prometheus metrics, once a second.
 //!
 //! ```text
-//!   annotations of a Pod ──► GET http://POD:PORT/metrics ──► histogram since the last look ──► share of its objective
+//!   annotations of a Pod ──► GET http://POD:PORT/metrics ─┬► histogram since the last look ──► share of its objective
+//!                                                         └► counters of the last looks ─────► share of its objective
 //! ```
+
+mod text;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +15,9 @@ use bytes::Bytes;
 use futures::future::join_all;
 use http_body_util::{BodyExt, Empty, Limited};
 use k8s_openapi::api::core::v1::Pod;
+use level0::error_rate::Window;
 use level0::latency::Buckets;
-use model::latency::{Endpoint, Objective};
+use model::latency::{Endpoint, Told};
 use parking_lot::Mutex;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -25,10 +29,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// A service that suffers answers late, too; one that does not answer says nothing.
 const PATIENCE: Duration = Duration::from_millis(800);
 const LARGEST_ANSWER: usize = 4 << 20;
-/// Of one histogram, in all its series.
-const MOST_BUCKETS: usize = 10_000;
 
-/// What was heard since it was asked for last: of the service that is worst off, its latency as a share of its objective.
+/// What was heard since it was asked for last: of the service that is worst off, its latency or its errors as a share of its
+/// objective.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard(Arc<Mutex<Option<f64>>>);
 
@@ -52,11 +55,20 @@ pub(super) struct Listener {
     seen: HashMap<String, Seen>,
 }
 
-#[derive(Debug)]
-enum Seen {
-    Counted(Buckets),
+/// What a service told before.
+#[derive(Debug, Default)]
+struct Seen {
+    buckets: Option<Buckets>,
+    errors: Window,
     /// Said so once; it is not said again every second.
-    Unheard,
+    is_unheard: bool,
+}
+
+/// What a service counted, as far as it has objectives.
+struct Counted {
+    buckets: Option<Buckets>,
+    /// Requests that failed, and all of them.
+    requests: Option<(f64, f64)>,
 }
 
 /// A service that says how it may be asked.
@@ -64,8 +76,7 @@ struct Service {
     uid: String,
     pod: Arc<Pod>,
     ip: String,
-    objective: Objective,
-    endpoint: Endpoint,
+    told: Told,
 }
 
 impl Listener {
@@ -99,46 +110,62 @@ impl Listener {
         }
     }
 
-    fn hear(&mut self, service: &Service, answer: Result<Buckets, String>) {
-        let buckets = match answer {
-            Ok(buckets) => buckets,
+    fn hear(&mut self, service: &Service, answer: Result<Counted, String>) {
+        let seen = self.seen.entry(service.uid.clone()).or_default();
+        let counted = match answer {
+            Ok(counted) => counted,
             Err(error) => {
-                let before = self.seen.insert(service.uid.clone(), Seen::Unheard);
-                if !matches!(before, Some(Seen::Unheard)) {
+                if !seen.is_unheard {
                     let name = service.pod.metadata.name.as_deref().unwrap_or_default();
-                    tracing::warn!(pod = name, error, "A service does not tell its latency");
+                    tracing::warn!(pod = name, error, "A service does not tell how it fares");
                 }
+                *seen = Seen { is_unheard: true, ..Seen::default() };
                 return;
             }
         };
-        if let Some(Seen::Counted(before)) = self.seen.get(&service.uid)
-            && let Some(seconds) = buckets.quantile(service.objective.quantile, before)
+        seen.is_unheard = false;
+        if let (Some(objective), Some(buckets)) = (&service.told.latency, &counted.buckets)
+            && let Some(seconds) =
+                seen.buckets.as_ref().and_then(|before| buckets.quantile(objective.quantile, before))
         {
-            self.heard.hear(seconds / service.objective.limit.as_secs_f64());
+            self.heard.hear(seconds / objective.limit.as_secs_f64());
         }
-        self.seen.insert(service.uid.clone(), Seen::Counted(buckets));
+        if let (Some(objective), Some((failed, all))) = (&service.told.errors, counted.requests)
+            && let Some(share) = seen.errors.observe(failed, all)
+        {
+            self.heard.hear(share / objective.limit);
+        }
+        seen.buckets = counted.buckets;
     }
 }
 
 fn service(pod: Arc<Pod>) -> Option<Service> {
     let annotations = pod.metadata.annotations.as_ref()?;
     // What admission did not refuse is understood; of a Pod from elsewhere, nothing is.
-    let (objective, endpoint) =
-        model::latency::told(|name| annotations.get(name).map(String::as_str)).ok().flatten()?;
+    let told = model::latency::told(|name| annotations.get(name).map(String::as_str)).ok().flatten()?;
     let ip = pod.status.as_ref()?.pod_ip.clone()?;
     let uid = pod.metadata.uid.clone()?;
-    Some(Service { uid, ip, objective, endpoint, pod })
+    Some(Service { uid, ip, told, pod })
 }
 
-async fn ask(service: &Service) -> Result<Buckets, String> {
-    let asked = tokio::time::timeout(PATIENCE, scrape(&service.ip, &service.endpoint));
-    let text = asked.await.map_err(|_elapsed| format!("no answer within {PATIENCE:?}"))??;
-    let buckets = buckets(&text, &service.objective.metric)?;
-    let (longest, limit) = (buckets.longest().unwrap_or(0.0), service.objective.limit.as_secs_f64());
-    if longest < limit {
-        return Err(format!("its buckets end at {longest} s, below its objective of {limit} s"));
-    }
-    Ok(buckets)
+async fn ask(service: &Service) -> Result<Counted, String> {
+    let asked = tokio::time::timeout(PATIENCE, scrape(&service.ip, &service.told.endpoint));
+    let answer = asked.await.map_err(|_elapsed| format!("no answer within {PATIENCE:?}"))??;
+    let buckets = service.told.latency.as_ref().map(|objective| {
+        let buckets = text::buckets(&answer, &objective.metric)?;
+        let (longest, limit) = (buckets.longest().unwrap_or(0.0), objective.limit.as_secs_f64());
+        if longest < limit {
+            return Err(format!("its buckets end at {longest} s, below its objective of {limit} s"));
+        }
+        Ok(buckets)
+    });
+    let requests = service.told.errors.as_ref().map(|objective| {
+        let all = text::count(&answer, &objective.all);
+        let all = all.ok_or_else(|| format!("it tells no counter `{}`", objective.all))?;
+        // A series comes into being with the first failure.
+        Ok::<_, String>((text::count(&answer, &objective.failed).unwrap_or(0.0), all))
+    });
+    Ok(Counted { buckets: buckets.transpose()?, requests: requests.transpose()? })
 }
 
 async fn scrape(ip: &str, endpoint: &Endpoint) -> Result<String, String> {
@@ -158,57 +185,4 @@ async fn scrape(ip: &str, endpoint: &Endpoint) -> Result<String, String> {
         String::from_utf8(body.to_vec()).map_err(|_| "its answer is no text".to_owned())
     })
     .await
-}
-
-/// Of a whole answer only the lines of one histogram are read, so that a service with thousands of others costs little. The
-/// crates that parse all of it do so by expressions that a `}` in a label leads astray.
-fn buckets(text: &str, metric: &str) -> Result<Buckets, String> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix(metric)?.strip_prefix("_bucket{"));
-    let entries: Vec<(f64, f64)> = lines.filter_map(bucket).take(MOST_BUCKETS + 1).collect();
-    match entries.len() {
-        0 => Err(format!("it tells no histogram `{metric}`")),
-        1..=MOST_BUCKETS => Ok(Buckets::new(entries)),
-        _ => Err(format!("its histogram `{metric}` has more than {MOST_BUCKETS} buckets")),
-    }
-}
-
-/// Bound and count of a line, without what stands before its labels.
-fn bucket(line: &str) -> Option<(f64, f64)> {
-    let (labels, value) = line.rsplit_once('}')?;
-    let bound = match labels.strip_prefix("le=\"") {
-        Some(bound) => bound,
-        None => labels.rsplit_once(",le=\"")?.1,
-    };
-    let bound = bound.split('"').next()?.parse().ok()?;
-    Some((bound, value.split_whitespace().next()?.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TOLD: &str = "\
-# HELP http_request_duration_seconds How long it took.
-# TYPE http_request_duration_seconds histogram
-http_request_duration_seconds_bucket{handler=\"/a\",le=\"0.01\"} 90
-http_request_duration_seconds_bucket{handler=\"/a\",le=\"+Inf\"} 100
-http_request_duration_seconds_sum{handler=\"/a\"} 3
-http_request_duration_seconds_count{handler=\"/a\"} 100
-http_request_duration_seconds_bucket{handler=\"/{b}\",le=\"0.01\"} 10
-http_request_duration_seconds_bucket{handler=\"/{b}\",le=\"+Inf\"} 20
-# TYPE other counter
-other 7
-";
-
-    #[test]
-    fn histograms_of_all_handlers_are_one() {
-        let read = buckets(TOLD, "http_request_duration_seconds").unwrap();
-        assert_eq!(read, Buckets::new([(0.01, 100.0), (f64::INFINITY, 120.0)]));
-        assert!(buckets(TOLD, "other").unwrap_err().contains("no histogram `other`"));
-        assert!(buckets(TOLD, "absent").is_err());
-        for garbled in ["{{{{", "\u{0}\u{1}", "x_bucket{le=\"", "# TYPE x histogram\nx_bucket{le=\"a\"} b\n"]
-        {
-            assert!(buckets(garbled, "x").is_err(), "{garbled:?}");
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use model::QosClass;
 use model::qos::is_mid;
 
@@ -85,7 +85,10 @@ fn lent(groups: &Groups, pod: &Pod) -> Lent {
 }
 
 fn has_cpu_limit(pod: &Pod) -> bool {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let spec = pod.spec.iter();
+    let sidecar = |init: &&Container| init.restart_policy.as_deref() == Some("Always");
+    let containers = spec
+        .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten().filter(sidecar)));
     let mut shares = containers.map(|container| resources::of_container(container, QosClass::Online));
     shares.any(|share| share.cpu_limit.is_some())
 }

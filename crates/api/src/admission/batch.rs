@@ -31,6 +31,13 @@ impl Plugin for BatchPods {
         if is_written && review.is_about("", "pods") {
             turn(&mut review.object);
         }
+        // Later a Pod keeps what it was made with.
+        if review.operation == Operation::Create
+            && review.is_about("", "pods")
+            && let Some(spec) = review.object.get_mut("spec")
+        {
+            drop_promised_beside_mid(spec);
+        }
         if review.operation == Operation::Create && wants_quota(review) {
             count_for_namespace(review).await?;
         }
@@ -75,7 +82,7 @@ fn turn(pod: &mut Value) {
         spec["schedulerName"] = FUXI_SCHEDULER.into();
     }
     if spec["schedulerName"] != FUXI_SCHEDULER {
-        return drop_promised_beside_mid(spec);
+        return;
     }
     for container in containers(spec) {
         for amounts in ["requests", "limits"] {
@@ -178,14 +185,6 @@ mod tests {
             &batch,
             expect![[r#""fuxi" {"requests":{"kubernetes.io/batch-cpu":"500"}}"#]],
         );
-        let mid = json!({"requests": {"kubernetes.io/mid-cpu": "4000", "cpu": "100m", "memory": "1Gi"}, "limits": {"cpu": "500m", "memory": "1Gi"}});
-        check(
-            "default-scheduler",
-            &mid,
-            expect![[
-                r#""default-scheduler" {"limits":{"memory":"1Gi"},"requests":{"kubernetes.io/mid-cpu":"4000","memory":"1Gi"}}"#
-            ]],
-        );
         check(
             "other",
             &batch,
@@ -211,5 +210,27 @@ mod tests {
         check("shared", json!({"schedulerName": "default-scheduler"}), "default-scheduler");
         check("batch", json!({"schedulerName": "other"}), "other");
         check("batch", json!({"schedulerName": "default-scheduler", "nodeName": "n"}), "default-scheduler");
+    }
+
+    #[test]
+    fn who_is_lent_is_promised_nothing_beside() {
+        let check = |resources: Value, expected: Value| {
+            let mut spec = json!({"containers": [{"name": "c", "resources": resources}, {"name": "plain"}]});
+            drop_promised_beside_mid(&mut spec);
+            assert_eq!(spec["containers"][0]["resources"], expected);
+            assert_eq!(spec["containers"][1], json!({"name": "plain"}));
+        };
+        check(
+            json!({"requests": {"kubernetes.io/mid-cpu": "4000", "cpu": "100m", "memory": "1Gi"}, "limits": {"cpu": "500m", "memory": "1Gi"}}),
+            json!({"requests": {"kubernetes.io/mid-cpu": "4000", "memory": "1Gi"}, "limits": {"memory": "1Gi"}}),
+        );
+        check(
+            json!({"limits": {"kubernetes.io/mid-memory": "1Gi", "memory": "1Gi"}}),
+            json!({"limits": {"kubernetes.io/mid-memory": "1Gi"}}),
+        );
+        check(
+            json!({"requests": {"cpu": "1"}, "claims": [{"name": "x"}]}),
+            json!({"requests": {"cpu": "1"}, "claims": [{"name": "x"}]}),
+        );
     }
 }

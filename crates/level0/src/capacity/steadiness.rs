@@ -107,6 +107,7 @@ fn what_is_told_of_a_blind_host_fades_to_nothing() {
 fn before_the_first_reading_what_was_told_before_stands_for_a_while() {
     let mut offer = Offer::new(Policy::default());
     assert_eq!((0..30).find_map(|second| told(&mut offer, second)), None);
+    assert!(!offer.is_told());
     // Blind from the beginning: nothing is lent in the dark for ever.
     assert_eq!(told(&mut offer, 30), Some(0));
     let mut offer = Offer::new(Policy::default());
