@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cgroup::{GroupError, Groups, Mounts};
 use crate::colocation::{Colocation, Report, Reserved};
-use crate::config::Config;
+use crate::config::{Config, POLICY};
 use crate::engine::Engine;
 use crate::events::{self, Writer};
 use crate::hands::{self, Ground, Hands, InForce};
@@ -138,6 +138,7 @@ impl Agent {
             node_name: self.config.node_name.clone(),
             base: self.config.arbiter.clone(),
             rules,
+            file: self.config.root.join(POLICY),
         };
         let colocation = Colocation {
             groups: self.context.groups.clone(),

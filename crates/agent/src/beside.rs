@@ -26,7 +26,7 @@ use self::pods::Follower;
 use crate::agent::{BuildError, mounts};
 use crate::cgroup::{Driver, Groups};
 use crate::colocation::{Colocation, Report, Reserved};
-use crate::config::{Arbiter, HISTORIES};
+use crate::config::{Arbiter, HISTORIES, POLICY};
 use crate::events::{self, Recorder, Writer};
 use crate::hands::{self, Ground, Hands, InForce};
 use crate::host::{self, meminfo};
@@ -119,6 +119,7 @@ impl Beside {
             node_name: self.config.node_name.clone(),
             base: self.config.arbiter.clone(),
             rules,
+            file: self.config.root.join(POLICY),
         };
         let keeper = Keeper {
             client: self.config.client.clone(),

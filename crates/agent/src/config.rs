@@ -130,6 +130,8 @@ impl Config {
 
 /// The file of the apps' histories.
 pub(crate) const HISTORIES: &str = "histories.json";
+/// The colocation policy that was followed last.
+pub(crate) const POLICY: &str = "policy.json";
 
 pub(crate) fn pod_logs(root: &Path) -> PathBuf {
     root.join("pods")

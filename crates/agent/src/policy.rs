@@ -4,14 +4,16 @@
 //!   policies, labels of the Node ──watch──► choose ──► under (what the agent was started with, what the policy names)
 //!                                                       └► rule ──► colocation, hands: within seconds, without a restart
 //! ```
-//! A policy that cannot be read leaves in force what was: so it is never a way to lend more. That it does is said by
-//! whoever tells of the host.
+//! A policy that cannot be read leaves in force what was, also before the agent started anew: so it is never a way to lend
+//! more. That it does is said by whoever tells of the host.
 
 mod choose;
+mod kept;
 mod terms;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -79,6 +81,8 @@ pub struct Policies {
     /// What the agent was started with.
     pub base: Arbiter,
     pub rules: watch::Sender<Arc<Rule>>,
+    /// Where what was followed last outlives the agent.
+    pub file: PathBuf,
 }
 
 impl fmt::Debug for Policies {
@@ -110,7 +114,7 @@ impl Policies {
         let own = watcher::Config::default().fields(&format!("metadata.name={}", self.node_name));
         let mut policies = watch_objects(policies, watcher::Config::default()).default_backoff().boxed();
         let mut nodes = watch_objects(nodes, own).default_backoff().boxed();
-        let mut heard = Heard::default();
+        let mut heard = Heard { choice: self.kept(), ..Heard::default() };
         loop {
             tokio::select! {
                 () = token.cancelled() => return,
@@ -131,6 +135,17 @@ impl Policies {
         }
     }
 
+    /// What was followed before this agent started is in force until another is heard of.
+    fn kept(&self) -> Choice {
+        let found = kept::load(&self.file).unwrap_or_else(|error| {
+            tracing::warn!(file = %self.file.display(), error, "The colocation policy of before is not known");
+            None
+        });
+        let Some(choice) = found else { return Choice::default() };
+        self.rules.send_replace(Arc::new(Rule::of(&self.base, &choice)));
+        choice
+    }
+
     fn decide(&self, heard: &mut Heard) {
         if heard.knows != (true, true) {
             return;
@@ -145,6 +160,9 @@ impl Policies {
             Some(trouble) => tracing::warn!(policy, trouble, "What was in force stays so"),
         }
         self.rules.send_replace(Arc::new(Rule::of(&self.base, &choice)));
+        if let Err(error) = kept::keep(&self.file, &choice) {
+            tracing::warn!(file = %self.file.display(), error = %kit::Chain(&error), "The colocation policy is not kept for the next start");
+        }
         heard.choice = choice;
     }
 }

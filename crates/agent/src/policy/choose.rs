@@ -52,7 +52,8 @@ fn selects(spec: &Value, labels: &BTreeMap<String, String>) -> Result<bool, Stri
     Ok(selector.matches(labels))
 }
 
-fn read(spec: &Value) -> Result<ColocationPolicySpec, String> {
+/// A policy's spec that can be followed.
+pub(super) fn read(spec: &Value) -> Result<ColocationPolicySpec, String> {
     let read = ColocationPolicySpec::deserialize(spec).map_err(|error| format!("spec: {error}"))?;
     match faults(&read).first() {
         None => Ok(read),
