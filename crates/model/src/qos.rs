@@ -61,3 +61,32 @@ fn any_asks_for(pod: &Pod, names: [&str; 2]) -> bool {
         |spec: &PodSpec| spec.containers.iter().chain(spec.init_containers.iter().flatten()).any(asks);
     pod.spec.as_ref().is_some_and(containers)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn check(spec: &Value, expected: (QosClass, bool)) {
+        let pod = json!({ "metadata": { "name": "p" }, "spec": spec });
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        assert_eq!((QosClass::of(&pod), is_mid(&pod)), expected, "{spec}");
+    }
+
+    #[test]
+    fn any_container_says_what_a_pod_lives_on() {
+        for amounts in ["requests", "limits"] {
+            for (name, expected) in [
+                ("kubernetes.io/batch-memory", (QosClass::Batch, false)),
+                ("kubernetes.io/mid-cpu", (QosClass::Online, true)),
+                ("cpu", (QosClass::Online, false)),
+            ] {
+                let asking = json!({ "name": "a", "resources": { amounts: { name: "1" } } });
+                let plain = json!({ "name": "b" });
+                check(&json!({ "containers": [plain, asking] }), expected);
+                check(&json!({ "initContainers": [asking], "containers": [plain] }), expected);
+            }
+        }
+    }
+}
