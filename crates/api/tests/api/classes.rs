@@ -62,6 +62,7 @@ async fn who_asks_for_mid_resources_is_a_service_that_gives_way() {
     assert_eq!((code, &pod["metadata"]["labels"]["crest.dev/class"]), (201, &json!("shared")), "{pod}");
     let told = [&pod["spec"]["schedulerName"], &pod["spec"]["priorityClassName"], &pod["spec"]["priority"]];
     assert_eq!(told, [&json!("default-scheduler"), &json!("crest-mid"), &json!(7000)]);
+    assert_eq!(pod["spec"]["preemptionPolicy"], "Never", "who gives way takes nobody's place");
     let (code, said) =
         make(&cluster, "b", json!({}), spec(json!({"priorityClassName": "crest-online"}))).await;
     assert_eq!(code, 403, "{said}");
