@@ -67,18 +67,14 @@ impl Keeper {
 
     /// Makes the Node known, or brings what is known up to date. What users set on it stays.
     pub async fn register(&self) -> Result<Node, NodeError> {
-        let told = self.told_topology();
+        let annotations = describe::annotations(self.told_topology(), &self.offers.borrow());
         let mut node = self.description.node();
-        let zones = self.offers.borrow().zones.clone();
-        let annotations = [(CPU_TOPOLOGY, told.clone()), (NUMA_ZONES, zones)];
-        let annotations = annotations.into_iter().filter_map(|(name, told)| Some((name.to_owned(), told?)));
-        node.metadata.annotations = Some(annotations.collect());
+        let told = annotations.iter().filter_map(|(name, told)| Some(((*name).to_owned(), told.clone()?)));
+        node.metadata.annotations = Some(told.collect());
         let name = &self.description.name;
         match self.nodes().create(&PostParams::default(), &node).await {
             Ok(_) => {}
             Err(kube::Error::Api(refusal)) if refusal.code == 409 => {
-                // None takes away what an earlier kernel could do.
-                let annotations = json!({ CPU_TOPOLOGY: told });
                 let patch =
                     json!({ "metadata": { "labels": node.metadata.labels, "annotations": annotations } });
                 let patched = self.nodes().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;

@@ -154,6 +154,12 @@ pub(crate) fn is_known(offer: &Offer) -> bool {
     !offer.explanation.is_empty()
 }
 
+/// What a Node that is registered says in annotations, whoever made it; `None` takes away what an earlier kernel could do.
+pub(crate) fn annotations(topology: Option<String>, offer: &Offer) -> BTreeMap<&'static str, Option<String>> {
+    let zones = is_known(offer).then(|| (names::NUMA_ZONES, offer.zones.clone()));
+    [(names::CPU_TOPOLOGY, topology)].into_iter().chain(zones).collect()
+}
+
 /// What is lent: to batch, and to the mid tier.
 pub(crate) fn offered(offer: &Offer) -> BTreeMap<String, Quantity> {
     BTreeMap::from([
@@ -215,6 +221,21 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+
+    #[test]
+    fn a_node_that_is_there_has_its_zones_told_once_they_are_known() {
+        let check = |offer: Offer, expected: &[(&str, Option<&str>)]| {
+            let told = annotations(Some("cpus".into()), &offer);
+            let told: Vec<_> = told.iter().map(|(name, value)| (*name, value.as_deref())).collect();
+            assert_eq!(told, expected);
+        };
+        let known = Offer { explanation: "because".into(), ..Offer::default() };
+        let topology = ("crest.dev/cpu-topology", Some("cpus"));
+        check(Offer::default(), &[topology]);
+        check(known.clone(), &[topology, ("crest.dev/numa-zones", None)]);
+        let divided = Offer { zones: Some("zones".into()), ..known };
+        check(divided, &[topology, ("crest.dev/numa-zones", Some("zones"))]);
+    }
 
     #[test]
     fn a_condition_keeps_its_date_and_foreign_ones_stay() {
