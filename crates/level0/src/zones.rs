@@ -177,6 +177,17 @@ mod tests {
     }
 
     #[test]
+    fn a_margin_below_zero_offers_more_than_zones_have() {
+        let host = explained(
+            Policy { margin: -0.5, ceiling: 1.5, ..Policy::default() },
+            Sum { capacity: 80.0, ..Sum::default() },
+        );
+        let reading = Reading { capacity: 40.0, own: 0.0, used: 0.0 };
+        let told = Zones::default().divide(&host, &[(0, reading), (1, reading)], Duration::ZERO);
+        assert_eq!(told.into_values().map(|terms| terms.offered).collect::<Vec<_>>(), [60, 60], "{host}");
+    }
+
+    #[test]
     fn a_service_that_moves_does_so_slowly_and_a_zone_that_went_is_forgotten() {
         let host = explained(
             Policy { margin: 0.0, ..Policy::default() },
