@@ -191,3 +191,46 @@ impl Heard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// Of an agent whose API server does not answer.
+    fn policies(file: &Path) -> (Policies, watch::Receiver<Arc<Rule>>) {
+        let base = Arbiter::default();
+        let (rules, rule) = watch::channel(Arc::new(Rule::without_policy(base.clone())));
+        let nobody = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let client = kube::Client::try_from(nobody).unwrap();
+        (Policies { client, node_name: "n".to_owned(), base, rules, file: file.to_owned() }, rule)
+    }
+
+    #[tokio::test]
+    async fn an_agent_begins_with_what_was_followed_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.json");
+        let (before, _rule) = policies(&file);
+        let mut heard = Heard { knows: (true, true), ..Heard::default() };
+        for margin in [json!(40), json!("much")] {
+            let policy = json!({"spec": {"cpu": {"marginPercent": margin}}});
+            heard.policies.insert("careful".to_owned(), policy);
+            before.decide(&mut heard);
+        }
+        assert!(heard.choice.trouble.is_some());
+        let (after, mut rule) = policies(&file);
+        let token = CancellationToken::new();
+        let follow = async {
+            let begun = tokio::time::timeout(std::time::Duration::from_secs(10), rule.changed()).await;
+            token.cancel();
+            begun.expect("what was kept is in force").unwrap();
+        };
+        tokio::join!(after.run(token.clone()), follow);
+        let rule = rule.borrow();
+        assert_eq!(rule.told.policy.as_deref(), Some("careful"));
+        assert!((rule.arbiter.cpu.margin - 0.4).abs() < 1e-9);
+    }
+}
