@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::events::{self, Writer};
 use crate::hands::{self, Ground, Hands, InForce};
 use crate::host::Facts;
-use crate::kubelet;
+use crate::kubelet::{self, Workers};
 use crate::node::{Description, Keeper, Offer};
 use crate::pinning::Pinner;
 use crate::pods::{Context, Registry, Shared, supervise};
@@ -48,6 +48,8 @@ pub enum BuildError {
     Listen { address: std::net::SocketAddr, source: io::Error },
     #[error("cannot set up TLS of the kubelet server")]
     Tls(#[from] TlsError),
+    #[error("cannot open the socket of batch workers")]
+    Workers(#[from] kit::door::BindError),
 }
 
 /// What the agent made could not be taken away.
@@ -71,6 +73,7 @@ pub struct Agent {
     ground: Ground,
     listener: TcpListener,
     options: kit::serve::Options,
+    workers: Option<Arc<Workers>>,
 }
 
 impl Agent {
@@ -101,6 +104,7 @@ impl Agent {
             facts: facts.clone(),
             cgroup_version: mounts.version().as_str(),
             missing,
+            worker_folder: config.workers.clone(),
         };
         let pinner = Arc::new(Pinner::new(groups.clone(), recorder.clone()));
         let context = Arc::new(Context {
@@ -118,8 +122,9 @@ impl Agent {
             registry: Registry::default(),
             lanes: TaskTracker::new(),
         });
+        let workers = config.workers.as_deref().map(Workers::bind).transpose()?.map(Arc::new);
         let options = kit::serve::Options { tls: Some(tls), ..kit::serve::Options::default() };
-        Ok(Self { config, context, writer, description, ground, listener, options })
+        Ok(Self { config, context, writer, description, ground, listener, options, workers })
     }
 
     /// The port on which the kubelet server listens.
@@ -179,9 +184,17 @@ impl Agent {
             snapshots: measured,
             sampler: Arc::new(Sampler::new(self.context.clone())),
             in_force: seen_in_force,
+            workers: self.workers.clone(),
         };
         let router = kubelet::router(server);
+        let workers = async {
+            token.cancelled().await;
+            if let Some(workers) = &self.workers {
+                workers.close();
+            }
+        };
         tokio::join!(
+            workers,
             supervise(self.context, token.clone()),
             keeper.run(token.clone()),
             policies.run(token.clone()),

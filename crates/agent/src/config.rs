@@ -33,6 +33,9 @@ pub struct Config {
     /// Labels of the Node, beside the well-known ones.
     pub labels: BTreeMap<String, String>,
     pub arbiter: Arbiter,
+    /// The folder of batch workers whose master is on another host, with their program in it; `None` where none run, or
+    /// their master is on this host.
+    pub workers: Option<PathBuf>,
 }
 
 /// How the host's arbiter is set.

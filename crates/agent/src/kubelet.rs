@@ -8,6 +8,7 @@ mod metrics;
 mod signals;
 mod stats;
 mod stream;
+mod workers;
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use http::StatusCode;
 use kit::tls::PeerIdentity;
 use tokio::sync::watch;
@@ -25,6 +26,7 @@ use crate::hands::InForce;
 use crate::pods::Shared;
 use crate::signals::Sampler;
 use crate::usage::Snapshot;
+pub use workers::Workers;
 
 /// What the handlers need.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct Server {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     pub sampler: Arc<Sampler>,
     pub in_force: watch::Receiver<InForce>,
+    /// `None` where no batch workers run, or their master is on this host.
+    pub workers: Option<Arc<Workers>>,
 }
 
 /// A refusal, as plain text with a status: the API server passes it on.
@@ -74,6 +78,7 @@ pub fn router(server: Server) -> Router {
         .route("/metrics", get(signals::arbiter))
         .route("/metrics/cadvisor", get(signals::cadvisor))
         .route("/metrics/resource", get(metrics::resource))
+        .route(fuxi::protocol::remote::PATH, post(workers::workers))
         .route("/pods", get(pods))
         .route("/arbiter", get(arbiter))
         .layer(from_fn(masters_only));

@@ -67,7 +67,8 @@ impl Keeper {
 
     /// Makes the Node known, or brings what is known up to date. What users set on it stays.
     pub async fn register(&self) -> Result<Node, NodeError> {
-        let annotations = describe::annotations(self.told_topology(), &self.offers.borrow());
+        let topology = self.told_topology();
+        let annotations = self.description.annotations(topology, &self.offers.borrow());
         let mut node = self.description.node();
         let told = annotations.iter().filter_map(|(name, told)| Some(((*name).to_owned(), told.clone()?)));
         node.metadata.annotations = Some(told.collect());

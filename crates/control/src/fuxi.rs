@@ -23,6 +23,7 @@ mod status;
 mod stores;
 mod taints;
 mod tides;
+mod tunnels;
 mod workers;
 
 use std::fmt::Debug;
@@ -40,6 +41,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use fuxi::WorkerId;
+use fuxi::protocol::SOCKET;
 
 use crate::informer::{Informer, Presence};
 use crate::key::ObjectKey;
@@ -47,9 +49,10 @@ use crate::record::Recorder;
 use jobs::JobUid;
 pub use quotas::refusal as quota_refusal;
 use raw::RawJob;
-pub use server::BindError;
-use server::{Connection, ConnectionId, Greeting, Said};
+use server::{Connection, ConnectionId, Entrance, Greeting, Said};
 use status::StoreError;
+pub use tunnels::Credentials;
+use tunnels::Tunnels;
 
 /// What the batch master needs.
 #[derive(Clone)]
@@ -57,11 +60,25 @@ pub struct Config {
     pub client: Client,
     /// The directory that worker Pods mount: it holds the program, and gets the socket.
     pub worker_dir: PathBuf,
+    /// The Node of this host, whose workers come to the socket here; `None` if it has none.
+    pub home: Option<String>,
+    /// For the agents of other hosts; `None` leaves those alone.
+    pub credentials: Option<Credentials>,
+}
+
+/// Why the batch master cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot open the socket of batch workers")]
+    Socket { source: kit::door::BindError },
+    #[error("cannot prepare to ask agents for workers")]
+    Credentials { source: kit::tls::TlsError },
 }
 
 impl Config {
+    /// One that knows workers of its own socket only.
     pub fn new(client: Client, worker_dir: PathBuf) -> Self {
-        Self { client, worker_dir }
+        Self { client, worker_dir, home: None, credentials: None }
     }
 }
 
@@ -109,18 +126,22 @@ struct Watched {
 }
 
 /// Runs all DagJobs until `token` is cancelled.
-pub async fn run(config: Config, token: CancellationToken) -> Result<(), BindError> {
-    let listener = server::bind(&config.worker_dir)?;
+pub async fn run(config: Config, token: CancellationToken) -> Result<(), StartError> {
+    let listener =
+        kit::door::bind(&config.worker_dir, SOCKET).map_err(|source| StartError::Socket { source })?;
     let (inputs, received) = mpsc::unbounded_channel();
+    let entrance = Entrance::new(inputs.clone(), token.clone());
+    let tunnels = Tunnels::build(entrance.clone(), config.credentials.as_ref())
+        .map_err(|source| StartError::Credentials { source })?;
     let watched = Watched::default();
     watched.follow(&config.client, &inputs, &token);
     if token.run_until_cancelled(watched.synced()).await.is_none() {
         return Ok(());
     }
     // Only now, so that no worker is turned away because its job is not known yet.
-    kit::task::spawn("worker-server", server::serve(listener, inputs.clone(), token.clone()));
+    kit::task::spawn("worker-server", server::serve(listener, entrance));
     let recorder = Recorder::start(config.client.clone(), "fuxi", token.clone());
-    master::Master::new(config, watched, recorder, inputs).run(received, token).await;
+    master::Master::new(config, watched, recorder, (inputs, tunnels)).run(received, token).await;
     Ok(())
 }
 

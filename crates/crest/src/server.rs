@@ -26,7 +26,9 @@ use crate::cli::LogOptions;
 use crate::daemon::InstanceLock;
 use crate::explainer::Explainer;
 use crate::run::certificates;
-use crate::run::roles::{Cluster, api_config, control_config, node_name, start, start_fallible};
+use crate::run::roles::{
+    Cluster, api_config, batch_config, control_config, node_name, start, start_fallible,
+};
 use crate::run::until_signalled;
 use crate::runtime;
 use crate::scheduler::{LOAD_HELP, parse_load};
@@ -184,7 +186,9 @@ async fn serve(settings: &Settings, options: &ServerOptions) -> anyhow::Result<(
         control.known = known;
         let identity = format!("{node}_{}", settings.api_address());
         let elected = options.store.is_shared().then_some(identity);
-        roles.extend(controllers(settings, control, &server, elected, &token).await?);
+        let client = server.client(&User::component("fuxi"));
+        let batch = batch_config(&certificates, client, settings.state_dir().join("worker"));
+        roles.extend(controllers(batch, control, &server, elected, &token).await?);
     }
     let address = server.address();
     roles.push(start("api", &token, |token| server.run(token)));
@@ -203,15 +207,13 @@ async fn serve(settings: &Settings, options: &ServerOptions) -> anyhow::Result<(
 
 /// Controllers and schedulers; with an identity, only while this server is elected.
 async fn controllers(
-    settings: &Settings,
+    batch: control::fuxi::Config,
     control: control::Config,
     server: &api::Server,
     identity: Option<String>,
     token: &CancellationToken,
 ) -> anyhow::Result<Vec<tokio::task::JoinHandle<()>>> {
-    let fuxi = server.client(&User::component("fuxi"));
-    let worker_dir = settings.state_dir().join("worker");
-    let batch = move || control::fuxi::Config { client: fuxi.clone(), worker_dir: worker_dir.clone() };
+    let batch = move || batch.clone();
     let Some(identity) = identity else {
         return Ok(vec![
             start("control", token, |token| control::run(control, token)),

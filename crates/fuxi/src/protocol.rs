@@ -54,6 +54,16 @@ pub const MAX_TAIL: usize = 2048;
 /// How long a program that takes instances as a stream may take until it is ready for the first.
 pub const READY_LIMIT: Duration = Duration::from_secs(120);
 
+/// How a master gets the workers of another host: by a request to the node's agent, which becomes the connection of the
+/// next worker there.
+pub mod remote {
+    pub const PATH: &str = "/crest/workers";
+    /// What the request asks to upgrade to.
+    pub const UPGRADE: &str = "crest-workers/1";
+    /// Names the master, so that another one's connections are known from its own.
+    pub const MASTER_HEADER: &str = "crest-master";
+}
+
 /// Environment of the worker, which instances do not inherit.
 pub mod env {
     /// Proves that the worker belongs to the job.

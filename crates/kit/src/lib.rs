@@ -4,6 +4,7 @@
 
 pub mod chain;
 pub mod clock;
+pub mod door;
 pub mod serve;
 pub mod task;
 pub mod telemetry;

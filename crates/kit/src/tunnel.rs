@@ -15,6 +15,8 @@
 //! ```
 //! The handler's request must be the very one that the server was given, for its extensions hold the upgrade.
 
+pub mod switch;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -52,6 +52,9 @@ pub const CPU_SET: &str = "crest.dev/cpu-set";
 pub const CPU_TOPOLOGY: &str = "crest.dev/cpu-topology";
 /// Annotation of a Node with several NUMA zones: what each offers batch, as `zones` of a NodeResourceTopology.
 pub const NUMA_ZONES: &str = "crest.dev/numa-zones";
+/// Annotation of a Node on which batch workers of other hosts' masters can run: the folder that they mount, where their
+/// program and their socket are.
+pub const WORKER_FOLDER: &str = "crest.dev/worker-folder";
 /// Label of every Node: its name.
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
 

@@ -1,6 +1,7 @@
 //! The Node object of this host. Pure.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -25,6 +26,8 @@ pub struct Description {
     pub cgroup_version: &'static str,
     /// What the kernel lacks for isolation, and what stands in for it.
     pub missing: Vec<String>,
+    /// Where batch workers whose master is on another host find their program and their socket.
+    pub worker_folder: Option<PathBuf>,
 }
 
 /// Whether Pods can run here.
@@ -65,6 +68,18 @@ impl Description {
             },
             ..Node::default()
         }
+    }
+
+    /// What a Node that is registered says in annotations, whoever made it; `None` takes away what an earlier kernel could do,
+    /// or an agent that was set otherwise.
+    pub(crate) fn annotations(
+        &self,
+        topology: Option<String>,
+        offer: &Offer,
+    ) -> BTreeMap<&'static str, Option<String>> {
+        let folder = self.worker_folder.as_ref().map(|folder| folder.to_string_lossy().into_owned());
+        let zones = is_known(offer).then(|| (names::NUMA_ZONES, offer.zones.clone()));
+        [(names::CPU_TOPOLOGY, topology), (names::WORKER_FOLDER, folder)].into_iter().chain(zones).collect()
     }
 
     /// The whole status; `before` tells since when a condition holds, and keeps conditions of others.
@@ -154,12 +169,6 @@ pub(crate) fn is_known(offer: &Offer) -> bool {
     !offer.explanation.is_empty()
 }
 
-/// What a Node that is registered says in annotations, whoever made it; `None` takes away what an earlier kernel could do.
-pub(crate) fn annotations(topology: Option<String>, offer: &Offer) -> BTreeMap<&'static str, Option<String>> {
-    let zones = is_known(offer).then(|| (names::NUMA_ZONES, offer.zones.clone()));
-    [(names::CPU_TOPOLOGY, topology)].into_iter().chain(zones).collect()
-}
-
 /// What is lent: to batch, and to the mid tier.
 pub(crate) fn offered(offer: &Offer) -> BTreeMap<String, Quantity> {
     BTreeMap::from([
@@ -222,24 +231,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_node_that_is_there_has_its_zones_told_once_they_are_known() {
-        let check = |offer: Offer, expected: &[(&str, Option<&str>)]| {
-            let told = annotations(Some("cpus".into()), &offer);
-            let told: Vec<_> = told.iter().map(|(name, value)| (*name, value.as_deref())).collect();
-            assert_eq!(told, expected);
-        };
-        let known = Offer { explanation: "because".into(), ..Offer::default() };
-        let topology = ("crest.dev/cpu-topology", Some("cpus"));
-        check(Offer::default(), &[topology]);
-        check(known.clone(), &[topology, ("crest.dev/numa-zones", None)]);
-        let divided = Offer { zones: Some("zones".into()), ..known };
-        check(divided, &[topology, ("crest.dev/numa-zones", Some("zones"))]);
-    }
-
-    #[test]
-    fn a_condition_keeps_its_date_and_foreign_ones_stay() {
-        let description = Description {
+    fn description(worker_folder: Option<PathBuf>) -> Description {
+        Description {
             name: "host".into(),
             ip: "10.0.0.1".into(),
             kubelet_port: 10250,
@@ -248,7 +241,29 @@ mod tests {
             facts: Facts { milli_cpu: 2000, memory: 4096, ..Facts::default() },
             cgroup_version: "v2",
             missing: vec!["cpu.idle is missing".into()],
+            worker_folder,
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_there_has_its_zones_told_once_they_are_known() {
+        let check = |offer: Offer, expected: &[(&str, Option<&str>)]| {
+            let told = description(Some("/workers".into())).annotations(Some("cpus".into()), &offer);
+            let told: Vec<_> = told.iter().map(|(name, value)| (*name, value.as_deref())).collect();
+            assert_eq!(told, expected);
         };
+        let known = Offer { explanation: "because".into(), ..Offer::default() };
+        let topology = ("crest.dev/cpu-topology", Some("cpus"));
+        let folder = ("crest.dev/worker-folder", Some("/workers"));
+        check(Offer::default(), &[topology, folder]);
+        check(known.clone(), &[topology, ("crest.dev/numa-zones", None), folder]);
+        let divided = Offer { zones: Some("zones".into()), ..known };
+        check(divided, &[topology, ("crest.dev/numa-zones", Some("zones")), folder]);
+    }
+
+    #[test]
+    fn a_condition_keeps_its_date_and_foreign_ones_stay() {
+        let description = description(None);
         let at = |second| Timestamp::from_second(second).unwrap();
         let health = Health::Ready { runtime: "pouch://1".into() };
         let offer = Offer {

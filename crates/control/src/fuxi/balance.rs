@@ -3,9 +3,11 @@
 use fuxi::blame::Fault;
 use fuxi::grants::{Decision, Event as LedgerEvent, GrantId, MachineId, UnitId};
 use fuxi::job::Event;
+use k8s_openapi::api::core::v1::Node;
 
 use super::jobs::{JobUid, Stage};
 use super::master::Master;
+use super::tunnels;
 use crate::key::ObjectKey;
 use crate::record::Note;
 
@@ -137,11 +139,24 @@ impl Master {
         self.tell_ledger(truth);
     }
 
+    /// Whether workers can be had on a Node, and from whom: its own socket is here, or its agent is asked.
+    fn on_folder(&mut self, name: &str, node: Option<&Node>) -> bool {
+        let is_home = self.config.home.as_deref() == Some(name);
+        self.tunnels.follow(name, node.filter(|_| !is_home));
+        let folder =
+            node.and_then(
+                |node| if is_home { Some(self.config.worker_dir.clone()) } else { tunnels::folder(node) },
+            );
+        let machine = self.machines.id(name);
+        self.machines.note_folder(machine, folder)
+    }
+
     pub(super) fn on_node(&mut self, key: &ObjectKey) {
         let node = self.watched.nodes.get(key);
         let is_selected_otherwise = self.machines.note(&key.name, node.as_deref());
         let machine = self.machines.id(&key.name);
         self.on_taints(&key.name, node.as_deref());
+        let has_moved = self.on_folder(&key.name, node.as_deref());
         let event = match node {
             Some(node) => {
                 self.tell_node(machine, &node);
@@ -159,6 +174,12 @@ impl Master {
         };
         self.tell_ledger(event);
         self.count_machines();
+        if has_moved {
+            let jobs: Vec<JobUid> = self.jobs.keys().cloned().collect();
+            for uid in jobs {
+                self.tell_n_machines(&uid);
+            }
+        }
         if is_selected_otherwise {
             self.place_guests_anew();
         }

@@ -1,6 +1,7 @@
 //! Nodes as the ledger's machines.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use fuxi::grants::{Event, MachineId, RackId, Resources};
 use k8s_openapi::api::core::v1::Node;
@@ -26,6 +27,8 @@ pub(super) struct Machines {
     nodes: BTreeMap<String, (MachineId, Selectable)>,
     /// Those that are open to batch and offer it something.
     offering: BTreeSet<MachineId>,
+    /// Where workers find their program and socket, on those that can have any.
+    folders: BTreeMap<MachineId, PathBuf>,
     /// Those that have taints which keep batch away.
     pub(super) taints: BTreeMap<MachineId, Vec<Taint>>,
     /// Those of them that are open all the same, as somebody tolerates them.
@@ -62,6 +65,24 @@ impl Machines {
         }
         self.nodes.insert(name.to_owned(), entry);
         true
+    }
+
+    /// Takes note of where workers find their own on a machine; whether that is news.
+    pub(super) fn note_folder(&mut self, machine: MachineId, folder: Option<PathBuf>) -> bool {
+        let before = match folder.clone() {
+            Some(folder) => self.folders.insert(machine, folder),
+            None => self.folders.remove(&machine),
+        };
+        before != folder
+    }
+
+    pub(super) fn folder(&self, machine: MachineId) -> Option<&Path> {
+        self.folders.get(&machine).map(PathBuf::as_path)
+    }
+
+    /// Those that offer batch something and can have no workers: only Pods that others have made.
+    pub(super) fn without_workers(&self) -> impl Iterator<Item = MachineId> {
+        self.offering.iter().filter(|machine| !self.folders.contains_key(machine)).copied()
     }
 
     /// What the ledger is to know of a Node.

@@ -14,6 +14,7 @@ use super::guests::Guests;
 use super::jobs::{JobEntry, JobUid};
 use super::machines::Machines;
 use super::quotas::Quotas;
+use super::tunnels::Tunnels;
 use super::workers::Workers;
 use super::{Config, Input, Watched};
 use crate::key::ObjectKey;
@@ -29,6 +30,7 @@ pub(super) struct Master {
     ticked: Duration,
     pub(super) ledger: Ledger,
     pub(super) machines: Machines,
+    pub(super) tunnels: Tunnels,
     pub(super) faulty: Faulty,
     /// How many machines take new workers, as the jobs know.
     pub(super) n_open: u32,
@@ -54,7 +56,7 @@ impl Master {
         config: Config,
         watched: Watched,
         recorder: Recorder,
-        inputs: mpsc::UnboundedSender<Input>,
+        (inputs, tunnels): (mpsc::UnboundedSender<Input>, Tunnels),
     ) -> Self {
         Self {
             config,
@@ -65,6 +67,7 @@ impl Master {
             ticked: Duration::ZERO,
             ledger: Ledger::new(REVOKE_GRACE),
             machines: Machines::default(),
+            tunnels,
             faulty: Faulty::default(),
             n_open: 0,
             quotas: Quotas::default(),

@@ -1,13 +1,14 @@
-//! The socket to which workers connect: lines in, lines out, one task per connection. It decides nothing.
+//! The conversation with workers: lines in, lines out, one task per connection, whether the worker came to the socket here
+//! or to that of another host. It decides nothing.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use fuxi::protocol::{Attempt, AttemptResult, FromMaster, FromWorker, Hello, MAX_KEPT, MAX_LINE, SOCKET};
-use tokio::net::{UnixListener, UnixStream};
+use fuxi::protocol::{Attempt, AttemptResult, FromMaster, FromWorker, Hello, MAX_KEPT, MAX_LINE};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio_util::codec::{Framed, LinesCodec};
 use tokio_util::sync::CancellationToken;
@@ -49,54 +50,36 @@ pub(super) enum Said {
     Returned(Vec<Attempt>),
 }
 
-/// Why there is no socket for workers.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    #[error("cannot create the workers' directory `{path}`")]
-    Directory { path: PathBuf, source: io::Error },
-    #[error("cannot listen for workers on `{path}`")]
-    Listen { path: PathBuf, source: io::Error },
-}
-
-/// Binds the socket in `folder`. Containers of any user may connect: what they must have is their job's token.
-pub(super) fn bind(folder: &Path) -> Result<UnixListener, BindError> {
-    // The directory itself must stay: containers have it mounted.
-    std::fs::create_dir_all(folder)
-        .map_err(|source| BindError::Directory { path: folder.to_owned(), source })?;
-    let path = folder.join(SOCKET);
-    // Made aside and moved over the one of a master that died, so that there is always something to connect to.
-    let aside = folder.join(format!(".{SOCKET}.{}", std::process::id()));
-    let listen = || {
-        match std::fs::remove_file(&aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&aside)?;
-        std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o666))?;
-        std::fs::rename(&aside, &path)?;
-        Ok(listener)
-    };
-    listen().map_err(|source| BindError::Listen { path: path.clone(), source })
-}
-
-/// Accepts workers until `token` is cancelled.
-pub(super) async fn serve(
-    listener: UnixListener,
+/// Where connections come in, from whichever side.
+#[derive(Clone, Debug)]
+pub(super) struct Entrance {
     inputs: mpsc::UnboundedSender<Input>,
-    token: CancellationToken,
-) {
-    let mut next = 0;
-    while let Some(accepted) = token.run_until_cancelled(listener.accept()).await {
+    pub(super) token: CancellationToken,
+    last: Arc<AtomicU64>,
+}
+
+impl Entrance {
+    pub(super) fn new(inputs: mpsc::UnboundedSender<Input>, token: CancellationToken) -> Self {
+        Self { inputs, token, last: Arc::default() }
+    }
+
+    /// Serves a connection until it ends.
+    pub(super) fn admit(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let id = ConnectionId(self.last.fetch_add(1, Ordering::Relaxed));
+        let Self { inputs, token, .. } = self.clone();
+        kit::task::spawn("worker-connection", async move {
+            token.run_until_cancelled(converse(stream, id, &inputs)).await;
+            // The master itself is ending if it does not listen.
+            let _ending = inputs.send(Input::Closed(id));
+        });
+    }
+}
+
+/// Accepts workers of this host until the entrance closes.
+pub(super) async fn serve(listener: UnixListener, entrance: Entrance) {
+    while let Some(accepted) = entrance.token.run_until_cancelled(listener.accept()).await {
         match accepted {
-            Ok((stream, _)) => {
-                next += 1;
-                let (id, inputs, token) = (ConnectionId(next), inputs.clone(), token.clone());
-                kit::task::spawn("worker-connection", async move {
-                    token.run_until_cancelled(converse(stream, id, &inputs)).await;
-                    // The master itself is ending if it does not listen.
-                    let _ending = inputs.send(Input::Closed(id));
-                });
-            }
+            Ok((stream, _)) => entrance.admit(stream),
             // Out of descriptors, most likely: give the others time to close.
             Err(error) => {
                 tracing::warn!(error = %error, "Worker could not connect");
@@ -106,9 +89,13 @@ pub(super) async fn serve(
     }
 }
 
-type Lines = Framed<UnixStream, LinesCodec>;
+type Lines<S> = Framed<S, LinesCodec>;
 
-async fn converse(stream: UnixStream, id: ConnectionId, inputs: &mpsc::UnboundedSender<Input>) {
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    id: ConnectionId,
+    inputs: &mpsc::UnboundedSender<Input>,
+) {
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     let Ok(Some(greeting)) = tokio::time::timeout(HELLO_LIMIT, greet(&mut lines)).await else {
         tracing::debug!("Connection did not begin with a hello");
@@ -143,7 +130,7 @@ async fn converse(stream: UnixStream, id: ConnectionId, inputs: &mpsc::Unbounded
 }
 
 /// The first line, and the results that it announces.
-async fn greet(lines: &mut Lines) -> Option<Greeting> {
+async fn greet<S: AsyncRead + Unpin>(lines: &mut Lines<S>) -> Option<Greeting> {
     let FromWorker::Hello(hello) = next(lines).await? else { return None };
     let expected = usize::try_from(hello.ended.min(MAX_KEPT)).ok()?;
     let mut greeting = Greeting { hello, results: Vec::new() };
@@ -154,13 +141,13 @@ async fn greet(lines: &mut Lines) -> Option<Greeting> {
     Some(greeting)
 }
 
-async fn next(lines: &mut Lines) -> Option<FromWorker> {
+async fn next<S: AsyncRead + Unpin>(lines: &mut Lines<S>) -> Option<FromWorker> {
     serde_json::from_str(&lines.next().await?.ok()?).ok()
 }
 
 /// Sends a reply, and with it those that have come meanwhile.
-async fn answer(
-    lines: &mut Lines,
+async fn answer<S: AsyncWrite + Unpin>(
+    lines: &mut Lines<S>,
     first: FromMaster,
     more: &mut mpsc::UnboundedReceiver<FromMaster>,
 ) -> Option<()> {

@@ -61,7 +61,12 @@ impl Machines {
     pub(super) fn untolerated(&self, tolerations: &[Toleration]) -> BTreeSet<MachineId> {
         let is_tolerated =
             |machine: &&MachineId| tolerate(tolerations, self.taints.get(machine).into_iter().flatten());
-        self.tolerated.iter().filter(|machine| !is_tolerated(machine)).copied().collect()
+        self.tolerated
+            .iter()
+            .filter(|machine| !is_tolerated(machine))
+            .copied()
+            .chain(self.without_workers())
+            .collect()
     }
 }
 

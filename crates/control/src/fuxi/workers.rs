@@ -181,16 +181,17 @@ impl Master {
 
     /// Makes a worker on a granted place.
     pub(super) fn start_worker(&mut self, uid: &JobUid, task: TaskIdx, (grant, node): (GrantId, String)) {
-        let Some(job) = self.jobs.get(uid).filter(|job| job.stage == Stage::Active) else {
+        let machine = self.machines.id(&node);
+        let job = self.jobs.get(uid).filter(|job| job.stage == Stage::Active);
+        let (Some(job), Some(folder)) = (job, self.machines.folder(machine)) else {
             self.tell_ledger(LedgerEvent::Return { grant });
             return;
         };
         let definition = &job.spec.tasks[task.0];
         let name = pod::name(&job.raw, definition);
-        let object = pod::worker(&job.raw, &job.spec, definition, (&name, &node), &self.config.worker_dir);
+        let object = pod::worker(&job.raw, &job.spec, definition, (&name, &node), folder);
         let key = ObjectKey::new(&job.key.namespace, &name);
         tracing::debug!(worker = %key, node = %node, "Worker is made");
-        let machine = self.machines.id(&node);
         let worker = Worker {
             pod: key.clone(),
             job: uid.clone(),

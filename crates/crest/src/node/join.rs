@@ -173,15 +173,8 @@ impl Joining {
             cgroup_root: settings.instance.clone(),
             max_pods: 250,
             labels: std::collections::BTreeMap::new(),
-            arbiter: without_batch(),
+            arbiter: agent::Arbiter::default(),
+            workers: Some(settings.worker_dir()),
         })
     }
-}
-
-/// Batch workers reach their job master by a socket on its own host, so other hosts offer batch nothing.
-fn without_batch() -> agent::Arbiter {
-    let mut arbiter = agent::Arbiter::default();
-    (arbiter.cpu.ceiling, arbiter.cpu.floor) = (0.0, 0.0);
-    (arbiter.memory.ceiling, arbiter.memory.floor) = (0.0, 0.0);
-    arbiter
 }

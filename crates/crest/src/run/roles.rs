@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -51,7 +52,10 @@ impl Cluster {
         let agent = agent::Agent::build(agent).await?;
         let control = control_config(&certificates, clients.controllers).await?;
         server.explain_by(Arc::new(Explainer { load: None, known: control.known.clone() }));
-        let batch = control::fuxi::Config { client: clients.fuxi, worker_dir: settings.worker_dir() };
+        let batch = control::fuxi::Config {
+            home: Some(node.clone()),
+            ..batch_config(&certificates, clients.fuxi, settings.worker_dir())
+        };
 
         let roles = vec![
             start("api", token, |token| server.run(token)),
@@ -163,6 +167,17 @@ pub(crate) async fn control_config(
     })
 }
 
+/// The batch master asks agents for workers as the API server asks them for logs.
+pub(crate) fn batch_config(
+    certificates: &Certificates,
+    client: kube::Client,
+    worker_dir: PathBuf,
+) -> control::fuxi::Config {
+    let pair = certificates.kubelet_client.clone();
+    let credentials = control::fuxi::Credentials { pair, authority: certificates.authority.clone() };
+    control::fuxi::Config { credentials: Some(credentials), ..control::fuxi::Config::new(client, worker_dir) }
+}
+
 fn security(settings: &Settings, certificates: &Certificates) -> api::SecurityConfig {
     api::SecurityConfig {
         signing_keys: certificates.service_account_keys.clone(),
@@ -207,5 +222,7 @@ fn agent_config(
         max_pods: 250,
         labels: BTreeMap::new(),
         arbiter: agent::Arbiter::default(),
+        // Their master is on this host.
+        workers: None,
     }
 }
