@@ -169,6 +169,7 @@ impl Host {
             max_pods: 100,
             labels: BTreeMap::new(),
             arbiter: agent::Arbiter::default(),
+            workers: None,
         }
     }
 

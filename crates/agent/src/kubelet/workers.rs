@@ -35,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Workers {
     listener: UnixListener,
     open: CancellationToken,
+    patience: Duration,
     served: Mutex<Served>,
 }
 
@@ -54,6 +55,7 @@ impl Workers {
         Ok(Self {
             listener: door::bind(folder, SOCKET)?,
             open: CancellationToken::new(),
+            patience: PATIENCE,
             served: Mutex::default(),
         })
     }
@@ -93,7 +95,7 @@ impl Workers {
                 let (stream, _) = accepted.map_err(|error| Refusal::internal(&error))?;
                 Ok((stream, connections))
             }
-            () = tokio::time::sleep(PATIENCE) => {
+            () = tokio::time::sleep(self.patience) => {
                 Err(Refusal { code: StatusCode::NO_CONTENT, message: String::new() })
             }
         }

@@ -54,7 +54,9 @@ impl PlayedNode {
     /// Registers a Node with room for four half-core workers.
     pub(crate) async fn add(&self, name: &str) {
         let nodes: Api<Node> = Api::all(self.client.clone());
-        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
+        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": {
+            "name": name, "annotations": { model::names::WORKER_FOLDER: self.worker_dir.to_string_lossy() },
+        }});
         nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
         let status = json!({ "status": {
             "allocatable": {

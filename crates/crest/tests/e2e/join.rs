@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::cluster::{Cluster, Said, free_port, run};
 
@@ -17,7 +20,8 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let number = std::process::id() % 10_000;
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = (std::process::id() + NEXT.fetch_add(5_000, Ordering::Relaxed)) % 10_000;
         let (second, third) = (number / 250, number % 250);
         let machine = Self {
             name: format!("j{number}"),
@@ -77,12 +81,35 @@ impl Machine {
     }
 
     fn stop(&mut self) {
+        self.end(Signal::TERM);
+    }
+
+    fn end(&mut self, signal: Signal) {
         if let Some(mut agent) = self.agent.take() {
             // `nsenter` becomes the program itself, so this is its process.
-            let pid = rustix::process::Pid::from_child(&agent);
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+            kill_process(Pid::from_child(&agent), signal).unwrap();
             agent.wait().unwrap();
         }
+    }
+
+    /// Has the image and joins `cluster`; the words of `crest node join`.
+    fn enter(&mut self, cluster: &Cluster) -> Vec<String> {
+        let folder = cluster.busybox();
+        let built =
+            self.run(&["image", "build-rootfs", &folder, "--tag", "busybox:test", "--cmd", "/bin/sh"]);
+        assert_eq!(built.code, 0, "{built:?}");
+        let token = cluster.crest(&["token", "create", "--ttl", "1h"]);
+        assert_eq!(token.code, 0, "{token:?}");
+        let words: Vec<String> = token.stdout.split_whitespace().skip(3).map(str::to_owned).collect();
+        let wrong = format!("sha256:{}", "0".repeat(64));
+        let refused = self.run(&["node", "join", &words[0], "--token", &words[2], "--ca-cert-hash", &wrong]);
+        assert!(refused.code != 0 && refused.stderr.contains("another"), "{refused:?}");
+        self.join(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        cluster.until("the second node is there", |cluster| {
+            cluster.kubectl(&["get", "node", "second"]).code == 0
+        });
+        cluster.ok(&["wait", "--for=condition=Ready", "node/second", "--timeout=60s"]);
+        words
     }
 }
 
@@ -111,28 +138,22 @@ spec:
   containers: [{name: main, image: "busybox:test", command: [sh, -c, "echo from afar; sleep 1000"]}]
 "#;
 
+fn can_run() -> bool {
+    let can_run = rustix::process::geteuid().is_root() && super::cluster::find_kubectl().is_some();
+    if !can_run {
+        println!("skipped: network namespaces need root, and the test needs kubectl");
+    }
+    can_run
+}
+
 #[test]
 fn a_second_machine_joins_runs_pods_and_leaves() {
-    if !rustix::process::geteuid().is_root() || super::cluster::find_kubectl().is_none() {
-        println!("skipped: network namespaces need root, and the test needs kubectl");
+    if !can_run() {
         return;
     }
     let mut machine = Machine::new();
     let cluster = Cluster::start_at(&machine.ours).unwrap();
-    let folder = cluster.busybox();
-    let built = machine.run(&["image", "build-rootfs", &folder, "--tag", "busybox:test", "--cmd", "/bin/sh"]);
-    assert_eq!(built.code, 0, "{built:?}");
-
-    let token = cluster.crest(&["token", "create", "--ttl", "1h"]);
-    assert_eq!(token.code, 0, "{token:?}");
-    let words: Vec<&str> = token.stdout.split_whitespace().skip(3).collect();
-    let wrong = format!("sha256:{}", "0".repeat(64));
-    let refused = machine.run(&["node", "join", words[0], "--token", words[2], "--ca-cert-hash", &wrong]);
-    assert!(refused.code != 0 && refused.stderr.contains("another"), "{refused:?}");
-    machine.join(&words);
-    cluster
-        .until("the second node is there", |cluster| cluster.kubectl(&["get", "node", "second"]).code == 0);
-    cluster.ok(&["wait", "--for=condition=Ready", "node/second", "--timeout=60s"]);
+    let words = machine.enter(&cluster);
 
     cluster.apply(POD);
     cluster.ok(&["wait", "--for=condition=Ready", "pod/far", "--timeout=60s"]);
@@ -144,7 +165,7 @@ fn a_second_machine_joins_runs_pods_and_leaves() {
 
     // From the second time on it needs no token, and finds its Pods running.
     machine.stop();
-    let deleted = cluster.crest(&["token", "delete", words[2]]);
+    let deleted = cluster.crest(&["token", "delete", &words[2]]);
     assert_eq!(deleted.code, 0, "{deleted:?}");
     machine.join(&[]);
     cluster.until("it serves again", |cluster| cluster.kubectl(&["exec", "far", "--", "true"]).code == 0);
@@ -159,4 +180,89 @@ fn a_second_machine_joins_runs_pods_and_leaves() {
     machine.stop();
     assert!(cluster.kubectl(&["get", "pod", "far"]).code != 0);
     assert!(Path::new("/run/netns").join(&machine.name).exists());
+}
+
+/// Instances that each wait for leave, in two waves.
+fn far_job(out: &Path) -> String {
+    format!(
+        r#"
+apiVersion: crest.dev/v1alpha1
+kind: DagJob
+metadata: {{name: steered}}
+spec:
+  volumes: [{{name: out, hostPath: {{path: {out}, type: DirectoryOrCreate}}}}]
+  tasks:
+    - name: work
+      instances: 12
+      parallelism: 2
+      maxAttempts: 1
+      image: busybox:test
+      command: [sh, -c, 'echo instance $CREST_INSTANCE_INDEX; echo ran >> /out/$CREST_INSTANCE_INDEX; until [ -e /out/go ]; do sleep 0.1; done']
+      volumeMounts: [{{name: out, mountPath: /out}}]
+      resources: {{cpu: 50m, memory: 16Mi}}
+"#,
+        out = out.display()
+    )
+}
+
+/// What ran, by file: each instance writes a line for each time that it begins.
+fn ran(out: &Path) -> Vec<(String, String)> {
+    let files = fs::read_dir(out).into_iter().flatten().flatten();
+    let instances = files.filter(|file| file.file_name() != "go");
+    let mut ran: Vec<_> = instances
+        .map(|file| {
+            (file.file_name().to_string_lossy().into_owned(), fs::read_to_string(file.path()).unwrap())
+        })
+        .collect();
+    ran.sort();
+    ran
+}
+
+#[test]
+fn a_job_runs_on_a_joined_machine_whatever_dies_meanwhile() {
+    if !can_run() {
+        return;
+    }
+    let mut machine = Machine::new();
+    let cluster = Cluster::start_at(&machine.ours).unwrap();
+    machine.enter(&cluster);
+    let nodes = cluster.ok(&["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"]);
+    let first = nodes.split(' ').find(|name| *name != "second").unwrap().to_owned();
+    cluster.ok(&["cordon", &first]);
+    let out = cluster.state_dir().join("out");
+    cluster.apply(&far_job(&out));
+    let running = |cluster: &Cluster| cluster.job_status("steered")["tasks"]["work"]["running"] == 2;
+    cluster.until("two instances run", |cluster| running(cluster) && ran(&out).len() == 2);
+    let before = ran(&out);
+    let pods = ["get", "pods", "-l", "crest.dev/dagjob", "-o", "jsonpath={.items[*].spec.nodeName}"];
+    assert_eq!(cluster.ok(&pods), "second second");
+    cluster.until("their logs are read", |cluster| {
+        cluster.job(&["logs", "steered", "--task", "work"]).stdout.contains("instance 0")
+    });
+
+    // The control plane dies and comes back: the workers of the other machine greet it again.
+    kill_process(Pid::from_raw(cluster.pid()).unwrap(), Signal::KILL).unwrap();
+    let up = cluster.crest(&["up"]);
+    assert_eq!(up.code, 0, "{up:?}\n{}", cluster.log());
+    cluster.until("they run still", running);
+    // So does the agent between them.
+    machine.end(Signal::KILL);
+    machine.join(&[]);
+    cluster.until("the agent serves again", |cluster| {
+        cluster.job(&["logs", "steered", "--task", "work"]).stdout.contains("instance 0")
+    });
+    assert_eq!(ran(&out), before, "nothing was begun again");
+
+    // Ended while nobody could hear it, and told all the same.
+    machine.end(Signal::KILL);
+    fs::write(out.join("go"), "").unwrap();
+    machine.join(&[]);
+    let status = cluster.ended_job("steered");
+    assert_eq!(
+        (&status["phase"], &status["tasks"]["work"]["succeeded"]),
+        (&"Succeeded".into(), &12.into()),
+        "{status}"
+    );
+    let each_once: Vec<_> = ran(&out).into_iter().map(|(_, lines)| lines).collect();
+    assert_eq!(each_once, vec!["ran\n"; 12]);
 }
