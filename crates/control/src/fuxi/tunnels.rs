@@ -143,3 +143,27 @@ impl Asker {
             .ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    use super::*;
+
+    /// What a node tells of itself becomes a path of Pods on it.
+    #[test]
+    fn folders_are_whole_plain_paths() {
+        for (told, folder_of_it) in [
+            (Some("/run/crest/worker"), Some("/run/crest/worker")),
+            (Some("run/crest"), None),
+            (Some("/run/../etc"), None),
+            (Some(""), None),
+            (None, None),
+        ] {
+            let annotations = told.map(|told| BTreeMap::from([(names::WORKER_FOLDER.into(), told.into())]));
+            let node =
+                Node { metadata: ObjectMeta { annotations, ..ObjectMeta::default() }, ..Node::default() };
+            assert_eq!(folder(&node).as_deref(), folder_of_it.map(Path::new), "{told:?}");
+        }
+    }
+}

@@ -10,6 +10,7 @@
 
 mod cluster;
 mod faulty;
+mod folders;
 mod guests;
 mod inputs;
 mod node;
@@ -32,6 +33,7 @@ use faulty::{
     a_node_where_several_jobs_fail_is_closed_also_after_a_restart,
     a_worker_that_cannot_start_is_looked_for_elsewhere,
 };
+use folders::workers_are_made_where_they_have_a_folder;
 use guests::{
     a_group_that_has_gathered_its_room_starts_as_a_whole, pods_of_a_group_are_placed_together,
     pods_of_others_go_when_their_machine_shrinks, pods_of_others_keep_to_their_selector_and_their_quota,
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         a_node_where_several_jobs_fail_is_closed_also_after_a_restart,
         a_backup_begins_on_another_node,
         a_worker_that_cannot_start_is_looked_for_elsewhere,
+        workers_are_made_where_they_have_a_folder,
         a_tainted_node_is_for_those_who_tolerate_it,
         a_node_that_a_tide_has_is_drained_and_comes_back,
         an_unknown_command_fails_the_job_and_says_so,
