@@ -24,13 +24,19 @@ pub(super) fn buckets(text: &str, metric: &str) -> Result<Buckets, String> {
 
 /// Bound and count of a line, without what stands before its labels.
 fn bucket(line: &str) -> Option<(f64, f64)> {
+    let (labels, count) = sample(line)?;
+    let (_, bound) = labels_of(labels).find(|(name, _)| *name == "le")?;
+    Some((bound.parse().ok()?, count))
+}
+
+/// Labels and value of a line, from behind the brace that opens its labels.
+fn sample(line: &str) -> Option<(&str, f64)> {
     let (labels, value) = line.rsplit_once('}')?;
-    let bound = match labels.strip_prefix("le=\"") {
-        Some(bound) => bound,
-        None => labels.rsplit_once(",le=\"")?.1,
-    };
-    let bound = bound.split('"').next()?.parse().ok()?;
-    Some((bound, value.split_whitespace().next()?.parse().ok()?))
+    Some((labels, number(value)?))
+}
+
+fn number(value: &str) -> Option<f64> {
+    value.split_whitespace().next()?.parse().ok()
 }
 
 /// The sum of a counter over the series that are meant; `None` where none is told.
@@ -38,15 +44,14 @@ pub(super) fn count(text: &str, series: &Series) -> Option<f64> {
     let lines = text.lines().filter_map(|line| line.strip_prefix(series.metric.as_str()));
     let values = lines.filter_map(|rest| {
         let (labels, value) = match rest.strip_prefix('{') {
-            Some(rest) => rest.rsplit_once('}')?,
-            None if rest.starts_with([' ', '\t']) => ("", rest),
+            Some(rest) => sample(rest)?,
+            None if rest.starts_with([' ', '\t']) => ("", number(rest)?),
             // Of another metric, whose name begins alike.
             None => return None,
         };
         let is_meant = series.labels.iter().all(|(name, pattern)| {
             labels_of(labels).any(|(told, value)| told == name && pattern.matches(value))
         });
-        let value = value.split_whitespace().next()?.parse::<f64>().ok()?;
         (is_meant && value.is_finite()).then_some(value)
     });
     values.take(MOST_SERIES).fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
