@@ -66,7 +66,7 @@ pub struct Report {
     pub system_milli: i64,
     /// Share of the time in which online wanted to run but waited; `None` while batch is away.
     pub online_delay: Option<f64>,
-    /// Latency of the service that is worst off, as a share of its objective, when one told it last.
+    /// Latency or errors of the service that is worst off, as a share of its objective, when one told it last.
     pub latency: Option<f64>,
     /// Batch Pods that are held back, as services suffer when they work.
     pub offenders: usize,

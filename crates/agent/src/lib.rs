@@ -26,6 +26,7 @@ pub mod probes;
 pub mod resources;
 pub mod signals;
 pub mod sources;
+mod state_file;
 mod sys;
 pub mod tokens;
 pub mod usage;

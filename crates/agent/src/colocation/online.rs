@@ -6,7 +6,6 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Groups;
 use crate::pods::has_ended;
-use crate::resources;
+use crate::{resources, state_file};
 
 /// The time over which a Pod's use is one sample of its app's history.
 const SAMPLE: Duration = Duration::from_secs(60);
@@ -273,21 +272,20 @@ fn app(pod: &Pod) -> String {
 }
 
 fn load(file: &Path) -> Result<Predictor, Box<dyn std::error::Error + Send + Sync>> {
-    match fs::read(file) {
-        Ok(text) => Ok(serde_json::from_slice(&text)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Predictor::default()),
-        Err(error) => Err(error.into()),
+    match state_file::read(file)? {
+        Some(text) => Ok(serde_json::from_slice(&text)?),
+        None => Ok(Predictor::default()),
     }
 }
 
 fn write(file: &Path, predictor: &Predictor) -> io::Result<()> {
-    let draft = file.with_added_extension("draft");
-    fs::write(&draft, serde_json::to_vec(predictor)?)?;
-    fs::rename(&draft, file)
+    state_file::replace(file, &serde_json::to_vec(predictor)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
 
     use super::*;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::choose::{Choice, read};
+use crate::state_file;
 
 #[derive(Serialize)]
 struct Kept<'a> {
@@ -24,10 +25,8 @@ struct Found {
 
 /// What was kept in `file`; nothing where nothing was, or where it cannot be followed.
 pub(super) fn load(file: &Path) -> Result<Option<Choice>, String> {
-    let text = match fs::read(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        read => read.map_err(|error| error.to_string())?,
-    };
+    let kept = state_file::read(file).map_err(|error| error.to_string())?;
+    let Some(text) = kept else { return Ok(None) };
     let Found { policy, spec } = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     Ok(Some(Choice { policy: Some(policy), spec: read(&spec)?, trouble: None }))
 }
@@ -40,11 +39,7 @@ pub(super) fn keep(file: &Path, choice: &Choice) -> io::Result<()> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         },
-        Some(policy) => {
-            let draft = file.with_added_extension("draft");
-            fs::write(&draft, serde_json::to_vec(&Kept { policy, spec: &choice.spec })?)?;
-            fs::rename(&draft, file)
-        }
+        Some(policy) => state_file::replace(file, &serde_json::to_vec(&Kept { policy, spec: &choice.spec })?),
     }
 }
 
