@@ -62,8 +62,9 @@ pub fn faults(spec: &DagJobSpec) -> Vec<Fault> {
         name_faults(&path, task, &names, &mut found);
         count_faults(&path, task, &mut found);
         program_faults(&path, task, &mut found);
-        output::faults(&path, task, &mut found);
+        output::faults(&path, task, &spec.volumes, &mut found);
     }
+    output::shared(spec, &mut found);
     if let Some(cycle) = cycle(&spec.tasks) {
         let cycle = cycle.join(" -> ");
         let message = format!("these tasks wait for each other: {cycle}; remove one of the dependencies");

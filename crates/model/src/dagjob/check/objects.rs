@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::output::is_mounted;
+use super::output::{CLIMBS, climbs, is_mounted};
 use super::{Fault, FaultKind};
 use crate::dagjob::{Objects, Place, Task};
 
@@ -27,7 +27,9 @@ pub(super) fn faults(
                 fault("url", &objects.url, &message);
             }
             if let Place::Folder { path } = place {
-                if !is_mounted(task, Path::new(path)) {
+                if climbs(Path::new(path)) {
+                    fault("url", &objects.url, CLIMBS);
+                } else if !is_mounted(task, Path::new(path)) {
                     fault("url", &objects.url, "lies on none of the task's volumeMounts");
                 }
                 if (Objects { url: objects.url.clone(), ..Objects::default() }) != *objects {

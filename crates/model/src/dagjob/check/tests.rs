@@ -1,7 +1,7 @@
 //! Specs and the faults found in them.
 
 use expect_test::{Expect, expect};
-use k8s_openapi::api::core::v1::{Toleration, VolumeMount};
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Toleration, Volume, VolumeMount};
 
 use super::faults;
 use crate::dagjob::{DagJobSpec, Input, Mode, NumberRange, Objects, Output, SuccessPolicy, Task};
@@ -189,7 +189,7 @@ fn outputs_go_to_a_volume() {
     };
     check(with("/data", Mode::Exec), expect![[""]]);
     check(with("/data/out", Mode::Exec), expect![[""]]);
-    for path in ["data", "/database", "/", ""] {
+    for path in ["data", "/database", "/", "", "/data/../out"] {
         let spec = DagJobSpec { tasks: with(path, Mode::Exec), ..DagJobSpec::default() };
         assert_eq!(faults(&spec).len(), 1, "{path}");
     }
@@ -197,6 +197,60 @@ fn outputs_go_to_a_volume() {
         with("/data", Mode::Stream),
         expect![[r#"
             Invalid spec.tasks[0].output.path [/data]
+        "#]],
+    );
+}
+
+#[test]
+fn outputs_stay_when_their_worker_goes() {
+    let volume = |name: &str, empty_dir| Volume { name: name.to_owned(), empty_dir, ..Volume::default() };
+    let volumes = vec![volume("data", Some(EmptyDirVolumeSource::default())), volume("kept", None)];
+    let mount = |name: &str, mount_path: &str| VolumeMount {
+        name: name.to_owned(),
+        mount_path: mount_path.to_owned(),
+        ..VolumeMount::default()
+    };
+    let n_faults = |output: Output| {
+        let volume_mounts = vec![mount("data", "/data"), mount("kept", "/data/kept")];
+        let task = Task { output: Some(output), volume_mounts, ..task("a", &[]) };
+        faults(&DagJobSpec { tasks: vec![task], volumes: volumes.clone(), ..DagJobSpec::default() }).len()
+    };
+    for (folder, expected) in [("/data/out", 1), ("/data/kept/out", 0), ("/data/kept/../out", 1)] {
+        let objects = Objects { url: format!("file://{folder}"), ..Objects::default() };
+        assert_eq!(n_faults(Output { objects, ..Output::default() }), expected, "{folder} as a URL");
+        assert_eq!(n_faults(Output { path: folder.to_owned(), ..Output::default() }), expected, "{folder}");
+    }
+}
+
+#[test]
+fn no_two_tasks_write_to_one_place() {
+    let with = |name: &str, output: Output| Task {
+        name: name.to_owned(),
+        output: Some(output),
+        ..mounting_data()
+    };
+    let folder = |path: &str| Output { path: path.to_owned(), ..Output::default() };
+    let objects = |url: &str| {
+        let objects = Objects { url: url.to_owned(), ..Objects::default() };
+        Output { objects, ..Output::default() }
+    };
+    let mut elsewhere = with("g", folder("/other/x"));
+    elsewhere.volume_mounts[0].mount_path = "/other".to_owned();
+    check(
+        vec![
+            with("a", folder("/data/x")),
+            with("b", folder("/data/y")),
+            with("c", folder("/data/x/")),
+            with("d", objects("file:///data/y/")),
+            with("e", objects("s3://store/x/")),
+            with("f", objects("s3://store/x")),
+            elsewhere,
+        ],
+        expect![[r#"
+            Duplicate spec.tasks[2].output.path [/data/x/]
+            Duplicate spec.tasks[3].output.url [file:///data/y/]
+            Duplicate spec.tasks[5].output.url [s3://store/x]
+            Duplicate spec.tasks[6].output.path [/other/x]
         "#]],
     );
 }
