@@ -24,7 +24,7 @@ use crate::cluster::{Cluster, Placed, Row, Template, TemplateId};
 use crate::gpu::GpuSet;
 use crate::place::Pending;
 use crate::pod::{Pod, PodId};
-use crate::view::View;
+use crate::view::{View, is_closed};
 
 use claim::Claim;
 use room::Room;
@@ -32,8 +32,12 @@ use room::Room;
 #[cfg(test)]
 mod tests;
 
-/// Nodes that are tried in earnest before a pod is left to wait.
-const MAX_TRIES: usize = 16;
+/// Of the cheapest nodes so many are looked for at a time.
+const AT_A_TIME: usize = 16;
+
+/// Nodes that are tried in earnest before a pod is left to wait. A node on which it turns out then that more than one rule
+/// stands against the pod is rare.
+const MAX_TRIES: usize = 256;
 
 /// Room that is being made for a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,24 +126,42 @@ impl Cluster {
         priority: i32,
     ) -> Option<Preemption> {
         let claim = self.claim_of(&pending.pod, priority);
-        let candidates = self.with_view(template, |cluster, view| {
-            cheapest(cluster, cluster.templates.get(template), view, claim)
-        });
-        for row in candidates {
-            let fewest = victims(self, self.templates.get(template), row, claim).unwrap_or_default();
-            let loans = self.quotas.loans;
-            let enough = self.enough((template, row), fewest, claim);
-            // Whoever was taken away in thought is back.
-            self.quotas.loans = loans;
-            if let Some(victims) = enough {
-                for victim in &victims {
-                    self.give_up(victim);
+        let mut tried: BTreeSet<Row> = BTreeSet::new();
+        while tried.len() < MAX_TRIES {
+            let candidates = self.with_view(template, |cluster, view| {
+                cheapest(cluster, (cluster.templates.get(template), view), claim, &tried)
+            });
+            if candidates.is_empty() {
+                break;
+            }
+            for row in candidates {
+                if let Some(made) = self.preempt_on((pending, template), row, claim) {
+                    return Some(made);
                 }
-                self.attach_beside_leaving(pending.id.clone(), template, row);
-                return Some(Preemption { node: self.hosts[row].name.clone(), victims });
+                tried.insert(row);
             }
         }
         None
+    }
+
+    /// Makes room on one node.
+    fn preempt_on(
+        &mut self,
+        (pending, template): (&Pending, TemplateId),
+        row: Row,
+        claim: Claim,
+    ) -> Option<Preemption> {
+        let fewest = victims(self, self.templates.get(template), row, claim).unwrap_or_default();
+        let loans = self.quotas.loans;
+        let enough = self.enough((template, row), fewest, claim);
+        // Whoever was taken away in thought is back.
+        self.quotas.loans = loans;
+        let victims = enough?;
+        for victim in &victims {
+            self.give_up(victim);
+        }
+        self.attach_beside_leaving(pending.id.clone(), template, row);
+        Some(Preemption { node: self.hosts[row].name.clone(), victims })
     }
 
     /// Holds room for a pod whose room others are leaving: of GPUs and CPUs of one's own, those that will be free then.
@@ -271,23 +293,50 @@ pub(crate) struct Lifted {
     cpus: CpuSet,
 }
 
-/// The cheapest rows, cheapest first.
-fn cheapest(cluster: &Cluster, template: &Template, view: &mut View, claim: Claim) -> Vec<Row> {
+/// The cheapest rows that were not tried yet, cheapest first.
+fn cheapest(
+    cluster: &Cluster,
+    (template, view): (&Template, &mut View),
+    claim: Claim,
+    tried: &BTreeSet<Row>,
+) -> Vec<Row> {
     let mut costs = costs(cluster, (template, view), claim);
     let losses = cluster.losses_to(claim);
+    // What the rules say depends on other rows too, so it is not part of what is kept.
+    let is_open = |row: Row| !tried.contains(&row) && may_yield(cluster, view, row, claim);
     let rows = loop {
-        let best = costs.best(cluster);
+        let best = costs.best(cluster, is_open);
         let stale: Vec<Row> = best.iter().copied().filter(|&row| costs.losses[row] != losses).collect();
         if stale.is_empty() {
             break best;
         }
         for row in stale {
-            costs.of_row[row] = cost(cluster, (template, view), row, claim);
+            costs.of_row[row] = cost(cluster, template, row, claim);
             costs.losses[row] = losses;
         }
     };
     view.costs = Some(costs);
     rows
+}
+
+/// Whether the rules about pods around a row would be kept without its lesser pods.
+fn may_yield(cluster: &Cluster, view: &View, row: Row, claim: Claim) -> bool {
+    if view.may_yield(row, |_| 0) {
+        return true;
+    }
+    let leaving =
+        cluster.hosts[row].pods.iter().filter_map(|id| cluster.placed(id)).filter(|placed| placed.is_leaving);
+    let leaving = leaving.map(|placed| (true, cluster.templates.get(placed.template)));
+    let lesser = cluster.lesser_on(row, claim).into_iter().map(|each| (false, each.template));
+    let going: Vec<(bool, &Template)> = leaving.chain(lesser).collect();
+    view.may_yield(row, |count| {
+        // Who leaves already is not in every count.
+        let is_part = |is_leaving: bool| !(is_leaving && cluster.counts.ignores_leaving(count));
+        let counted = going
+            .iter()
+            .filter(|(is_leaving, each)| is_part(*is_leaving) && each.counted_by.contains(&count));
+        counted.count() as u64
+    })
 }
 
 /// The costs that are known, brought up to what has changed; reckoned anew where that is too much.
@@ -296,7 +345,9 @@ fn costs(cluster: &Cluster, (template, view): (&Template, &mut View), claim: Cla
     let known = view
         .costs
         .take()
-        .filter(|costs| (costs.claim, costs.structure, costs.budgets) == (claim, structure, budgets));
+        .filter(|costs| (costs.claim, costs.structure, costs.budgets) == (claim, structure, budgets))
+        // Who has such a claim elsewhere is not seen in the row.
+        .filter(|_| template.pod.volumes.exclusive.is_empty());
     let losses = cluster.losses_to(claim);
     let changed = known.as_ref().and_then(|costs| cluster.changes.since(costs.seen));
     let mut costs = match (known, changed) {
@@ -304,7 +355,7 @@ fn costs(cluster: &Cluster, (template, view): (&Template, &mut View), claim: Cla
             for row in changed {
                 // A row beyond the end is a node of which only pods are known yet.
                 if row < costs.of_row.len() {
-                    costs.of_row[row] = cost(cluster, (template, view), row, claim);
+                    costs.of_row[row] = cost(cluster, template, row, claim);
                     costs.losses[row] = losses;
                 }
             }
@@ -312,8 +363,7 @@ fn costs(cluster: &Cluster, (template, view): (&Template, &mut View), claim: Cla
         }
         _ => {
             let rows = 0..cluster.hosts.len();
-            let of_row: Vec<Option<Cost>> =
-                rows.map(|row| cost(cluster, (template, view), row, claim)).collect();
+            let of_row: Vec<Option<Cost>> = rows.map(|row| cost(cluster, template, row, claim)).collect();
             let losses = vec![losses; of_row.len()];
             Costs { claim, structure, budgets, seen: 0, of_row, losses }
         }
@@ -324,23 +374,25 @@ fn costs(cluster: &Cluster, (template, view): (&Template, &mut View), claim: Cla
 
 impl Costs {
     /// The rows of least cost, the least first.
-    fn best(&self, cluster: &Cluster) -> Vec<Row> {
+    fn best(&self, cluster: &Cluster, is_open: impl Fn(Row) -> bool) -> Vec<Row> {
         let mut best: Vec<(&Cost, Row)> = Vec::new();
         for row in cluster.rows_in_order() {
             let Some(cost) = &self.of_row[row] else { continue };
-            if best.len() == MAX_TRIES && best.last().is_some_and(|(worst, _)| *worst <= cost) {
+            if best.len() == AT_A_TIME && best.last().is_some_and(|(worst, _)| *worst <= cost)
+                || !is_open(row)
+            {
                 continue;
             }
             let place = best.partition_point(|(other, _)| *other <= cost);
             best.insert(place, (cost, row));
-            best.truncate(MAX_TRIES);
+            best.truncate(AT_A_TIME);
         }
         best.into_iter().map(|(_, row)| row).collect()
     }
 }
 
-fn cost(cluster: &Cluster, (template, view): (&Template, &View), row: Row, claim: Claim) -> Option<Cost> {
-    if !cluster.hosts[row].is_present || !view.may_yield(cluster, template, row) {
+fn cost(cluster: &Cluster, template: &Template, row: Row, claim: Claim) -> Option<Cost> {
+    if !cluster.hosts[row].is_present || is_closed(cluster, template, row) {
         return None;
     }
     let victims = victims(cluster, template, row, claim)?;

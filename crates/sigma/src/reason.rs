@@ -56,6 +56,7 @@ impl Reason {
             | Self::GpuFragments
             | Self::DiskInUse
             | Self::TooManyVolumes
+            | Self::ClaimInUse
             | Self::Spread
             | Self::PodAntiAffinity
             | Self::ExistingAntiAffinity
@@ -67,7 +68,6 @@ impl Reason {
             | Self::HighLoad(_)
             | Self::GpuModel
             | Self::Unpinnable(_)
-            | Self::ClaimInUse
             | Self::VolumeAffinity
             | Self::NoVolume
             | Self::SpreadMissingLabel

@@ -21,7 +21,7 @@ mod tally;
 
 use std::collections::BTreeMap;
 
-use crate::cluster::{Cluster, Row, Template, Wanted};
+use crate::cluster::{Cluster, CountId, Row, Template, Wanted};
 use crate::policy::Policy;
 use crate::preempt::Costs;
 use crate::reason::{NoFit, Reason};
@@ -205,10 +205,14 @@ impl View {
         no_fit
     }
 
-    /// Whether what keeps a pod off the row could be lifted by taking others off it.
-    pub(crate) fn may_yield(&self, cluster: &Cluster, template: &Template, row: Row) -> bool {
-        let reasons = self.check(cluster, template, row).err();
-        reasons.is_none_or(|reasons| reasons.iter().all(Reason::yields_to_eviction))
+    /// Whether the rules about pods around `row` would be kept without some pods of it; `counted` says how many of those
+    /// are in a count.
+    pub(crate) fn may_yield(&self, row: Row, counted: impl Fn(CountId) -> u64) -> bool {
+        let gone = |tally: &Tally| counted(tally.count).min(tally.seen(row));
+        let around = (&*self.topologies, &*self.tallies);
+        [Level::Row, Level::Domain]
+            .into_iter()
+            .all(|level| self.rules.check_without(around, level, row, gone).is_ok())
     }
 
     /// Whether the node of `row` can take a pod now; if not, why. The first filter that fails speaks for the node,
@@ -229,16 +233,21 @@ impl View {
         if !short.is_empty() {
             return Err(short);
         }
-        cluster.gpus.check(row, template.pod.gpu.as_ref()).map_err(|reason| vec![reason])?;
-        cluster.cpus.check(row, &template.pod).map_err(|reason| vec![reason])?;
-        cluster.check_load(row, &template.pod).map_err(|reason| vec![reason])?;
-        let volumes = &template.pod.volumes;
-        cluster.volumes.check((row, &cluster.hosts[row].name), volumes).map_err(|reason| vec![reason])?;
+        if let Some(reason) = local::misfits(cluster, template, row).next() {
+            return Err(vec![reason]);
+        }
         let checked = [Level::Row, Level::Domain]
             .into_iter()
             .try_for_each(|level| self.rules.check(&self.topologies, &self.tallies, level, row));
         checked.map_err(|reason| vec![reason])
     }
+}
+
+/// Whether something keeps a pod off the row that stays whoever goes from there.
+pub(crate) fn is_closed(cluster: &Cluster, template: &Template, row: Row) -> bool {
+    let fixed = build::judge(cluster, &template.pod, row).refused;
+    let mut reasons = fixed.into_iter().chain(local::misfits(cluster, template, row));
+    reasons.any(|reason| !reason.yields_to_eviction())
 }
 
 /// What the candidates range over, to make their scores comparable.

@@ -76,6 +76,11 @@ impl AttachedVolumes {
         volumes.exclusive.iter().any(|claim| self.claims.contains_key(claim))
     }
 
+    /// How many pods there are for each claim of `volumes` that only one may use.
+    pub(crate) fn claimed(&self, volumes: &Volumes) -> usize {
+        volumes.exclusive.iter().filter_map(|claim| self.claims.get(claim)).sum()
+    }
+
     /// Whether the node can attach what it lacks of `volumes`, and no disk is in use.
     pub(crate) fn check(&self, (row, node): (Row, &str), volumes: &Volumes) -> Result<(), Reason> {
         if !volumes.is_shared() {

@@ -12,7 +12,7 @@ pub(super) struct Room<'a> {
     spare: Vec<(usize, i128)>,
     /// What is free of each GPU, in milli, where the pod asks for some.
     gpus: Option<(GpuAsk, Vec<i64>)>,
-    /// Pods that hold a port of the pod's.
+    /// Ports of the pod's that are held, and its claims that only one may use.
     n_conflicts: usize,
 }
 
@@ -31,13 +31,16 @@ impl<'a> Room<'a> {
         };
         let ports = &template.pod.host_ports;
         let is_taken = |held: &&HostPort| ports.iter().any(|port| held.conflicts(port));
-        let n_conflicts = cluster.hosts[row].ports.iter().filter(is_taken).count();
+        let n_conflicts = cluster.hosts[row].ports.iter().filter(is_taken).count()
+            + cluster.volumes.claimed(&template.pod.volumes);
         Some(Self { cluster, template, spare, gpus, n_conflicts })
     }
 
     fn conflicts(&self, other: &Template) -> usize {
-        let ports = &self.template.pod.host_ports;
-        other.pod.host_ports.iter().filter(|held| ports.iter().any(|port| held.conflicts(port))).count()
+        let (pod, other) = (&self.template.pod, &other.pod);
+        let is_taken = |held: &&HostPort| pod.host_ports.iter().any(|port| held.conflicts(port));
+        other.host_ports.iter().filter(is_taken).count()
+            + pod.volumes.exclusive.intersection(&other.volumes.exclusive).count()
     }
 
     fn shift(&mut self, id: &PodId, other: &Template, sign: i8) {

@@ -130,6 +130,76 @@ fn pods_that_keep_the_new_one_away_go() {
     expect!["nobody"].assert_eq(&preempt(&mut cluster("a: x web 9 1"), "new", forbidding));
 }
 
+fn term(app: &str, topology_key: &str) -> PodTerm {
+    PodTerm {
+        selector: Some(selector(app)),
+        namespaces: [String::new()].into(),
+        namespace_selector: None,
+        topology_key: topology_key.to_owned(),
+    }
+}
+
+/// Twenty full nodes of one zone, whose pods are the least important, and one of another; beside them `others`.
+fn zones(others: &str) -> Cluster {
+    let lines = (10..30).map(|number| format!("far{number}: x{number} web 0 4\n")).collect::<String>();
+    let mut cluster = cluster(&format!("{lines}near: y web 1 4\n{others}"));
+    let names: Vec<String> = (10..30).map(|number| format!("far{number}")).collect();
+    for name in names.iter().map(String::as_str).chain(["near", "near2", "far0"]) {
+        let zone = if name.starts_with("near") { "near" } else { "far" };
+        let mut node = node(name);
+        node.labels.insert("zone".to_owned(), zone.to_owned());
+        cluster.set_node(&node);
+    }
+    cluster
+}
+
+#[test]
+fn nodes_that_are_cheaper_but_never_take_the_pod_do_not_stand_in_its_way() {
+    let wanting = Pod { required_pods: vec![term("db", "zone")], ..pod("top 9 2") };
+    let db = "near2: d db 9 4\nfar0: e cache 9 4";
+    expect!["y on near"].assert_eq(&preempt(&mut zones(db), "new", wanting.clone()));
+    let mut cluster = zones("far0: e cache 9 4\nnear2: d cache 9 4");
+    expect!["nobody"].assert_eq(&preempt(&mut cluster, "new", wanting.clone()));
+    // What comes to another node of the zone counts at once.
+    cluster.remove_pod(&PodId::new("d"));
+    cluster.add_pod(&PodId::new("d"), &Arc::new(pod("db 9 4")), "near2");
+    expect!["y on near"].assert_eq(&preempt(&mut cluster, "new", wanting));
+
+    let apart = Pod { forbidden_pods: vec![term("cache", "zone")], ..pod("top 9 2") };
+    let cache = "far0: e cache 9 4\nnear2: d db 9 4";
+    expect!["y on near"].assert_eq(&preempt(&mut zones(cache), "new", apart));
+
+    let spread = SpreadConstraint {
+        topology_key: "zone".to_owned(),
+        max_skew: 1,
+        unsatisfiable: WhenUnsatisfiable::DoNotSchedule,
+        selector: Some(selector("top")),
+        min_domains: None,
+        affinity_policy: InclusionPolicy::Honor,
+        taints_policy: InclusionPolicy::Ignore,
+    };
+    let even = Pod { spread: vec![spread], ..pod("top 9 2") };
+    let top = "far0: e top 9 4\nnear2: d db 9 4";
+    expect!["y on near"].assert_eq(&preempt(&mut zones(top), "new", even));
+}
+
+#[test]
+fn who_holds_a_claim_that_is_for_one_pod_goes_for_a_more_important_one() {
+    let using = |shape: &str| {
+        let mut pod = pod(shape);
+        pod.volumes.exclusive.insert("claim".to_owned());
+        pod
+    };
+    let there = |priority: u8| {
+        let mut cluster = cluster("a: x web 1 2\nb: y web 1 2");
+        cluster.add_pod(&PodId::new("z"), &Arc::new(using(&format!("db {priority} 1"))), "b");
+        cluster
+    };
+    expect!["z on b"].assert_eq(&preempt(&mut there(1), "new", using("top 9 1")));
+    expect!["nobody"].assert_eq(&preempt(&mut there(9), "new", using("top 9 1")));
+    expect!["y z on b"].assert_eq(&preempt(&mut there(1), "new", using("top 9 4")));
+}
+
 fn with_gpus(name: &str, count: u16, model: &str) -> Node {
     Node { gpus: NodeGpus { count, model: model.to_owned() }, ..node(name) }
 }

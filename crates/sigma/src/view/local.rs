@@ -4,6 +4,7 @@
 use crate::cluster::{CPU_COLUMN, Cluster, Host, MEMORY_COLUMN, Row, Template};
 use crate::pod::Pod;
 use crate::policy::Fill;
+use crate::reason::Reason;
 use crate::score::{Part, Score};
 
 use super::levels::Levels;
@@ -52,6 +53,18 @@ impl View {
             (Part::Gpus, usability.gpus),
         ]))
     }
+}
+
+/// What of the row is not in the pieces that the pod needs, or may not be used: GPUs, CPUs of its own, load, volumes.
+pub(super) fn misfits(cluster: &Cluster, template: &Template, row: Row) -> impl Iterator<Item = Reason> {
+    let pod = &template.pod;
+    let found = [
+        cluster.gpus.check(row, pod.gpu.as_ref()),
+        cluster.cpus.check(row, pod),
+        cluster.check_load(row, pod),
+        cluster.volumes.check((row, &cluster.hosts[row].name), &pod.volumes),
+    ];
+    found.into_iter().filter_map(Result::err)
 }
 
 pub(super) fn has_port_conflict(host: &Host, pod: &Pod) -> bool {

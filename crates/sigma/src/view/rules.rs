@@ -110,11 +110,26 @@ impl Rules {
         level: Level,
         row: Row,
     ) -> Result<(), Reason> {
+        self.check_without((topologies, tallies), level, row, |_| 0)
+    }
+
+    /// The same once so many pods of each count have `gone` from the row.
+    pub(super) fn check_without(
+        &self,
+        (topologies, tallies): (&[Topology], &[Tally]),
+        level: Level,
+        row: Row,
+        gone: impl Fn(&Tally) -> u64,
+    ) -> Result<(), Reason> {
         // `None`: not of this level. Else the pods near the row, if it is in a domain.
-        let look = |tally: usize| {
+        let look_at_all = |tally: usize| {
             let tally = &tallies[tally];
             let topology = &topologies[tally.topology];
             level.has(topology).then(|| tally.near(topology, row))
+        };
+        let look = |tally: usize| {
+            let left = |near: u64| near.saturating_sub(gone(&tallies[tally]));
+            look_at_all(tally).map(|near| near.map(left))
         };
         for (spread, least) in self.spread.iter().zip(&self.state.least) {
             if !spread.is_hard() {
@@ -131,7 +146,7 @@ impl Rules {
         }
         let may_start = self.may_be_first && self.state.is_alone;
         let lacks = |near: Option<u64>| near.is_none_or(|near| near == 0 && !may_start);
-        if self.required.iter().filter_map(|&each| look(each)).any(lacks) {
+        if self.required.iter().filter_map(|&each| look_at_all(each)).any(lacks) {
             return Err(Reason::PodAffinity);
         }
         let has_near = |&each: &usize| look(each).flatten().is_some_and(|near| near > 0);

@@ -110,6 +110,11 @@ impl Tally {
         topology.domain(row).map(|domain| self.sums[domain])
     }
 
+    /// How many pods of a row are part of its domain's sum.
+    pub(super) fn seen(&self, row: Row) -> u64 {
+        self.seen.get(row).copied().map_or(0, u64::from)
+    }
+
     /// Pods in the emptiest of the domains that count.
     pub(super) fn least(&self) -> u64 {
         self.levels.range().map_or(0, |(least, _)| least)

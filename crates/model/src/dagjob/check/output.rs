@@ -77,7 +77,11 @@ fn target<'a>(task: &'a Task, output: &'a Output) -> Option<Target<'a>> {
     };
     let mount = mount(task, Path::new(path))?;
     let folder = Path::new(path).strip_prefix(&mount.mount_path).ok()?;
-    Some(Target::Volume { name: &mount.name, sub_path: mount.sub_path.as_deref().unwrap_or_default(), folder })
+    Some(Target::Volume {
+        name: &mount.name,
+        sub_path: mount.sub_path.as_deref().unwrap_or_default(),
+        folder,
+    })
 }
 
 const NOT_OF_STREAMS: &str =

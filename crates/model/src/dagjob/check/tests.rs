@@ -224,11 +224,8 @@ fn outputs_stay_when_their_worker_goes() {
 
 #[test]
 fn no_two_tasks_write_to_one_place() {
-    let with = |name: &str, output: Output| Task {
-        name: name.to_owned(),
-        output: Some(output),
-        ..mounting_data()
-    };
+    let with =
+        |name: &str, output: Output| Task { name: name.to_owned(), output: Some(output), ..mounting_data() };
     let folder = |path: &str| Output { path: path.to_owned(), ..Output::default() };
     let objects = |url: &str| {
         let objects = Objects { url: url.to_owned(), ..Objects::default() };
