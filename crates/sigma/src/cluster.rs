@@ -330,6 +330,7 @@ impl Cluster {
     /// Gives back one reference to a template.
     pub(crate) fn drop_template(&mut self, id: TemplateId) {
         let Some(gone) = self.templates.release(id) else { return };
+        self.resources.give_up(&gone.demand);
         for key in CountKey::asked_for_by(&gone.pod) {
             self.drop_count(&key);
         }

@@ -87,7 +87,7 @@ impl Cluster {
             return;
         }
         for (column, amount) in self.reservations.rebates.remove(&row).into_iter().flatten() {
-            self.resources.columns[column].used[row] += u128::from(amount);
+            *self.resources.columns[column].used_mut(row) += u128::from(amount);
         }
     }
 
@@ -116,7 +116,7 @@ impl Cluster {
             }
         }
         for (&column, &amount) in &rebate {
-            self.resources.columns[column].used[row] -= u128::from(amount);
+            *self.resources.columns[column].used_mut(row) -= u128::from(amount);
         }
         self.reservations.left.extend(left);
         self.reservations.rebates.insert(row, rebate.into_iter().collect());

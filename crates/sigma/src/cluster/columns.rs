@@ -29,15 +29,41 @@ pub(crate) struct Demand {
 #[derive(Debug, Default)]
 pub(crate) struct Column {
     pub(crate) name: String,
-    pub(crate) allocatable: Vec<u64>,
+    /// Templates that ask for it.
+    n_users: usize,
+    /// Up to the last row that has, or had, any: what somebody has made up takes no room for each node.
+    allocatable: Vec<u64>,
     /// Wider than the amounts, so that no sum of pods that others bound overflows and subtracting is exact.
-    pub(crate) used: Vec<u128>,
+    used: Vec<u128>,
 }
 
 impl Column {
-    fn free(&self, row: Row) -> u64 {
-        self.allocatable[row].saturating_sub(u64::try_from(self.used[row]).unwrap_or(u64::MAX))
+    #[inline]
+    pub(crate) fn allocatable(&self, row: Row) -> u64 {
+        self.allocatable.get(row).copied().unwrap_or(0)
     }
+
+    #[inline]
+    pub(crate) fn used(&self, row: Row) -> u128 {
+        self.used.get(row).copied().unwrap_or(0)
+    }
+
+    #[inline]
+    pub(crate) fn used_mut(&mut self, row: Row) -> &mut u128 {
+        at(&mut self.used, row)
+    }
+
+    fn free(&self, row: Row) -> u64 {
+        self.allocatable(row).saturating_sub(u64::try_from(self.used(row)).unwrap_or(u64::MAX))
+    }
+}
+
+/// The amount of a row, which may lie beyond the end.
+fn at<T: Copy + Default>(amounts: &mut Vec<T>, row: Row) -> &mut T {
+    if amounts.len() <= row {
+        amounts.resize(row + 1, T::default());
+    }
+    &mut amounts[row]
 }
 
 /// All resources over all nodes.
@@ -46,29 +72,53 @@ pub(crate) struct ResourceColumns {
     pub(crate) columns: Vec<Column>,
     pub(crate) guessed: [Vec<u128>; 2],
     ids: HashMap<String, usize>,
+    /// Columns of resources that nobody asks for and no node has.
+    unused: Vec<usize>,
     n_rows: usize,
 }
 
 impl Default for ResourceColumns {
     fn default() -> Self {
-        let mut columns =
-            Self { columns: Vec::new(), guessed: [Vec::new(), Vec::new()], ids: HashMap::new(), n_rows: 0 };
+        let mut columns = Self {
+            columns: Vec::new(),
+            guessed: [Vec::new(), Vec::new()],
+            ids: HashMap::new(),
+            unused: Vec::new(),
+            n_rows: 0,
+        };
         for name in [CPU, MEMORY, PODS] {
-            columns.id(name);
+            let column = columns.id(name);
+            // These stay.
+            columns.columns[column].n_users = 1;
         }
         columns
     }
 }
 
 impl ResourceColumns {
+    /// What a pod takes, to be [given up](Self::give_up) when no template asks for it any more.
     pub(crate) fn demand(&mut self, requests: &Amounts) -> Demand {
         let asked = requests.iter().filter(|(name, amount)| **amount > 0 && *name != PODS);
         let mut amounts: Vec<(usize, u64)> = asked.map(|(name, amount)| (self.id(name), *amount)).collect();
         amounts.push((PODS_COLUMN, 1));
         amounts.sort_unstable();
+        amounts.iter().for_each(|&(column, _)| self.columns[column].n_users += 1);
         let or_guess =
             |name: &str, guess| requests.get(name).copied().filter(|&amount| amount > 0).unwrap_or(guess);
         Demand { amounts, guessed: [or_guess(CPU, GUESSED_CPU), or_guess(MEMORY, GUESSED_MEMORY)] }
+    }
+
+    /// A template that asked for this is gone.
+    pub(crate) fn give_up(&mut self, demand: &Demand) {
+        for &(id, _) in &demand.amounts {
+            let column = &mut self.columns[id];
+            column.n_users -= 1;
+            if column.n_users == 0 && column.allocatable.is_empty() {
+                self.ids.remove(&column.name);
+                *column = Column::default();
+                self.unused.push(id);
+            }
+        }
     }
 
     /// Whether anything is different now.
@@ -78,9 +128,12 @@ impl ResourceColumns {
         }
         let mut is_changed = false;
         for column in &mut self.columns {
+            if column.allocatable.is_empty() && !amounts.contains_key(&column.name) {
+                continue;
+            }
             let amount = amounts.get(&column.name).copied().unwrap_or(0);
-            is_changed |= column.allocatable[row] != amount;
-            column.allocatable[row] = amount;
+            is_changed |= column.allocatable(row) != amount;
+            *at(&mut column.allocatable, row) = amount;
         }
         is_changed
     }
@@ -89,9 +142,8 @@ impl ResourceColumns {
     pub(crate) fn reset(&mut self, row: Row) {
         self.n_rows = self.n_rows.max(row + 1);
         for column in &mut self.columns {
-            column.allocatable.resize(self.n_rows, 0);
-            column.used.resize(self.n_rows, 0);
-            (column.allocatable[row], column.used[row]) = (0, 0);
+            column.allocatable.get_mut(row).into_iter().for_each(|amount| *amount = 0);
+            column.used.get_mut(row).into_iter().for_each(|amount| *amount = 0);
         }
         for guessed in &mut self.guessed {
             guessed.resize(self.n_rows, 0);
@@ -101,7 +153,7 @@ impl ResourceColumns {
 
     pub(crate) fn take(&mut self, row: Row, demand: &Demand) {
         for &(column, amount) in &demand.amounts {
-            self.columns[column].used[row] += u128::from(amount);
+            *self.columns[column].used_mut(row) += u128::from(amount);
         }
         for (guessed, amount) in self.guessed.iter_mut().zip(demand.guessed) {
             guessed[row] += u128::from(amount);
@@ -110,7 +162,7 @@ impl ResourceColumns {
 
     pub(crate) fn release(&mut self, row: Row, demand: &Demand) {
         for &(column, amount) in &demand.amounts {
-            self.columns[column].used[row] -= u128::from(amount);
+            *self.columns[column].used_mut(row) -= u128::from(amount);
         }
         for (guessed, amount) in self.guessed.iter_mut().zip(demand.guessed) {
             guessed[row] -= u128::from(amount);
@@ -124,7 +176,7 @@ impl ResourceColumns {
 
     fn has_room(&self, row: Row, column: usize, amount: u64) -> bool {
         let column = &self.columns[column];
-        column.used[row] + u128::from(amount) <= u128::from(column.allocatable[row])
+        column.used(row) + u128::from(amount) <= u128::from(column.allocatable(row))
     }
 
     /// The resources that a row lacks for `amounts`. A resource that was not asked for is never short, even where
@@ -148,7 +200,7 @@ impl ResourceColumns {
     }
 
     pub(crate) fn used(&self, row: Row, name: &str) -> u64 {
-        let used = self.ids.get(name).map_or(0, |&id| self.columns[id].used[row]);
+        let used = self.ids.get(name).map_or(0, |&id| self.columns[id].used(row));
         u64::try_from(used).unwrap_or(u64::MAX)
     }
 
@@ -156,9 +208,11 @@ impl ResourceColumns {
         if let Some(&id) = self.ids.get(name) {
             return id;
         }
-        let id = self.columns.len();
-        let (allocatable, used) = (vec![0; self.n_rows], vec![0; self.n_rows]);
-        self.columns.push(Column { name: name.to_owned(), allocatable, used });
+        let id = self.unused.pop().unwrap_or_else(|| {
+            self.columns.push(Column::default());
+            self.columns.len() - 1
+        });
+        name.clone_into(&mut self.columns[id].name);
         self.ids.insert(name.to_owned(), id);
         id
     }
@@ -213,5 +267,29 @@ impl LabelColumns {
         self.values.push(value.to_owned());
         self.value_ids.insert(value.to_owned(), id);
         id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_that_somebody_made_up_leave_nothing_behind() {
+        let amounts = |name: &str| Amounts::from([(name.to_owned(), 1)]);
+        let mut columns = ResourceColumns::default();
+        (0..1000).for_each(|row| columns.reset(row));
+        columns.set_allocatable(0, &amounts("gpu"));
+        let n_before = columns.columns.len();
+        for number in 0..100 {
+            let demand = columns.demand(&amounts(&format!("x{number}")));
+            assert_eq!(columns.short(7, &demand.amounts).len(), 2, "no row has that, nor a place for pods");
+            assert!(columns.columns.iter().all(|column| column.allocatable.len() < 1000));
+            columns.give_up(&demand);
+        }
+        assert_eq!(columns.columns.len(), n_before + 1);
+        let demand = columns.demand(&amounts("gpu"));
+        columns.give_up(&demand);
+        assert_eq!(columns.free(0, "gpu"), 1);
     }
 }

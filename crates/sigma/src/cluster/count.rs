@@ -4,10 +4,13 @@
 use std::collections::HashMap;
 
 use crate::interference::Interference;
-use crate::label::Selector;
+use crate::label::{Labels, Operator, Requirement, Selector};
 use crate::pod::{Namespaces, Pod, PodTerm};
 
 use super::Row;
+
+#[cfg(test)]
+mod tests;
 
 /// Which pods are counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -101,6 +104,18 @@ impl CountKey {
         }
     }
 
+    /// All of these must hold for the labels of a pod that is counted, or of one that is spoken of.
+    fn requirements(&self) -> impl Iterator<Item = &Requirement> {
+        let (selector, terms): (_, &[PodTerm]) = match self {
+            Self::Owned { .. } => (None, &[]),
+            Self::Selected { selector, .. } => (Some(selector), &[]),
+            Self::Named { terms } => (None, terms),
+            Self::Repelling { term } | Self::Attracting { term, .. } => (None, std::slice::from_ref(term)),
+        };
+        let selectors = selector.into_iter().chain(terms.iter().filter_map(|term| term.selector.as_ref()));
+        selectors.flat_map(|selector| &selector.requirements)
+    }
+
     /// Whether the pods that are counted have declared something about `pod`.
     pub(crate) fn speaks_of(&self, pod: &Pod, namespaces: &Namespaces) -> bool {
         self.declared().is_some_and(|term| term.matches(pod, namespaces))
@@ -134,18 +149,85 @@ impl CountId {
     pub(crate) const NOBODY: Self = Self(usize::MAX);
 }
 
+/// Finds counts by one label that their selectors ask for, so that a pod is not held against all of them.
+#[derive(Debug, Default)]
+struct Finder {
+    by_label: HashMap<String, HashMap<String, Vec<CountId>>>,
+    /// Counts that ask for no label of a certain value.
+    others: Vec<CountId>,
+}
+
+impl Finder {
+    fn with(&self, requirement: &Requirement) -> usize {
+        let by_value = self.by_label.get(&requirement.key);
+        let of = |value: &String| by_value.and_then(|values| values.get(value)).map_or(0, Vec::len);
+        requirement.values.iter().map(of).sum()
+    }
+
+    /// Enters a count under that one of its requirements that fewest share; which that is.
+    fn add<'a>(
+        &mut self,
+        id: CountId,
+        requirements: impl Iterator<Item = &'a Requirement>,
+    ) -> Option<Requirement> {
+        let certain = requirements.filter(|requirement| requirement.operator == Operator::In);
+        let Some(entered) = certain.min_by_key(|requirement| self.with(requirement)) else {
+            self.others.push(id);
+            return None;
+        };
+        let values = self.by_label.entry(entered.key.clone()).or_default();
+        for value in &entered.values {
+            let ids = values.entry(value.clone()).or_default();
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        Some(entered.clone())
+    }
+
+    fn remove(&mut self, id: CountId, entered: Option<&Requirement>) {
+        let Some(Requirement { key, values, .. }) = entered else {
+            return self.others.retain(|other| *other != id);
+        };
+        let Some(known) = self.by_label.get_mut(key) else { return };
+        for value in values {
+            if let Some(ids) = known.get_mut(value) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    known.remove(value);
+                }
+            }
+        }
+        if known.is_empty() {
+            self.by_label.remove(key);
+        }
+    }
+
+    /// The counts that may have to do with a pod of these labels, each once.
+    fn candidates<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = CountId> + 'a {
+        let of = |(key, value): (&String, &String)| self.by_label.get(key)?.get(value);
+        self.others.iter().chain(labels.iter().filter_map(of).flatten()).copied()
+    }
+}
+
 /// All counts in use.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     ids: HashMap<CountKey, CountId>,
     slots: Vec<Slot>,
     free: Vec<CountId>,
+    /// Those of pods that selectors and terms name.
+    naming: Finder,
+    /// Those of pods that have declared something about others.
+    declaring: Finder,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     key: Option<CountKey>,
     n_users: usize,
+    /// Under which requirement it is found.
+    entered: Option<Requirement>,
     /// Rows without a pod of the count are left out: an app is on few of many nodes.
     per_row: HashMap<Row, u32>,
 }
@@ -153,6 +235,15 @@ struct Slot {
 impl Counts {
     pub(crate) fn find(&self, key: &CountKey) -> Option<CountId> {
         self.ids.get(key).copied()
+    }
+
+    /// Where a count is found by labels; those of owners are not.
+    fn finder(&mut self, key: &CountKey) -> Option<&mut Finder> {
+        match key {
+            CountKey::Owned { .. } => None,
+            CountKey::Selected { .. } | CountKey::Named { .. } => Some(&mut self.naming),
+            CountKey::Repelling { .. } | CountKey::Attracting { .. } => Some(&mut self.declaring),
+        }
     }
 
     /// Adds a user of the count. True when the count is new and must be filled.
@@ -165,7 +256,8 @@ impl Counts {
             self.slots.push(Slot::default());
             CountId(self.slots.len() - 1)
         });
-        self.slots[id.0] = Slot { key: Some(key.clone()), n_users: 1, per_row: HashMap::new() };
+        let entered = self.finder(key).and_then(|finder| finder.add(id, key.requirements()));
+        self.slots[id.0] = Slot { key: Some(key.clone()), n_users: 1, entered, per_row: HashMap::new() };
         self.ids.insert(key.clone(), id);
         true
     }
@@ -178,7 +270,10 @@ impl Counts {
         if slot.n_users > 0 {
             return None;
         }
-        *slot = Slot::default();
+        let entered = std::mem::take(slot).entered;
+        if let Some(finder) = self.finder(key) {
+            finder.remove(id, entered.as_ref());
+        }
         self.ids.remove(key);
         self.free.push(id);
         Some(id)
@@ -186,12 +281,20 @@ impl Counts {
 
     /// The counts that `pod` counts in.
     pub(crate) fn counting(&self, pod: &Pod, namespaces: &Namespaces) -> Vec<CountId> {
-        self.ids.iter().filter(|(key, _)| key.matches(pod, namespaces)).map(|(_, &id)| id).collect()
+        let owned = pod.owner.iter().map(|owner| CountKey::Owned { owner: owner.clone() });
+        let known = owned.chain(CountKey::declared_by(pod)).filter_map(|key| self.find(&key));
+        let names = |id: &CountId| self.key(*id).is_some_and(|key| key.matches(pod, namespaces));
+        let mut ids: Vec<CountId> = known.chain(self.naming.candidates(&pod.labels).filter(names)).collect();
+        // A pod may declare the same twice.
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     /// The counts of pods that have declared something about `pod`.
     pub(crate) fn speaking_of(&self, pod: &Pod, namespaces: &Namespaces) -> Vec<CountId> {
-        self.ids.iter().filter(|(key, _)| key.speaks_of(pod, namespaces)).map(|(_, &id)| id).collect()
+        let speaks = |id: &CountId| self.key(*id).is_some_and(|key| key.speaks_of(pod, namespaces));
+        self.declaring.candidates(&pod.labels).filter(speaks).collect()
     }
 
     /// Whether pods that were told to go are left out: they do not stand in the way of those that spread.

@@ -134,7 +134,7 @@ impl Cluster {
     }
 
     fn offered(&self, row: Row) -> Pair {
-        [CPU_COLUMN, MEMORY_COLUMN].map(|column| u128::from(self.resources.columns[column].allocatable[row]))
+        [CPU_COLUMN, MEMORY_COLUMN].map(|column| u128::from(self.resources.columns[column].allocatable(row)))
     }
 
     /// Which resource a node uses too much of to take one pod more.
@@ -166,7 +166,7 @@ impl Cluster {
         }
         let load = &self.loads.rows[row];
         let by_request = |place: usize, column: usize| {
-            self.resources.columns[column].used[row] * u128::from(SHARES[place]) / 100
+            self.resources.columns[column].used(row) * u128::from(SHARES[place]) / 100
         };
         let known = load.measured.map(|measured| [0, 1].map(|place| measured[place] + load.estimated[place]));
         let used = known.unwrap_or_else(|| [by_request(0, CPU_COLUMN), by_request(1, MEMORY_COLUMN)]);

@@ -21,8 +21,8 @@ impl<'a> Room<'a> {
     pub(super) fn of(cluster: &'a Cluster, template: &'a Template, row: Row) -> Option<Self> {
         let spare = |&(column, amount): &(usize, u64)| {
             let column_of = &cluster.resources.columns[column];
-            let used = i128::try_from(column_of.used[row]).ok()?;
-            Some((column, i128::from(column_of.allocatable[row]) - used - i128::from(amount)))
+            let used = i128::try_from(column_of.used(row)).ok()?;
+            Some((column, i128::from(column_of.allocatable(row)) - used - i128::from(amount)))
         };
         let spare = template.demand.amounts.iter().map(spare).collect::<Option<Vec<_>>>()?;
         let gpus = match &template.pod.gpu {

@@ -74,7 +74,7 @@ pub(super) fn has_port_conflict(host: &Host, pod: &Pod) -> bool {
 /// The mean free share of CPU and memory once the pod is there.
 fn least_allocated(cluster: &Cluster, template: &Template, row: Row) -> u64 {
     let free = |index: usize, column: usize| {
-        let allocatable = cluster.resources.columns[column].allocatable[row];
+        let allocatable = cluster.resources.columns[column].allocatable(row);
         let used = cluster.resources.guessed[index][row] + u128::from(template.demand.guessed[index]);
         part(u128::from(allocatable).saturating_sub(used), allocatable)
     };
@@ -87,7 +87,7 @@ fn balanced(cluster: &Cluster, template: &Template, row: Row) -> u64 {
         let asked =
             template.demand.amounts.iter().find(|(id, _)| *id == column).map_or(0, |(_, amount)| *amount);
         let column = &cluster.resources.columns[column];
-        part(column.used[row] + u128::from(asked), column.allocatable[row]).min(FULL)
+        part(column.used(row) + u128::from(asked), column.allocatable(row)).min(FULL)
     };
     // The standard deviation of two numbers is half their distance.
     FULL - used(CPU_COLUMN).abs_diff(used(MEMORY_COLUMN)) / 2
