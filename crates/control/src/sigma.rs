@@ -42,6 +42,7 @@ use kube::api::PatchParams;
 use model::elastic_quota::ElasticQuota;
 use model::reservation::Reservation;
 use model::scheduling_policy::SchedulingPolicy;
+use parking_lot::Mutex;
 use sigma::{Interference, PodId, Usage};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -125,11 +126,10 @@ pub fn start(world: &World, config: Config, token: CancellationToken) -> impl Fu
     policies::follow(world, &news);
     quotas::follow(world, &news);
     reservations::follow(world, &news);
-    storage::follow(world, &news);
-    let (of_pods, of_usage) = (world.clone(), news.clone());
-    world.pods.on_change(move |change| {
-        let _stopped = news.send(pod_news(&of_pods, change));
-    });
+    let of_usage = news.clone();
+    let pods = PodNews { world: world.clone(), news, turn: Arc::default() };
+    storage::follow(&pods);
+    world.pods.on_change(move |change| pods.changed(change));
     let recorder = world.recorder.named(&config.scheduler_name);
     let (teller, told) = mpsc::unbounded_channel();
     let (bookkeeper, booked) = mpsc::unbounded_channel();
@@ -173,16 +173,41 @@ async fn learn(
     }
 }
 
-fn pod_news(world: &World, change: &Change<'_, Pod>) -> News {
-    match (change.after, decide::id_of(change.object())) {
-        (None, Some(id)) => News::PodGone(id),
-        _ => pod_as_it_is(world, change.object()),
-    }
+/// Tells of pods, with what their volumes ask for. Those who follow pods and those who follow storage do it in turns, each
+/// by what is known at that moment: so what is told last is how it is.
+#[derive(Clone)]
+struct PodNews {
+    world: World,
+    news: mpsc::UnboundedSender<News>,
+    turn: Arc<Mutex<()>>,
 }
 
-/// The pod, with what its volumes ask for.
-fn pod_as_it_is(world: &World, pod: &Arc<Pod>) -> News {
-    News::Pod(Arc::clone(pod), Box::new(volumes::needs_of(world, pod)))
+impl PodNews {
+    /// A pod came, changed or went.
+    fn changed(&self, change: &Change<'_, Pod>) {
+        let _turn = self.turn.lock();
+        match (change.after, decide::id_of(change.object())) {
+            (None, Some(id)) => self.send(News::PodGone(id)),
+            _ => self.send(self.as_it_is(change.object())),
+        }
+    }
+
+    /// What a pod's volumes ask for may have changed.
+    fn again(&self, key: &ObjectKey) {
+        let _turn = self.turn.lock();
+        if let Some(pod) = self.world.pods.get(key) {
+            self.send(self.as_it_is(&pod));
+        }
+    }
+
+    fn as_it_is(&self, pod: &Arc<Pod>) -> News {
+        News::Pod(Arc::clone(pod), Box::new(volumes::needs_of(&self.world, pod)))
+    }
+
+    fn send(&self, news: News) {
+        // Nobody listens any more: the process is going down.
+        let _stopped = self.news.send(news);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -225,20 +250,20 @@ impl Task {
 
     /// What is to be taken for its end if that is never heard of: whatever keeps a task from it, no pod is lost.
     fn unheard(&self) -> Acted {
-        let ids = match self {
-            Self::BindAll(_, binds) => binds.iter().map(|bind| bind.id.clone()).collect(),
-            Self::One(Decision::Bind(bind)) => vec![bind.id.clone()],
+        match self {
+            Self::BindAll(_, binds) => Acted::not_bound(binds.iter().map(|bind| bind.id.clone())),
+            Self::One(Decision::Bind(bind)) => Acted::not_bound([bind.id.clone()]),
             Self::One(Decision::Preempt { victims, .. }) => {
-                return Acted::Stays(victims.iter().map(|victim| victim.id.clone()).collect());
+                let staying = victims.iter().map(|victim| victim.id.clone()).collect();
+                Acted { staying, ..Acted::default() }
             }
-            Self::One(
-                Decision::Tell { .. }
-                | Decision::Account(_)
-                | Decision::Reserve { .. }
-                | Decision::Report { .. },
-            ) => Vec::new(),
-        };
-        Acted::NotBound(ids)
+            Self::One(Decision::Report { pod, .. }) => {
+                Acted { untold: decide::id_of(pod), ..Acted::default() }
+            }
+            Self::One(Decision::Tell { .. } | Decision::Account(_) | Decision::Reserve { .. }) => {
+                Acted::default()
+            }
+        }
     }
 }
 
@@ -305,17 +330,21 @@ impl Edge {
     async fn act(self, task: Task) -> Acted {
         let decision = match task {
             Task::BindAll(namespace, binds) => {
-                return Acted::NotBound(self.binder.bind_all(&namespace, binds).await);
+                return Acted::not_bound(self.binder.bind_all(&namespace, binds).await);
             }
             Task::One(decision) => decision,
         };
         let result = match decision {
             Decision::Bind(bind) => {
-                return Acted::NotBound(self.binder.bind_or_tell(bind).await.into_iter().collect());
+                return Acted::not_bound(self.binder.bind_or_tell(bind).await);
             }
             Decision::Preempt { pod, node, victims, report } => {
-                self.nominate(&pod, &node, report).await;
-                return Acted::Stays(self.preemptor.preempt(&pod, victims).await);
+                let untold = self.nominate(&pod, &node, report).await;
+                return Acted {
+                    untold,
+                    staying: self.preemptor.preempt(&pod, victims).await,
+                    ..Acted::default()
+                };
             }
             Decision::Reserve { key, status } => {
                 reservations::tell(self.act.client(), &self.recorder, &key, &status).await
@@ -331,25 +360,37 @@ impl Edge {
             }
             Decision::Report { pod, report } => {
                 let status = serde_json::json!({ "conditions": [not_scheduled(&report)] });
-                self.tell(&pod, status, Some(report)).await
+                let untold = self.tell_or_not(&pod, status, Some(report)).await;
+                return Acted { untold, ..Acted::default() };
             }
         };
         if let Err(error) = result {
             tracing::warn!(error = %kit::Chain(&error), "Scheduling was not written");
         }
-        Acted::Stays(Vec::new())
+        Acted::default()
     }
 
-    /// Names the node in the status of `pod`, and why it waits if that is news.
-    async fn nominate(&self, pod: &Pod, node: &str, report: Option<Report>) {
+    /// Names the node in the status of `pod`, and why it waits if that is news; the pod if it is to be told again.
+    async fn nominate(&self, pod: &Pod, node: &str, report: Option<Report>) -> Option<PodId> {
         let mut status = serde_json::json!({ "nominatedNodeName": node });
         if let Some(report) = &report {
             status["conditions"] = serde_json::json!([not_scheduled(report)]);
         }
-        if let Err(error) = self.tell(pod, status, report).await {
-            // Only a word to readers: the room is held all the same.
-            tracing::warn!(error = %kit::Chain(&error), "The nominated node was not written");
-        }
+        // Only a word to readers: the room is held all the same.
+        self.tell_or_not(pod, status, report).await
+    }
+
+    /// The pod if its status was not written, and is to be.
+    async fn tell_or_not(
+        &self,
+        pod: &Pod,
+        status: serde_json::Value,
+        report: Option<Report>,
+    ) -> Option<PodId> {
+        let error = self.tell(pod, status, report).await.err()?;
+        tracing::warn!(error = %kit::Chain(&error), pod = %decide::key_of(pod), "Why a pod waits was not written");
+        // A namesake has taken its place.
+        if error.code() == Some(409) { None } else { decide::id_of(pod) }
     }
 
     /// Writes what the status of a pod that waits must say, and an event.
@@ -359,7 +400,8 @@ impl Edge {
         status: serde_json::Value,
         report: Option<Report>,
     ) -> Result<(), ActError> {
-        let patch = serde_json::json!({ "status": status });
+        // A namesake that was made meanwhile is told nothing of this.
+        let patch = serde_json::json!({ "metadata": { "uid": pod.metadata.uid }, "status": status });
         let result = self.patch_status(&decide::key_of(pod), patch).await;
         if let Some(report) = report {
             self.recorder.note(pod, Note::warning("FailedScheduling", report.message));
@@ -390,21 +432,26 @@ fn condition((type_, status): (&str, &str), reason: &str, message: String) -> Po
 }
 
 /// What did not come about of a decision.
-#[derive(Debug)]
-enum Acted {
+#[derive(Debug, Default)]
+struct Acted {
     /// These pods could not be bound.
-    NotBound(Vec<PodId>),
+    not_bound: Vec<PodId>,
     /// These pods could not be made to go.
-    Stays(Vec<PodId>),
+    staying: Vec<PodId>,
+    /// This pod could not be told why it waits.
+    untold: Option<PodId>,
 }
 
 impl Acted {
+    fn not_bound(pods: impl IntoIterator<Item = PodId>) -> Self {
+        Self { not_bound: pods.into_iter().collect(), ..Self::default() }
+    }
+
     fn tell(&self, scheduler: &mut Scheduler) {
         let now = kit::clock::monotonic();
-        match self {
-            Self::NotBound(pods) => pods.iter().for_each(|id| scheduler.bind_failed(id, now)),
-            Self::Stays(victims) => victims.iter().for_each(|id| scheduler.stays(id, now)),
-        }
+        self.not_bound.iter().for_each(|id| scheduler.bind_failed(id, now));
+        self.staying.iter().for_each(|id| scheduler.stays(id, now));
+        self.untold.iter().for_each(|id| scheduler.untold(id, now));
     }
 }
 

@@ -18,6 +18,7 @@ mod needs;
 mod profiles;
 mod queue;
 mod quotas;
+mod reports;
 mod reservations;
 mod room;
 mod stock;
@@ -36,6 +37,7 @@ use sigma::label::Labels;
 use sigma::{Cluster, Outcome, Pending, PodId, Unplaced};
 
 pub use explain::{PodExplanation, PodState};
+pub(crate) use reports::Report;
 pub(crate) use stock::Promised;
 
 use queue::Whom;
@@ -81,15 +83,6 @@ pub(crate) enum Decision {
         pod: Arc<k8s::Pod>,
         report: Report,
     },
-}
-
-/// Why a pod waits.
-#[derive(Clone, Debug)]
-pub(crate) struct Report {
-    pub(crate) reason: &'static str,
-    pub(crate) message: String,
-    /// What the engine said.
-    pub(crate) cause: Option<Unplaced>,
 }
 
 /// A pod that must go.
@@ -385,6 +378,7 @@ impl Scheduler {
         if decisions.iter().any(|decision| matches!(decision, Decision::Bind(_))) {
             self.wake(now, Whom::LookingAtOthers);
         }
+        self.drop_overtaken(&mut decisions);
         let accounts = self.tell_quotas(now);
         self.rouse(now);
         decisions.extend(self.tell_groups());
@@ -455,15 +449,6 @@ impl Waiting {
         let Some(spec) = &self.pod.spec else { return false };
         let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.pod_affinity.as_ref());
         affinity.is_some() || spec.topology_spread_constraints.is_some()
-    }
-
-    /// Says so once per message: nobody gains from reading it again.
-    fn report(&mut self, reason: &'static str, message: String, cause: Option<Unplaced>) -> Option<Decision> {
-        if self.last_report.as_ref() == Some(&message) {
-            return None;
-        }
-        self.last_report = Some(message.clone());
-        Some(Decision::Report { pod: Arc::clone(&self.pod), report: Report { reason, message, cause } })
     }
 }
 

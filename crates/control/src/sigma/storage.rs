@@ -5,18 +5,17 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 
 use crate::informer::Change;
 use crate::key::ObjectKey;
 use crate::volumes;
-use crate::world::World;
 
-use super::{News, pod_as_it_is};
+use super::{News, PodNews};
 
 /// Sends news of pods whose storage changes, and of what nodes can attach.
-pub(super) fn follow(world: &World, news: &mpsc::UnboundedSender<News>) {
-    let again = Again { world: world.clone(), news: news.clone(), users: Arc::default() };
+pub(super) fn follow(pods: &PodNews) {
+    let world = &pods.world;
+    let again = Again { pods: pods.clone(), users: Arc::default() };
     let users = Arc::clone(&again.users);
     world.pods.on_change(move |change| note_user(&mut users.lock(), change));
     let by_claim = again.clone();
@@ -30,8 +29,7 @@ pub(super) fn follow(world: &World, news: &mpsc::UnboundedSender<News>) {
         let volume = change.object();
         let claim = change.after.and_then(|volume| volumes::claim_of(volume));
         let name = volume.metadata.name.clone().unwrap_or_default();
-        // Nobody listens any more: the process is going down.
-        let _stopped = again.news.send(News::Volume(name, claim));
+        again.pods.send(News::Volume(name, claim));
         match volumes::claim_of(volume) {
             Some(claim) => again.users_of(&claim),
             None => {
@@ -42,12 +40,11 @@ pub(super) fn follow(world: &World, news: &mpsc::UnboundedSender<News>) {
             }
         }
     });
-    let limits = news.clone();
+    let limits = pods.clone();
     world.csi_nodes.on_change(move |change| {
         let name = change.object().metadata.name.clone().unwrap_or_default();
         let known = change.after.map_or_else(BTreeMap::new, |node| volumes::limits(node));
-        // Nobody listens any more: the process is going down.
-        let _stopped = limits.send(News::Limits(name, known));
+        limits.send(News::Limits(name, known));
     });
 }
 
@@ -71,8 +68,7 @@ fn note_user(users: &mut Users, change: &Change<'_, Pod>) {
 
 #[derive(Clone)]
 struct Again {
-    world: World,
-    news: mpsc::UnboundedSender<News>,
+    pods: PodNews,
     users: Arc<Mutex<Users>>,
 }
 
@@ -80,14 +76,12 @@ impl Again {
     /// The pods that use a claim, waiting or not: those on nodes have their volumes attached there.
     fn users_of(&self, claim: &ObjectKey) {
         let users: Vec<ObjectKey> = self.users.lock().get(claim).into_iter().flatten().cloned().collect();
-        for pod in users.iter().filter_map(|key| self.world.pods.get(key)) {
-            let _stopped = self.news.send(pod_as_it_is(&self.world, &pod));
-        }
+        users.iter().for_each(|key| self.pods.again(key));
     }
 
     /// The pods whose claims have no volume yet, where the claim is `meant`.
     fn users_waiting(&self, meant: impl Fn(&PersistentVolumeClaim) -> bool) {
-        let claims = self.world.claims.all();
+        let claims = self.pods.world.claims.all();
         let waiting = claims.iter().filter(|claim| volumes::is_waiting(claim) && meant(claim));
         waiting.for_each(|claim: &Arc<PersistentVolumeClaim>| self.users_of(&ObjectKey::of(&**claim)));
     }

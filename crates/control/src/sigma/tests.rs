@@ -4,6 +4,7 @@ mod gangs;
 mod pinned;
 mod profiles;
 mod quotas;
+mod reports;
 mod reservations;
 
 use std::sync::Arc;
@@ -101,6 +102,7 @@ fn step(scheduler: &mut Scheduler, words: &[&str], now: &mut Instant) {
         _ if gangs::step(scheduler, words, *now)
             || profiles::step(scheduler, words, *now)
             || quotas::step(scheduler, words, *now)
+            || reports::step(scheduler, words, *now)
             || reservations::step(scheduler, words, *now) => {}
         _ => step_around(scheduler, words, *now),
     }

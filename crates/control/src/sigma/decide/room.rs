@@ -84,17 +84,16 @@ impl Scheduler {
         decisions
     }
 
-    /// Whether what was decided is still to be done: who was to take the place of others may have found another.
+    /// Whether what was decided is still to be done: who was to take the place of others may have found another, and who
+    /// was to be told why it waits may wait no more.
     pub(crate) fn still_means(&self, decision: &Decision) -> bool {
-        let Decision::Preempt { pod, node, .. } = decision else { return true };
+        let (pod, node) = match decision {
+            Decision::Preempt { pod, node, .. } => (pod, node),
+            Decision::Report { pod, .. } => return self.is_waiting(pod),
+            _ => return true,
+        };
         let waiting = super::id_of(pod).and_then(|id| self.waiting.get(&id));
         waiting.is_some_and(|waiting| is_nominated(waiting) && waiting.nominated.as_ref() == Some(node))
-    }
-
-    /// Whether the pod has no node yet, and none was decided on.
-    pub(crate) fn is_waiting(&self, pod: &k8s::Pod) -> bool {
-        let waiting = super::id_of(pod).and_then(|id| self.waiting.get(&id));
-        waiting.is_some_and(|waiting| waiting.place != Place::Binding)
     }
 
     /// Looks for lesser pods in whose place the pod could run, and has it wait for them to go.
