@@ -12,6 +12,7 @@ mod gpus;
 mod group;
 mod groups;
 mod load;
+mod news;
 mod policies;
 mod preempt;
 mod quotas;
@@ -30,34 +31,28 @@ pub use decide::{PodExplanation, PodState};
 pub(crate) use group::{Membership, kubernetes as group_of_kubernetes, ours as our_group};
 pub(crate) use preempt::post as preempt_by_batch;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodCondition};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::PatchParams;
-use model::elastic_quota::ElasticQuota;
 use model::reservation::Reservation;
-use model::scheduling_policy::SchedulingPolicy;
-use parking_lot::Mutex;
-use sigma::{Interference, PodId, Usage};
+use sigma::PodId;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{Act, ActError};
-use crate::informer::Change;
 use crate::key::ObjectKey;
 use crate::record::{Note, Recorder};
-use crate::volumes::{self, Needs};
 use crate::world::World;
 
 use bind::{Bind, Binder, Groups};
 use decide::{Decision, Report, Scheduler};
-use group::{Group, Origin};
 use groups::Teller;
+use news::{News, PodNews, take_all};
 use preempt::Preemptor;
 use quotas::Account;
 
@@ -69,28 +64,6 @@ const MAX_BATCHES: usize = 2;
 /// The pod that stands for a reservation.
 pub(crate) fn stand_in(reservation: &Reservation) -> Pod {
     reservations::stand_in(reservation, model::names::SIGMA_SCHEDULER)
-}
-
-/// News for the scheduler's task.
-#[derive(Debug)]
-enum News {
-    Node(String, Option<Arc<Node>>),
-    Pod(Arc<Pod>, Box<Needs>),
-    /// How many volumes a node can attach.
-    Limits(String, BTreeMap<String, u64>),
-    /// For which claim a volume is, if for any.
-    Volume(String, Option<ObjectKey>),
-    PodGone(PodId),
-    Namespace(String, Option<Arc<Namespace>>),
-    Budget(ObjectKey, Option<Arc<PodDisruptionBudget>>),
-    Group(ObjectKey, Origin, Option<Group>),
-    /// What nodes use, and how long ago that was.
-    Usage(Vec<(String, Usage, Duration)>),
-    Policy(String, Option<Arc<SchedulingPolicy>>),
-    Interference(String, Option<Interference>),
-    Quota(String, Option<Arc<ElasticQuota>>),
-    /// With how long it is to be held yet, if not for ever.
-    Reservation(ObjectKey, Option<Arc<Reservation>>, Option<Duration>),
 }
 
 /// Which Pods are Sigma's, and how it decides between nodes of equal score.
@@ -170,43 +143,6 @@ async fn learn(
             () = &mut ready => return,
             Some(first) = news.recv() => take_all(scheduler, first, news),
         }
-    }
-}
-
-/// Tells of pods, with what their volumes ask for. Those who follow pods and those who follow storage do it in turns, each
-/// by what is known at that moment: so what is told last is how it is.
-#[derive(Clone)]
-struct PodNews {
-    world: World,
-    news: mpsc::UnboundedSender<News>,
-    turn: Arc<Mutex<()>>,
-}
-
-impl PodNews {
-    /// A pod came, changed or went.
-    fn changed(&self, change: &Change<'_, Pod>) {
-        let _turn = self.turn.lock();
-        match (change.after, decide::id_of(change.object())) {
-            (None, Some(id)) => self.send(News::PodGone(id)),
-            _ => self.send(self.as_it_is(change.object())),
-        }
-    }
-
-    /// What a pod's volumes ask for may have changed.
-    fn again(&self, key: &ObjectKey) {
-        let _turn = self.turn.lock();
-        if let Some(pod) = self.world.pods.get(key) {
-            self.send(self.as_it_is(&pod));
-        }
-    }
-
-    fn as_it_is(&self, pod: &Arc<Pod>) -> News {
-        News::Pod(Arc::clone(pod), Box::new(volumes::needs_of(&self.world, pod)))
-    }
-
-    fn send(&self, news: News) {
-        // Nobody listens any more: the process is going down.
-        let _stopped = self.news.send(news);
     }
 }
 
@@ -458,42 +394,6 @@ impl Acted {
 /// In whose name the scheduler owns fields: the name of Kubernetes' own.
 fn manager() -> Option<String> {
     Some("kube-scheduler".to_owned())
-}
-
-/// All news at hand, so that pods that come together are placed together.
-fn take_all(scheduler: &mut Scheduler, first: News, more: &mut mpsc::UnboundedReceiver<News>) {
-    let now = kit::clock::monotonic();
-    let mut next = Some(first);
-    while let Some(news) = next {
-        match news {
-            News::Node(name, node) => scheduler.node_changed(&name, node.as_deref(), now),
-            News::Pod(pod, needs) => {
-                if let Some(id) = decide::id_of(&pod) {
-                    scheduler.needs_changed(&id, *needs);
-                }
-                scheduler.pod_changed(&pod, now);
-            }
-            News::Limits(node, limits) => scheduler.volume_limits_changed(&node, limits, now),
-            News::Volume(name, claim) => scheduler.volume_changed(&name, claim),
-            News::PodGone(id) => scheduler.pod_gone(&id, now),
-            News::Budget(key, budget) => {
-                scheduler.budget_changed(&key.to_string(), budget.as_deref().and_then(convert::budget));
-            }
-            News::Usage(figures) => scheduler.usage_changed(&figures, now),
-            News::Group(key, origin, group) => scheduler.group_changed(&key, origin, group),
-            News::Policy(name, policy) => scheduler.policy_changed(&name, policy.as_deref(), now),
-            News::Quota(name, quota) => scheduler.quota_changed(&name, quota.as_deref(), now),
-            News::Reservation(key, reservation, left) => {
-                scheduler.reservation_changed(&key, reservation.as_ref(), left, now);
-            }
-            News::Interference(name, rule) => scheduler.interference_changed(&name, rule, now),
-            News::Namespace(name, namespace) => {
-                let labels = namespace.map(|namespace| namespace.metadata.labels.clone().unwrap_or_default());
-                scheduler.namespace_changed(&name, labels.as_ref(), now);
-            }
-        }
-        next = more.try_recv().ok();
-    }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
