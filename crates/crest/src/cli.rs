@@ -84,6 +84,14 @@ pub(crate) enum Command {
 }
 
 /// Where the instance stands. The defaults suit one instance per host.
+impl Command {
+    /// Whether it serves others, and must outlive a connection or a pipe that breaks.
+    pub(crate) fn stays(&self) -> bool {
+        use Command::{Agent, Demo, Node, Run, Scheduler, Server, Up};
+        matches!(self, Agent(_) | Demo(_) | Node(_) | Run(_) | Scheduler(_) | Server(_) | Up(_))
+    }
+}
+
 #[derive(Debug, Args)]
 struct Place {
     /// Name of this instance; folders, cgroups and interfaces are named after it

@@ -27,6 +27,9 @@ use crate::settings::Settings;
 const NOT_SUCCEEDED: u8 = 2;
 /// How often a verb that waits looks at the job.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a verb that waits asks a cluster that does not answer, as while it is started anew, and how often.
+const PATIENCE: Duration = Duration::from_secs(300);
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobVerb {
@@ -140,10 +143,43 @@ impl Place {
     }
 
     async fn job(&self, name: &str) -> anyhow::Result<DagJob> {
-        let found = self.jobs().get_opt(name).await.context("cannot read the job")?;
+        self.there(name, self.jobs().get_opt(name).await.context("cannot read the job")?)
+    }
+
+    fn there(&self, name: &str, found: Option<DagJob>) -> anyhow::Result<DagJob> {
         found.with_context(|| {
             format!("no job `{name}` in namespace `{}`; `crest job list -A` lists all", self.namespace)
         })
+    }
+}
+
+/// A job, if it is there. A cluster that does not answer is asked again for a while.
+async fn patiently(jobs: &Api<DagJob>, name: &str) -> anyhow::Result<Option<DagJob>> {
+    let since = kit::clock::monotonic();
+    let mut is_told = false;
+    loop {
+        match jobs.get_opt(name).await {
+            Err(error) if may_pass(&error) && since.elapsed() < PATIENCE => {
+                if !std::mem::replace(&mut is_told, true) {
+                    let error = kit::Chain(&error);
+                    eprintln!(
+                        "the cluster does not answer, asking again for {} s: {error}",
+                        PATIENCE.as_secs()
+                    );
+                }
+                tokio::time::sleep(ASK_INTERVAL).await;
+            }
+            found => return found.context("cannot read the job"),
+        }
+    }
+}
+
+/// Whether it may be otherwise a moment later.
+fn may_pass(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+        kube::Error::Service(_) | kube::Error::HyperError(_) => true,
+        _ => false,
     }
 }
 

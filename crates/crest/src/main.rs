@@ -45,7 +45,12 @@ fn main() -> ExitCode {
         _ => {}
     }
     allocator::be_patient();
-    match execute(Cli::parse()) {
+    let cli = Cli::parse();
+    if !cli.command.stays() {
+        // Who reads no more of an answer (`| head`) ends the command, quietly.
+        sigpipe::reset();
+    }
+    match execute(cli) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("crest: {}", refusal::explained(&error));

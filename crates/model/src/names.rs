@@ -26,7 +26,7 @@ pub const FUXI_SCHEDULER: &str = "fuxi";
 pub const CLASS_LABEL: &str = "crest.dev/class";
 /// Label with Koordinator's QoS class, understood as it stands.
 pub const QOS_LABEL: &str = "koordinator.sh/qosClass";
-/// Label on worker Pods: the DagJob they work for.
+/// Label on worker Pods: the DagJob they work for, or [what a label can hold](label_value) of its name.
 pub const JOB_LABEL: &str = "crest.dev/dagjob";
 /// Label on worker Pods: the task of the DagJob.
 pub const TASK_LABEL: &str = "crest.dev/task";
@@ -73,4 +73,14 @@ pub mod instance_env {
     pub const OUTPUT: &str = "CREST_OUTPUT";
     /// One-based.
     pub const ATTEMPT: &str = "CREST_INSTANCE_ATTEMPT";
+}
+
+/// Of a name as much as a label can hold, still ending as one may.
+pub fn label_value(name: &str) -> &str {
+    beginning(name, 63)
+}
+
+/// At most `length` bytes of a name, still ending as a name may.
+pub fn beginning(name: &str, length: usize) -> &str {
+    name[..name.floor_char_boundary(length)].trim_end_matches(['-', '.'])
 }

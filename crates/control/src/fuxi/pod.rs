@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::dagjob::{DagJobSpec, Task};
+use model::names::beginning;
 use model::{Bytes, MilliCpu, Quantity, names};
 
 use super::raw::RawJob;
@@ -181,7 +182,7 @@ fn tolerations() -> Vec<Toleration> {
 }
 
 fn metadata(job: &RawJob, name: String) -> ObjectMeta {
-    let label = beginning(job.metadata.name.as_deref().unwrap_or_default(), 63);
+    let label = names::label_value(job.metadata.name.as_deref().unwrap_or_default());
     ObjectMeta {
         name: Some(name),
         namespace: job.metadata.namespace.clone(),
@@ -189,9 +190,4 @@ fn metadata(job: &RawJob, name: String) -> ObjectMeta {
         owner_references: Some(vec![controller_reference(job)]),
         ..ObjectMeta::default()
     }
-}
-
-/// At most `length` bytes of a name, still ending as a name may.
-fn beginning(name: &str, length: usize) -> &str {
-    name[..name.floor_char_boundary(length)].trim_end_matches(['-', '.'])
 }

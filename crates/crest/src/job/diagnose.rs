@@ -42,7 +42,7 @@ struct Offer {
 pub(super) async fn diagnose(settings: &Settings, options: &OneOptions) -> anyhow::Result<()> {
     let place = Place::open(settings, &options.cluster).await?;
     let job = place.job(&options.name).await?;
-    let pods = workers::pods(&place, &options.name, None).await?;
+    let pods = workers::pods(&place, &job, None).await?;
     let nodes: Api<Node> = Api::all(place.client.clone());
     let nodes = nodes.list(&ListParams::default()).await.context("cannot list nodes")?.items;
     let offers: Vec<Offer> = nodes.iter().filter_map(offer).collect();

@@ -65,7 +65,11 @@ pub(super) async fn get(settings: &Settings, options: &GetOptions) -> anyhow::Re
     let place = Place::open(settings, &options.cluster).await?;
     let mut shown = String::new();
     loop {
-        let job = place.job(&options.name).await?;
+        let job = if options.watch {
+            place.there(&options.name, super::patiently(&place.jobs(), &options.name).await?)?
+        } else {
+            place.job(&options.name).await?
+        };
         let told = match options.output {
             JobOutput::Text => text(&job, kit::clock::wall()),
             JobOutput::Json => serde_json::to_string(&job)? + "\n",

@@ -12,7 +12,7 @@ use model::dagjob::{DagJob, JobPhase};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{LOOK_INTERVAL, NOT_SUCCEEDED, Place, SubmitOptions, progress};
+use super::{LOOK_INTERVAL, NOT_SUCCEEDED, Place, SubmitOptions, patiently, progress};
 use crate::settings::Settings;
 
 pub(super) async fn submit(settings: &Settings, options: &SubmitOptions) -> anyhow::Result<ExitCode> {
@@ -78,7 +78,7 @@ async fn follow(jobs: &Api<DagJob>, name: &str) -> anyhow::Result<JobPhase> {
     bar.set_style(ProgressStyle::with_template(style)?.progress_chars("=> "));
     bar.set_prefix(name.to_owned());
     loop {
-        let job = jobs.get_opt(name).await.context("cannot read the job")?;
+        let job = patiently(jobs, name).await?;
         let job = job.with_context(|| format!("job `{name}` was deleted"))?;
         let status = job.status.clone().unwrap_or_default();
         let (done, all) = progress::instances(&job.spec, &status);

@@ -1,13 +1,16 @@
 //! A job's workers, which are Pods: what they wrote, and what they use.
 
+use std::io::Write;
+
 use anyhow::Context;
+use futures::{AsyncBufRead, AsyncBufReadExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, LogParams};
 use kube::core::Request;
 use model::Quantity;
-use model::dagjob::TaskUsage;
-use model::names::{JOB_LABEL, TASK_LABEL};
+use model::dagjob::{DagJob, TaskUsage};
+use model::names::{JOB_LABEL, TASK_LABEL, label_value};
 use serde_json::{Value, json};
 
 use super::{LogsOptions, Place, show};
@@ -15,12 +18,19 @@ use crate::cli::Output;
 use crate::explain::OneOptions;
 use crate::settings::Settings;
 
-/// The Pods of a job's workers, or of one task's.
-pub(super) async fn pods(place: &Place, job: &str, task: Option<&str>) -> anyhow::Result<Vec<Pod>> {
-    let api: Api<Pod> = Api::namespaced(place.client.clone(), &place.namespace);
+/// Selects the Pods of a job's workers, or of one task's; those of a job of nearly the same long name as well.
+fn selector(job: &str, task: Option<&str>) -> ListParams {
     let task = task.map(|task| format!(",{TASK_LABEL}={task}")).unwrap_or_default();
-    let listed = api.list(&ListParams::default().labels(&format!("{JOB_LABEL}={job}{task}"))).await;
-    Ok(listed.context("cannot list the job's workers")?.items)
+    ListParams::default().labels(&format!("{JOB_LABEL}={}{task}", label_value(job)))
+}
+
+/// The Pods of a job's workers, or of one task's.
+pub(super) async fn pods(place: &Place, job: &DagJob, task: Option<&str>) -> anyhow::Result<Vec<Pod>> {
+    let api: Api<Pod> = Api::namespaced(place.client.clone(), &place.namespace);
+    let listed = api.list(&selector(&job.name_any(), task)).await;
+    let mut pods = listed.context("cannot list the job's workers")?.items;
+    pods.retain(|pod| pod.owner_references().iter().any(|owner| Some(&owner.uid) == job.uid().as_ref()));
+    Ok(pods)
 }
 
 fn task_of(pod: &Pod) -> &str {
@@ -30,7 +40,16 @@ fn task_of(pod: &Pod) -> &str {
 pub(super) async fn logs(settings: &Settings, options: &LogsOptions) -> anyhow::Result<()> {
     let place = Place::open(settings, &options.cluster).await?;
     let job = place.job(&options.name).await?;
-    let pods = pods(&place, &options.name, options.task.as_deref()).await?;
+    if let Some(task) = &options.task {
+        let known: Vec<&str> = job.spec.tasks.iter().map(|task| task.name.as_str()).collect();
+        anyhow::ensure!(
+            known.contains(&task.as_str()),
+            "job `{}` has no task `{task}`; its tasks are {}",
+            options.name,
+            known.join(", ")
+        );
+    }
+    let pods = pods(&place, &job, options.task.as_deref()).await?;
     if pods.is_empty() {
         let kept = job.spec.keep_workers_seconds.unwrap_or(0);
         eprintln!(
@@ -38,30 +57,65 @@ pub(super) async fn logs(settings: &Settings, options: &LogsOptions) -> anyhow::
         );
     }
     let api: Api<Pod> = Api::namespaced(place.client.clone(), &place.namespace);
+    let (n_pods, mut n_failed) = (pods.len(), 0);
     for pod in pods {
         let (name, task) = (pod.name_any(), task_of(&pod).to_owned());
         let parameters = LogParams { tail_lines: options.tail, ..LogParams::default() };
-        // One that has not begun has nothing to say.
-        match api.logs(&name, &parameters).await {
-            Ok(text) => text.lines().for_each(|line| println!("{task} {name}: {line}")),
-            Err(error) => eprintln!("{task} {name}: {error}"),
+        let prefix = format!("{task} {name}: ");
+        let written = match api.log_stream(&name, &parameters).await {
+            Ok(log) => {
+                copy(log, prefix.as_bytes(), &mut std::io::stdout()).await.map_err(anyhow::Error::from)
+            }
+            // One that has not begun has nothing to say.
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = written {
+            eprintln!("{prefix}{error:#}");
+            n_failed += 1;
         }
     }
+    anyhow::ensure!(n_pods == 0 || n_failed < n_pods, "the log of no worker could be read");
     Ok(())
+}
+
+/// Writes what is read, whatever it is, with `prefix` before each line.
+async fn copy(log: impl AsyncBufRead, prefix: &[u8], out: &mut impl Write) -> std::io::Result<()> {
+    let mut log = std::pin::pin!(log);
+    let mut is_new = true;
+    loop {
+        let read = log.fill_buf().await?;
+        if read.is_empty() {
+            break;
+        }
+        let n_read = read.len();
+        for piece in read.split_inclusive(|byte| *byte == b'\n') {
+            if is_new {
+                out.write_all(prefix)?;
+            }
+            out.write_all(piece)?;
+            is_new = piece.ends_with(b"\n");
+        }
+        log.as_mut().consume(n_read);
+    }
+    if !is_new {
+        out.write_all(b"\n")?;
+    }
+    out.flush()
 }
 
 pub(super) async fn top(settings: &Settings, options: &OneOptions) -> anyhow::Result<()> {
     let place = Place::open(settings, &options.cluster).await?;
     let job = place.job(&options.name).await?;
     let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{}", place.namespace);
-    let labelled = ListParams::default().labels(&format!("{JOB_LABEL}={}", options.name));
-    let request = Request::new(format!("{path}/pods")).list(&labelled).map_err(kube::Error::BuildRequest)?;
+    let request = Request::new(format!("{path}/pods"))
+        .list(&selector(&options.name, None))
+        .map_err(kube::Error::BuildRequest)?;
     let measured: Value = place
         .client
         .request(request)
         .await
         .context("cannot read what the workers use: is `metrics.k8s.io` served here?")?;
-    let workers = pods(&place, &options.name, None).await?;
+    let workers = pods(&place, &job, None).await?;
     let items = measured["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     let status = job.status.clone().unwrap_or_default();
     let header =
@@ -124,7 +178,21 @@ mod tests {
 
     use model::dagjob::{MeanAndMax, TaskUsage};
 
-    use super::{of_each, usage};
+    use super::{copy, of_each, usage};
+
+    #[tokio::test]
+    async fn a_log_is_written_as_it_is_line_by_line() {
+        let check = async |log: &[u8], expected: &[u8]| {
+            let mut out = Vec::new();
+            // Pieces of three bytes: a line does not come at once.
+            let pieces = futures::io::BufReader::with_capacity(3, log);
+            copy(pieces, b"a: ", &mut out).await.unwrap();
+            assert_eq!(out, expected);
+        };
+        check(b"", b"").await;
+        check(b"one\ntwo and more\n", b"a: one\na: two and more\n").await;
+        check(b"\xff\xfe\n\nlast", b"a: \xff\xfe\na: \na: last\n").await;
+    }
 
     #[test]
     fn what_an_instance_takes_is_told_in_words() {
