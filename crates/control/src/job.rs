@@ -1,10 +1,12 @@
 //! The Job controller: pods until enough of them ended well.
 
 mod decide;
+mod gone;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
@@ -21,22 +23,32 @@ use crate::queue::Next;
 use crate::record::Note;
 use crate::world::World;
 
-use decide::{Turn, decide, indexes};
+use decide::{Plan, Turn, decide, indexes};
+use gone::Gone;
 
 const INDEX_ENV: &str = "JOB_COMPLETION_INDEX";
 
 /// Subscribes to `world` and returns the controller's work.
 pub fn start(world: &World, token: CancellationToken) -> impl Future<Output = ()> + use<> {
+    // Heard of before the Job is looked at for the same reason.
+    let gone = Gone::follow(world);
     let (keeper, _, work) = Keeper::subscribe(world, &world.jobs, "job-controller");
-    keeper.run(work, token, reconcile)
+    keeper.run(work, token, move |keeper, job, key| reconcile(keeper, gone.clone(), job, key))
 }
 
-async fn reconcile(keeper: Keeper<Job>, job: Arc<Job>, key: ObjectKey) -> Result<Next, ActError> {
+async fn reconcile(keeper: Keeper<Job>, gone: Gone, job: Arc<Job>, key: ObjectKey) -> Result<Next, ActError> {
     if is_managed_elsewhere(&job) {
         return Ok(Next::Rest);
     }
-    let owned = keeper.world.pods.controlled_by(&job.uid().unwrap_or_default());
+    let uid = job.uid().unwrap_or_default();
+    let mut owned = keeper.world.pods.controlled_by(&uid);
+    // One may go between the two looks, and is then in both.
+    let known: HashSet<Option<String>> = owned.iter().map(|pod| pod.uid()).collect();
+    owned.extend(gone.of(&uid).into_iter().filter(|pod| !known.contains(&pod.uid())));
     let plan = decide(&job, &owned, kit::clock::wall());
+    if plan.has_ended {
+        gone.forget(&uid);
+    }
     if plan.is_expired {
         keeper.world.act.delete::<Job>(&key, &only(job.metadata.uid.as_deref())).await?;
         return Ok(Next::Rest);
@@ -45,7 +57,7 @@ async fn reconcile(keeper: Keeper<Job>, job: Arc<Job>, key: ObjectKey) -> Result
     if keeper.is_settled(&key) {
         done = keeper.delete(&job, &plan.delete).await;
         if done.is_ok() {
-            let pods: Vec<Pod> = plan.create.iter().map(|&index| pod(&job, index)).collect();
+            let pods: Vec<Pod> = plan.create.iter().map(|&index| pod(&job, &plan, index)).collect();
             done = keeper.create(&job, &pods).await;
         }
     }
@@ -75,7 +87,7 @@ fn note(turn: Turn) -> Note {
 }
 
 /// A pod of the Job, with its index where it has one.
-fn pod(job: &Job, index: Option<u32>) -> Pod {
+fn pod(job: &Job, plan: &Plan, index: Option<u32>) -> Pod {
     let template = job.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
     let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
     let namespace = job.namespace().unwrap_or_default();
@@ -89,6 +101,9 @@ fn pod(job: &Job, index: Option<u32>) -> Pod {
     let Some(index) = index else { return pod };
     labels.insert(indexes::INDEX.to_owned(), index.to_string());
     pod.annotations_mut().insert(indexes::INDEX.to_owned(), index.to_string());
+    if let Some(n_failures) = plan.n_failures.get(&index) {
+        pod.annotations_mut().insert(indexes::FAILURES.to_owned(), n_failures.to_string());
+    }
     if let Some(spec) = &mut pod.spec {
         spec.hostname = Some(prefix);
         let init = spec.init_containers.iter_mut().flatten();

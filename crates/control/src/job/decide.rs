@@ -5,7 +5,7 @@ pub(crate) mod indexes;
 mod status;
 mod success;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,10 @@ pub(crate) struct Plan {
     /// The Job itself is to go: it ended long enough ago.
     pub(crate) is_expired: bool,
     pub(crate) check_after: Option<Duration>,
+    /// How often each index has failed, where that has a limit.
+    pub(crate) n_failures: BTreeMap<u32, i32>,
+    /// It ended before.
+    pub(crate) has_ended: bool,
     /// Said once, when the Job ends or is suspended.
     pub(crate) turn: Option<Turn>,
 }
@@ -58,7 +62,7 @@ pub(crate) enum Turn {
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) active: Vec<Arc<Pod>>,
-    pub(crate) n_terminating: usize,
+    pub(crate) terminating: Vec<Arc<Pod>>,
     pub(crate) succeeded: Vec<Arc<Pod>>,
     pub(crate) failures: Failures,
     /// Indexes of which a pod ended well, now or earlier.
@@ -79,7 +83,7 @@ impl Tally {
         done.extend(succeeded.iter().filter_map(|pod| indexes::of(pod)).filter(|&index| index < completions));
         Self {
             active: select(&pods::is_active),
-            n_terminating: owned.iter().filter(|pod| pods::is_terminating(pod)).count(),
+            terminating: select(&pods::is_terminating),
             failures: Failures::of(spec, select(&|pod| pods::phase(pod) == "Failed"), given_up),
             succeeded,
             done,
@@ -127,9 +131,9 @@ pub(crate) fn decide(job: &Job, owned: &[Arc<Pod>], now: Timestamp) -> Plan {
 /// A Job that ended only waits to be cleaned away.
 fn after_the_end(job: &Job, spec: &JobSpec, tally: Tally, (ended, now): (Timestamp, Timestamp)) -> Plan {
     let mut status = job.status.clone().unwrap_or_default();
-    status.terminating = i32::try_from(tally.n_terminating).ok();
+    status.terminating = i32::try_from(tally.terminating.len()).ok();
     status.active = None;
-    let mut plan = Plan { status, delete: tally.active, ..Plan::default() };
+    let mut plan = Plan { status, delete: tally.active, has_ended: true, ..Plan::default() };
     if let Some(ttl) = spec.ttl_seconds_after_finished {
         let left = ended.as_second().saturating_add(i64::from(ttl)) - now.as_second();
         plan.is_expired = left <= 0 && job.metadata.deletion_timestamp.is_none();
@@ -215,14 +219,25 @@ fn size(job: &Job, spec: &JobSpec, tally: &Tally, (now, plan): (Timestamp, &mut 
         plan.delete = surplus;
         return;
     }
-    let missing = (wanted - tally.active.len()).min(BURST);
-    let pause = pause_left(tally, now);
+    // Who is to be replaced only once it has failed holds its place while it goes.
+    let is_replaced_late = spec.pod_replacement_policy.as_deref() == Some("Failed");
+    let going: &[Arc<Pod>] = if is_replaced_late { &tally.terminating } else { &[] };
+    let missing = wanted.saturating_sub(tally.active.len() + going.len()).min(BURST);
+    let has_own_pauses = spec.backoff_limit_per_index.is_some();
+    let pause = if has_own_pauses { None } else { pause_left(tally, now) };
     if missing == 0 || pause.is_some() {
         plan.check_after = pause.filter(|_| missing > 0);
         return;
     }
     plan.create = if indexes::is_indexed(spec) {
-        let taken: BTreeSet<u32> = tally.active.iter().filter_map(|pod| indexes::of(pod)).collect();
+        let there = tally.active.iter().chain(going);
+        let mut taken: BTreeSet<u32> = there.filter_map(|pod| indexes::of(pod)).collect();
+        if has_own_pauses {
+            plan.n_failures.clone_from(&tally.failures.per_index);
+            let pauses = pauses_by_index(tally, now);
+            plan.check_after = pauses.values().min().copied();
+            taken.extend(pauses.keys());
+        }
         let completions = spec.completions.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
         let is_open = |index: &u32| {
             !taken.contains(index) && !tally.done.contains(index) && !tally.failures.given_up.contains(index)
@@ -250,16 +265,29 @@ fn wanted(job: &Job, spec: &JobSpec, tally: &Tally) -> usize {
     usize::try_from(wanted).unwrap_or(0)
 }
 
+/// The indexes whose next pod must wait, and how long.
+fn pauses_by_index(tally: &Tally, now: Timestamp) -> BTreeMap<u32, Duration> {
+    let mut ends: BTreeMap<u32, Vec<i64>> = BTreeMap::new();
+    for pod in &tally.failures.counted {
+        if let Some(index) = indexes::of(pod) {
+            ends.entry(index).or_default().push(ended_second(pod));
+        }
+    }
+    // An index that ended well has no next pod, so that no success need be looked for.
+    let left = |(index, ends): (u32, Vec<i64>)| Some((index, pause_after(&ends, now)?));
+    ends.into_iter().filter_map(left).collect()
+}
+
 /// How long the next pod must wait after failures that no success came after.
 fn pause_left(tally: &Tally, now: Timestamp) -> Option<Duration> {
     let last_success = tally.succeeded.iter().map(|pod| ended_second(pod)).max().unwrap_or(i64::MIN);
-    let in_a_row: Vec<i64> = tally
-        .failures
-        .counted
-        .iter()
-        .map(|pod| ended_second(pod))
-        .filter(|&second| second > last_success)
-        .collect();
+    let ends = tally.failures.counted.iter().map(|pod| ended_second(pod));
+    let in_a_row: Vec<i64> = ends.filter(|&second| second > last_success).collect();
+    pause_after(&in_a_row, now)
+}
+
+/// What is left of the pause after failures in a row that ended at these seconds.
+fn pause_after(in_a_row: &[i64], now: Timestamp) -> Option<Duration> {
     let last = in_a_row.iter().max()?;
     let doublings = u32::try_from(in_a_row.len() - 1).unwrap_or(u32::MAX).min(10);
     let pause = (FIRST_PAUSE << doublings).min(LONGEST_PAUSE);

@@ -20,7 +20,8 @@ fn job(spec: Value, status: Value) -> Job {
     serde_json::from_value(job).unwrap()
 }
 
-/// `name=Phase`, `name=Phase@<second of its end>`, `name:<index>=Phase`, `name=Phase!` (being deleted).
+/// `name=Phase`, `name=Phase@<second of its end>`, `name:<index>=Phase`, `name:<index>+<failures before>=Phase`,
+/// `name=Phase!` (being deleted).
 fn pod(text: &str) -> Arc<Pod> {
     let (name, phase) = text.split_once('=').unwrap();
     let (name, index) = name.split_once(':').unwrap_or((name, ""));
@@ -31,7 +32,8 @@ fn pod(text: &str) -> Arc<Pod> {
         "status": { "phase": phase.trim_end_matches('!') },
     });
     if !index.is_empty() {
-        pod["metadata"]["annotations"] = json!({ indexes::INDEX: index });
+        let (index, failures) = index.split_once('+').unwrap_or((index, "0"));
+        pod["metadata"]["annotations"] = json!({ indexes::INDEX: index, indexes::FAILURES: failures });
     }
     if phase.ends_with('!') {
         pod["metadata"]["deletionTimestamp"] = json!(end);
@@ -229,6 +231,52 @@ fn indexed_jobs_fill_the_open_indexes() {
             create 1 [4], delete [], turn None
             active Some(1) succeeded Some(3) failed Some(1) indexes Some("0,2,3")
             again None, expired false"#]],
+    );
+}
+
+#[test]
+fn an_index_with_a_limit_of_its_own_waits_alone_after_a_failure() {
+    let spec = |limit: i32| json!({ "parallelism": 4, "completions": 4, "completionMode": "Indexed", "backoffLimitPerIndex": limit });
+    check(
+        (spec(3), json!({})),
+        "a:0=Failed@95 b:1=Failed@50 c:1=Failed@60 d:2=Succeeded",
+        expect![[r#"
+        create 2 [1, 3], delete [], turn None
+        active None succeeded Some(1) failed Some(3) indexes Some("2")
+        again Some(5s), expired false"#]],
+    );
+    // What was there before is written on who came after.
+    check(
+        (spec(3), json!({})),
+        "c:1+3=Failed@60",
+        expect![[r#"
+        create 3 [0, 2, 3], delete [], turn None
+        active None succeeded None failed Some(1) indexes None
+        again None, expired false"#]],
+    );
+}
+
+#[test]
+fn who_is_replaced_only_once_it_has_failed_holds_its_place_until_then() {
+    let spec = |policy: &str| {
+        let spec = json!({ "parallelism": 2, "completions": 3, "completionMode": "Indexed", "podReplacementPolicy": policy });
+        (spec, json!({}))
+    };
+    check(
+        spec("Failed"),
+        "a:0=Running! b:1=Running",
+        expect![[r#"
+        create 0 [], delete [], turn None
+        active Some(1) succeeded None failed None indexes None
+        again None, expired false"#]],
+    );
+    check(
+        spec("TerminatingOrFailed"),
+        "a:0=Running! b:1=Running",
+        expect![[r#"
+        create 1 [0], delete [], turn None
+        active Some(1) succeeded None failed None indexes None
+        again None, expired false"#]],
     );
 }
 

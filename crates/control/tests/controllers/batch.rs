@@ -53,3 +53,29 @@ async fn an_ended_job_goes_when_its_time_is_over() {
     cluster.create::<Job>(job("j", json!({ "ttlSecondsAfterFinished": 0 }))).await;
     cluster.until("j", |job: Option<&Job>| job.is_none()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ended_well_still_counts_when_its_pod_is_taken_away() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("a", "4").await;
+    cluster.create::<Job>(job("j", json!({ "completions": 6, "parallelism": 2 }))).await;
+    let mut seen = std::collections::BTreeSet::new();
+    while !has("Complete")(cluster.api::<Job>().get_opt("j").await.unwrap().as_ref()) {
+        for pod in cluster.api::<Pod>().list(&ListParams::default()).await.unwrap() {
+            seen.extend(pod.metadata.uid);
+            if pod.status.and_then(|status| status.phase).as_deref() == Some("Succeeded") {
+                let name = pod.metadata.name.unwrap();
+                // It may be gone by an earlier look.
+                let _gone =
+                    cluster.api::<Pod>().delete(&name, &DeleteParams::default().grace_period(0)).await;
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    for pod in cluster.api::<Pod>().list(&ListParams::default()).await.unwrap() {
+        seen.extend(pod.metadata.uid);
+    }
+    assert_eq!(seen.len(), 6, "no pod was made a second time");
+    let done = cluster.api::<Job>().get("j").await.unwrap();
+    assert_eq!(done.status.unwrap().succeeded, Some(6));
+}

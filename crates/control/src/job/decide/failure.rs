@@ -37,6 +37,7 @@ enum Action {
 impl Failures {
     pub(crate) fn of(spec: &JobSpec, failed: Vec<Arc<Pod>>, earlier: BTreeSet<u32>) -> Self {
         let mut failures = Self { given_up: earlier, ..Self::default() };
+        let mut noted: BTreeMap<u32, i32> = BTreeMap::new();
         for pod in failed {
             let (action, rule) = judge(spec, &pod);
             let index = indexes::of(&pod);
@@ -56,8 +57,16 @@ impl Failures {
             }
             if let Some(index) = index {
                 *failures.per_index.entry(index).or_default() += 1;
+                // Those before it may be gone, and forgotten.
+                let with_earlier = indexes::failures_before(&pod).saturating_add(1);
+                let noted = noted.entry(index).or_default();
+                *noted = with_earlier.max(*noted);
             }
             failures.counted.push(pod);
+        }
+        for (index, noted) in noted {
+            let known = failures.per_index.entry(index).or_default();
+            *known = noted.max(*known);
         }
         if let Some(limit) = spec.backoff_limit_per_index {
             let over = failures.per_index.iter().filter(|(_, count)| **count > limit);

@@ -9,6 +9,9 @@ use crate::pods;
 
 pub(crate) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
+/// Annotation of a pod: how often those of its index have failed before it.
+pub(crate) const FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
+
 pub(crate) fn is_indexed(spec: &JobSpec) -> bool {
     spec.completion_mode.as_deref() == Some("Indexed")
 }
@@ -16,6 +19,11 @@ pub(crate) fn is_indexed(spec: &JobSpec) -> bool {
 /// The index of a pod of an indexed Job.
 pub(crate) fn of(pod: &Pod) -> Option<u32> {
     pods::annotation(pod, INDEX)?.parse().ok()
+}
+
+/// How often pods of its index had failed before this one was made, as far as it was noted.
+pub(crate) fn failures_before(pod: &Pod) -> i32 {
+    pods::annotation(pod, FAILURES).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// Reads a list; what lies beyond `end` or is no number is left out.

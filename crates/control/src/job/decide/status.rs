@@ -36,7 +36,7 @@ pub(super) fn status(
     // Pods that are being taken away are no longer active, and not yet gone.
     let going = if is_stopped { tally.active.len() } else { 0 };
     status.active = some(count(tally.active.len() - going));
-    status.terminating = Some(count(tally.n_terminating + going));
+    status.terminating = Some(count(tally.terminating.len() + going));
     status.ready = Some(if is_stopped { 0 } else { count(ready(tally)) });
     status.succeeded = some(tally.n_succeeded(job, spec));
     status.failed = some(tally.n_failed(job));
