@@ -58,13 +58,13 @@ impl Election {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        while let Some(mine) = token.run_until_cancelled(self.elected()).await {
+        while let Some((mine, since)) = token.run_until_cancelled(self.elected()).await {
             tracing::info!(lease = %self.lease, identity = %self.identity, "Elected");
             let elected = token.child_token();
             let _stop = elected.clone().drop_guard();
             let mut working = kit::task::spawn("elected", work(elected.clone()));
             let last = tokio::select! {
-                last = self.renew(mine, &token) => Some(last),
+                last = self.renew((mine, since), &token) => Some(last),
                 // Work that ends by itself gives the lease to others, who may fare better.
                 _ended = &mut working => None,
             };
@@ -83,13 +83,15 @@ impl Election {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
-    /// Waits for the lease and takes it.
-    async fn elected(&self) -> Lease {
+    /// Waits for the lease and takes it; since when others may count it as taken.
+    async fn elected(&self) -> (Lease, Instant) {
         let mut seen: Option<Seen> = None;
         loop {
+            let begun = kit::clock::monotonic();
             match self.attempt(&mut seen).await {
-                Ok(Some(mine)) => return mine,
-                Ok(None) => {}
+                // An answer that took long is of a lease that others may hold by now.
+                Ok(Some(mine)) if begun.elapsed() < RENEW_WITHIN => return (mine, begun),
+                Ok(_) => {}
                 Err(error) => tracing::debug!(error = %kit::Chain(&error), "Cannot look at the lease"),
             }
             tokio::time::sleep(RETRY_AFTER).await;
@@ -126,8 +128,7 @@ impl Election {
     }
 
     /// Renews until that fails for too long, another holds the lease, or `token` is cancelled.
-    async fn renew(&self, mut mine: Lease, token: &CancellationToken) {
-        let mut renewed = kit::clock::monotonic();
+    async fn renew(&self, (mut mine, mut renewed): (Lease, Instant), token: &CancellationToken) {
         while token.run_until_cancelled(tokio::time::sleep(RETRY_AFTER)).await.is_some() {
             let begun = kit::clock::monotonic();
             decide::renew(mine.spec.get_or_insert_default(), kit::clock::wall());

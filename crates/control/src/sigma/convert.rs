@@ -97,7 +97,7 @@ pub(crate) fn pod(pod: &k8s::Pod) -> Pod {
         preferred_pods: near.preferred.into_iter().chain(apart.preferred.into_iter().map(reversed)).collect(),
         volumes: sigma::volume::Volumes::default(),
         images: containers(&spec).filter_map(|each| each.image.as_deref()).map(image).collect(),
-        host_ports: spec.containers.iter().flat_map(host_ports).collect(),
+        host_ports: spec.containers.iter().chain(sidecars(&spec)).flat_map(host_ports).collect(),
         ignores_load: crate::owner::controller(&pod.metadata).is_some_and(|owner| owner.kind == "DaemonSet"),
         priority: spec.priority.unwrap_or(0),
         policy: sigma::Policy::default(),
@@ -171,6 +171,15 @@ fn pod_term(pod: &k8s::Pod, term: &k8s::PodAffinityTerm) -> PodTerm {
     }
 }
 
+/// Init containers that stay.
+fn sidecars(spec: &k8s::PodSpec) -> impl Iterator<Item = &k8s::Container> {
+    spec.init_containers.iter().flatten().filter(|each| is_sidecar(each))
+}
+
+fn is_sidecar(container: &k8s::Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
 fn containers(spec: &k8s::PodSpec) -> impl Iterator<Item = &k8s::Container> {
     spec.init_containers.iter().flatten().chain(&spec.containers)
 }
@@ -179,10 +188,11 @@ fn containers(spec: &k8s::PodSpec) -> impl Iterator<Item = &k8s::Container> {
 fn requests(pod: &k8s::Pod, spec: &k8s::PodSpec) -> Amounts {
     let current = |container: &k8s::Container| current_requests(pod, container);
     let main: Vec<Amounts> = spec.containers.iter().map(current).collect();
-    let init = spec.init_containers.iter().flatten().map(|container| InitContainer {
-        requests: current(container),
-        is_sidecar: container.restart_policy.as_deref() == Some("Always"),
-    });
+    let init = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .map(|container| InitContainer { requests: current(container), is_sidecar: is_sidecar(container) });
     let mut total = effective_requests(&main, &init.collect::<Vec<_>>(), &Amounts::new());
     // What is asked for the pod as a whole stands above what its containers ask for.
     let of_pod = spec.resources.as_ref().map(asked).unwrap_or_default();

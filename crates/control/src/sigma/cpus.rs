@@ -33,11 +33,6 @@ fn class(pod: &k8s::Pod) -> String {
     })
 }
 
-/// Whether both ask for the same, as far as annotations go.
-pub(super) fn ask_alike(one: &k8s::Pod, other: &k8s::Pod) -> bool {
-    [CPU_POLICY, NUMA_POLICY].iter().all(|name| annotation(one, name) == annotation(other, name))
-}
-
 /// The CPUs that a bound Pod has: none where nobody said so.
 pub(super) fn held(pod: &k8s::Pod) -> CpuSet {
     annotation(pod, CPU_SET).and_then(|list| list.parse().ok()).unwrap_or_default()

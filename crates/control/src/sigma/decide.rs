@@ -215,9 +215,8 @@ impl Scheduler {
             Some(labels) => self.cluster.set_namespace(name, labels),
             None => self.cluster.remove_namespace(name),
         }
-        // It may be of another quota now.
-        let whom = if self.cluster.has_quotas() { Whom::All } else { Whom::LookingAtOthers };
-        self.wake(now, whom);
+        // Its pods may be of another quota now, or keep others away no longer.
+        self.wake(now, Whom::All);
     }
 
     /// A pod came or changed.
@@ -422,7 +421,8 @@ impl Scheduler {
         if let Some(waiting) = self.waiting.get_mut(&id) {
             let is_same = waiting.pod.spec == pod.spec
                 && waiting.pod.metadata.labels == pod.metadata.labels
-                && cpus::ask_alike(&waiting.pod, pod);
+                && (waiting.pod.metadata.annotations == pod.metadata.annotations
+                    || convert::pod(&waiting.pod) == convert::pod(pod));
             waiting.pod = Arc::clone(pod);
             // A changed pod may fit now; one whose status alone changed (by our own report) does not.
             if !is_same && matches!(waiting.place, Place::Parked { .. } | Place::Gathering) {

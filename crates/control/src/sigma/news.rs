@@ -94,7 +94,7 @@ pub(super) fn take_all(scheduler: &mut Scheduler, first: News, more: &mut mpsc::
                 scheduler.pod_changed(&pod, now);
             }
             News::Limits(node, limits) => scheduler.volume_limits_changed(&node, limits, now),
-            News::Volume(name, claim) => scheduler.volume_changed(&name, claim),
+            News::Volume(name, claim) => scheduler.volume_changed(&name, claim, now),
             News::PodGone(id) => scheduler.pod_gone(&id, now),
             News::Budget(key, budget) => {
                 scheduler.budget_changed(&key.to_string(), budget.as_deref().and_then(convert::budget));

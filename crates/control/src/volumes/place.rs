@@ -20,11 +20,14 @@ use crate::world::World;
 /// The class has no one who makes volumes: there must be one.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 /// Labels of volumes that say where they are, as clouds put them on before there was node affinity.
-const PLACE_LABELS: [&str; 4] = [
-    "topology.kubernetes.io/zone",
-    "topology.kubernetes.io/region",
-    "failure-domain.beta.kubernetes.io/zone",
-    "failure-domain.beta.kubernetes.io/region",
+const ZONE: &str = "topology.kubernetes.io/zone";
+const REGION: &str = "topology.kubernetes.io/region";
+/// With their newer names.
+const PLACE_LABELS: [(&str, Option<&str>); 4] = [
+    (ZONE, None),
+    (REGION, None),
+    ("failure-domain.beta.kubernetes.io/zone", Some(ZONE)),
+    ("failure-domain.beta.kubernetes.io/region", Some(REGION)),
 ];
 /// Separates several values in such a label.
 const BETWEEN_PLACES: &str = "__";
@@ -199,12 +202,30 @@ fn add_bound(volumes: &mut Volumes, volume: &PersistentVolume) {
         let terms = required.node_selector_terms.iter().map(node_term).collect();
         volumes.places.push(Place { terms, is_bound: true });
     }
-    let labels = volume.labels().iter().filter(|(key, _)| PLACE_LABELS.contains(&key.as_str()));
+    let labels = volume.labels().iter().filter(|(key, _)| PLACE_LABELS.iter().any(|(known, _)| known == key));
     volumes.places.extend(labels.map(|(key, values)| {
         let values = values.split(BETWEEN_PLACES).map(str::to_owned).collect();
-        Place { terms: vec![is_in(key, values)], is_bound: true }
+        Place { terms: by_label(key, values), is_bound: true }
     }));
     volumes.attached.extend(attached(&spec).map(|(driver, volume)| attachment(&driver, &volume)));
+}
+
+/// The nodes that a volume's label of a zone or region admits: those with the same, by its newer name where they have it by
+/// that only, and those that are in no zone or region at all.
+fn by_label(key: &str, values: Vec<String>) -> Vec<NodeTerm> {
+    let lacks =
+        |key: &str| Requirement { key: key.to_owned(), operator: Operator::DoesNotExist, values: Vec::new() };
+    let mut terms = vec![NodeTerm {
+        labels: PLACE_LABELS.iter().map(|(key, _)| lacks(key)).collect(),
+        fields: Vec::new(),
+    }];
+    if let Some((_, Some(newer))) = PLACE_LABELS.iter().find(|(known, _)| *known == key) {
+        let mut term = is_in(newer, values.clone());
+        term.labels.push(lacks(key));
+        terms.push(term);
+    }
+    terms.push(is_in(key, values));
+    terms
 }
 
 fn add_unbound(needs: &mut Needs, found: &Found, key: &ObjectKey) -> Result<(), String> {

@@ -29,10 +29,6 @@ impl Cluster {
         self.quotas.get(name)
     }
 
-    pub fn has_quotas(&self) -> bool {
-        !self.quotas.is_empty()
-    }
-
     /// How those quotas stand that may stand otherwise than when this was asked last, by name.
     pub fn take_changed_quota_usages(&mut self) -> BTreeMap<String, Usage> {
         self.settle_quotas();

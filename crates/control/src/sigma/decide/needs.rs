@@ -43,8 +43,11 @@ impl Scheduler {
     }
 
     /// For which claim a volume is, if for any.
-    pub(crate) fn volume_changed(&mut self, volume: &str, claim: Option<ObjectKey>) {
-        self.stock.set_taken(volume, claim);
+    pub(crate) fn volume_changed(&mut self, volume: &str, claim: Option<ObjectKey>, now: Instant) {
+        // What pods ask for does not change by it, where one of the same name comes back.
+        if self.stock.set_taken(volume, claim) {
+            self.wake(now, Whom::All);
+        }
     }
 
     /// The pod as the engine sees it.

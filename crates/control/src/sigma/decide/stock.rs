@@ -73,10 +73,14 @@ impl Stock {
     }
 
     /// A volume says for which claim it is, or for none, or is gone.
-    pub(super) fn set_taken(&mut self, volume: &str, claim: Option<ObjectKey>) {
+    /// Whether it was another's, and is free now.
+    pub(super) fn set_taken(&mut self, volume: &str, claim: Option<ObjectKey>) -> bool {
         match claim {
-            Some(claim) => drop(self.taken.insert(volume.to_owned(), claim)),
-            None => drop(self.taken.remove(volume)),
+            Some(claim) => {
+                self.taken.insert(volume.to_owned(), claim);
+                false
+            }
+            None => self.taken.remove(volume).is_some(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a pod's volumes ask of its node, one case per rule of the documentation.
 
+use sigma::label::Operator;
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
@@ -24,7 +25,10 @@ fn say(pod: &Pod, found: &[Found]) -> String {
     let free = needs.choices.iter().filter_map(|choice| choice.place(|_| true));
     for place in needs.volumes.places.iter().cloned().chain(free) {
         let terms = place.terms.iter().map(|term| {
-            let labels = term.labels.iter().map(|each| format!("{}={}", each.key, each.values.join("|")));
+            let labels = term.labels.iter().map(|each| match each.operator {
+                Operator::DoesNotExist => format!("!{}", each.key),
+                _ => format!("{}={}", each.key, each.values.join("|")),
+            });
             labels.collect::<Vec<_>>().join("&")
         });
         let verb = if place.is_bound { "is at" } else { "would be at" };
@@ -113,12 +117,26 @@ fn a_volume_that_is_there_says_where_and_what_to_attach() {
     check(
         plain.clone(),
         with("csi", json!({ "driver": "d", "volumeHandle": "h" })),
-        expect!["is at [topology.kubernetes.io/zone=a|b]; attach h of d"],
+        expect![
+            "is at [!topology.kubernetes.io/zone&!topology.kubernetes.io/region&!failure-domain.beta.kubernetes.io/zone&!failure-domain.beta.kubernetes.io/region, topology.kubernetes.io/zone=a|b]; attach h of d"
+        ],
+    );
+    let mut beta = (*volume("v", "2Gi", json!(null))).clone();
+    let label = ("failure-domain.beta.kubernetes.io/zone".to_owned(), "a".to_owned());
+    beta.metadata.labels = Some([label].into());
+    check(
+        plain.clone(),
+        found(Arc::new(beta)),
+        expect![
+            "is at [!topology.kubernetes.io/zone&!topology.kubernetes.io/region&!failure-domain.beta.kubernetes.io/zone&!failure-domain.beta.kubernetes.io/region, topology.kubernetes.io/zone=a&!failure-domain.beta.kubernetes.io/zone, failure-domain.beta.kubernetes.io/zone=a]"
+        ],
     );
     check(
         plain,
         with("awsElasticBlockStore", json!({ "volumeID": "vol-1" })),
-        expect!["is at [topology.kubernetes.io/zone=a|b]; attach vol-1 of ebs.csi.aws.com"],
+        expect![
+            "is at [!topology.kubernetes.io/zone&!topology.kubernetes.io/region&!failure-domain.beta.kubernetes.io/zone&!failure-domain.beta.kubernetes.io/region, topology.kubernetes.io/zone=a|b]; attach vol-1 of ebs.csi.aws.com"
+        ],
     );
 }
 

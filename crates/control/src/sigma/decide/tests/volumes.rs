@@ -105,7 +105,7 @@ impl Bench {
     fn volume_changed(&mut self, name: &str) {
         let claim = self.volumes[name].1.clone();
         let key = claim.as_ref().map(|claim| ObjectKey::new("default", claim));
-        self.scheduler.volume_changed(name, key);
+        self.scheduler.volume_changed(name, key, self.now);
         let waiting = self.pods.iter().filter(|(_, node)| node.is_none()).map(|(name, _)| name.clone());
         let told: Vec<String> = claim.map_or_else(|| waiting.collect(), |claim| vec![claim]);
         told.iter()
