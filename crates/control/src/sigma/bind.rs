@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Binding, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PostParams};
@@ -30,6 +32,11 @@ use crate::world::World;
 /// Large enough that a request's own cost is little beside that of its bindings, small enough that the first of them does
 /// not wait for long.
 const BATCH: usize = 128;
+
+/// After a binding without an answer: how many pods are looked at at once, how often, and how long that is tried.
+const QUESTIONS: usize = 16;
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
+const FOUND_OUT_WITHIN: Duration = Duration::from_secs(30);
 
 /// A pod that has a node.
 #[derive(Clone, Debug)]
@@ -100,8 +107,40 @@ impl Binder {
             }
             Err(error) => {
                 tracing::warn!(error = %kit::Chain(&error), namespace, count = batch.len(), "Not bound");
-                batch.into_iter().map(|bind| bind.id).collect()
+                let refused = matches!(&error, kube::Error::Api(status) if is_refusal(status.code));
+                if refused {
+                    batch.into_iter().map(|bind| bind.id).collect()
+                } else {
+                    self.unbound(batch).await
+                }
             }
+        }
+    }
+
+    /// Of pods whose bindings may or may not have been stored, as no answer came, those that are not bound. Their room is
+    /// kept until that is known, or could not be found out for long.
+    async fn unbound(&self, batch: Vec<Bind>) -> Vec<PodId> {
+        let since = kit::clock::monotonic();
+        let (mut unbound, mut unclear) = (Vec::new(), batch);
+        loop {
+            let asked = futures::stream::iter(std::mem::take(&mut unclear)).map(|bind| async {
+                let found = self.act.get::<Pod>(&decide::key_of(&bind.pod)).await;
+                (bind, found)
+            });
+            let mut answers = asked.buffer_unordered(QUESTIONS);
+            while let Some((bind, found)) = answers.next().await {
+                match found {
+                    Ok(Some(pod)) if is_bound(&pod, &bind) => self.note(&bind),
+                    Ok(_) => unbound.push(bind.id),
+                    Err(_) => unclear.push(bind),
+                }
+            }
+            drop(answers);
+            if unclear.is_empty() || since.elapsed() > FOUND_OUT_WITHIN {
+                unbound.extend(unclear.into_iter().map(|bind| bind.id));
+                return unbound;
+            }
+            tokio::time::sleep(ASKED_AGAIN).await;
         }
     }
 
@@ -136,7 +175,11 @@ impl Binder {
     pub(super) async fn bind_or_tell(&self, bind: Bind) -> Option<PodId> {
         let error = self.bind(&bind).await.err()?;
         tracing::warn!(error = %kit::Chain(&error), "Not bound");
-        Some(bind.id)
+        if error.code().is_some_and(is_refusal) {
+            Some(bind.id)
+        } else {
+            self.unbound(vec![bind]).await.pop()
+        }
     }
 
     async fn bind(&self, bind: &Bind) -> Result<(), ActError> {
@@ -195,6 +238,16 @@ pub(super) fn judged<T>(
 ) -> impl Iterator<Item = (T, Option<&Refusal>)> {
     let mut refused = refused.iter().peekable();
     (0..).zip(batch).map(move |(index, item)| (item, refused.next_if(|refusal| refusal.index == index)))
+}
+
+/// Whether the API has decided against what was asked for: after anything else it may have been done.
+fn is_refusal(code: u16) -> bool {
+    (400..500).contains(&code)
+}
+
+fn is_bound(pod: &Pod, bind: &Bind) -> bool {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+    pod.metadata.uid == bind.pod.metadata.uid && node == Some(&bind.node)
 }
 
 /// The server does not know batches, or does not take them from this client.

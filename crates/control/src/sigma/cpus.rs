@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as k8s;
-use model::names::{CPU_POLICY, CPU_SET, CPU_TOPOLOGY, NUMA_POLICY};
+use model::names::{CPU_SET, CPU_TOPOLOGY};
 use model::pinning::{Pinning, PinningError, Wish};
 use model::{CpuSet, CpuTopology};
 use sigma::resources::{Amounts, CPU};
@@ -47,6 +47,8 @@ pub(super) fn annotation_of(cpus: &CpuSet) -> Option<(String, String)> {
 mod tests {
     use model::pinning::{CoreShape, NumaPolicy};
     use serde_json::{Value, json};
+
+    use model::names::{CPU_POLICY, NUMA_POLICY};
 
     use super::*;
 
