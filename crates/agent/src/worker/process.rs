@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use fuxi::protocol::{Exit, MAX_TAIL, Program, Usage, env};
 use model::names::instance_env;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::memory;
@@ -61,6 +62,7 @@ impl SpawnError {
 /// What is known of a process that is no more.
 #[derive(Debug)]
 pub(super) struct Ended {
+    /// No success if it was asked to end before its deadline: its work may be half done.
     pub(super) exit: Exit,
     /// It had not ended at its deadline.
     pub(super) was_late: bool,
@@ -85,18 +87,29 @@ enum Phase {
     /// It was asked to end.
     Asked {
         kill_at: Instant,
-        was_late: bool,
+        why: Why,
     },
     /// All of it is being killed; `exit` is how the command itself ended, once it has.
     Killing {
         again_at: Instant,
         exit: Option<Exit>,
-        was_late: bool,
+        why: Why,
     },
     Ended {
         exit: Exit,
-        was_late: bool,
+        why: Why,
     },
+}
+
+/// Why a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// By itself.
+    Itself,
+    /// It had not ended at its deadline.
+    Late,
+    /// It is not wanted any more, or has filled the disk.
+    Unwanted,
 }
 
 /// The command of a task, as an instance or a stream of them begins.
@@ -173,7 +186,7 @@ impl Process {
         match &mut self.phase {
             Phase::Free { .. } => {
                 processes::terminate_group(self.leader);
-                self.phase = Phase::Asked { kill_at, was_late: false };
+                self.phase = Phase::Asked { kill_at, why: Why::Unwanted };
             }
             Phase::Asked { kill_at: at, .. } => *at = kill_at.min(*at),
             Phase::Killing { .. } | Phase::Ended { .. } => {}
@@ -195,17 +208,15 @@ impl Process {
             Phase::Free { deadline } if own.is_none() => match deadline {
                 Some(at) if now >= at => {
                     processes::terminate_group(self.leader);
-                    Phase::Asked { kill_at: now + DEADLINE_GRACE, was_late: true }
+                    Phase::Asked { kill_at: now + DEADLINE_GRACE, why: Why::Late }
                 }
                 _ => Phase::Free { deadline },
             },
-            Phase::Asked { kill_at, was_late } if own.is_none() && now < kill_at => {
-                Phase::Asked { kill_at, was_late }
-            }
-            Phase::Free { .. } => kill_or_end(own, false, (some_live, now)),
-            Phase::Asked { was_late, .. } => kill_or_end(own, was_late, (some_live, now)),
-            Phase::Killing { exit, was_late, .. } => kill_or_end(exit.or(own), was_late, (some_live, now)),
-            Phase::Ended { exit, was_late } => Phase::Ended { exit, was_late },
+            Phase::Asked { kill_at, why } if own.is_none() && now < kill_at => Phase::Asked { kill_at, why },
+            Phase::Free { .. } => kill_or_end(own, Why::Itself, (some_live, now)),
+            Phase::Asked { why, .. } => kill_or_end(own, why, (some_live, now)),
+            Phase::Killing { exit, why, .. } => kill_or_end(exit.or(own), why, (some_live, now)),
+            Phase::Ended { exit, why } => Phase::Ended { exit, why },
         }
     }
 
@@ -217,20 +228,26 @@ impl Process {
             tee.flush();
             self.read_stderr(tee);
         }
-        let (exit, was_late) = match self.phase {
-            Phase::Ended { exit, was_late } => (exit, was_late),
-            Phase::Free { .. } | Phase::Asked { .. } | Phase::Killing { .. } => (Exit::Signal(9), false),
+        let (exit, why) = match self.phase {
+            // A command that handles the signal may end with exit code 0, whatever it had not done yet.
+            Phase::Ended { exit, why: Why::Unwanted } if exit.is_success() => {
+                (Exit::Signal(Signal::SIGTERM as i32), Why::Unwanted)
+            }
+            Phase::Ended { exit, why } => (exit, why),
+            Phase::Free { .. } | Phase::Asked { .. } | Phase::Killing { .. } => {
+                (Exit::Signal(9), Why::Itself)
+            }
         };
-        Ended { exit, was_late, tail: self.tail.text(), usage: self.usage }
+        Ended { exit, was_late: why == Why::Late, tail: self.tail.text(), usage: self.usage }
     }
 }
 
-fn kill_or_end(exit: Option<Exit>, was_late: bool, (some_live, now): (bool, Instant)) -> Phase {
+fn kill_or_end(exit: Option<Exit>, why: Why, (some_live, now): (bool, Instant)) -> Phase {
     match exit {
-        Some(exit) if !some_live => Phase::Ended { exit, was_late },
+        Some(exit) if !some_live => Phase::Ended { exit, why },
         exit => {
             processes::kill_descendants();
-            Phase::Killing { again_at: now + KILL_INTERVAL, exit, was_late }
+            Phase::Killing { again_at: now + KILL_INTERVAL, exit, why }
         }
     }
 }

@@ -27,7 +27,7 @@ use nix::unistd::Pid;
 
 use scene::Scene;
 
-const TESTS: [(&str, fn()); 29] = [
+const TESTS: [(&str, fn()); 30] = [
     ("instances_run_one_after_another_with_their_own_environment", instances_run_one_after_another),
     ("results_are_kept_until_they_are_acknowledged", results_are_kept),
     ("a_running_instance_outlives_its_master", a_running_instance_outlives_its_master),
@@ -43,6 +43,7 @@ const TESTS: [(&str, fn()); 29] = [
     ("instances_know_their_input_and_miss_what_has_vanished", input::instances_know_their_input),
     ("a_program_gets_its_input_line_by_line_after_the_list", input::a_stream_gets_its_input_after_the_list),
     ("outputs_are_moved_to_their_place_as_a_whole", output::outputs_are_collected),
+    ("who_is_asked_to_end_takes_no_output_s_place", output::who_is_ended_takes_no_place),
     ("a_killed_worker_leaves_no_half_output", output::a_killed_worker_leaves_no_half_output),
     ("objects_are_listed_fetched_and_put", objects::objects_are_listed_fetched_and_put),
     ("what_is_wrong_with_objects_is_told_without_secrets", objects::what_is_wrong_is_told),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use fuxi::protocol::{Exit, FromMaster, Program, Span};
+use fuxi::protocol::{DiskLimit, Exit, FromMaster, Program, Span};
 use model::dagjob::Mode;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -60,6 +60,41 @@ pub(crate) fn outputs_are_collected() {
     scene.give(6, 6);
     let exit = scene.result().exit;
     assert!(exit.to_string().contains("cannot prepare a place for its output: "), "{exit}");
+}
+
+/// Whoever is asked to end and handles that well has not ended well: what it wrote until then is half of its output.
+pub(crate) fn who_is_ended_takes_no_place() {
+    let script = "trap 'exit 0' TERM; echo half > $CREST_OUTPUT; head -c 300000 /dev/zero > $1/own/large; echo > $1/begun; \
+                  while :; do sleep 0.05; done";
+    for (limit, last) in [(1 << 40, Some(FromMaster::Stop)), (1 << 40, None), (100_000, None)] {
+        let (mut scene, _) = Scene::open();
+        let root = scene.folder.path().to_owned();
+        for folder in ["out", "own"] {
+            fs::create_dir(root.join(folder)).unwrap();
+        }
+        fs::write(root.join("out/0"), "whole\n").unwrap();
+        scene.make_fifo("begun");
+        let plain = program(Mode::Exec, &["/bin/sh", "-c", script, "sh", &root.display().to_string()], None);
+        scene.send(&FromMaster::Program(Program {
+            output: Some(root.join("out").display().to_string()),
+            disk: Some(Box::new(DiskLimit { limit, folders: vec![root.join("own")] })),
+            ..plain
+        }));
+        scene.give(0, 0);
+        assert_eq!(scene.read("begun"), "\n");
+        match last {
+            _ if limit < 300_000 => assert_eq!(scene.result().exit, Exit::OutOfDisk { limit }),
+            Some(stop) => {
+                scene.send(&stop);
+                assert_eq!(scene.wait_for_exit(), Some(0));
+            }
+            None => {
+                kill(Pid::from_raw(i32::try_from(scene.worker.id()).unwrap()), Signal::SIGTERM).unwrap();
+                assert_eq!(scene.wait_for_exit(), Some(143));
+            }
+        }
+        assert_eq!((names(&root.join("out")), scene.read("out/0")), (vec!["0".to_owned()], "whole\n".to_owned()));
+    }
 }
 
 /// Workers are killed at many moments of an instance that writes a large file and a folder of many.
