@@ -70,7 +70,9 @@ impl Output {
             // A folder takes no other's place: they change places, and the older one goes.
             renameat_with(CWD, &self.aside, CWD, &self.place, RenameFlags::EXCHANGE).map_err(io::Error::from)
         });
-        moved.map_err(|source| CommitError::Move { place: self.place.clone(), source })
+        moved.map_err(|source| CommitError::Move { place: self.place.clone(), source })?;
+        // The result counts as soon as it is told: a machine without power must not take the name back.
+        self.place.parent().map_or(Ok(()), sync_folder).map_err(|source| CommitError::Sync { source })
     }
 }
 
@@ -83,4 +85,9 @@ fn sync(path: &Path) -> io::Result<()> {
         }
     }
     if kind.is_dir() || kind.is_file() { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// Writes the names in a folder to the disk.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
