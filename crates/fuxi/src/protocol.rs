@@ -138,6 +138,11 @@ pub struct AttemptResult {
 }
 
 impl AttemptResult {
+    /// Whether its worker has written more than it may, which it holds as long as it lives.
+    pub fn tells_of_a_full_disk(&self) -> bool {
+        matches!(self.exit, Exit::OutOfDisk { .. })
+    }
+
     /// Of an attempt that took no time, as nothing ran.
     pub fn without_run(attempt: Attempt, exit: Exit) -> Self {
         Self { attempt, exit, duration_ms: 0, gap_micros: None, usage: None, tail: String::new() }

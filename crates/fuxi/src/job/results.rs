@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::{Decision, Job, Owe, Phase, TaskIdx, WorkerId, shortened};
 use crate::instances::Failure;
-use crate::protocol::{Attempt, AttemptResult, Exit};
+use crate::protocol::{Attempt, AttemptResult};
 
 impl Job {
     pub(super) fn results(&mut self, id: WorkerId, results: Vec<AttemptResult>, owe: Owe<'_>) {
         let (now, owed) = owe;
         let Some(task) = self.workers.get(&id).map(|worker| worker.task) else { return };
         let mut ended = 0;
-        let is_full = results.iter().any(|result| matches!(result.exit, Exit::OutOfDisk { .. }));
+        let is_full = results.iter().any(AttemptResult::tells_of_a_full_disk);
         for result in results {
             if self.take(id, result.attempt) {
                 ended += 1;
@@ -21,8 +21,7 @@ impl Job {
         }
         self.learn(id, ended, now);
         if is_full {
-            // What was written goes with the worker, and only so.
-            self.drain(id, (now, &mut *owed));
+            self.give_up_full(id, owed);
         }
         if self.workers.get(&id).is_some_and(|worker| worker.phase == Phase::Ready) {
             self.place(id);

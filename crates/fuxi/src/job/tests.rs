@@ -4,6 +4,7 @@
 mod act;
 mod backups;
 mod elsewhere;
+mod hellos;
 mod world;
 
 use std::time::Duration;

@@ -56,6 +56,7 @@ impl Job {
         (worker.recall, worker.since) = (Recall::Never, now);
         let (task, before) = (worker.task, worker.phase);
         self.tasks[task.0].crew.heard_of(id);
+        let is_full = results.iter().any(AttemptResult::tells_of_a_full_disk);
         for result in results {
             self.take(id, result.attempt);
             self.record(id, result, (now, &mut *owed));
@@ -81,6 +82,9 @@ impl Job {
         }
         self.set_phase(id, Phase::Ready);
         self.changed();
+        if is_full {
+            self.give_up_full(id, owed);
+        }
         if !self.may_go_on() || self.is_draining(id) {
             self.recall_one(id, owed);
         }
@@ -126,6 +130,18 @@ impl Job {
             // It may run anything, and is let go once it has said that it has ended it.
             Phase::Found | Phase::Stopping => {}
         }
+    }
+
+    /// What was written goes with the worker, and only so: it gets nothing more, and gives back what it will not begin,
+    /// were it just one.
+    pub(super) fn give_up_full(&mut self, id: WorkerId, owed: &mut Vec<Decision>) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.draining = true;
+        if worker.is_busy() && worker.recall != Recall::Asked {
+            worker.recall = Recall::Asked;
+            owed.push(Decision::Recall { worker: id });
+        }
+        self.place(id);
     }
 
     pub(super) fn gone(&mut self, id: WorkerId, (reason, fault): (&str, Fault), owe: Owe<'_>) {

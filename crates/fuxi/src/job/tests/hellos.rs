@@ -1,0 +1,38 @@
+//! What a hello can tell beside what a worker runs: a full disk.
+
+use std::time::Duration;
+
+use super::{HERE, result, spec};
+use crate::dag::TaskIdx;
+use crate::job::{Decision, Event, Job, WorkerId};
+use crate::protocol::{Attempt, AttemptResult, Exit};
+use model::dagjob::DagJobStatus;
+
+const NOW: Duration = Duration::ZERO;
+
+fn with_workers(instances: u32, workers: u64) -> Job {
+    let mut job = Job::try_new(&spec(&[("a", instances, &[])]), &DagJobStatus::default()).unwrap();
+    for worker in 1..=workers {
+        job.step(Event::Created { worker: WorkerId(worker), task: TaskIdx(0), machine: HERE }, NOW);
+    }
+    job
+}
+
+/// A worker that has filled its disk gets nothing more, and gives back what it will not begin, however it tells.
+#[test]
+fn whose_disk_is_full_is_let_go() {
+    let (worker, first, second) =
+        (WorkerId(1), Attempt { index: 0, number: 1 }, Attempt { index: 1, number: 1 });
+    let full: Vec<AttemptResult> = vec![result(0, 1, Exit::OutOfDisk { limit: 1 << 20 })];
+    let check = |event: Event| {
+        let mut job = with_workers(9, 1);
+        job.step(Event::Hello { worker, held: vec![first, second], results: Vec::new() }, NOW);
+        assert_eq!(job.step(event.clone(), NOW), [Decision::Recall { worker }], "{event:?}");
+        assert_eq!(job.step(Event::Returned { worker, attempts: vec![second] }, NOW), [], "{event:?}");
+        let owed = job.step(Event::Stored { version: job.version() }, NOW);
+        let ends = [Decision::Ack { worker, attempts: vec![first] }, Decision::Stop { worker }];
+        assert_eq!(owed, ends, "{event:?}");
+    };
+    check(Event::Results { worker, results: full.clone() });
+    check(Event::Hello { worker, held: vec![second], results: full });
+}
