@@ -395,7 +395,10 @@ impl Job {
     }
 
     fn changed(&mut self) {
-        self.version += 1;
+        // The status of a job whose end is stored is not written again.
+        if self.outcome.is_none() || !self.is_stored() {
+            self.version += 1;
+        }
     }
 }
 

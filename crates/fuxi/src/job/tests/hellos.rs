@@ -1,10 +1,10 @@
-//! What a hello can tell beside what a worker runs: a full disk.
+//! What a hello can tell beside what a worker runs: a full disk, results after the end, and that not all were heard yet.
 
 use std::time::Duration;
 
-use super::{HERE, result, spec};
+use super::{HERE, hello, result, spec};
 use crate::dag::TaskIdx;
-use crate::job::{Decision, Event, Job, WorkerId};
+use crate::job::{Decision, Event, Job, Outcome, WorkerId};
 use crate::protocol::{Attempt, AttemptResult, Exit};
 use model::dagjob::DagJobStatus;
 
@@ -36,3 +36,26 @@ fn whose_disk_is_full_is_let_go() {
     check(Event::Results { worker, results: full.clone() });
     check(Event::Hello { worker, held: vec![second], results: full });
 }
+
+/// After the end is stored nothing more will be: whoever comes then is acknowledged and let go at once.
+#[test]
+fn results_that_come_after_the_end_keep_nobody() {
+    let mut job = with_workers(2, 4);
+    let first = Event::Results { worker: WorkerId(1), results: vec![result(0, 1, Exit::Code(0))] };
+    let second = Event::Results { worker: WorkerId(1), results: vec![result(1, 1, Exit::Code(0))] };
+    for event in [hello(1), first, second] {
+        job.step(event, NOW);
+    }
+    assert_eq!(job.outcome(), Some(&Outcome::Succeeded));
+    job.step(Event::Stored { version: job.version() }, NOW);
+    assert!(job.is_stored());
+    for worker in [WorkerId(2), WorkerId(3), WorkerId(4)] {
+        job.step(Event::Found { worker, task: TaskIdx(0), machine: HERE }, NOW);
+        let results = vec![result(1, 1, Exit::Code(0))];
+        let owed = job.step(Event::Hello { worker, held: Vec::new(), results }, NOW);
+        let attempts = vec![Attempt { index: 1, number: 1 }];
+        assert_eq!(owed, [Decision::Ack { worker, attempts }, Decision::Stop { worker }]);
+    }
+    assert!(job.is_stored());
+}
+
