@@ -178,21 +178,26 @@ impl Ledger {
         if !lacks_nothing || !claims.iter().all(|claim| self.is_there(*claim)) {
             return;
         }
-        let Some(state) = self.gangs.by_id.get(&id) else { return };
-        let units = state.units.clone();
-        self.gangs.waiting.remove(&(Reverse(state.priority), id));
-        self.gangs.gathering.take_if(|(gathering, _)| *gathering == id);
         for claim in claims {
             let claim = self.remove_claim(claim);
             self.give(claim.unit, claim.machine, decided);
             self.machines.list(claim.machine);
         }
-        for unit in units {
+        self.note_started(id);
+        self.settle(decided);
+    }
+
+    /// From now on its units get what they want one by one.
+    pub(super) fn note_started(&mut self, id: GangId) {
+        let Some(state) = self.gangs.by_id.get(&id) else { return };
+        let units = state.units.clone();
+        let was_waiting = self.gangs.waiting.remove(&(Reverse(state.priority), id));
+        self.gangs.gathering.take_if(|(gathering, _)| *gathering == id);
+        for unit in units.into_iter().filter(|_| was_waiting) {
             self.units[unit].is_bound = false;
             self.queue(unit);
             self.unsettled.units.push(unit);
         }
-        self.settle(decided);
     }
 
     /// Whether all that is kept on a claim's machine could be granted now.

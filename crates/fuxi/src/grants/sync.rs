@@ -28,6 +28,11 @@ impl Ledger {
         for (grant, machine) in held {
             self.adopt(slot, grant, (machine, now));
         }
+        if let Some(gang) = self.units[slot].definition.gang.filter(|_| !self.units[slot].held.is_empty()) {
+            // Nobody of it was granted a place before all were: it has started, before this ledger did. It need not come
+            // together again, and could not once less of it is left to do.
+            self.note_started(gang.id);
+        }
         for (place, count) in wanted {
             self.want(slot, place, count);
         }

@@ -140,3 +140,40 @@ fn a_gang_that_waits_too_long_gathers_what_comes_free() {
         "#]],
     );
 }
+
+/// Of a gang that had started before the ledger some are left: they were enough, and more come one by one.
+#[test]
+fn a_gang_of_which_some_are_found_has_started() {
+    let truth = |sequence, wanted: u32, held: &[u64]| Truth {
+        sequence,
+        seen: GrantId(2),
+        wanted: vec![(Place::Cluster, wanted)],
+        held: held.iter().map(|grant| (GrantId(*grant), MachineId(0))).collect(),
+        avoided: Vec::new(),
+    };
+    check(
+        vec![
+            (0, Event::Recover),
+            (0, machine(0, 2000)),
+            (0, part(1, (1000, 0), (1, 8))),
+            (1, Event::Sync { unit: UnitId(1), truth: truth(1, 8, &[1, 2]) }),
+            (1, Event::Recovered),
+            // They end three of the ten instances and go: seven are left, where eight were to begin together.
+            (2, ask(1, 2, Place::Cluster, -3)),
+            (3, Event::Return { grant: GrantId(1) }),
+            (3, Event::Return { grant: GrantId(2) }),
+            (4, ask(1, 3, Place::Cluster, 2)),
+        ],
+        expect![[r#"
+            0: -
+            0: -
+            0: -
+            1: -
+            1: -
+            2: -
+            3: grant3 u1@m0
+            3: grant4 u1@m0
+            4: -
+        "#]],
+    );
+}
