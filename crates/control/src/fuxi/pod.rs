@@ -133,8 +133,7 @@ fn container((job, spec): (&RawJob, &DagJobSpec), task: &Task, metadata: &Object
     };
     let parameter = |(name, value): (&String, &String)| EnvVar {
         name: name.clone(),
-        // A dollar sign stands for itself: the value is the user's, not a template.
-        value: Some(value.replace("$(", "$$(")),
+        value: Some(verbatim(value)),
         value_from: None,
     };
     // A task's own environment comes after, and so has the last word.
@@ -170,6 +169,11 @@ fn container((job, spec): (&RawJob, &DagJobSpec), task: &Task, metadata: &Object
     }
 }
 
+/// A value in which a dollar sign stands for itself: it is the user's and no template, in which two are one.
+fn verbatim(value: &str) -> String {
+    value.replace('$', "$$")
+}
+
 /// Workers stay while their Node cannot be heard: they go on, and their results wait.
 fn tolerations() -> Vec<Toleration> {
     let toleration = |key: &str| Toleration {
@@ -189,5 +193,23 @@ fn metadata(job: &RawJob, name: String) -> ObjectMeta {
         labels: Some(BTreeMap::from([(names::JOB_LABEL.to_owned(), label.to_owned())])),
         owner_references: Some(vec![controller_reference(job)]),
         ..ObjectMeta::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::verbatim;
+
+    /// As Kubernetes has it: `$$` is a dollar, and `$(NAME)` a variable.
+    fn expanded(template: &str) -> String {
+        assert!(!template.replace("$$", "").contains('$'), "{template} names a variable");
+        template.replace("$$", "$")
+    }
+
+    #[test]
+    fn parameters_arrive_as_they_are() {
+        for value in ["plain", "$HOME", "$(HOME)", "$$", "a$$b$", "$$(HOME)", "$$$"] {
+            assert_eq!(expanded(&verbatim(value)), value);
+        }
     }
 }
