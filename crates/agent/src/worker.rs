@@ -276,7 +276,7 @@ impl Worker {
     fn watch_the_disk(&mut self, now: Instant) {
         let Some(disk) = self.program.as_ref().and_then(|program| program.disk.as_ref()) else { return };
         if let Some(process) = self.work.process().filter(|process| process.is_free())
-            && self.disk.advance(disk, now)
+            && self.disk.advance(disk, (now, kit::clock::wall().into()))
         {
             process.terminate(now);
         }

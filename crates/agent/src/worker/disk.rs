@@ -26,12 +26,14 @@ const AT_ONCE: usize = 2000;
 const TURN: Duration = Duration::from_millis(20);
 /// How far the kernel's stamps may be behind.
 const CLOCK: Duration = Duration::from_millis(10);
+/// How far beyond the last look files may be stamped.
+const MARGIN: Duration = Duration::from_secs(60);
 /// The least that a file or folder counts for: millions of empty ones fill a disk, too.
 const LEAST: u64 = 4096;
 
 #[derive(Debug)]
 pub(super) struct Disk {
-    since: SystemTime,
+    lived: Lived,
     state: State,
     /// What was found by the last walk, and the most of the disk that was free since then.
     used: u64,
@@ -49,7 +51,13 @@ enum State {
 impl Disk {
     /// Whatever was changed after this moment was written here.
     pub(super) fn new(since: SystemTime) -> Self {
-        Self { since, state: State::Idle { next: None }, used: 0, free: 0, looks: 0 }
+        Self {
+            lived: Lived(vec![(since, since)]),
+            state: State::Idle { next: None },
+            used: 0,
+            free: 0,
+            looks: 0,
+        }
     }
 
     /// The limit that was exceeded, if it was; the worker is of no more use then.
@@ -75,12 +83,13 @@ impl Disk {
     }
 
     /// Looks while something runs, if it is time to; true if it was just found to be full.
-    pub(super) fn advance(&mut self, disk: &DiskLimit, now: Instant) -> bool {
+    pub(super) fn advance(&mut self, disk: &DiskLimit, (now, wall): (Instant, SystemTime)) -> bool {
         if let State::Idle { next } = &mut self.state {
             if next.is_none_or(|next| now < next) {
                 return false;
             }
             *next = Some(now + INTERVAL);
+            self.lived.go_on(wall);
             let free = free(disk);
             self.free = self.free.max(free);
             self.looks += 1;
@@ -88,7 +97,7 @@ impl Disk {
             if self.free - free < left / 2 && self.looks < LOOKS {
                 return false;
             }
-            self.state = State::Walking { walk: Box::new(Walk::new(disk, self.since)), next: now };
+            self.state = State::Walking { walk: Box::new(Walk::new(disk, self.lived.clone())), next: now };
         }
         let State::Walking { walk, next } = &mut self.state else { return false };
         if now < *next {
@@ -109,6 +118,29 @@ impl Disk {
     }
 }
 
+/// When the worker has lived, by the clock that files are stamped with: from when to when, and again each time that it was
+/// set back to before all of that.
+#[derive(Clone, Debug)]
+struct Lived(Vec<(SystemTime, SystemTime)>);
+
+impl Lived {
+    /// It lives at `wall`. What was written since it was last asked may be a little older.
+    fn go_on(&mut self, wall: SystemTime) {
+        // Set to the right time again, it goes on where it was.
+        let begun = self.0.iter_mut().filter(|(from, _)| *from <= wall);
+        match begun.max_by_key(|(from, _)| *from) {
+            Some((_, to)) => *to = wall.max(*to),
+            None => self.0.push((wall.checked_sub(2 * INTERVAL).unwrap_or(wall), wall)),
+        }
+    }
+
+    /// Whether something of this moment is of its time.
+    fn has(&self, moment: SystemTime) -> bool {
+        // The kernel's stamps are up to some milliseconds behind; and what is written while we look is of its time, too.
+        self.0.iter().any(|(from, to)| moment + CLOCK >= *from && moment <= *to + MARGIN)
+    }
+}
+
 /// How much is free on the disk of the first folder, files that could be made included for what they count.
 fn free(disk: &DiskLimit) -> u64 {
     let folder = disk.folders.first().map_or(std::path::Path::new("/"), PathBuf::as_path);
@@ -121,7 +153,7 @@ fn free(disk: &DiskLimit) -> u64 {
 /// A walk through all that is the worker's own.
 #[derive(Debug)]
 struct Walk {
-    since: SystemTime,
+    lived: Lived,
     sum: u64,
     /// Folders to be read, each with the device that it must be on, and whether all that is in it counts.
     open: Vec<(PathBuf, u64, bool)>,
@@ -131,8 +163,8 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(disk: &DiskLimit, since: SystemTime) -> Self {
-        let mut walk = Self { since, sum: 0, open: Vec::new(), current: None, linked: BTreeSet::new() };
+    fn new(disk: &DiskLimit, lived: Lived) -> Self {
+        let mut walk = Self { lived, sum: 0, open: Vec::new(), current: None, linked: BTreeSet::new() };
         // Only in a container of its own is the root its own.
         if std::process::id() == 1 {
             walk.enter(PathBuf::from("/"), false);
@@ -189,10 +221,9 @@ impl Walk {
 
     /// Whether a file of the container was changed here, and not just brought along by the image.
     fn is_new(&self, data: &Metadata) -> bool {
-        let since = self.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (seconds, nanos) = (u64::try_from(data.ctime()), u32::try_from(data.ctime_nsec()));
-        // The kernel stamps files by a clock that is up to some milliseconds behind.
-        seconds.is_ok_and(|seconds| Duration::new(seconds, nanos.unwrap_or(0)) + CLOCK >= since)
+        let changed = seconds.map(|seconds| Duration::new(seconds, nanos.unwrap_or(0)));
+        changed.is_ok_and(|changed| self.lived.has(SystemTime::UNIX_EPOCH + changed))
     }
 
     /// Files without a name that somebody here holds open.
@@ -226,10 +257,10 @@ mod tests {
 
     use fuxi::protocol::DiskLimit;
 
-    use super::{Disk, INTERVAL, LEAST, LOOKS, TURN, Walk};
+    use super::{Disk, INTERVAL, LEAST, LOOKS, Lived, TURN, Walk};
 
     fn walked(disk: &DiskLimit) -> u64 {
-        let mut walk = Walk::new(disk, SystemTime::UNIX_EPOCH);
+        let mut walk = Walk::new(disk, Lived(Vec::new()));
         while !walk.step(3) {}
         walk.sum
     }
@@ -252,6 +283,33 @@ mod tests {
         assert_eq!(walked(&disk), sum + 101 * LEAST);
     }
 
+    /// What was written after the clock was set back counts, and what the image brought along does not.
+    #[test]
+    fn a_clock_that_is_set_back_hides_nothing() {
+        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut lived = Lived(vec![(at(10_000), at(10_000))]);
+        let check = |lived: &Lived, moment: u64, expected: bool| {
+            assert_eq!(lived.has(at(moment)), expected, "{moment} in {lived:?}");
+        };
+        lived.go_on(at(10_500));
+        for (moment, expected) in [(9_000, false), (9_999, false), (10_000, true), (10_501, true)] {
+            check(&lived, moment, expected);
+        }
+        // Back by an hour, and a little further each second.
+        for wall in [6_900, 6_901, 6_902, 7_400] {
+            lived.go_on(at(wall));
+        }
+        let expected = [(6_000, false), (6_899, true), (7_400, true), (9_000, false), (10_300, true)];
+        for (moment, expected) in expected {
+            check(&lived, moment, expected);
+        }
+        // And to the right time again.
+        lived.go_on(at(12_000));
+        for (moment, expected) in [(11_999, true), (10_600, true), (9_000, false), (7_000, true)] {
+            check(&lived, moment, expected);
+        }
+    }
+
     #[test]
     fn the_limit_is_found_and_little_is_walked_below_it() {
         let folder = tempfile::tempdir().unwrap();
@@ -259,7 +317,7 @@ mod tests {
         let (mut watch, mut now) = (Disk::new(SystemTime::UNIX_EPOCH), kit::clock::monotonic());
         watch.begin(&disk, now);
         for _ in 0..LOOKS {
-            assert!(!watch.advance(&disk, now));
+            assert!(!watch.advance(&disk, (now, SystemTime::UNIX_EPOCH)));
             assert!(watch.due().unwrap() <= now + INTERVAL);
             now += INTERVAL;
         }
@@ -268,7 +326,7 @@ mod tests {
         watch.begin(&small, now);
         fs::write(folder.path().join("file"), vec![1; 200_000]).unwrap();
         let mut waited = Duration::ZERO;
-        while !watch.advance(&small, now) {
+        while !watch.advance(&small, (now, SystemTime::UNIX_EPOCH)) {
             now += TURN;
             waited += TURN;
             assert!(waited < INTERVAL * (LOOKS + 2), "never found");
