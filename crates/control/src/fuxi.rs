@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use fuxi::WorkerId;
 use fuxi::protocol::SOCKET;
+use fuxi::grants::GrantId;
 
 use crate::informer::{Informer, Presence};
 use crate::key::ObjectKey;
@@ -106,6 +107,8 @@ enum Input {
     Said(ConnectionId, Said),
     Closed(ConnectionId),
     /// A job's token is in its Secret, and the input lists that its tasks have taken are read.
+    /// A Pod whose place was revoked was not deleted.
+    GuestStays(GrantId),
     Prepared(JobUid, Result<jobs::Prepared, jobs::PrepareError>),
     /// An input list that a worker has taken is kept.
     Listed(Box<lists::Kept>),

@@ -36,6 +36,8 @@ use decide::Standing;
 
 /// A Pod that was not bound is tried again after this.
 const PAUSE: Duration = Duration::from_secs(1);
+/// One that was not deleted, though its place is revoked, is tried again after this.
+const REVOKE_PAUSE: Duration = Duration::from_secs(5);
 /// A Pod that waits for longer is told why.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -51,8 +53,17 @@ pub(super) struct Guests {
     /// Gangs that something has happened to. They are looked at when the ledger's decisions have been followed: what is
     /// granted together must not be taken apart halfway.
     unmustered: BTreeSet<ObjectKey>,
+    /// Places that were revoked and whose Pods were not deleted, and when that is tried again.
+    stays: BTreeMap<GrantId, Duration>,
     /// Pods that ended well and count for their gang until they are deleted: uid and gang.
     ended: BTreeMap<ObjectKey, (String, ObjectKey)>,
+}
+
+/// Whether it was tried to delete a Pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    No,
+    Before,
 }
 
 #[derive(Debug)]
@@ -369,33 +380,53 @@ impl Master {
 
     /// Others have a better right to the place, or it is not there any more: the Pod is deleted.
     pub(super) fn guest_revoked(&mut self, grant: GrantId) {
+        self.delete_guest(grant, Tried::No);
+    }
+
+    fn delete_guest(&mut self, grant: GrantId, tried: Tried) {
         let Some(uid) = self.guests.by_grant.get(&grant).cloned() else { return };
         let Some(guest) = self.guests.by_uid.get(&uid) else { return };
         tracing::info!(pod = %guest.key, "Place revoked: the Pod has to go");
         let message =
             "fuxi: its machine offers batch less by now, or others have a better right to the place";
         let victim = Victim { name: guest.key.name.clone(), uid, message: message.to_owned() };
-        if let Some(pod) = self.watched.guests.get(&guest.key) {
+        if let (Tried::No, Some(pod)) = (tried, self.watched.guests.get(&guest.key)) {
             self.recorder.note(&*pod, Note::normal("Preempted", message));
         }
-        let (client, key) = (self.config.client.clone(), guest.key.clone());
+        let (client, key, inputs) = (self.config.client.clone(), guest.key.clone(), self.inputs.clone());
         kit::task::spawn("revoke-guest", async move {
             let to = (key.namespace.as_str(), &PostParams::default());
-            match crate::sigma::preempt_by_batch(&client, to, vec![victim]).await {
-                Ok(status) => {
-                    for refusal in status.refused {
-                        tracing::warn!(pod = %key, reason = refusal.message, "A Pod whose place was revoked stays");
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(pod = %key, error = %kit::Chain(&error), "A Pod whose place was revoked stays");
-                }
+            let reason = match crate::sigma::preempt_by_batch(&client, to, vec![victim]).await {
+                Ok(status) => status.refused.into_iter().next().map(|refusal| refusal.message),
+                Err(error) => Some(kit::Chain(&error).to_string()),
+            };
+            if let Some(reason) = reason {
+                tracing::warn!(pod = %key, reason, "A Pod whose place was revoked stays");
+                // The loop is ending if it does not listen.
+                let _ending = inputs.send(Input::GuestStays(grant));
             }
         });
     }
 
+    /// Somebody else waits for its place: it is tried again.
+    pub(super) fn on_guest_stays(&mut self, grant: GrantId) {
+        let due = self.now() + REVOKE_PAUSE;
+        self.guests.stays.insert(grant, due);
+    }
+
+    /// Tries again to delete those Pods that should be gone and still hold their place.
+    fn delete_those_who_stay(&mut self) {
+        let now = self.now();
+        let due: Vec<GrantId> =
+            self.guests.stays.extract_if(.., |_, due| *due <= now).map(|(grant, _)| grant).collect();
+        for grant in due {
+            self.delete_guest(grant, Tried::Before);
+        }
+    }
+
     /// Once per second: who was to wait asks again, and who waits for long is told why.
     pub(super) fn look_after_guests(&mut self) {
+        self.delete_those_who_stay();
         let (now, waiting) = (self.now(), self.waiting_guests());
         if waiting.is_empty() {
             return;

@@ -147,6 +147,7 @@ impl Master {
             Input::Pod(key) => self.on_pod(&key),
             Input::Guest(key) => self.on_guest(&key),
             Input::Group(key) => self.on_group(&key),
+            Input::GuestStays(grant) => self.on_guest_stays(grant),
             Input::GuestBound(uid, result) => self.on_guest_bound(&uid, result),
             Input::Quotas => self.on_quotas(),
             Input::QuotasTold => self.on_quotas_told(),
