@@ -50,7 +50,7 @@ use crate::record::Recorder;
 use jobs::JobUid;
 pub use quotas::refusal as quota_refusal;
 use raw::RawJob;
-use server::{Connection, ConnectionId, Entrance, Greeting, Said};
+use server::{Connection, ConnectionId, Entrance, Greeting, Knock, Said};
 use status::StoreError;
 pub use tunnels::Credentials;
 use tunnels::Tunnels;
@@ -103,7 +103,8 @@ enum Input {
     GuestBound(String, Result<(), kube::Error>),
     Quotas,
     QuotasTold,
-    Hello(Connection, Box<Greeting>),
+    Knock(Knock),
+    Hello(WorkerId, Connection, Box<Greeting>),
     Said(ConnectionId, Said),
     Closed(ConnectionId),
     /// A job's token is in its Secret, and the input lists that its tasks have taken are read.

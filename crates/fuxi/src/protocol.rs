@@ -37,6 +37,8 @@ pub const FILES: &str = "/.crest-files";
 pub const SECRETS: &str = "/.crest-secrets";
 /// The longest line either side accepts. Input lists are the longest thing said.
 pub const MAX_LINE: usize = 6 << 20;
+/// The longest first line of a worker: all that it holds, one by one.
+pub const MAX_HELLO: usize = 256 << 10;
 /// The largest input list that a worker may tell, compressed.
 pub const MAX_LIST: usize = 4 << 20;
 /// How long taking an input list may take.
@@ -141,6 +143,20 @@ impl AttemptResult {
     /// Whether its worker has written more than it may, which it holds as long as it lives.
     pub fn tells_of_a_full_disk(&self) -> bool {
         matches!(self.exit, Exit::OutOfDisk { .. })
+    }
+
+    /// How many bytes of text travel with it.
+    pub fn words_len(&self) -> usize {
+        let message = match &self.exit {
+            Exit::NotStarted { message, .. } | Exit::Failed { message } => message.len(),
+            Exit::Listed { list } => list.len(),
+            Exit::Code(_)
+            | Exit::Signal(_)
+            | Exit::OutOfMemory { .. }
+            | Exit::OutOfDisk { .. }
+            | Exit::TimedOut(_) => 0,
+        };
+        message + self.tail.len()
     }
 
     /// Of an attempt that took no time, as nothing ran.

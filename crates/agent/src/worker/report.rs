@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use fuxi::protocol::{self, Attempt, AttemptResult, Exit, FromWorker, Span};
+use fuxi::protocol::{self, Attempt, AttemptResult, FromWorker, Span};
 
 use super::link::Link;
 
@@ -74,9 +74,9 @@ fn send_in_parts(results: Vec<AttemptResult>, link: &mut Link) {
     let mut part = Vec::new();
     let mut text = 0;
     for result in results {
-        text += text_of(&result);
+        text += result.words_len();
         if part.len() == MAX_TOGETHER || (text > MAX_TEXT && !part.is_empty()) {
-            text = text_of(&result);
+            text = result.words_len();
             link.send(&FromWorker::Results { results: std::mem::take(&mut part) });
         }
         part.push(result);
@@ -84,18 +84,4 @@ fn send_in_parts(results: Vec<AttemptResult>, link: &mut Link) {
     if !part.is_empty() {
         link.send(&FromWorker::Results { results: part });
     }
-}
-
-/// How many bytes of text travel with a result.
-fn text_of(result: &AttemptResult) -> usize {
-    let message = match &result.exit {
-        Exit::NotStarted { message, .. } | Exit::Failed { message } => message.len(),
-        Exit::Listed { list } => list.len(),
-        Exit::Code(_)
-        | Exit::Signal(_)
-        | Exit::OutOfMemory { .. }
-        | Exit::OutOfDisk { .. }
-        | Exit::TimedOut(_) => 0,
-    };
-    message + result.tail.len()
 }

@@ -17,7 +17,7 @@ use sigma::pod::Toleration;
 
 use super::master::Master;
 use super::raw::{self, RawJob};
-use super::server::{Connection, Greeting};
+use super::server::Knock;
 use super::status::{self, StoreError};
 use super::{Input, lists, pod};
 use crate::act::Cause;
@@ -61,7 +61,7 @@ pub(super) struct JobEntry {
     /// Unknown until the job's Secret is there.
     pub(super) token: Option<String>,
     /// Workers that came before the token.
-    pub(super) early: Vec<(Connection, Greeting)>,
+    pub(super) early: Vec<Knock>,
     pub(super) stage: Stage,
     /// Why it may not use its quota, as its owner was told.
     pub(super) refusal: Option<String>,
@@ -243,8 +243,9 @@ impl Master {
                 for (task, inputs) in lists {
                     job.tasks[task.0].inputs = Some(inputs);
                 }
-                for (connection, greeting) in std::mem::take(&mut job.early) {
-                    self.on_hello(connection, greeting);
+                let early = std::mem::take(&mut job.early);
+                for knock in early {
+                    self.on_knock(knock);
                 }
                 self.unbalanced.insert(uid.clone());
             }

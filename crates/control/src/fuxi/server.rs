@@ -1,22 +1,43 @@
 //! The conversation with workers: lines in, lines out, one task per connection, whether the worker came to the socket here
 //! or to that of another host. It decides nothing.
+//!
+//! ```text
+//!   stranger ──first line──► knocks ──its token is right──► greets with its results ──► connected
+//!      └── too many of its origin: closed    └── wrong: closed       └── too much text: without it
+//! ```
+//! Any batch container can come to the socket and say anything: nobody of whom nothing is known may take more than a little
+//! of what all share.
+
+mod strangers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use fuxi::protocol::{Attempt, AttemptResult, FromMaster, FromWorker, Hello, MAX_KEPT, MAX_LINE};
+use fuxi::WorkerId;
+use fuxi::protocol::{
+    Attempt, AttemptResult, Exit, FromMaster, FromWorker, Hello, MAX_HELLO, MAX_KEPT, MAX_LINE,
+};
+use kit::clock::monotonic;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::codec::{Framed, LinesCodec};
 use tokio_util::sync::CancellationToken;
 
 use super::Input;
+pub(super) use strangers::Origin;
+use strangers::Strangers;
 
-/// How long a connection may stay silent before its hello.
+/// How long the first line of a connection may take, and how long the results that belong to it.
 const HELLO_LIMIT: Duration = Duration::from_secs(10);
+/// The most bytes of text that the results of one hello may hold: the words of what failed.
+const MAX_WORDS: usize = 16 << 20;
+/// A worker of another host that says nothing is asked whether it is there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// And is not, if it does not answer for so long. One that writes a large output to its disk answers late.
+const SILENCE: Duration = Duration::from_secs(300);
 
 /// One connection, in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +55,23 @@ impl Connection {
     pub(super) fn send(&self, message: FromMaster) {
         let _closed = self.lines.send(message);
     }
+}
+
+/// Somebody wants to speak as a worker.
+#[derive(Debug)]
+pub(super) struct Knock {
+    pub(super) worker: String,
+    pub(super) token: String,
+    /// Dropped where the token is wrong.
+    pub(super) reply: oneshot::Sender<Admission>,
+}
+
+/// What becomes of somebody who has knocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    As(WorkerId),
+    /// Nobody needs such a worker any more.
+    Stop,
 }
 
 /// A worker's hello with the results that belong to it.
@@ -56,19 +94,36 @@ pub(super) struct Entrance {
     inputs: mpsc::UnboundedSender<Input>,
     pub(super) token: CancellationToken,
     last: Arc<AtomicU64>,
+    strangers: Strangers,
 }
 
 impl Entrance {
     pub(super) fn new(inputs: mpsc::UnboundedSender<Input>, token: CancellationToken) -> Self {
-        Self { inputs, token, last: Arc::default() }
+        Self { inputs, token, last: Arc::default(), strangers: Strangers::default() }
     }
 
-    /// Serves a connection until it ends.
-    pub(super) fn admit(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    /// Serves a connection until it ends. One too many is closed; a worker comes again.
+    pub(super) fn admit(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        origin: &Origin,
+    ) {
+        let Some(visit) = self.strangers.enter(origin) else {
+            tracing::debug!(?origin, "Too many connections without a hello");
+            return;
+        };
         let id = ConnectionId(self.last.fetch_add(1, Ordering::Relaxed));
         let Self { inputs, token, .. } = self.clone();
+        let is_far = matches!(origin, Origin::Node(_));
         kit::task::spawn("worker-connection", async move {
-            token.run_until_cancelled(converse(stream, id, &inputs)).await;
+            let conversation = async {
+                let greeted = greet(stream, id, &inputs).await;
+                drop(visit);
+                if let Some((lines, replies)) = greeted {
+                    converse(lines, replies, (id, is_far, &inputs)).await;
+                }
+            };
+            token.run_until_cancelled(conversation).await;
             // The master itself is ending if it does not listen.
             let _ending = inputs.send(Input::Closed(id));
         });
@@ -79,7 +134,10 @@ impl Entrance {
 pub(super) async fn serve(listener: UnixListener, entrance: Entrance) {
     while let Some(accepted) = entrance.token.run_until_cancelled(listener.accept()).await {
         match accepted {
-            Ok((stream, _)) => entrance.admit(stream),
+            Ok((stream, _)) => {
+                let origin = Origin::of(&stream);
+                entrance.admit(stream, &origin);
+            }
             // Out of descriptors, most likely: give the others time to close.
             Err(error) => {
                 tracing::warn!(error = %error, "Worker could not connect");
@@ -90,26 +148,48 @@ pub(super) async fn serve(listener: UnixListener, entrance: Entrance) {
 }
 
 type Lines<S> = Framed<S, LinesCodec>;
+type Replies = mpsc::UnboundedReceiver<FromMaster>;
 
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+/// Hears who it is and what belongs to its hello, and tells that, once it is admitted.
+async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     id: ConnectionId,
     inputs: &mpsc::UnboundedSender<Input>,
-) {
-    let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
-    let Ok(Some(greeting)) = tokio::time::timeout(HELLO_LIMIT, greet(&mut lines)).await else {
+) -> Option<(Lines<S>, Replies)> {
+    let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_HELLO));
+    let first = tokio::time::timeout(HELLO_LIMIT, next(&mut lines)).await;
+    let Ok(Some(FromWorker::Hello(hello))) = first else {
         tracing::debug!("Connection did not begin with a hello");
-        return;
+        return None;
     };
-    let (sender, mut replies) = mpsc::unbounded_channel();
+    let (reply, admission) = oneshot::channel();
+    let knock = Knock { worker: hello.worker.clone(), token: hello.token.clone(), reply };
+    inputs.send(Input::Knock(knock)).ok()?;
+    // That may take as long as it takes to read the job's token.
+    let Admission::As(worker) = admission.await.ok()? else {
+        let _gone = answer(&mut lines, FromMaster::Stop, None).await;
+        return None;
+    };
+    let mut lines = lines.map_codec(|_| LinesCodec::new_with_max_length(MAX_LINE));
+    let results = tokio::time::timeout(HELLO_LIMIT, results_of(&hello, &mut lines)).await.ok()??;
+    let (sender, replies) = mpsc::unbounded_channel();
     let connection = Connection { id, lines: sender };
-    if inputs.send(Input::Hello(connection, Box::new(greeting))).is_err() {
-        return;
-    }
+    inputs.send(Input::Hello(worker, connection, Box::new(Greeting { hello, results }))).ok()?;
+    Some((lines, replies))
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    mut lines: Lines<S>,
+    mut replies: Replies,
+    (id, is_far, inputs): (ConnectionId, bool, &mpsc::UnboundedSender<Input>),
+) {
+    let mut heard = monotonic();
+    let mut ping = tokio::time::interval(PING_INTERVAL);
     loop {
         tokio::select! {
             line = lines.next() => {
                 let Some(Ok(line)) = line else { return };
+                heard = monotonic();
                 let said = match serde_json::from_str(&line) {
                     Ok(FromWorker::Results { results }) => Said::Results(results),
                     Ok(FromWorker::Returned { attempts }) => Said::Returned(attempts),
@@ -121,7 +201,19 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
             }
             reply = replies.recv() => {
                 let Some(reply) = reply else { return };
-                if answer(&mut lines, reply, &mut replies).await.is_none() {
+                // A host without power takes nothing, and does not say so.
+                let told = tokio::time::timeout(SILENCE, answer(&mut lines, reply, Some(&mut replies)));
+                if !matches!(told.await, Ok(Some(()))) {
+                    return;
+                }
+            }
+            _ = ping.tick(), if is_far => {
+                let silent = heard.elapsed();
+                if silent < PING_INTERVAL {
+                    continue;
+                }
+                let told = tokio::time::timeout(SILENCE, answer(&mut lines, FromMaster::Ping, None));
+                if silent > SILENCE || !matches!(told.await, Ok(Some(()))) {
                     return;
                 }
             }
@@ -129,16 +221,29 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// The first line, and the results that it announces.
-async fn greet<S: AsyncRead + Unpin>(lines: &mut Lines<S>) -> Option<Greeting> {
-    let FromWorker::Hello(hello) = next(lines).await? else { return None };
+/// The results that a hello announces. They are kept until the last has come, so of too many words some are left out.
+async fn results_of<S: AsyncRead + Unpin>(hello: &Hello, lines: &mut Lines<S>) -> Option<Vec<AttemptResult>> {
     let expected = usize::try_from(hello.ended.min(MAX_KEPT)).ok()?;
-    let mut greeting = Greeting { hello, results: Vec::new() };
-    while greeting.results.len() < expected {
+    let (mut kept, mut words) = (Vec::new(), 0);
+    while kept.len() < expected {
         let FromWorker::Results { results } = next(lines).await? else { return None };
-        greeting.results.extend(results);
+        for result in results {
+            words += result.words_len();
+            kept.push(if words > MAX_WORDS { without_words(result)? } else { result });
+        }
     }
-    Some(greeting)
+    Some(kept)
+}
+
+/// A result with nothing but how it ended; none of one that is nothing without.
+fn without_words(result: AttemptResult) -> Option<AttemptResult> {
+    let exit = match result.exit {
+        Exit::Listed { .. } => return None,
+        Exit::Failed { .. } => Exit::Failed { message: "it failed".to_owned() },
+        Exit::NotStarted { code, .. } => Exit::NotStarted { code, message: "it could not start".to_owned() },
+        exit => exit,
+    };
+    Some(AttemptResult { exit, tail: String::new(), ..result })
 }
 
 async fn next<S: AsyncRead + Unpin>(lines: &mut Lines<S>) -> Option<FromWorker> {
@@ -149,12 +254,12 @@ async fn next<S: AsyncRead + Unpin>(lines: &mut Lines<S>) -> Option<FromWorker> 
 async fn answer<S: AsyncWrite + Unpin>(
     lines: &mut Lines<S>,
     first: FromMaster,
-    more: &mut mpsc::UnboundedReceiver<FromMaster>,
+    mut more: Option<&mut Replies>,
 ) -> Option<()> {
     let mut reply = Some(first);
     while let Some(message) = reply {
         lines.feed(serde_json::to_string(&message).ok()?).await.ok()?;
-        reply = more.try_recv().ok();
+        reply = more.as_mut().and_then(|more| more.try_recv().ok());
     }
     SinkExt::<String>::flush(lines).await.ok()
 }

@@ -16,7 +16,7 @@ use kit::tunnel::switch::{Answer, ask};
 use model::names;
 use tokio_util::sync::DropGuard;
 
-use super::server::Entrance;
+use super::server::{Entrance, Origin};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -109,7 +109,7 @@ impl Asker {
         loop {
             match tokio::time::timeout(SILENCE, self.ask()).await {
                 Ok(Some(Answer::Switched(stream))) => {
-                    self.entrance.admit(stream);
+                    self.entrance.admit(stream, &Origin::Node(self.node.clone()));
                     pause = FIRST_PAUSE;
                 }
                 Ok(Some(Answer::Other(response))) if response.status() == StatusCode::NO_CONTENT => {

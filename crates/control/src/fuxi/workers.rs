@@ -2,7 +2,7 @@
 
 mod patience;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use fuxi::blame::Fault;
@@ -17,7 +17,7 @@ use model::names;
 
 use super::jobs::{JobUid, Stage};
 use super::master::Master;
-use super::server::{Connection, ConnectionId, Greeting, Said};
+use super::server::{Admission, Connection, ConnectionId, Greeting, Knock, Said};
 use super::{Input, lists, pod, status};
 use crate::key::ObjectKey;
 use crate::owner::controller_uid;
@@ -297,24 +297,35 @@ impl Master {
         self.forget_if_over(&worker.job);
     }
 
-    pub(super) fn on_hello(&mut self, connection: Connection, greeting: Greeting) {
-        let hello = &greeting.hello;
-        let key = hello.worker.split_once('/').map(|(namespace, name)| ObjectKey::new(namespace, name));
-        let Some(id) = key.and_then(|key| self.workers.by_pod.get(&key).copied()) else {
+    /// Lets in who proves to be a worker that is known.
+    pub(super) fn on_knock(&mut self, knock: Knock) {
+        let key = knock.worker.split_once('/').map(|(namespace, name)| ObjectKey::new(namespace, name));
+        let id = key.and_then(|key| self.workers.by_pod.get(&key).copied());
+        let job = id.and_then(|id| self.jobs.get_mut(&self.workers.by_id.get(&id)?.job));
+        let (Some(id), Some(job)) = (id, job) else {
+            // Who has gone meanwhile needs no answer, here and below.
+            let _gone = knock.reply.send(Admission::Stop);
+            return;
+        };
+        match &job.token {
+            None => job.early.push(knock),
+            Some(token) if is_same(token, &knock.token) => {
+                let _gone = knock.reply.send(Admission::As(id));
+            }
+            Some(_) => {
+                tracing::warn!(worker = %knock.worker, "Worker was turned away: its token is wrong");
+            }
+        }
+    }
+
+    pub(super) fn on_hello(&mut self, id: WorkerId, connection: Connection, greeting: Greeting) {
+        let Some(worker) = self.workers.by_id.get(&id) else {
             connection.send(FromMaster::Stop);
             return;
         };
         let Some(worker) = self.workers.by_id.get(&id) else { return };
         let (uid, task) = (worker.job.clone(), worker.task);
         let Some(job) = self.jobs.get_mut(&uid) else { return };
-        let Some(token) = &job.token else {
-            job.early.push((connection, greeting));
-            return;
-        };
-        if !is_same(token, &hello.token) {
-            tracing::warn!(worker = %hello.worker, "Worker was turned away: its token is wrong");
-            return;
-        }
         let entry = &mut job.tasks[task.0];
         entry.failures = 0;
         if entry.obstacle.take().is_some() {
@@ -335,10 +346,7 @@ impl Master {
     }
 
     pub(super) fn on_said(&mut self, connection: ConnectionId, said: Said) {
-        let Some(worker) = self.workers.by_connection.get(&connection).copied() else {
-            self.add_to_early(connection, said);
-            return;
-        };
+        let Some(worker) = self.workers.by_connection.get(&connection).copied() else { return };
         let Some(Worker { job, task, .. }) = self.workers.by_id.get(&worker) else { return };
         let (uid, task) = (job.clone(), *task);
         match said {
@@ -351,26 +359,9 @@ impl Master {
         }
     }
 
-    /// A worker whose hello waits for the job's token has ended some of what it ran: its hello will tell that, too.
-    fn add_to_early(&mut self, connection: ConnectionId, said: Said) {
-        let mut early = self.jobs.values_mut().flat_map(|job| &mut job.early);
-        if let (Some((_, greeting)), Said::Results(results)) =
-            (early.find(|(waiting, _)| waiting.id == connection), said)
-        {
-            let ended: BTreeSet<_> = results.iter().map(|result| result.attempt).collect();
-            greeting.hello.held.retain(|held| !ended.contains(held));
-            greeting.results.extend(results);
-        }
-    }
-
     pub(super) fn on_closed(&mut self, connection: ConnectionId) {
-        let Some(id) = self.workers.by_connection.remove(&connection) else {
-            // It was replaced, or its hello still waits for the job's token.
-            for job in self.jobs.values_mut() {
-                job.early.retain(|(waiting, _)| waiting.id != connection);
-            }
-            return;
-        };
+        // Others were replaced, or never let in.
+        let Some(id) = self.workers.by_connection.remove(&connection) else { return };
         let since = self.now();
         if let Some(worker) = self.workers.by_id.get_mut(&id) {
             worker.contact = Contact::Silent { since };

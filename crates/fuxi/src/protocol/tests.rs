@@ -3,7 +3,8 @@
 use expect_test::{Expect, expect};
 
 use super::{
-    Attempt, AttemptResult, Exit, FromMaster, FromWorker, Hello, Program, Span, Usage, attempts, spans,
+    Attempt, AttemptResult, Exit, FromMaster, FromWorker, Hello, MAX_HELLO, Program, Span, Usage, attempts,
+    spans,
 };
 
 fn check<T>(message: &T, expected: Expect)
@@ -85,4 +86,15 @@ fn neighbours_on_the_same_try_make_a_span() {
     let ends: Vec<(u32, u32)> = spans.iter().map(|span| (span.first, span.last)).collect();
     assert_eq!(ends, [(4, 5), (6, 7), (9, 9), (8, 8), (u32::MAX, u32::MAX), (0, 0)]);
     assert_eq!(attempts(&spans).collect::<Vec<_>>(), all);
+}
+
+/// Whatever a worker holds, its hello is a line that is read.
+#[test]
+fn the_longest_hello_is_no_longer_than_it_may_be() {
+    let held = vec![Attempt { index: u32::MAX, number: u32::MAX }; crate::job::MAX_HELD];
+    let name = |length| "n".repeat(length);
+    let hello =
+        Hello { worker: format!("{}/{}", name(63), name(253)), token: name(64), held, ended: u32::MAX };
+    let line = serde_json::to_string(&FromWorker::Hello(hello)).unwrap();
+    assert!(line.len() < MAX_HELLO, "{}", line.len());
 }
