@@ -43,7 +43,7 @@ use listing::List;
 use measures::Measures;
 use pace::Pace;
 
-/// How long a restarted master waits for workers that were there before it.
+/// How long a restarted master waits for workers that were there before it, once they can be heard.
 pub const ADOPTION_GRACE: Duration = Duration::from_secs(10);
 /// How long after its time limit an attempt is given up with its worker, which should have ended it.
 pub const TIMEOUT_SLACK: Duration = Duration::from_secs(30);
@@ -75,6 +75,8 @@ pub enum Event {
         task: TaskIdx,
         machine: MachineId,
     },
+    /// Hellos are heard from now on: what they need is there.
+    Listening,
     /// It is connected, holds just these, and has ended others without being told that this is durable.
     Hello {
         worker: WorkerId,
@@ -306,7 +308,8 @@ impl Job {
         self.now = now;
         match event {
             Event::Created { worker, task, machine } => self.expect(worker, (task, machine)),
-            Event::Found { worker, task, machine } => self.find(worker, (task, machine), now),
+            Event::Found { worker, task, machine } => self.find(worker, (task, machine)),
+            Event::Listening => self.listen(now),
             Event::Hello { worker, held, results } => self.hello(worker, (held, results), (now, &mut owed)),
             Event::Results { worker, results } => self.results(worker, results, (now, &mut owed)),
             Event::Returned { worker, attempts } => self.returned(worker, &attempts, (now, &mut owed)),

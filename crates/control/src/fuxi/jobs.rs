@@ -253,6 +253,7 @@ impl Master {
                 let message = kit::Chain(&error).to_string();
                 tracing::warn!(job = %job.key, error = %message, "Job waits for its Secret or its input list");
                 self.recorder.note(&job.raw, Note::warning("FailedPrepare", message));
+                self.tell(uid, Event::Listening);
                 self.prepare(uid);
             }
         }

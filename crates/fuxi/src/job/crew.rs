@@ -23,7 +23,8 @@ pub(super) struct Crew {
     pub(super) outrun: BTreeSet<WorkerId>,
     /// Were there before this master and may run anything.
     adopting: BTreeSet<WorkerId>,
-    adopt_until: Duration,
+    /// As long as they cannot be heard, there is no end.
+    adopt_until: Option<Duration>,
 }
 
 impl Crew {
@@ -36,10 +37,13 @@ impl Crew {
         self.starting.insert(id);
     }
 
-    pub(super) fn adopt(&mut self, id: WorkerId, until: Duration) {
+    pub(super) fn adopt(&mut self, id: WorkerId) {
         self.starting.remove(&id);
         self.adopting.insert(id);
-        self.adopt_until = until;
+    }
+
+    pub(super) fn adopt_until(&mut self, until: Duration) {
+        self.adopt_until = Some(until);
     }
 
     pub(super) fn heard_of(&mut self, id: WorkerId) {
@@ -53,7 +57,8 @@ impl Crew {
 
     /// Who has not been heard of by now counts as any other that starts; they are the answer.
     pub(super) fn stop_adopting(&mut self, now: Duration) -> BTreeSet<WorkerId> {
-        if now < self.adopt_until { BTreeSet::new() } else { std::mem::take(&mut self.adopting) }
+        let is_over = self.adopt_until.is_some_and(|until| now >= until);
+        if is_over { std::mem::take(&mut self.adopting) } else { BTreeSet::new() }
     }
 
     /// Puts a worker where it belongs by what it does now.

@@ -36,10 +36,17 @@ impl Job {
         }
     }
 
-    pub(super) fn find(&mut self, worker: WorkerId, (task, machine): (TaskIdx, MachineId), now: Duration) {
+    pub(super) fn find(&mut self, worker: WorkerId, (task, machine): (TaskIdx, MachineId)) {
         self.expect(worker, (task, machine));
         self.set_phase(worker, Phase::Found);
-        self.tasks[task.0].crew.adopt(worker, now + ADOPTION_GRACE);
+        self.tasks[task.0].crew.adopt(worker);
+    }
+
+    /// Who was found can say what it runs from now on, and has a while for it.
+    pub(super) fn listen(&mut self, now: Duration) {
+        for task in &mut self.tasks {
+            task.crew.adopt_until(now + ADOPTION_GRACE);
+        }
     }
 
     pub(super) fn hello(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HERE, hello, result, spec};
+use super::{HERE, assigned, hello, result, spec};
 use crate::dag::TaskIdx;
 use crate::job::{Decision, Event, Job, Outcome, WorkerId};
 use crate::protocol::{Attempt, AttemptResult, Exit};
@@ -59,3 +59,24 @@ fn results_that_come_after_the_end_keep_nobody() {
     assert!(job.is_stored());
 }
 
+/// The grace for workers that were there before counts from when they can be heard.
+#[test]
+fn nothing_is_handed_out_before_those_could_say_what_they_run() {
+    let seconds = Duration::from_secs;
+    let found = |waited: Duration| {
+        let mut job = with_workers(9, 0);
+        for worker in [WorkerId(1), WorkerId(2)] {
+            job.step(Event::Found { worker, task: TaskIdx(0), machine: HERE }, NOW);
+        }
+        for event in [Event::Tick, Event::Listening, Event::Tick] {
+            job.step(event, waited);
+        }
+        assert_eq!(job.step(hello(1), waited + seconds(2)), []);
+        job
+    };
+    let held = vec![Attempt { index: 0, number: 1 }];
+    let second = Event::Hello { worker: WorkerId(2), held, results: Vec::new() };
+    assert_eq!(assigned(&found(seconds(60)).step(second, seconds(63)), 1), [1]);
+    // Who is silent is not waited for any longer than that.
+    assert_eq!(assigned(&found(seconds(60)).step(Event::Tick, seconds(70)), 1), [0]);
+}

@@ -350,6 +350,7 @@ impl World {
             let Worker { task, machine, .. } = self.workers[&worker];
             self.tell(Event::Found { worker, task: TaskIdx(task), machine: MachineId(machine) });
         }
+        self.tell(Event::Listening);
         // Where a grace ends too early an instance may run twice; that is tested elsewhere.
         for index in 0..self.workers.len() {
             self.connect(index);
