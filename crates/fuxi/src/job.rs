@@ -113,6 +113,11 @@ pub enum Event {
         attempt: Attempt,
         list: Listed,
     },
+    /// Of a task something is lost without which the job cannot go on.
+    Lost {
+        task: TaskIdx,
+        message: String,
+    },
     /// So many machines take new workers. As long as it is not told, there is one.
     Machines(u32),
     /// What the job's owner wants of it now.
@@ -320,6 +325,7 @@ impl Job {
             Event::Listed { task, worker, attempt, list } => {
                 self.listed((task, worker, attempt), list, (now, &mut owed));
             }
+            Event::Lost { task, message } => self.fail(task, message, &mut owed),
             Event::Want(desired) => self.want(desired, (now, &mut owed)),
             Event::Stored { version } => self.stored(version, (now, &mut owed)),
             Event::Tick => self.tick((now, &mut owed)),

@@ -38,8 +38,8 @@ pub(super) enum PrepareError {
     Create { name: String, source: Cause },
     #[error("the Secret `{name}` holds no token")]
     Empty { name: String },
-    #[error("cannot go on with the input list of the task `{task}`")]
-    List { task: String, source: lists::ListError },
+    #[error("cannot go on with the input list of the task `{name}`")]
+    List { task: TaskIdx, name: String, source: lists::ListError },
 }
 
 /// What a job needs before its workers are heard.
@@ -222,16 +222,18 @@ impl Master {
         kit::task::spawn_fallible("refuse-dagjob", async move { write.await.map(drop) });
     }
 
-    /// Sees to it that the job's Secret is there, and reads its input lists.
-    fn prepare(&self, uid: &JobUid) {
+    /// Sees to it that the job's Secret is there, with its token if there is one, and reads its input lists, which are known
+    /// with that.
+    pub(super) fn prepare(&self, uid: &JobUid) {
         let Some(job) = self.jobs.get(uid) else { return };
         let (client, raw, uid, inputs) =
             (self.config.client.clone(), job.raw.clone(), uid.clone(), self.inputs.clone());
-        let lists = lists_to_read(job);
+        let lists = if token.is_none() { lists_to_read(job) } else { Vec::new() };
         kit::task::spawn("prepare-dagjob", async move {
-            let result = prepared(&client, &raw, lists).await;
+            let result = prepared(&client, (&raw, token), lists).await;
             // The loop is ending if it does not listen.
             let _ending = inputs.send(Input::Prepared(uid, result));
+        let token = job.token.clone();
         });
     }
 
@@ -257,6 +259,10 @@ impl Master {
                 self.prepare(uid);
             }
         }
+            Err(PrepareError::List { task, source, .. }) if source.is_for_good() => {
+                let message = kit::Chain(&source).to_string();
+                self.tell(uid, Event::Lost { task, message });
+            }
     }
 
     /// Writes the statuses that are due.
@@ -383,18 +389,18 @@ fn lists_to_read(job: &JobEntry) -> Vec<(TaskIdx, String, InputStatus, TaskInput
 
 async fn prepared(
     client: &Client,
-    raw: &RawJob,
+    (raw, token): (&RawJob, Option<String>),
     lists: Vec<(TaskIdx, String, InputStatus, TaskInput)>,
 ) -> Result<Prepared, PrepareError> {
-    let token = token_of(client, raw).await?;
+    let token = token_of(client, raw, token).await?;
     let mut read = Vec::new();
     for (task, name, status, input) in lists {
         let mut tries = 1;
         let inputs = loop {
             match lists::load(client, raw, (&status, &input)).await {
                 Ok(inputs) => break inputs,
-                Err(source) if tries == PREPARE_TRIES => {
-                    return Err(PrepareError::List { task: name, source });
+                Err(source) if tries == PREPARE_TRIES || source.is_for_good() => {
+                    return Err(PrepareError::List { task, name, source });
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(u64::from(100 * tries))).await,
             }
@@ -405,14 +411,14 @@ async fn prepared(
     Ok(Prepared { token, lists: read })
 }
 
-/// The token of a job's workers, made on first use.
-async fn token_of(client: &Client, job: &RawJob) -> Result<String, PrepareError> {
+/// The token of a job's workers: as it stands in its Secret, or else the one that is known, or a new one.
+async fn token_of(client: &Client, job: &RawJob, known: Option<String>) -> Result<String, PrepareError> {
     let api: Api<Secret> =
         Api::namespaced(client.clone(), job.metadata.namespace.as_deref().unwrap_or_default());
     let name = pod::secret_name(job);
     let mut tries = 1;
     loop {
-        match secret_of(&api, job, &name).await {
+        match secret_of(&api, job, (&name, &new)).await {
             Ok(secret) => return pod::token(&secret).ok_or(PrepareError::Empty { name }),
             Err(error) if tries == PREPARE_TRIES => {
                 return Err(PrepareError::Create { name, source: error.into() });
@@ -423,10 +429,10 @@ async fn token_of(client: &Client, job: &RawJob) -> Result<String, PrepareError>
     }
 }
 
-async fn secret_of(api: &Api<Secret>, job: &RawJob, name: &str) -> kube::Result<Secret> {
+async fn secret_of(api: &Api<Secret>, job: &RawJob, (name, token): (&str, &str)) -> kube::Result<Secret> {
     if let Some(secret) = api.get_opt(name).await? {
         return Ok(secret);
     }
-    let token = hex::encode(rand::random::<[u8; 16]>());
-    api.create(&PostParams::default(), &pod::secret(job, &token)).await
+    api.create(&PostParams::default(), &pod::secret(job, token)).await
 }
+    let new = known.unwrap_or_else(|| hex::encode(rand::random::<[u8; 16]>()));

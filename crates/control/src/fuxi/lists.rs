@@ -48,6 +48,16 @@ pub(super) enum ListError {
     Gone { name: String },
 }
 
+impl ListError {
+    /// Whether another try would end the same.
+    pub(super) fn is_for_good(&self) -> bool {
+        match self {
+            Self::Garbled { .. } | Self::Entries { .. } | Self::Gone { .. } => true,
+            Self::Store { .. } | Self::Load { .. } => false,
+        }
+    }
+}
+
 /// A list that is kept, of a worker's attempt.
 pub(super) struct Kept {
     pub(super) uid: JobUid,

@@ -112,3 +112,9 @@ fn why_waiting(pod: &Pod) -> Option<String> {
         reason => Some(format!("{reason}: {}", waiting.message.as_deref().unwrap_or_default())),
     }
 }
+        if obstacle.contains(&super::pod::secret_name(&job.raw)) {
+            // Somebody has deleted it. Those that come need the token that the others have.
+            let uid = uid.clone();
+            self.prepare(&uid);
+        }
+        let Some(job) = self.jobs.get_mut(&uid) else { return };
