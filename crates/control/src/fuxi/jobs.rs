@@ -116,7 +116,11 @@ impl Master {
         {
             self.job_deleted(&known);
         }
-        let (Some(object), Some(uid)) = (object, uid) else { return };
+        let (Some(object), Some(uid)) = (object, uid) else {
+            // Nothing older comes by of what is gone.
+            self.ended.remove(key);
+            return;
+        };
         let is_going = object.metadata.deletion_timestamp.is_some();
         if self.jobs.contains_key(&uid) {
             if is_going {
@@ -126,10 +130,10 @@ impl Master {
             }
             return;
         }
-        let begun = self.ended.get(&uid).copied();
+        let begun = self.ended.get(key).filter(|(ended, _)| *ended == uid).map(|(_, begun)| *begun);
         let is_to_begin = !object.has_ended() && begun.is_none();
         if !is_going && (is_to_begin || object.is_to_begin_again(begun)) {
-            self.ended.remove(&uid);
+            self.ended.remove(key);
             self.load(key, &object, uid, begun);
         }
     }
@@ -215,7 +219,7 @@ impl Master {
         tracing::warn!(job = %key, message, "Job cannot run");
         self.recorder.note(raw, Note::warning("InvalidSpec", message));
         let retry = raw.read().map_or(0, |(spec, _)| spec.retry);
-        self.ended.insert(uid, retry);
+        self.ended.insert(key.clone(), (uid, retry));
         let before = raw.read().map(|(_, status)| status).unwrap_or_default();
         let status = status::invalid(before, message, kit::clock::wall());
         let write = status::store(self.config.client.clone(), raw.clone(), status);
@@ -332,7 +336,7 @@ impl Master {
         tracing::info!(job = %job.key, phase = ?job.core.phase(), "Job ended");
         job.stage = Stage::Ended;
         self.recorder.note(&job.raw, note);
-        self.ended.insert(uid.clone(), job.status.retry);
+        self.ended.insert(job.key.clone(), (uid.clone(), job.status.retry));
         self.forget_if_over(uid);
     }
 
@@ -344,7 +348,7 @@ impl Master {
         }
         tracing::info!(job = %job.key, "Job deleted");
         job.stage = Stage::Deleted;
-        self.ended.insert(uid.clone(), job.status.retry);
+        self.ended.insert(job.key.clone(), (uid.clone(), job.status.retry));
         self.by_key.remove(&job.key);
         self.unbalanced.insert(uid.clone());
         for worker in self.workers.of_job(uid) {

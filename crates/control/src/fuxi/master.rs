@@ -41,7 +41,7 @@ pub(super) struct Master {
     pub(super) jobs: BTreeMap<JobUid, JobEntry>,
     pub(super) by_key: BTreeMap<ObjectKey, JobUid>,
     /// Jobs that are over, though an older state of them may still come by, and how often each was begun again.
-    pub(super) ended: BTreeMap<JobUid, u32>,
+    pub(super) ended: BTreeMap<ObjectKey, (JobUid, u32)>,
     pub(super) workers: Workers,
     /// Jobs whose status has changed since it was stored.
     pub(super) dirty: BTreeSet<JobUid>,
