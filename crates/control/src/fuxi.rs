@@ -145,7 +145,7 @@ pub async fn run(config: Config, token: CancellationToken) -> Result<(), StartEr
     // Only now, so that no worker is turned away because its job is not known yet.
     kit::task::spawn("worker-server", server::serve(listener, entrance));
     let recorder = Recorder::start(config.client.clone(), "fuxi", token.clone());
-    master::Master::new(config, watched, recorder, (inputs, tunnels)).run(received, token).await;
+    master::Master::new(config, watched, recorder, (inputs, tunnels, token)).run(received).await;
     Ok(())
 }
 

@@ -223,13 +223,17 @@ impl Master {
         let before = raw.read().map(|(_, status)| status).unwrap_or_default();
         let status = status::invalid(before, message, kit::clock::wall());
         let write = status::store(self.config.client.clone(), raw.clone(), status);
-        kit::task::spawn_fallible("refuse-dagjob", async move { write.await.map(drop) });
+        let token = self.token.clone();
+        kit::task::spawn_fallible("refuse-dagjob", async move {
+            token.run_until_cancelled(write).await.transpose().map(drop)
+        });
     }
 
     /// Sees to it that the job's Secret is there, with its token if there is one, and reads its input lists, which are known
     /// with that.
     pub(super) fn prepare(&self, uid: &JobUid) {
         let Some(job) = self.jobs.get(uid) else { return };
+        let token = job.token.clone();
         let (client, raw, uid, inputs) =
             (self.config.client.clone(), job.raw.clone(), uid.clone(), self.inputs.clone());
         let lists = if token.is_none() { lists_to_read(job) } else { Vec::new() };
@@ -237,7 +241,6 @@ impl Master {
             let result = prepared(&client, (&raw, token), lists).await;
             // The loop is ending if it does not listen.
             let _ending = inputs.send(Input::Prepared(uid, result));
-        let token = job.token.clone();
         });
     }
 
@@ -250,23 +253,23 @@ impl Master {
                     job.tasks[task.0].inputs = Some(inputs);
                 }
                 let early = std::mem::take(&mut job.early);
+                self.tell(uid, Event::Listening);
                 for knock in early {
                     self.on_knock(knock);
                 }
                 self.unbalanced.insert(uid.clone());
             }
-            Err(error) => {
-                let message = kit::Chain(&error).to_string();
-                tracing::warn!(job = %job.key, error = %message, "Job waits for its Secret or its input list");
-                self.recorder.note(&job.raw, Note::warning("FailedPrepare", message));
-                self.tell(uid, Event::Listening);
-                self.prepare(uid);
-            }
-        }
             Err(PrepareError::List { task, source, .. }) if source.is_for_good() => {
                 let message = kit::Chain(&source).to_string();
                 self.tell(uid, Event::Lost { task, message });
             }
+            Err(error) => {
+                let message = kit::Chain(&error).to_string();
+                tracing::warn!(job = %job.key, error = %message, "Job waits for its Secret or its input list");
+                self.recorder.note(&job.raw, Note::warning("FailedPrepare", message));
+                self.prepare(uid);
+            }
+        }
     }
 
     /// Writes the statuses that are due.
@@ -294,9 +297,10 @@ impl Master {
         }
         let version = job.core.version();
         let write = status::store(self.config.client.clone(), job.raw.clone(), job.status.clone());
-        let (inputs, uid) = (self.inputs.clone(), uid.clone());
+        let (inputs, uid, token) = (self.inputs.clone(), uid.clone(), self.token.clone());
         kit::task::spawn("store-dagjob-status", async move {
-            let result = Box::new(write.await);
+            // A master that is to end writes nothing more.
+            let Some(result) = token.run_until_cancelled(write).await.map(Box::new) else { return };
             // The loop is ending if it does not listen.
             let _ending = inputs.send(Input::Stored(uid, version, result));
         });
@@ -313,11 +317,30 @@ impl Master {
                 self.note_end(uid);
             }
             Err(StoreError::Gone { .. }) => self.job_deleted(uid),
+            Err(StoreError::Overtaken { fresh, .. }) => self.begin_anew(uid, &fresh),
             Err(error) => {
                 tracing::warn!(error = %kit::Chain(&error), "Status was not stored, will try again");
                 job.writes.failed(now);
                 self.dirty.insert(uid.clone());
             }
+        }
+    }
+
+    /// Somebody else has stored a status of it, and may have told workers so: this one counts, as after a restart.
+    fn begin_anew(&mut self, uid: &JobUid, fresh: &RawJob) {
+        let Some(job) = self.jobs.get(uid).filter(|job| job.stage == Stage::Active) else { return };
+        let (key, retry) = (job.key.clone(), job.status.retry);
+        tracing::warn!(job = %key, "Job is read again: its status was stored by another master");
+        let workers = self.workers.of_job(uid);
+        // First, so that none of the places that come free is for what is no more.
+        self.drop_job(uid);
+        let pods: Vec<ObjectKey> = workers.into_iter().filter_map(|id| self.forget_worker(id)).collect();
+        if !fresh.has_ended() {
+            return self.load(&key, fresh, uid.clone(), None);
+        }
+        self.ended.insert(key, (uid.clone(), retry));
+        for pod in pods {
+            self.delete_pod(&pod);
         }
     }
 
@@ -361,22 +384,25 @@ impl Master {
     pub(super) fn forget_if_over(&mut self, uid: &JobUid) {
         let is_over = |job: &JobEntry| job.stage != Stage::Active && job.core.n_workers() == 0;
         let Some(job) = self.jobs.get(uid).filter(|job| is_over(job)) else { return };
-        let units: Vec<UnitId> = job.tasks.iter().map(|task| task.asks.unit()).collect();
         // Who asked for it to begin again while its last workers ended is heard now.
         let again = (job.stage == Stage::Ended).then(|| job.key.clone());
+        self.drop_job(uid);
+        if let Some(key) = again {
+            self.on_job(&key);
+        }
+    }
+
+    fn drop_job(&mut self, uid: &JobUid) {
+        let Some(job) = self.jobs.remove(uid) else { return };
         if self.by_key.get(&job.key) == Some(uid) {
             self.by_key.remove(&job.key);
         }
-        self.jobs.remove(uid);
         self.dirty.remove(uid);
-        for unit in units {
+        for unit in job.tasks.iter().map(|task| task.asks.unit()) {
             self.units.remove(&unit);
             self.tell_ledger(LedgerEvent::UnitGone { unit });
         }
         self.review_taints();
-        if let Some(key) = again {
-            self.on_job(&key);
-        }
     }
 }
 
@@ -420,6 +446,7 @@ async fn token_of(client: &Client, job: &RawJob, known: Option<String>) -> Resul
     let api: Api<Secret> =
         Api::namespaced(client.clone(), job.metadata.namespace.as_deref().unwrap_or_default());
     let name = pod::secret_name(job);
+    let new = known.unwrap_or_else(|| hex::encode(rand::random::<[u8; 16]>()));
     let mut tries = 1;
     loop {
         match secret_of(&api, job, (&name, &new)).await {
@@ -439,4 +466,3 @@ async fn secret_of(api: &Api<Secret>, job: &RawJob, (name, token): (&str, &str))
     }
     api.create(&PostParams::default(), &pod::secret(job, token)).await
 }
-    let new = known.unwrap_or_else(|| hex::encode(rand::random::<[u8; 16]>()));

@@ -26,6 +26,8 @@ pub(super) struct Master {
     pub(super) watched: Watched,
     pub(super) recorder: Recorder,
     pub(super) inputs: mpsc::UnboundedSender<Input>,
+    /// Cancelled when this master is to end.
+    pub(super) token: CancellationToken,
     started: Instant,
     ticked: Duration,
     pub(super) ledger: Ledger,
@@ -56,13 +58,14 @@ impl Master {
         config: Config,
         watched: Watched,
         recorder: Recorder,
-        (inputs, tunnels): (mpsc::UnboundedSender<Input>, Tunnels),
+        (inputs, tunnels, token): (mpsc::UnboundedSender<Input>, Tunnels, CancellationToken),
     ) -> Self {
         Self {
             config,
             watched,
             recorder,
             inputs,
+            token,
             started: kit::clock::monotonic(),
             ticked: Duration::ZERO,
             ledger: Ledger::new(REVOKE_GRACE),
@@ -84,11 +87,8 @@ impl Master {
         }
     }
 
-    pub(super) async fn run(
-        mut self,
-        mut received: mpsc::UnboundedReceiver<Input>,
-        token: CancellationToken,
-    ) {
+    pub(super) async fn run(mut self, mut received: mpsc::UnboundedReceiver<Input>) {
+        let token = self.token.clone();
         self.take_stock();
         loop {
             self.balance_all();

@@ -19,6 +19,10 @@ pub(super) enum StoreError {
     Gone { namespace: String, name: String },
     #[error("cannot store the status of the job `{namespace}/{name}`")]
     Write { namespace: String, name: String, source: Cause },
+    #[error(
+        "the status of the job `{namespace}/{name}` was stored by somebody else: there is another master, or was"
+    )]
+    Overtaken { namespace: String, name: String, fresh: Box<RawJob> },
     #[error("cannot write down the status of the job `{namespace}/{name}`")]
     Encode { namespace: String, name: String, source: serde_json::Error },
 }
@@ -90,7 +94,8 @@ fn end(status: &mut DagJobStatus, (kind, reason, message): (&str, &str, &str), n
     });
 }
 
-/// Stores `status` for exactly the object `job`. Others may change the object at the same time; only we its status.
+/// Stores `status`, which follows that of `job`, for exactly this object. Others may change the object at the same time, but
+/// only its master its status: what a newer one has stored is not to be lost.
 pub(super) async fn store(
     client: Client,
     mut job: RawJob,
@@ -117,6 +122,10 @@ pub(super) async fn store(
                 let fresh = api.get_opt(&name).await.map_err(failed)?.ok_or_else(gone)?;
                 if fresh.uid() != job.uid() {
                     return Err(gone());
+                }
+                if fresh.status != job.status {
+                    let fresh = Box::new(fresh);
+                    return Err(StoreError::Overtaken { namespace, name, fresh });
                 }
                 job = fresh;
             }

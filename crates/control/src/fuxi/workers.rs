@@ -274,6 +274,13 @@ impl Master {
 
     /// A worker that does not exist any more: its place is free, and what it ran is tried again.
     pub(super) fn lose_worker(&mut self, id: WorkerId, reason: String, fault: Fault) {
+    /// Forgets a worker, which may be found again by its Pod: its connection ends.
+    pub(super) fn forget_worker(&mut self, id: WorkerId) -> Option<ObjectKey> {
+        let worker = self.workers.remove(id)?;
+        self.tell_ledger(LedgerEvent::Return { grant: worker.grant });
+        Some(worker.pod)
+    }
+
         let Some(worker) = self.workers.remove(id) else { return };
         let now = self.now();
         if let Some(job) = self.jobs.get_mut(&worker.job)
