@@ -29,6 +29,7 @@ mod workers;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::scheduling::v1alpha2::PodGroup as WorkloadGroup;
@@ -41,8 +42,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use fuxi::WorkerId;
-use fuxi::protocol::SOCKET;
 use fuxi::grants::GrantId;
+use fuxi::protocol::SOCKET;
 
 use crate::informer::{Informer, Presence};
 use crate::key::ObjectKey;
@@ -55,6 +56,9 @@ use status::StoreError;
 pub use tunnels::Credentials;
 use tunnels::Tunnels;
 
+/// As long as other Pods stay on a Node that is not ready, where they say nothing of it.
+pub const CUT_OFF_LIMIT: Duration = Duration::from_secs(300);
+
 /// What the batch master needs.
 #[derive(Clone)]
 pub struct Config {
@@ -65,6 +69,8 @@ pub struct Config {
     pub home: Option<String>,
     /// For the agents of other hosts; `None` leaves those alone.
     pub credentials: Option<Credentials>,
+    /// Workers of a Node that is not ready for so long are lost.
+    pub cut_off_limit: Duration,
 }
 
 /// Why the batch master cannot run.
@@ -79,7 +85,7 @@ pub enum StartError {
 impl Config {
     /// One that knows workers of its own socket only.
     pub fn new(client: Client, worker_dir: PathBuf) -> Self {
-        Self { client, worker_dir, home: None, credentials: None }
+        Self { client, worker_dir, home: None, credentials: None, cut_off_limit: CUT_OFF_LIMIT }
     }
 }
 
@@ -101,6 +107,8 @@ enum Input {
     Group(ObjectKey),
     /// What became of its binding, by its uid.
     GuestBound(String, Result<(), kube::Error>),
+    /// A Pod whose place was revoked was not deleted.
+    GuestStays(GrantId),
     Quotas,
     QuotasTold,
     Knock(Knock),
@@ -108,8 +116,6 @@ enum Input {
     Said(ConnectionId, Said),
     Closed(ConnectionId),
     /// A job's token is in its Secret, and the input lists that its tasks have taken are read.
-    /// A Pod whose place was revoked was not deleted.
-    GuestStays(GrantId),
     Prepared(JobUid, Result<jobs::Prepared, jobs::PrepareError>),
     /// An input list that a worker has taken is kept.
     Listed(Box<lists::Kept>),

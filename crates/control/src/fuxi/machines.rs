@@ -142,8 +142,11 @@ pub(crate) fn capacity(node: &Node) -> Resources {
 pub(crate) fn is_open(node: &Node) -> bool {
     let spec = node.spec.as_ref();
     let cordoned = spec.and_then(|spec| spec.unschedulable) == Some(true);
+    is_ready(node) && !cordoned && node.metadata.deletion_timestamp.is_none()
+}
+
+/// Whether a Node is at work.
+pub(crate) fn is_ready(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let is_ready =
-        conditions.into_iter().flatten().any(|each| each.type_ == "Ready" && each.status == "True");
-    is_ready && !cordoned && node.metadata.deletion_timestamp.is_none()
+    conditions.into_iter().flatten().any(|each| each.type_ == "Ready" && each.status == "True")
 }

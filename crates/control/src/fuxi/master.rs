@@ -193,6 +193,7 @@ impl Master {
         }
         self.tell_ledger(fuxi::grants::Event::Tick);
         self.drain_for_tides();
+        self.give_up_the_cut_off();
         self.give_up_the_silent();
         self.give_up_the_stuck();
         self.look_after_machines();

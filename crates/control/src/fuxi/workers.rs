@@ -34,6 +34,8 @@ pub(super) struct Workers {
     by_pod: BTreeMap<ObjectKey, WorkerId>,
     by_grant: BTreeMap<GrantId, WorkerId>,
     by_connection: HashMap<ConnectionId, WorkerId>,
+    /// Nodes with workers that are not ready, and since when this master knows.
+    cut_off: BTreeMap<String, Duration>,
     last: u64,
 }
 
@@ -272,8 +274,6 @@ impl Master {
         }
     }
 
-    /// A worker that does not exist any more: its place is free, and what it ran is tried again.
-    pub(super) fn lose_worker(&mut self, id: WorkerId, reason: String, fault: Fault) {
     /// Forgets a worker, which may be found again by its Pod: its connection ends.
     pub(super) fn forget_worker(&mut self, id: WorkerId) -> Option<ObjectKey> {
         let worker = self.workers.remove(id)?;
@@ -281,6 +281,8 @@ impl Master {
         Some(worker.pod)
     }
 
+    /// A worker that does not exist any more: its place is free, and what it ran is tried again.
+    pub(super) fn lose_worker(&mut self, id: WorkerId, reason: String, fault: Fault) {
         let Some(worker) = self.workers.remove(id) else { return };
         let now = self.now();
         if let Some(job) = self.jobs.get_mut(&worker.job)
@@ -330,7 +332,6 @@ impl Master {
             connection.send(FromMaster::Stop);
             return;
         };
-        let Some(worker) = self.workers.by_id.get(&id) else { return };
         let (uid, task) = (worker.job.clone(), worker.task);
         let Some(job) = self.jobs.get_mut(&uid) else { return };
         let entry = &mut job.tasks[task.0];

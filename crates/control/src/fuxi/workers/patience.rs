@@ -1,9 +1,15 @@
-//! Workers that were waited for long enough: those that fell silent, and those that cannot start where others may.
+//! Workers that were waited for long enough: those that fell silent, those whose machine did, and those that cannot start
+//! where others may.
 //!
 //! ```text
 //!   expected ──its image is missing──► obstacle, told to the job's owner ──20 s──► lost; another is asked for elsewhere
-//!      └──────────hello──────────► connected: the task has no obstacle
+//!      │ └──────────hello──────────► connected: the task has no obstacle
+//!      └── nothing, for long ──► lost
+//!   any ──its Node is not ready──► five minutes later ──► lost: what it ran is tried again elsewhere
 //! ```
+//! Who is lost with its machine may run on, out of reach. That harms nobody: outputs are moved to their place as a whole, an
+//! instance counts once, and when its machine is heard again it is told to stop.
+//!
 //! Where it cannot start anywhere, it is looked for everywhere in turn, with longer and longer pauses, and the task's status
 //! says why.
 
@@ -16,14 +22,18 @@ use fuxi::grants::MachineId;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::super::jobs::JobEntry;
+use super::super::machines::is_ready;
 use super::super::master::Master;
 use super::{Contact, Worker, WorkerId};
+use crate::key::ObjectKey;
 use crate::record::Note;
 
 /// A worker whose Pod runs but that is silent for so long is replaced.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 /// A worker that something keeps from starting for so long is looked for elsewhere.
 const START_LIMIT: Duration = Duration::from_secs(20);
+/// A worker of which nothing is heard, not even what keeps it from starting: large images take their time.
+const EXPECT_LIMIT: Duration = Duration::from_secs(1200);
 /// How long the task gets no other worker there.
 const STUCK_LIMIT: Duration = Duration::from_secs(300);
 
@@ -41,6 +51,37 @@ impl Master {
                 self.delete_pod(&pod);
             }
         }
+    }
+
+    /// Gives up workers whose Node has not been ready for long, and those that should have come long ago.
+    pub(in super::super) fn give_up_the_cut_off(&mut self) {
+        let now = self.now();
+        let nodes: BTreeSet<String> = self.workers.by_id.values().map(|worker| worker.node.clone()).collect();
+        let is_cut_off = |node: &String| {
+            self.watched.nodes.get(&ObjectKey::new("", node)).is_none_or(|node| !is_ready(&node))
+        };
+        let cut_off = nodes.into_iter().filter(is_cut_off);
+        let before = std::mem::take(&mut self.workers.cut_off);
+        let since = |node: &String| before.get(node).copied().unwrap_or(now);
+        self.workers.cut_off =
+            cut_off.map(|node| (since(&node), node)).map(|(at, node)| (node, at)).collect();
+        let limit = self.config.cut_off_limit;
+        let dead = self.workers.cut_off.iter().filter(|(_, since)| now >= **since + limit);
+        let dead: BTreeSet<String> = dead.map(|(node, _)| node.clone()).collect();
+        for id in self.workers.select(|worker| dead.contains(&worker.node)) {
+            self.give_up(id, "its Node is not ready for too long");
+        }
+        let never_came = |worker: &Worker| matches!(worker.contact, Contact::Expected { since } if now >= since + EXPECT_LIMIT);
+        for id in self.workers.select(|worker| worker.obstacle.is_none() && never_came(worker)) {
+            self.give_up(id, "it has never come");
+        }
+    }
+
+    fn give_up(&mut self, id: WorkerId, reason: &str) {
+        let Some(pod) = self.workers.by_id.get(&id).map(|worker| worker.pod.clone()) else { return };
+        tracing::warn!(worker = %pod, reason, "Worker is given up");
+        self.lose_worker(id, reason.to_owned(), Fault::Nobody);
+        self.delete_pod(&pod);
     }
 
     /// Gives up workers that do not start on their machine, so that another one may get them: its image may be there.
@@ -78,6 +119,12 @@ impl Master {
         let name = worker.pod.name.clone();
         let is_any_connected = self.workers.is_any_connected(&uid, task);
         let (Some(obstacle), Some(job)) = (obstacle, self.jobs.get_mut(&uid)) else { return };
+        if obstacle.contains(&super::pod::secret_name(&job.raw)) {
+            // Somebody has deleted it. Those that come need the token that the others have.
+            let uid = uid.clone();
+            self.prepare(&uid);
+        }
+        let Some(job) = self.jobs.get_mut(&uid) else { return };
         let message = format!("Worker {name} does not start on {node}: {obstacle}");
         self.recorder.note(&job.raw, Note::warning("WorkerWaiting", message));
         if !is_any_connected {
@@ -112,9 +159,3 @@ fn why_waiting(pod: &Pod) -> Option<String> {
         reason => Some(format!("{reason}: {}", waiting.message.as_deref().unwrap_or_default())),
     }
 }
-        if obstacle.contains(&super::pod::secret_name(&job.raw)) {
-            // Somebody has deleted it. Those that come need the token that the others have.
-            let uid = uid.clone();
-            self.prepare(&uid);
-        }
-        let Some(job) = self.jobs.get_mut(&uid) else { return };
