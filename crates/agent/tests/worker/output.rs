@@ -93,7 +93,10 @@ pub(crate) fn who_is_ended_takes_no_place() {
                 assert_eq!(scene.wait_for_exit(), Some(143));
             }
         }
-        assert_eq!((names(&root.join("out")), scene.read("out/0")), (vec!["0".to_owned()], "whole\n".to_owned()));
+        assert_eq!(
+            (names(&root.join("out")), scene.read("out/0")),
+            (vec!["0".to_owned()], "whole\n".to_owned())
+        );
     }
 }
 

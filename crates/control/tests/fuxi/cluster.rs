@@ -63,6 +63,7 @@ impl Cluster {
     pub(crate) fn start_master(&mut self) {
         let runtime = Runtime::new().unwrap();
         let config = control::fuxi::Config::new(self.client.clone(), worker_dir(&self.folder));
+        let config = control::fuxi::Config { cut_off_limit: Duration::from_secs(3), ..config };
         let token = self.token.clone();
         runtime.spawn(async move { control::fuxi::run(config, token).await.unwrap() });
         self.master = Some(runtime);
@@ -140,6 +141,11 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("it did not come about");
+    }
+
+    /// Where workers come to.
+    pub(crate) fn socket(&self) -> PathBuf {
+        worker_dir(&self.folder).join("fuxi.sock")
     }
 
     /// A folder of its own, for what the instances are to read.

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Event, Node, NodeCondition};
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use model::dagjob::{DagJobStatus, JobPhase};
 use model::names::BATCH_AVOIDED;
 use serde_json::json;
@@ -133,5 +133,24 @@ pub(crate) async fn a_worker_that_cannot_start_is_looked_for_elsewhere() {
         has_event(&cluster, "WorkerWaiting", "DagJob").await
             && has_event(&cluster, "WorkerLost", "DagJob").await
     );
+    cluster.wait_for_no_pods().await;
+}
+
+/// A machine without power says nothing any more, and its Pods stay in the store as they were.
+pub(crate) async fn what_a_dead_node_holds_is_run_elsewhere() {
+    let cluster = Cluster::start().await;
+    nodes(&cluster, &["there"]).await;
+    let script =
+        "echo $NODE >> $OUT/ran; [ $NODE != there ] || sleep 1000; until [ -e $OUT/go ]; do sleep 0.05; done";
+    cluster.create_job("j", json!([task("only", 8, script, &[])])).await;
+    cluster.wait_for("j", |status| status.tasks.get("only").is_some_and(|task| task.running == 8)).await;
+    let conditions = json!({ "status": { "conditions": [{ "type": "Ready", "status": "Unknown" }] } });
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    nodes.patch_status("there", &PatchParams::default(), &Patch::Merge(conditions)).await.unwrap();
+    cluster.write("go", "");
+    let status = cluster.wait_for("j", |status| status.phase == JobPhase::Succeeded).await;
+    assert_eq!((status.tasks["only"].finished.as_str(), status.tasks["only"].failed_attempts), ("0-7", 4));
+    let last = status.tasks["only"].last_failure.clone().unwrap();
+    assert!(last.ends_with("lost its worker: its Node is not ready for too long"), "{last}");
     cluster.wait_for_no_pods().await;
 }

@@ -15,6 +15,8 @@ mod guests;
 mod inputs;
 mod node;
 mod quotas;
+mod stored;
+mod strangers;
 mod taints;
 mod tides;
 
@@ -31,7 +33,7 @@ use cluster::Cluster;
 use faulty::{
     a_backup_begins_on_another_node, a_node_where_a_task_fails_is_avoided_by_it,
     a_node_where_several_jobs_fail_is_closed_also_after_a_restart,
-    a_worker_that_cannot_start_is_looked_for_elsewhere,
+    a_worker_that_cannot_start_is_looked_for_elsewhere, what_a_dead_node_holds_is_run_elsewhere,
 };
 use folders::workers_are_made_where_they_have_a_folder;
 use guests::{
@@ -47,6 +49,11 @@ use quotas::{
     a_faulty_quota_stands_as_it_did_also_after_a_restart, a_job_waits_for_its_quota_and_hears_why,
     a_quota_bounds_its_jobs_and_says_what_they_use, a_task_that_begins_together_waits_for_room_for_all,
 };
+use stored::{
+    a_deleted_secret_is_made_again_with_the_same_token, a_job_whose_list_is_lost_fails_and_says_so,
+    a_status_that_another_master_has_stored_is_gone_on_from,
+};
+use strangers::whoever_is_no_worker_takes_next_to_nothing;
 use taints::a_tainted_node_is_for_those_who_tolerate_it;
 use tides::a_node_that_a_tide_has_is_drained_and_comes_back;
 
@@ -80,12 +87,17 @@ fn main() -> ExitCode {
         a_node_where_several_jobs_fail_is_closed_also_after_a_restart,
         a_backup_begins_on_another_node,
         a_worker_that_cannot_start_is_looked_for_elsewhere,
+        what_a_dead_node_holds_is_run_elsewhere,
         workers_are_made_where_they_have_a_folder,
         a_tainted_node_is_for_those_who_tolerate_it,
         a_node_that_a_tide_has_is_drained_and_comes_back,
         an_unknown_command_fails_the_job_and_says_so,
         a_job_that_was_stored_unchecked_fails_and_the_others_go_on,
         deleting_a_job_ends_its_workers,
+        whoever_is_no_worker_takes_next_to_nothing,
+        a_status_that_another_master_has_stored_is_gone_on_from,
+        a_deleted_secret_is_made_again_with_the_same_token,
+        a_job_whose_list_is_lost_fails_and_says_so,
         a_quota_bounds_its_jobs_and_says_what_they_use,
         a_job_waits_for_its_quota_and_hears_why,
         a_faulty_quota_stands_as_it_did_also_after_a_restart,

@@ -131,7 +131,17 @@ impl PlayedNode {
                 let reference =
                     variable.value_from.as_ref().and_then(|from| from.secret_key_ref.as_ref()).unwrap();
                 let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "default");
-                let secret = secrets.get(&reference.name).await.unwrap();
+                let mut found = secrets.get_opt(&reference.name).await.unwrap();
+                while found.is_none() {
+                    let message = format!("secret \"{}\" not found", reference.name);
+                    let state =
+                        json!({ "waiting": { "reason": "CreateContainerConfigError", "message": message } });
+                    let container = json!({ "name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state });
+                    self.report(&name, json!({ "phase": "Pending", "containerStatuses": [container] })).await;
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    found = secrets.get_opt(&reference.name).await.unwrap();
+                }
+                let secret = found.unwrap();
                 let value = String::from_utf8(secret.data.unwrap()[&reference.key].0.clone()).unwrap();
                 command.env(&variable.name, value);
             }
