@@ -328,10 +328,8 @@ impl Master {
     }
 
     pub(super) fn on_hello(&mut self, id: WorkerId, connection: Connection, greeting: Greeting) {
-        let Some(worker) = self.workers.by_id.get(&id) else {
-            connection.send(FromMaster::Stop);
-            return;
-        };
+        // Forgotten since it knocked: its connection ends, and when it knocks again it hears why, or is another.
+        let Some(worker) = self.workers.by_id.get(&id) else { return };
         let (uid, task) = (worker.job.clone(), worker.task);
         let Some(job) = self.jobs.get_mut(&uid) else { return };
         let entry = &mut job.tasks[task.0];

@@ -52,6 +52,7 @@ use quotas::{
 use stored::{
     a_deleted_secret_is_made_again_with_the_same_token, a_job_whose_list_is_lost_fails_and_says_so,
     a_status_that_another_master_has_stored_is_gone_on_from,
+    others_who_store_statuses_all_the_time_disturb_nobody,
 };
 use strangers::whoever_is_no_worker_takes_next_to_nothing;
 use taints::a_tainted_node_is_for_those_who_tolerate_it;
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
         deleting_a_job_ends_its_workers,
         whoever_is_no_worker_takes_next_to_nothing,
         a_status_that_another_master_has_stored_is_gone_on_from,
+        others_who_store_statuses_all_the_time_disturb_nobody,
         a_deleted_secret_is_made_again_with_the_same_token,
         a_job_whose_list_is_lost_fails_and_says_so,
         a_quota_bounds_its_jobs_and_says_what_they_use,

@@ -1,6 +1,7 @@
 //! What a job has in the store beside its Pods, and what becomes of it when others lay hands on that.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
@@ -37,6 +38,31 @@ pub(crate) async fn a_status_that_another_master_has_stored_is_gone_on_from() {
     assert_eq!((status.tasks["only"].finished.as_str(), status.tasks["only"].failed_attempts), ("0-7", 0));
     // What runs goes on, and what is done already is not run at all.
     assert_eq!(numbers(&cluster.read("ran")), (0..6).collect::<Vec<_>>());
+    cluster.wait_for_no_pods().await;
+}
+
+/// However often that happens, and just when workers come, none is disturbed and nothing runs twice.
+pub(crate) async fn others_who_store_statuses_all_the_time_disturb_nobody() {
+    let mut cluster = Cluster::start().await;
+    let script = "echo $CREST_INSTANCE_INDEX >> $OUT/ran; sleep 0.1";
+    cluster.create_job("busy", json!([task("only", 60, script, &[])])).await;
+    cluster.wait_for("busy", |status| status.tasks.get("only").is_some_and(|task| task.succeeded > 3)).await;
+    let jobs: Api<DynamicObject> =
+        Api::namespaced_with(cluster.client.clone(), "default", &ApiResource::erase::<DagJob>(&()));
+    for round in 0..30 {
+        if round == 10 {
+            cluster.kill_master();
+            cluster.start_master();
+        }
+        let other = json!({ "type": "Seen", "status": "True", "reason": "Other", "message": format!("{round}"),
+            "lastTransitionTime": "2026-01-01T00:00:00Z" });
+        let patch = json!({ "status": { "conditions": [other] } });
+        jobs.patch_status("busy", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    let status = cluster.wait_for("busy", |status| status.phase == JobPhase::Succeeded).await;
+    assert_eq!((status.tasks["only"].finished.as_str(), status.tasks["only"].failed_attempts), ("0-59", 0));
+    assert_eq!(numbers(&cluster.read("ran")), (0..60).collect::<Vec<_>>());
     cluster.wait_for_no_pods().await;
 }
 
