@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use model::batch_quota::BatchQuota;
@@ -215,5 +218,39 @@ pub(crate) async fn pods_of_others_go_when_their_machine_shrinks() {
     let nodes: Api<Node> = Api::all(cluster.client.clone());
     let shrunk = Patch::Merge(json!({ "status": { "allocatable": { "kubernetes.io/batch-cpu": "1000" } } }));
     nodes.patch_status("here", &PatchParams::default(), &shrunk).await.unwrap();
+    cluster.wait_until(async || n_placed(&cluster).await == 2).await;
+}
+
+/// Whoever may not be deleted yet is deleted when it may be.
+pub(crate) async fn a_pod_that_has_to_go_goes_in_the_end() {
+    let cluster = Cluster::start().await;
+    for number in 0..4 {
+        make(&cluster, &format!("p{number}"), |_| {}).await;
+    }
+    cluster.wait_until(async || n_placed(&cluster).await == 4).await;
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client.clone());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(cluster.client.clone());
+    let rule =
+        json!({ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["pods"] });
+    let policy = json!({ "metadata": { "name": "stay" }, "spec": {
+        "matchConstraints": { "resourceRules": [rule] }, "validations": [{ "expression": "false" }],
+    }});
+    let binding = json!({ "metadata": { "name": "stay" },
+        "spec": { "policyName": "stay", "validationActions": ["Deny"] } });
+    let how = PostParams::default();
+    policies.create(&how, &serde_json::from_value(policy).unwrap()).await.unwrap();
+    bindings.create(&how, &serde_json::from_value(binding).unwrap()).await.unwrap();
+    let dry = DeleteParams { dry_run: true, ..DeleteParams::default() };
+    cluster.wait_until(async || pods(&cluster).delete("p0", &dry).await.is_err()).await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let shrunk = Patch::Merge(json!({ "status": { "allocatable": { "kubernetes.io/batch-cpu": "1000" } } }));
+    nodes.patch_status("here", &PatchParams::default(), &shrunk).await.unwrap();
+    // Events say that it was tried.
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), "default");
+    let is_told = |event: &Event| event.reason.as_deref() == Some("Preempted");
+    cluster.wait_until(async || events.list(&ListParams::default()).await.unwrap().iter().any(is_told)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(n_placed(&cluster).await, 4);
+    bindings.delete("stay", &DeleteParams::default()).await.unwrap();
     cluster.wait_until(async || n_placed(&cluster).await == 2).await;
 }

@@ -37,9 +37,10 @@ use faulty::{
 };
 use folders::workers_are_made_where_they_have_a_folder;
 use guests::{
-    a_group_that_has_gathered_its_room_starts_as_a_whole, pods_of_a_group_are_placed_together,
-    pods_of_others_go_when_their_machine_shrinks, pods_of_others_keep_to_their_selector_and_their_quota,
-    pods_of_others_share_the_room, what_names_no_quota_counts_for_that_of_its_namespace,
+    a_group_that_has_gathered_its_room_starts_as_a_whole, a_pod_that_has_to_go_goes_in_the_end,
+    pods_of_a_group_are_placed_together, pods_of_others_go_when_their_machine_shrinks,
+    pods_of_others_keep_to_their_selector_and_their_quota, pods_of_others_share_the_room,
+    what_names_no_quota_counts_for_that_of_its_namespace,
 };
 use inputs::{
     a_list_that_changes_while_it_is_worked_on_changes_nothing, a_million_entries_are_kept_in_little,
@@ -115,6 +116,7 @@ fn main() -> ExitCode {
         what_names_no_quota_counts_for_that_of_its_namespace,
         pods_of_others_keep_to_their_selector_and_their_quota,
         pods_of_others_go_when_their_machine_shrinks,
+        a_pod_that_has_to_go_goes_in_the_end,
         hand_over_is_fast
     );
     ExitCode::SUCCESS
