@@ -24,6 +24,7 @@ pub mod pods;
 pub mod policy;
 pub mod probes;
 pub mod resources;
+mod schedstat;
 pub mod signals;
 pub mod sources;
 mod state_file;

@@ -1,12 +1,14 @@
 //! What classes use and how long online waits, as differences of the kernel's counters.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::File;
 use std::time::Duration;
 
 use model::QosClass;
 
 use super::strays::Strays;
 use crate::cgroup::Groups;
+use crate::schedstat::{self, Scheduled};
 
 /// Use between two measurements.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -38,11 +40,12 @@ struct Counters {
 /// CPU time of groups that count on the other side, one by one, since they come and go.
 type Times = HashMap<String, Duration>;
 
-/// Time on a CPU and time waiting for one.
-#[derive(Clone, Copy, Debug, Default)]
-struct Scheduled {
-    ran: u64,
-    waited: u64,
+/// A thread that was looked at.
+#[derive(Debug)]
+struct Thread {
+    scheduled: Scheduled,
+    /// Kept open where there are few: to open it costs more than to read it.
+    file: Option<File>,
 }
 
 /// Groups are searched for threads this often: that costs more than all else of a look.
@@ -55,7 +58,7 @@ const LOOKED_AT: usize = 200;
 pub(super) struct Meter {
     groups: Groups,
     last: Option<Counters>,
-    threads: HashMap<u32, Scheduled>,
+    threads: HashMap<u32, Thread>,
     /// Those that are looked at, in turns; searched for at `listed_at`.
     list: VecDeque<u32>,
     listed_at: Option<Duration>,
@@ -140,13 +143,21 @@ impl Meter {
             self.list_threads(strays);
             self.listed_at = Some(now);
         }
+        let keeps_files = self.list.len() <= LOOKED_AT;
         let mut sum = Scheduled::default();
         for _ in 0..self.list.len().min(LOOKED_AT) {
-            let Some(thread) = self.list.pop_front() else { break };
-            let Some(scheduled) = scheduled(thread) else { continue };
-            self.list.push_back(thread);
+            let Some(number) = self.list.pop_front() else { break };
+            let (before, file) = self
+                .threads
+                .remove(&number)
+                .map_or((None, None), |known| (Some(known.scheduled), known.file));
+            // One that is gone is forgotten: another may have its number when groups are searched next.
+            let Some(file) = file.or_else(|| schedstat::open(number)) else { continue };
+            let Some(scheduled) = schedstat::read(&file) else { continue };
+            self.list.push_back(number);
+            self.threads.insert(number, Thread { scheduled, file: keeps_files.then_some(file) });
             // A thread seen for the first time is only remembered: its past is not this interval's.
-            if let Some(before) = self.threads.insert(thread, scheduled) {
+            if let Some(before) = before {
                 sum.ran += scheduled.ran.saturating_sub(before.ran);
                 sum.waited += scheduled.waited.saturating_sub(before.waited);
             }
@@ -167,12 +178,6 @@ impl Meter {
 /// Waiting over waiting plus running. A tenth of the interval counts as running on top, so that a service that
 /// hardly runs at all does not raise an alarm over a millisecond.
 fn delay(scheduled: Scheduled, elapsed: f64) -> f64 {
-    let (ran, waited) = (scheduled.ran as f64 / 1e9, scheduled.waited as f64 / 1e9);
+    let (ran, waited) = (scheduled.ran.as_secs_f64(), scheduled.waited.as_secs_f64());
     waited / (waited + ran + 0.1 * elapsed)
-}
-
-fn scheduled(thread: u32) -> Option<Scheduled> {
-    let text = std::fs::read_to_string(format!("/proc/{thread}/schedstat")).ok()?;
-    let mut numbers = text.split_whitespace().map_while(|word| word.parse().ok());
-    Some(Scheduled { ran: numbers.next()?, waited: numbers.next()? })
 }

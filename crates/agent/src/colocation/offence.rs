@@ -3,7 +3,8 @@
 //! ```text
 //!   use of each batch Pod ──► Offenders ──► quota of one Pod's group, back to what it asked for, or its end
 //! ```
-//! Once a tick; where services tell their latency, whenever they do, over the time that it is about.
+//! Once a tick; where services tell their latency, whenever they do, over the time that it is about. Quotas are compared with
+//! what they should be when something of that changed, and once a second.
 //!
 //! A Pod's quota is written when it starts, as it asks for; from then on only here. What is seen for the first time, as after a
 //! kill of the agent, is given what it asks for once more. Where no group may have more than its parent (cgroup v1), it is
@@ -26,8 +27,44 @@ use crate::resources;
 /// How often quotas are written that say already what they should, as far as is known here.
 const CHECK: Duration = Duration::from_secs(10);
 
+/// How often Pods and their containers are looked for without a cause: a container that began anew has its Pod's quota around
+/// it meanwhile.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// A batch Pod, and what was read of it: amounts are text, and a tick is short.
+#[derive(Clone, Debug)]
+struct Member {
+    pod: Arc<Pod>,
+    group: String,
+    /// What it may use as it asks for.
+    limit: Option<MilliCpu>,
+    /// Who stands among a kubelet's services is not bound with batch.
+    is_stray: bool,
+    /// What those of its containers that have run by now may use, by name.
+    containers: BTreeMap<String, Option<MilliCpu>>,
+}
+
+impl Member {
+    fn of(pod: Arc<Pod>, groups: &Groups, uid: &str) -> Self {
+        let group = groups.pod(QosClass::Batch, uid);
+        let limit = resources::of_pod(&pod).cpu_limit;
+        let is_stray = groups.are_foreign() && resources::by_kubelet(&pod).cpu.0 > 0;
+        Self { pod, group, limit, is_stray, containers: BTreeMap::new() }
+    }
+
+    fn limit_of(&mut self, container: &str) -> Option<MilliCpu> {
+        if let Some(known) = self.containers.get(container) {
+            return *known;
+        }
+        let own = hooks::find(&self.pod, container);
+        let limit = own.and_then(|own| resources::of_container(&own, QosClass::Batch).cpu_limit);
+        self.containers.insert(container.to_owned(), limit);
+        limit
+    }
+}
+
 /// Pods by uid.
-type Batch = BTreeMap<String, Arc<Pod>>;
+type Batch = BTreeMap<String, Member>;
 
 /// The batch Pods of the host, and what is known against them.
 #[derive(Debug)]
@@ -36,6 +73,10 @@ pub(super) struct Offence {
     registry: Registry,
     recorder: Recorder,
     offenders: Offenders<String>,
+    /// As they were found last.
+    batch: Batch,
+    /// When quotas were settled last; `None` where something changed since.
+    settled: Option<Duration>,
     /// What no Pod is capped above: all of batch keeps so much, and on cgroup v1 no group may have more than its parent.
     most: MilliCpu,
     /// The quotas of groups as they were written.
@@ -76,6 +117,8 @@ impl Offence {
             recorder,
             stale_after: policy.stale_after,
             offenders: Offenders::new(policy),
+            batch: Batch::new(),
+            settled: None,
             most,
             written: BTreeMap::new(),
             checked: None,
@@ -108,12 +151,17 @@ impl Offence {
         if self.checked.is_none_or(|checked| now.saturating_sub(checked) >= CHECK) {
             self.checked = Some(now);
             self.written.clear();
+            self.settled = None;
         }
-        let all = self.all(batch);
-        self.settle(&all);
+        let is_due = self.settled.is_none_or(|settled| now.saturating_sub(settled) >= SETTLE);
+        if is_due || self.has_news(batch) {
+            self.find(batch);
+            // What was refused is tried again at the next tick; a group that is not there yet is waited for.
+            self.settled = self.settle().then_some(now);
+        }
         self.allowances.push(allowance);
         self.suffering = self.suffering.into_iter().chain(suffering).reduce(f64::max);
-        if is_whole { self.look(&all, now) } else { Outcome::default() }
+        if is_whole { self.look(now) } else { Outcome::default() }
     }
 
     fn forget(&mut self) {
@@ -126,40 +174,68 @@ impl Offence {
     pub(super) fn keep_within(&mut self, bound: Option<MilliCpu>, batch: &[Arc<Pod>]) {
         if !self.groups.backend().may_exceed_parents() {
             self.bound = bound;
-            self.settle(&self.all(batch));
+            self.find(batch);
+            if !self.settle() {
+                self.settled = None;
+            }
         }
     }
 
-    /// Every Pod gets what it asks for, less what it is held to.
-    fn settle(&mut self, all: &Batch) {
-        self.caps.retain(|uid, _| all.contains_key(uid));
+    /// Every Pod gets what it asks for, less what it is held to. Tells whether nothing was refused.
+    fn settle(&mut self) -> bool {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.caps.retain(|uid, _| batch.contains_key(uid));
         let mut groups = BTreeSet::new();
-        for pod in all.values() {
-            if let Err(error) = self.write(pod, &mut groups) {
+        let mut is_settled = true;
+        for (uid, member) in &mut batch {
+            if let Err(error) = self.write(uid, member, &mut groups) {
                 tracing::debug!(error = %kit::Chain(&error), "A batch Pod's quota cannot be set yet");
+                is_settled &= error.is_gone();
             }
         }
         self.written.retain(|group, _| groups.contains(group));
+        self.batch = batch;
+        is_settled
     }
 
-    /// By uid: those that work, also such as were forgotten since, and those whose containers are away for a moment, whose
-    /// groups are there all the same.
-    fn all(&self, batch: &[Arc<Pod>]) -> Batch {
+    /// Whether some of `batch` is new or was changed.
+    fn has_news(&self, batch: &[Arc<Pod>]) -> bool {
+        let is_known = |pod: &Arc<Pod>| {
+            let member = pod.metadata.uid.as_deref().and_then(|uid| self.batch.get(uid));
+            member.is_some_and(|member| Arc::ptr_eq(&member.pod, pod))
+        };
+        !batch.iter().all(is_known)
+    }
+
+    /// Looks for those that work, also such as were forgotten since, and for those whose containers are away for a moment,
+    /// whose groups are there all the same.
+    fn find(&mut self, batch: &[Arc<Pod>]) {
         let known = self.registry.batch();
         let all = batch.iter().chain(&known);
-        all.filter_map(|pod| Some((pod.metadata.uid.clone()?, pod.clone()))).collect()
+        let all: BTreeMap<String, Arc<Pod>> =
+            all.filter_map(|pod| Some((pod.metadata.uid.clone()?, pod.clone()))).collect();
+        let mut before = std::mem::take(&mut self.batch);
+        for (uid, pod) in all {
+            let known = before.remove(&uid).filter(|member| Arc::ptr_eq(&member.pod, &pod));
+            let member = match known {
+                // A kubelet may have made its group meanwhile.
+                Some(known) => Member { group: self.groups.pod(QosClass::Batch, &uid), ..known },
+                None => Member::of(pod, &self.groups, &uid),
+            };
+            self.batch.insert(uid, member);
+        }
     }
 
-    fn look(&mut self, batch: &Batch, now: Duration) -> Outcome {
+    fn look(&mut self, now: Duration) -> Outcome {
         let ticks = std::mem::take(&mut self.allowances);
         let look = Look {
             suffering: self.suffering.take(),
-            used: self.used(batch, now),
+            used: self.used(now),
             allowance: ticks.iter().sum::<f64>() / ticks.len().max(1) as f64,
         };
         let mut outcome = Outcome::default();
         for action in self.offenders.observe(look, now) {
-            self.act(&action, batch, now, &mut outcome);
+            self.act(&action, now, &mut outcome);
         }
         outcome
     }
@@ -172,24 +248,26 @@ impl Offence {
     /// Gives all of them back what they asked for; at a kubelet, what that has given them.
     pub(super) fn end(&mut self, batch: &[Arc<Pod>]) {
         self.caps.clear();
+        self.find(batch);
         if !self.groups.are_foreign() {
-            return self.settle(&self.all(batch));
+            self.settle();
+            return;
         }
-        for (uid, pod) in self.all(batch) {
-            let quota = Knob::Quota(resources::by_kubelet(&pod).cpu_limit);
-            if let Err(error) = self.groups.backend().set(&self.groups.pod(QosClass::Batch, &uid), quota) {
+        for Member { pod, group, .. } in self.batch.values() {
+            let quota = Knob::Quota(resources::by_kubelet(pod).cpu_limit);
+            if let Err(error) = self.groups.backend().set(group, quota) {
                 tracing::debug!(error = %kit::Chain(&error), "A batch Pod's quota is not given back");
             }
         }
     }
 
     /// Milli-cores of each since the last look.
-    fn used(&mut self, batch: &Batch, now: Duration) -> BTreeMap<String, f64> {
+    fn used(&mut self, now: Duration) -> BTreeMap<String, f64> {
         let elapsed = self.looked.replace(now).map_or(Duration::ZERO, |looked| now.saturating_sub(looked));
         let mut used = BTreeMap::new();
         let mut cpu_times = BTreeMap::new();
-        for uid in batch.keys() {
-            let time = self.groups.backend().cpu_time(&self.groups.pod(QosClass::Batch, uid)).ok();
+        for (uid, Member { group, .. }) in &self.batch {
+            let time = self.groups.backend().cpu_time(group).ok();
             let before = self.cpu_times.get(uid);
             let since =
                 before.zip(time).and_then(|(before, time)| super::online::rate(*before, time, elapsed));
@@ -200,16 +278,21 @@ impl Offence {
         used
     }
 
-    fn act(&mut self, action: &Action<String>, batch: &Batch, now: Duration, outcome: &mut Outcome) {
+    fn act(&mut self, action: &Action<String>, now: Duration, outcome: &mut Outcome) {
         match action {
             // Given back by the next tick, and again until it is.
-            Action::Uncap { id } => _ = self.caps.remove(id),
+            Action::Uncap { id } => {
+                self.caps.remove(id);
+                self.settled = None;
+            }
             Action::Cap { id, quota, correlation, until } => {
-                let Some(pod) = batch.get(id) else { return };
+                let Some(mut member) = self.batch.get(id).cloned() else { return };
                 let quota = (*quota).min(self.most);
                 self.caps.insert(id.clone(), quota);
-                if let Err(error) = self.write(pod, &mut BTreeSet::new()) {
+                if let Err(error) = self.write(id, &mut member, &mut BTreeSet::new()) {
                     self.caps.remove(id);
+                    // Some of its groups may be held back already.
+                    self.settled = None;
                     tracing::warn!(pod = id, error = %kit::Chain(&error), "An offender cannot be held back");
                     self.offenders.acquit(id);
                     return;
@@ -220,29 +303,34 @@ impl Offence {
                     "Services suffer when this Pod works (correlation {correlation:.2}): it is held to {} milli-cores for {seconds} s",
                     quota.0
                 );
-                self.recorder.warning(pod, None, "Throttled", message);
+                self.recorder.warning(&member.pod, None, "Throttled", message);
             }
             Action::Move { id, quota, correlation, caps } => {
-                let Some(pod) = batch.get(id) else { return };
+                let Some(member) = self.batch.get(id) else { return };
                 outcome.moved += 1;
                 // Written by the next tick.
                 self.caps.insert(id.clone(), (*quota).min(self.most));
+                self.settled = None;
                 let message = format!(
                     "Services suffer when this Pod works (correlation {correlation:.2}), also after it was held back {caps} times"
                 );
-                super::condemn(&self.groups, (&self.registry, &self.recorder), pod, message);
+                super::condemn(&self.groups, (&self.registry, &self.recorder), &member.pod, message);
             }
         }
     }
 
     /// Holds a Pod, and where that falls to us its containers, to the least of their own limits, what it is held to, and
     /// what bounds both. Adds their groups to `groups`.
-    fn write(&mut self, pod: &Pod, groups: &mut BTreeSet<String>) -> Result<(), GroupError> {
-        let wishes = self.wishes(pod);
+    fn write(
+        &mut self,
+        uid: &str,
+        member: &mut Member,
+        groups: &mut BTreeSet<String>,
+    ) -> Result<(), GroupError> {
+        let wishes = self.wishes(uid, member);
         groups.extend(wishes.iter().map(|(group, _)| group.clone()));
-        let Some((top, _)) = wishes.first() else { return Ok(()) };
-        if !self.written.contains_key(top) && self.bounds_containers() {
-            self.free_others_below(top, &wishes);
+        if !self.written.contains_key(&member.group) && self.bounds_containers() {
+            self.free_others_below(&member.group, &wishes);
         }
         let differs = |(group, quota): &(String, Option<MilliCpu>)| self.written.get(group) != Some(quota);
         let (less, more): (Vec<_>, Vec<_>) =
@@ -259,24 +347,19 @@ impl Offence {
     }
 
     /// What the groups of a Pod may have, from the top.
-    fn wishes(&self, pod: &Pod) -> Vec<(String, Option<MilliCpu>)> {
-        let Some(uid) = &pod.metadata.uid else { return Vec::new() };
-        let quota = resources::of_pod(pod).cpu_limit.into_iter().chain(self.caps.get(uid).copied()).min();
-        // Who stands among a kubelet's services is not bound with batch.
-        let is_stray = self.groups.are_foreign() && resources::by_kubelet(pod).cpu.0 > 0;
-        let bound = self.bound.filter(|_| !is_stray);
+    fn wishes(&self, uid: &str, member: &mut Member) -> Vec<(String, Option<MilliCpu>)> {
+        let quota = member.limit.into_iter().chain(self.caps.get(uid).copied()).min();
+        let bound = self.bound.filter(|_| !member.is_stray);
         // Who has no limit has what is above it.
         let within = |quota: MilliCpu, bound: Option<MilliCpu>| bound.map_or(quota, |bound| quota.min(bound));
         let quota = quota.map(|quota| within(quota, bound));
-        let group = self.groups.pod(QosClass::Batch, uid);
-        let mut wishes = vec![(group.clone(), quota)];
+        let mut wishes = vec![(member.group.clone(), quota)];
         if let Some(entry) = self.registry.get(uid).filter(|_| self.bounds_containers()) {
             let live = entry.live.borrow();
             for instance in live.containers.iter().filter(|instance| instance.is_alive()) {
-                let own = hooks::find(pod, &instance.name);
-                let own = own.and_then(|own| resources::of_container(&own, QosClass::Batch).cpu_limit);
+                let own = member.limit_of(&instance.name);
                 let own = own.map(|own| within(within(own, quota), bound));
-                wishes.push((self.groups.container(&group, &instance.id), own));
+                wishes.push((self.groups.container(&member.group, &instance.id), own));
             }
         }
         wishes

@@ -216,7 +216,8 @@ async fn at_the_end_who_was_forgotten_meanwhile_gets_back_what_it_may() {
     let whom = (Registry::default(), recorder());
     let mut offence = Offence::new(host.groups.clone(), whom, Policy::default(), MilliCpu(100));
     offence.caps.insert("capped".to_owned(), MilliCpu(60));
-    offence.settle(&offence.all(&pods));
+    offence.find(&pods);
+    assert!(offence.settle());
     assert_eq!(host.quota("capped"), Some(6000));
     offence.end(&pods);
     assert_eq!(host.quota("capped"), Some(50_000));
