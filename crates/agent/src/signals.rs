@@ -5,10 +5,12 @@
 //!   Pods of the registry ──► targets ──► cgroup files, one process's network ──► Signals ──► /metrics/cadvisor
 //! ```
 //!
-//! Nine files a container at most, and one a Pod. Rates are for who reads counters twice.
+//! Nine files a container at most, one a Pod, and one for each thread of a bounded number. Rates are for who reads counters
+//! twice.
 
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 use model::QosClass;
 use tokio::sync::Mutex;
 
+use self::waiting::Waiting;
 use crate::cgroup::{Counters, Groups};
 use crate::pods::Shared;
 use crate::resources;
@@ -65,7 +68,13 @@ struct Target {
 #[derive(Debug)]
 pub struct Sampler {
     context: Shared,
-    last: Mutex<Option<(Instant, Arc<Signals>)>>,
+    last: Mutex<Last>,
+}
+
+#[derive(Debug, Default)]
+struct Last {
+    signals: Option<(Instant, Arc<Signals>)>,
+    waiting: Waiting,
 }
 
 impl Sampler {
@@ -77,13 +86,15 @@ impl Sampler {
     pub async fn signals(&self) -> Arc<Signals> {
         // Whoever comes while somebody reads waits for what that one reads.
         let mut last = self.last.lock().await;
-        if let Some((_, signals)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+        if let Some((_, signals)) = last.signals.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
             return signals.clone();
         }
         let (groups, targets) = (self.context.groups.clone(), self.targets());
-        let read = tokio::task::spawn_blocking(move || read(&groups, targets)).await;
-        let signals = Arc::new(read.unwrap_or_default());
-        *last = Some((kit::clock::monotonic(), signals.clone()));
+        let mut waiting = std::mem::take(&mut last.waiting);
+        let work = move || (read(&groups, targets, &mut waiting), waiting);
+        let (signals, waiting) = tokio::task::spawn_blocking(work).await.unwrap_or_default();
+        let signals = Arc::new(signals);
+        *last = Last { signals: Some((kit::clock::monotonic(), signals.clone())), waiting };
         signals
     }
 
@@ -109,22 +120,29 @@ impl Sampler {
     }
 }
 
-fn read(groups: &Groups, targets: Vec<Target>) -> Signals {
+fn read(groups: &Groups, targets: Vec<Target>, waiting: &mut Waiting) -> Signals {
     let backend = groups.backend();
+    let containers = targets
+        .iter()
+        .flat_map(|target| target.containers.iter().map(|(_, group)| (target.class, group.as_str())));
+    waiting.look(groups, &containers.collect::<Vec<_>>());
+    let counters = |group: &str, run_queue| Counters { run_queue, ..backend.counters(group) };
     let classes = [QosClass::Online, QosClass::Batch];
     let pod = |target: Target| PodSignals {
         network: target.has_network.then(|| network(groups, &target.containers)).flatten(),
         containers: target
             .containers
             .into_iter()
-            .map(|(name, group)| (name, backend.counters(&group)))
+            .map(|(name, group)| (name, counters(&group, waiting.of_group(&group))))
             .collect(),
         namespace: target.namespace,
         name: target.name,
         class: target.class,
     };
     Signals {
-        classes: classes.map(|class| (class, backend.counters(&groups.class(class)))).to_vec(),
+        classes: classes
+            .map(|class| (class, counters(&groups.class(class), waiting.of_class(class))))
+            .to_vec(),
         pods: targets.into_iter().map(pod).collect(),
     }
 }

@@ -19,6 +19,8 @@ pub struct Counters {
     pub memory: Option<Memory>,
     pub io: Option<Io>,
     pub pressure: Pressure,
+    /// Of containers and classes, where somebody looked at their threads.
+    pub run_queue: Option<RunQueue>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +62,16 @@ pub struct Pressure {
     pub io: Option<Stall>,
 }
 
+/// Threads that could run and had no CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunQueue {
+    /// The sum over threads.
+    pub waited: Duration,
+    /// How many there are, and how many of them the last look was at: the others wait for their turn.
+    pub threads: u64,
+    pub looked_at: u64,
+}
+
 /// Time in which some thread of a group waited, and in which all of them did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stall {
@@ -76,6 +88,7 @@ pub(super) fn of_v2(path: &Path) -> Counters {
         memory: used.zip(text("memory.stat")).map(|(used, stat)| memory(used, &stat, "")),
         io: text("io.stat").map(|text| io_v2(&text)),
         pressure: pressure(path),
+        run_queue: None,
     }
 }
 

@@ -297,6 +297,7 @@ impl Backend for V1 {
                 .as_ref()
                 .map(|root| counters::pressure(&root.join(group)))
                 .unwrap_or_default(),
+            run_queue: None,
         }
     }
 

@@ -7,6 +7,7 @@ use model::{Bytes, MilliCpu, QosClass};
 
 use super::wish::DiskBounds;
 use crate::cgroup::{Applied, Disk, GroupError, Groups, IoBound, Knob, Mounts, Version};
+use crate::schedstat;
 
 /// What there is to work with.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +58,7 @@ pub fn probe(groups: &Groups, mounts: &Mounts, folder: &Path) -> Result<Ground, 
     }
     missing.extend(disk.filter(|_| has_weight).and_then(|disk| weightless(disk, mounts)));
     backend.remove(&group)?;
+    missing.extend(schedstat::lack());
     let disk_bounds =
         if mounts.version() == Version::V2 { DiskBounds::OfTrees } else { DiskBounds::OfGroups };
     if disk_bounds == DiskBounds::OfGroups && disk.is_some() {

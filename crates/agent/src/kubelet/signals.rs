@@ -10,7 +10,7 @@ use http::header::CONTENT_TYPE;
 
 use super::Server;
 use crate::cgroup::Counters;
-use crate::cgroup::counters::{Cpu, Io, Memory, Pressure, Stall};
+use crate::cgroup::counters::{Cpu, Io, Memory, Pressure, RunQueue, Stall};
 use crate::colocation::Report;
 use crate::hands::InForce;
 use crate::signals::{Network, Signals};
@@ -18,7 +18,7 @@ use crate::signals::{Network, Signals};
 /// Counters of a group: the name behind `container_` or `crest_class_`, the type, what it is, and how to read it.
 type Family = (&'static str, &'static str, &'static str, fn(&Counters) -> Option<f64>);
 
-const FAMILIES: [Family; 22] = [
+const FAMILIES: [Family; 24] = [
     ("cpu_usage_seconds_total", COUNTER, "CPU time used", |all| cpu(all, |cpu| cpu.used.as_secs_f64())),
     ("cpu_cfs_periods_total", COUNTER, "Periods of the CPU quota", |all| cpu(all, |cpu| whole(cpu.periods))),
     ("cpu_cfs_throttled_periods_total", COUNTER, "Periods in which the CPU quota ran out", |all| {
@@ -27,6 +27,19 @@ const FAMILIES: [Family; 22] = [
     ("cpu_cfs_throttled_seconds_total", COUNTER, "Time spent waiting for the next period", |all| {
         cpu(all, |cpu| cpu.throttled.as_secs_f64())
     }),
+    ("cpu_schedstat_runqueue_seconds_total", COUNTER, "Time that threads waited for a CPU, summed", |all| {
+        run_queue(all, |queue| queue.waited.as_secs_f64())
+    }),
+    (
+        "cpu_schedstat_looked_at_ratio",
+        GAUGE,
+        "Share of threads that were looked at: below 1 in turns",
+        |all| {
+            run_queue(all, |queue| {
+                if queue.threads == 0 { 1.0 } else { whole(queue.looked_at) / whole(queue.threads) }
+            })
+        },
+    ),
     ("memory_usage_bytes", GAUGE, "Memory in use, caches too", |all| memory(all, |memory| memory.used)),
     ("memory_working_set_bytes", GAUGE, "Memory that cannot be dropped at once", |all| {
         memory(all, |memory| memory.working_set)
@@ -69,6 +82,10 @@ fn whole(count: u64) -> f64 {
 
 fn cpu(all: &Counters, value: fn(Cpu) -> f64) -> Option<f64> {
     all.cpu.map(value)
+}
+
+fn run_queue(all: &Counters, value: fn(RunQueue) -> f64) -> Option<f64> {
+    all.run_queue.map(value)
 }
 
 fn memory(all: &Counters, value: fn(Memory) -> u64) -> Option<f64> {
@@ -216,6 +233,7 @@ mod tests {
             memory: Some(Memory { used: 9, working_set: 7, refaults: 3, ..Memory::default() }),
             io: None,
             pressure: Pressure { cpu: Some(stall), ..Pressure::default() },
+            run_queue: Some(RunQueue { waited: Duration::from_millis(250), threads: 8, looked_at: 4 }),
         };
         let pod = PodSignals {
             namespace: "n".into(),
@@ -230,6 +248,8 @@ mod tests {
             container_cpu_cfs_periods_total{container="c",namespace="n",pod="p",class="online"} 4
             container_cpu_cfs_throttled_periods_total{container="c",namespace="n",pod="p",class="online"} 1
             container_cpu_cfs_throttled_seconds_total{container="c",namespace="n",pod="p",class="online"} 0
+            container_cpu_schedstat_runqueue_seconds_total{container="c",namespace="n",pod="p",class="online"} 0.25
+            container_cpu_schedstat_looked_at_ratio{container="c",namespace="n",pod="p",class="online"} 0.5
             container_memory_usage_bytes{container="c",namespace="n",pod="p",class="online"} 9
             container_memory_working_set_bytes{container="c",namespace="n",pod="p",class="online"} 7
             container_memory_rss{container="c",namespace="n",pod="p",class="online"} 0
