@@ -32,12 +32,22 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// It is to be reached there, and not only by this host.
+    pub fn address(&mut self, address: &str) {
+        self.place.extend(["--address", address].map(str::to_owned));
+    }
+
     /// Runs a command of `crest` on this instance.
     pub fn crest(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        self.ask(arguments).map(drop)
+    }
+
+    /// The same; tells what it said.
+    pub fn ask(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = Command::new(&self.program).args(arguments).args(&self.place).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(output.status.success(), "crest {arguments:?}: {said}");
-        Ok(())
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// The name of its groups, interfaces and folders.
@@ -70,13 +80,18 @@ impl Cluster {
 
     /// An image `bench:busybox` from Debian's static busybox.
     pub fn with_busybox(&self) -> anyhow::Result<()> {
+        let folder = self.busybox()?.display().to_string();
+        self.crest(&["image", "build-rootfs", &folder, "--tag", "bench:busybox"])
+    }
+
+    /// A folder with Debian's static busybox, to make an image of.
+    pub fn busybox(&self) -> anyhow::Result<PathBuf> {
         let rootfs = self.state_dir().join("busybox");
         std::fs::create_dir_all(rootfs.join("bin"))?;
         std::fs::copy("/bin/busybox", rootfs.join("bin/busybox"))
             .context("busybox-static is not installed")?;
         std::os::unix::fs::symlink("busybox", rootfs.join("bin/sleep"))?;
-        let folder = rootfs.display().to_string();
-        self.crest(&["image", "build-rootfs", &folder, "--tag", "bench:busybox"])
+        Ok(rootfs)
     }
 }
 

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod coloc;
 pub mod kills;
 pub mod lane;
+pub mod machine;
 pub mod objects;
 pub mod server;
 pub mod sets;

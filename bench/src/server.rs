@@ -161,10 +161,39 @@ pub fn parent_folder() -> PathBuf {
 
 /// What a process holds in memory, in MiB.
 pub fn resident_mib(pid: u32) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib / 1024.0)
+    Ok(Resident::of(pid)?.mib())
+}
+
+/// What a process holds in memory, by where it comes from, in MiB.
+#[derive(Clone, Copy, Debug)]
+pub struct Resident {
+    /// Its own.
+    pub anonymous: f64,
+    /// Pages of files, of its program above all: the kernel drops them when memory runs short.
+    pub files: f64,
+}
+
+impl Resident {
+    pub fn of(pid: u32) -> anyhow::Result<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let mib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let kib: f64 =
+                line.with_context(|| format!("no {name}"))?.trim().trim_end_matches(" kB").parse()?;
+            anyhow::Ok(kib / 1024.0)
+        };
+        Ok(Self { anonymous: mib("RssAnon")?, files: mib("RssFile")? + mib("RssShmem")? })
+    }
+
+    pub fn mib(&self) -> f64 {
+        self.anonymous + self.files
+    }
+}
+
+impl std::fmt::Display for Resident {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.0} MiB ({:.0} its own, {:.0} of files)", self.mib(), self.anonymous, self.files)
+    }
 }
 
 /// How long a process has computed by now, in all its threads.
