@@ -44,8 +44,11 @@ fn main() -> ExitCode {
         Some("worker") => return agent::worker::main(arguments.into_iter().skip(2)),
         _ => {}
     }
-    allocator::be_patient();
     let cli = Cli::parse();
+    // An agent alone is mostly at rest: what a hundred containers took as they began is not to be kept for the next hundred.
+    if !matches!(cli.command, Command::Node(_) | Command::Agent(_)) {
+        allocator::be_patient();
+    }
     if !cli.command.stays() {
         // Who reads no more of an answer (`| head`) ends the command, quietly.
         sigpipe::reset();
