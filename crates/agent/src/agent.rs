@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::events::{self, Writer};
 use crate::hands::{self, Ground, Hands, InForce};
 use crate::host::Facts;
+use crate::identity::IdentityError;
 use crate::kubelet::{self, Workers};
 use crate::node::{Description, Keeper, Offer};
 use crate::pinning::Pinner;
@@ -44,10 +45,12 @@ pub enum BuildError {
     NoKubelet { root: String },
     #[error("cannot read which CPUs this host has")]
     Cpus { source: io::Error },
-    #[error("cannot listen on `{address}` for the API server")]
+    #[error("cannot listen on `{address}`")]
     Listen { address: std::net::SocketAddr, source: io::Error },
-    #[error("cannot set up TLS of the kubelet server")]
+    #[error("cannot set up TLS")]
     Tls(#[from] TlsError),
+    #[error("cannot make a certificate to serve with")]
+    Certificate(#[from] IdentityError),
     #[error("cannot open the socket of batch workers")]
     Workers(#[from] kit::door::BindError),
 }
@@ -182,7 +185,7 @@ impl Agent {
             context: self.context.clone(),
             reports: reported,
             snapshots: measured,
-            sampler: Arc::new(Sampler::new(self.context.clone())),
+            sampler: Arc::new(Sampler::new(self.context.groups.clone(), self.context.registry.clone())),
             in_force: seen_in_force,
             workers: self.workers.clone(),
         };

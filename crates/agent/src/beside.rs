@@ -5,9 +5,11 @@
 //!   Pods of the node ──watch──► registry ──► colocation, hands ──► the kubelet's cgroups
 //!                                  │               │ offer
 //!   who has to go ◄── eviction ────┘               └──► batch's resources in the Node's status
+//!                       Prometheus ◄── metrics
 //! ```
 
 mod evictions;
+mod metrics;
 mod node;
 mod pods;
 
@@ -17,10 +19,13 @@ use std::sync::Arc;
 
 use kube::Client;
 use model::QosClass;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::evictions::Evictions;
+pub use self::metrics::Endpoint;
+use self::metrics::Told;
 use self::node::Keeper;
 use self::pods::Follower;
 use crate::agent::{BuildError, mounts};
@@ -30,10 +35,12 @@ use crate::config::{Arbiter, HISTORIES, POLICY};
 use crate::events::{self, Recorder, Writer};
 use crate::hands::{self, Ground, Hands, InForce};
 use crate::host::{self, meminfo};
+use crate::identity::{Identity, Purpose};
 use crate::node::Offer;
 use crate::pinning::Pinner;
 use crate::pods::Registry;
 use crate::policy::{Policies, Rule};
+use crate::signals::Sampler;
 
 /// One agent on a host with a kubelet.
 #[derive(Clone)]
@@ -47,16 +54,19 @@ pub struct Config {
     /// What outlives a boot; batch's disk is the one on which this folder lies.
     pub root: PathBuf,
     pub arbiter: Arbiter,
+    /// `None` tells nobody.
+    pub metrics: Option<Endpoint>,
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node_name, client: _, cgroup_root, driver, root, arbiter: _ } = self;
+        let Self { node_name, client: _, cgroup_root, driver, root, arbiter: _, metrics } = self;
         f.debug_struct("Config")
             .field("node_name", node_name)
             .field("cgroup_root", cgroup_root)
             .field("driver", driver)
             .field("root", root)
+            .field("metrics", metrics)
             .finish_non_exhaustive()
     }
 }
@@ -73,11 +83,12 @@ pub struct Beside {
     milli_cpu: u64,
     memory: u64,
     reports: watch::Sender<Report>,
+    server: Option<(TcpListener, kit::serve::Options)>,
 }
 
 impl Beside {
     /// Looks at the host. Nothing runs yet, and nothing of the kubelet's has changed.
-    pub fn build(config: Config) -> Result<Self, BuildError> {
+    pub async fn build(config: Config) -> Result<Self, BuildError> {
         let folder = config.root.clone();
         std::fs::create_dir_all(&folder).map_err(|source| BuildError::Directory { path: folder, source })?;
         let mounts = mounts().map_err(|source| BuildError::Mounts { source })?;
@@ -93,7 +104,22 @@ impl Beside {
         let (recorder, writer) = events::recorder(config.client.clone(), config.node_name.clone());
         let (reports, _) = watch::channel(Report::default());
         let cgroup_version = mounts.version().as_str();
-        Ok(Self { config, groups, ground, cgroup_version, recorder, writer, milli_cpu, memory, reports })
+        let server = match &config.metrics {
+            Some(endpoint) => Some(bind(endpoint, &config).await?),
+            None => None,
+        };
+        Ok(Self {
+            config,
+            groups,
+            ground,
+            cgroup_version,
+            recorder,
+            writer,
+            milli_cpu,
+            memory,
+            reports,
+            server,
+        })
     }
 
     /// The group of all Pods on this host.
@@ -110,7 +136,7 @@ impl Beside {
     pub async fn run(self, token: CancellationToken) {
         let (offers, offered) = watch::channel(Offer::default());
         let (reservations, reserved) = watch::channel(Reserved::default());
-        let (in_force, _) = watch::channel(InForce::default());
+        let (in_force, seen_in_force) = watch::channel(InForce::default());
         let registry = Registry::default();
         let pinner = Arc::new(Pinner::new(self.groups.clone(), self.recorder.clone()));
         let (rules, rule) = watch::channel(Arc::new(Rule::without_policy(self.config.arbiter.clone())));
@@ -142,6 +168,18 @@ impl Beside {
             offers,
             reports: self.reports.clone(),
         };
+        let told = Told {
+            reports: self.reports.subscribe(),
+            in_force: seen_in_force,
+            sampler: Sampler::new(self.groups.clone(), registry.clone()),
+        };
+        let metrics = metrics::router(self.config.client.clone(), told);
+        let serving = token.clone();
+        let server = async move {
+            if let Some((listener, options)) = self.server {
+                kit::serve::serve(listener, metrics, options, serving).await;
+            }
+        };
         let hands = Hands {
             groups: self.groups,
             registry: registry.clone(),
@@ -162,8 +200,28 @@ impl Beside {
             colocation.run(token.clone()),
             hands.run(token.clone()),
             self.writer.run(token.clone()),
+            server,
         );
     }
+}
+
+/// Listens for those who ask for metrics.
+async fn bind(
+    endpoint: &Endpoint,
+    config: &Config,
+) -> Result<(TcpListener, kit::serve::Options), BuildError> {
+    let address = endpoint.listen;
+    let listening = TcpListener::bind(address).await;
+    let listener = listening.map_err(|source| BuildError::Listen { address, source })?;
+    let pair = match &endpoint.pair {
+        Some(pair) => pair.clone(),
+        None => {
+            let identity = Identity { folder: config.root.join("pki"), node: config.node_name.clone() };
+            identity.serving_pair(&Purpose::Serving(vec![address.ip()]))?
+        }
+    };
+    let tls = kit::tls::server(&pair, None)?;
+    Ok((listener, kit::serve::Options { tls: Some(tls), ..kit::serve::Options::default() }))
 }
 
 const NO_IDLE_CLASS: &str =

@@ -5,7 +5,7 @@
 
 mod logs;
 mod metrics;
-mod signals;
+pub(crate) mod signals;
 mod stats;
 mod stream;
 mod workers;

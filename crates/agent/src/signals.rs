@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 
 use self::waiting::Waiting;
 use crate::cgroup::{Counters, Groups};
-use crate::pods::Shared;
+use crate::pods::Registry;
 use crate::resources;
 
 /// Who asks again within this time is told the same.
@@ -67,7 +67,8 @@ struct Target {
 /// Reads signals for those who ask.
 #[derive(Debug)]
 pub struct Sampler {
-    context: Shared,
+    groups: Groups,
+    registry: Registry,
     last: Mutex<Last>,
 }
 
@@ -78,8 +79,8 @@ struct Last {
 }
 
 impl Sampler {
-    pub fn new(context: Shared) -> Self {
-        Self { context, last: Mutex::default() }
+    pub fn new(groups: Groups, registry: Registry) -> Self {
+        Self { groups, registry, last: Mutex::default() }
     }
 
     /// The signals of now, or of a moment ago.
@@ -89,7 +90,7 @@ impl Sampler {
         if let Some((_, signals)) = last.signals.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
             return signals.clone();
         }
-        let (groups, targets) = (self.context.groups.clone(), self.targets());
+        let (groups, targets) = (self.groups.clone(), self.targets());
         let mut waiting = std::mem::take(&mut last.waiting);
         let work = move || (read(&groups, targets, &mut waiting), waiting);
         let (signals, waiting) = tokio::task::spawn_blocking(work).await.unwrap_or_default();
@@ -99,14 +100,14 @@ impl Sampler {
     }
 
     fn targets(&self) -> Vec<Target> {
-        let entries = self.context.registry.entries();
+        let entries = self.registry.entries();
         let targets = entries.iter().filter_map(|entry| {
             let pod = entry.pod();
             let class = QosClass::of(&pod);
-            let group = self.context.groups.pod(class, pod.metadata.uid.as_deref()?);
+            let group = self.groups.pod(class, pod.metadata.uid.as_deref()?);
             let live = entry.live.borrow();
             let alive = live.containers.iter().filter(|instance| instance.is_alive());
-            let in_group = |id: &str| self.context.groups.container(&group, id);
+            let in_group = |id: &str| self.groups.container(&group, id);
             let name = |text: &Option<String>| text.clone().unwrap_or_default();
             Some(Target {
                 namespace: name(&pod.metadata.namespace),

@@ -101,11 +101,12 @@ impl Host {
             driver: None,
             root: self.folder.path().join("agent"),
             arbiter,
+            metrics: None,
         }
     }
 
-    fn agent(&self) -> Running {
-        let beside = Beside::build(self.config()).unwrap();
+    async fn agent(&self) -> Running {
+        let beside = Beside::build(self.config()).await.unwrap();
         let (reports, token) = (beside.reports(), self.token.child_token());
         Running { reports, task: kit::task::spawn("agent", beside.run(token.clone())), token }
     }
@@ -184,10 +185,10 @@ async fn shares_a_host(name: &str, driver: Driver) {
     let [db, web, hog] = host.populate().await;
     let before = host.kubelet.values();
     let other = if driver == Driver::Systemd { Driver::Cgroupfs } else { Driver::Systemd };
-    let wrong = Beside::build(Config { driver: Some(other), ..host.config() }).unwrap_err();
+    let wrong = Beside::build(Config { driver: Some(other), ..host.config() }).await.unwrap_err();
     assert!(wrong.to_string().contains("no kubelet"), "{wrong}");
 
-    let agent = host.agent();
+    let agent = host.agent().await;
     // Batch stands among the services in this tree, and counts as batch all the same.
     agent.sees("batch works", |report| report.batch_milli >= 100 && report.online_milli < 100).await;
     host.is_told().await;
@@ -223,7 +224,7 @@ async fn shares_a_host(name: &str, driver: Driver) {
     assert_eq!(node["status"]["conditions"].as_array().unwrap().len(), 1, "{node}");
 
     // One that was killed has left something behind; the next one puts it right, whoever went meanwhile.
-    let killed = host.agent();
+    let killed = host.agent().await;
     killed.sees("batch is held again", |report| report.quota_milli.is_some()).await;
     eventually("hands are moved again", async || {
         host.kubelet.says(&hog, "cpu", "cpu.idle").as_deref() == Some("1")
@@ -233,7 +234,7 @@ async fn shares_a_host(name: &str, driver: Driver) {
     assert_ne!(host.changed(&before), [""; 0]);
     host.kubelet.vanish("db");
     host.forget("db").await;
-    let next = host.agent();
+    let next = host.agent().await;
     next.sees("batch works again", |report| report.batch_milli > 0).await;
     next.stop().await;
     host.evicts().await;
@@ -351,7 +352,7 @@ impl Host {
     async fn evicts(&self) {
         let mut config = self.config();
         (config.arbiter.evict.low, config.arbiter.evict.enough) = (2.0, 2.0);
-        let beside = Beside::build(config).unwrap();
+        let beside = Beside::build(config).await.unwrap();
         let token = self.token.child_token();
         let task = kit::task::spawn("agent", beside.run(token.clone()));
         let pods = Api::<Pod>::namespaced(self.client.clone(), "default");

@@ -5,12 +5,14 @@
 //! ```
 //! What it may do there is `deploy/agent.yaml`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use agent::beside::{Beside, Config};
+use agent::beside::{Beside, Config, Endpoint};
 use agent::cgroup::Driver;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use kit::tls::PairPaths;
 use tokio_util::sync::CancellationToken;
 
 use crate::bounds::BatchBounds;
@@ -45,8 +47,26 @@ pub(crate) struct AgentOptions {
     /// Folder for what the agent learns of apps; batch's disk is the one on which it lies
     #[arg(long, default_value = "/var/lib/crest-agent")]
     state_directory: PathBuf,
+    /// Tell Prometheus here what the agent sees and does, over TLS: `0.0.0.0:10270`. Who asks presents a token of the cluster,
+    /// and needs the right to `get` the path
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_listen: Option<SocketAddr>,
+    /// Certificate for that; by default one that vouches for itself
+    #[arg(long, value_name = "FILE", requires_all = ["metrics_key", "metrics_listen"])]
+    metrics_certificate: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "metrics_certificate")]
+    metrics_key: Option<PathBuf>,
     #[command(flatten)]
     bounds: BatchBounds,
+}
+
+impl AgentOptions {
+    fn metrics(&self) -> Option<Endpoint> {
+        let pair = self.metrics_certificate.clone().zip(self.metrics_key.clone());
+        let pair = pair.map(|(certificate, key)| PairPaths { certificate, key });
+        Some(Endpoint { listen: self.metrics_listen?, pair })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -103,9 +123,10 @@ async fn serve(settings: &Settings, options: &AgentOptions) -> anyhow::Result<()
         driver: options.cgroup_driver.driver(),
         root: options.state_directory.clone(),
         arbiter,
+        metrics: options.metrics(),
     };
     let (node, token) = (config.node_name.clone(), CancellationToken::new());
-    let beside = Beside::build(config)?;
+    let beside = Beside::build(config).await?;
     tracing::info!(node, group = beside.pods_group(), "Crest's agent runs beside the kubelet");
     let role = start("agent", &token, |token| beside.run(token));
     tokio::select! {

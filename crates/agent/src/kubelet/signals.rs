@@ -7,13 +7,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
+use tokio::sync::watch;
 
 use super::Server;
 use crate::cgroup::Counters;
 use crate::cgroup::counters::{Cpu, Io, Memory, Pressure, RunQueue, Stall};
 use crate::colocation::Report;
 use crate::hands::InForce;
-use crate::signals::{Network, Signals};
+use crate::signals::{Network, Sampler, Signals};
 
 /// Counters of a group: the name behind `container_` or `crest_class_`, the type, what it is, and how to read it.
 type Family = (&'static str, &'static str, &'static str, fn(&Counters) -> Option<f64>);
@@ -114,13 +115,19 @@ const NETWORK_FAMILIES: [NetworkFamily; 4] = [
 ];
 
 pub(super) async fn cadvisor(State(server): State<Arc<Server>>) -> Response {
-    exposition(counted(&*server.sampler.signals().await))
+    of_containers(&server.sampler).await
 }
 
 pub(super) async fn arbiter(State(server): State<Arc<Server>>) -> Response {
-    let report = server.reports.borrow().clone();
-    let in_force = server.in_force.borrow().clone();
-    exposition(arbitrated(&report, &in_force))
+    of_arbiter(&server.reports, &server.in_force)
+}
+
+pub(crate) async fn of_containers(sampler: &Sampler) -> Response {
+    exposition(counted(&*sampler.signals().await))
+}
+
+pub(crate) fn of_arbiter(reports: &watch::Receiver<Report>, in_force: &watch::Receiver<InForce>) -> Response {
+    exposition(arbitrated(&reports.borrow(), &in_force.borrow()))
 }
 
 fn exposition(text: String) -> Response {

@@ -22,9 +22,10 @@ struct Agent(Child);
 
 impl Agent {
     /// What it warns of goes to `log`.
-    fn start(kubelet: &Kubelet, (kubeconfig, folder): (&Path, &Path), log: &Path) -> Self {
+    fn start(kubelet: &Kubelet, (kubeconfig, folder): (&Path, &Path), more: &[String], log: &Path) -> Self {
         let log = File::options().create(true).append(true).open(log).unwrap();
         let mut command = command(kubelet, kubeconfig, folder);
+        command.args(more);
         Self(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
     }
 
@@ -130,7 +131,9 @@ async fn an_agent_of_another_kubernetes() {
     let before = kubelet.values();
 
     refuses(&kubelet, &kubeconfig, &state);
-    let mut first = Agent::start(&kubelet, (&kubeconfig, &state), &log);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let metrics = ["--metrics-listen".to_owned(), format!("127.0.0.1:{port}")];
+    let mut first = Agent::start(&kubelet, (&kubeconfig, &state), &metrics, &log);
     until("the offer is told", async || {
         offered(&client, &kubelet.node, "kubernetes.io/batch-cpu").await.filter(|milli| *milli > 0)
     })
@@ -158,9 +161,10 @@ async fn an_agent_of_another_kubernetes() {
     })
     .await;
 
+    tells_metrics(&server, port).await;
     first.kill();
     assert_eq!(kubelet.says(&hog, "cpu", "cpu.idle").as_deref(), Some("1"), "it had no time for anything");
-    let next = Agent::start(&kubelet, (&kubeconfig, &state), &log);
+    let next = Agent::start(&kubelet, (&kubeconfig, &state), &[], &log);
     pods.delete("service", &DeleteParams::default().grace_period(0)).await.unwrap();
     until("the offer is back", async || {
         let bytes = offered(&client, &kubelet.node, "kubernetes.io/batch-memory").await?;
@@ -172,6 +176,58 @@ async fn an_agent_of_another_kubernetes() {
     assert_eq!(offered(&client, &kubelet.node, "kubernetes.io/batch-cpu").await, None);
     let log = std::fs::read_to_string(&log).unwrap();
     assert!(!log.contains("orbidden"), "it needs no other rights: {log}");
+}
+
+/// To those whom the server lets read them, and to nobody else.
+async fn tells_metrics(server: &Server, port: u16) {
+    let bound = kubectl(
+        server,
+        &[
+            "create",
+            "clusterrolebinding",
+            "scraper",
+            "--clusterrole=crest-agent-metrics",
+            "--serviceaccount=default:default",
+        ],
+    );
+    assert!(bound.unwrap().status.success());
+    let of_account = |namespace: &str, account: &str| {
+        let made = kubectl(server, &["create", "token", account, "--namespace", namespace]).unwrap();
+        assert!(made.status.success(), "{made:?}");
+        Some(String::from_utf8(made.stdout).unwrap().trim().to_owned())
+    };
+    let ask = async |token: Option<String>, path: &str| {
+        let mut config = kube::Config::new(format!("https://127.0.0.1:{port}").parse().unwrap());
+        config.accept_invalid_certs = true;
+        config.auth_info.token = token.map(Into::into);
+        let client = kube::Client::try_from(config).unwrap();
+        match client.request_text(http::Request::get(path).body(Vec::new()).unwrap()).await {
+            Ok(text) => (200, text),
+            Err(kube::Error::Api(status)) => (status.code, status.message),
+            Err(error) => (0, error.to_string()),
+        }
+    };
+    for (token, path, expected) in [
+        (None, "/metrics", 401),
+        (Some("nobody's".to_owned()), "/metrics", 401),
+        (of_account("crest-agent", "crest-agent"), "/metrics", 403),
+        (of_account("default", "default"), "/metrics", 200),
+        (of_account("default", "default"), "/metrics/cadvisor", 200),
+        (of_account("default", "default"), "/arbiter", 200),
+        (None, "/healthz", 200),
+    ] {
+        let (code, said) = ask(token, path).await;
+        assert_eq!(code, expected, "{path}: {said}");
+        let told = [
+            "crest_offered_cores ",
+            "crest_class_cpu_usage_seconds_total{",
+            "\"onlineMilli\":",
+            "ok",
+            "Unauthorized",
+            "Forbidden",
+        ];
+        assert!(told.iter().any(|told| said.contains(told)), "{path}: {said}");
+    }
 }
 
 /// What cannot be is said at once, with the way out.
