@@ -17,6 +17,7 @@ mod v2;
 
 use std::fmt::Debug;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -240,7 +241,8 @@ fn settle(path: PathBuf, value: &str) -> Result<(), GroupError> {
 fn read(path: PathBuf) -> Result<String, GroupError> {
     // These files have no size beforehand; with room for all of it, most are read at one go.
     let mut text = String::with_capacity(8192);
-    let result = std::fs::File::open(&path).and_then(|mut file| file.read_to_string(&mut text));
+    // A file that is read as a whole is asked for its size first, twice; what is only taken from is not.
+    let result = std::fs::File::open(&path).and_then(|file| file.take(u64::MAX).read_to_string(&mut text));
     result.map(|_| text).map_err(|source| GroupError::Read { path, source })
 }
 
@@ -299,6 +301,10 @@ fn names_below(path: &Path, group: &str) -> Vec<String> {
 /// All groups at and below `path`.
 fn walk(path: &Path, visit: &mut dyn FnMut(&Path)) {
     visit(path);
+    // Its name above, its own for itself, and one of each folder below: to list some dozens of files costs more than to ask.
+    if std::fs::metadata(path).is_ok_and(|folder| folder.nlink() == 2) {
+        return;
+    }
     let entries = std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
     for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         walk(&entry.path(), visit);
