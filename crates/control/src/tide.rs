@@ -15,6 +15,7 @@ mod calendar;
 mod decide;
 mod plan;
 mod prediction;
+mod services;
 mod view;
 
 #[cfg(test)]
@@ -30,7 +31,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::{Api, ResourceExt};
 use level0::season::Watch;
 use model::dagjob::DagJob;
-use model::tide::{Tide, TideMark, TideStatus};
+use model::tide::{MarkState, ResizeMark, Tide, TideMark, TideSpec, TideStatus};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,7 @@ pub use calendar::CalendarError;
 use decide::{Decision, decide};
 pub use plan::{HostPlan, Listed, Plan, WorkPlan, plan};
 pub use prediction::{Arithmetic, HourPlan};
+pub use services::ResizePlan;
 pub use view::Jobs;
 use view::View;
 
@@ -70,14 +72,20 @@ pub fn start(world: &World, token: CancellationToken) -> impl Future<Output = ()
     world.tides.on_change(move |change| own.add(ObjectKey::of(&**change.object())));
     let (by_node, by_pod, nodes) = (keys.clone(), keys, Arc::clone(&world.nodes));
     world.pods.on_change(move |change| {
-        // Batch that comes to a host that a tide has: it goes at once.
         let Some(pod) = change.after else { return };
+        let resized = ResizeMark::of(pod.metadata.annotations.as_ref());
+        if let Some(mark) = resized.filter(|_| !change.before.is_some_and(|old| services::is_alike(old, pod)))
+        {
+            by_pod.add(ObjectKey::cluster(&mark.tide));
+        }
+        // Batch that comes to a host that a tide has goes at once, and services that come to theirs are resized.
         let name = pods::node_name(pod);
         if change.before.is_some_and(|before| pods::node_name(before) == name) {
             return;
         }
         let mark = name.and_then(|name| mark_of(&*nodes.get(&ObjectKey::cluster(name))?));
-        if let Some(mark) = mark.filter(|mark| !mark.tide.is_empty() && view::is_batch_work(pod)) {
+        let is_meant = |mark: &TideMark| mark.state == MarkState::HandedOver || view::is_batch_work(pod);
+        if let Some(mark) = mark.filter(|mark| !mark.tide.is_empty() && is_meant(mark)) {
             by_pod.add(ObjectKey::cluster(&mark.tide));
         }
     });
@@ -133,7 +141,7 @@ impl TideController {
         };
         let jobs = if has_window { self.jobs(view.jobs_of(&tide)).await } else { Jobs::new() };
         view.jobs = &jobs;
-        let Decision { status, revoked, notes, again } = decide(&tide, calendar.as_ref(), &view);
+        let Decision { status, revoked, resized, notes, again } = decide(&tide, calendar.as_ref(), &view);
         self.write(&stored, &status).await?;
         // Only now: an hour that is over and could not be written is told again.
         watch.map(|watch| self.watches.lock().insert(key.clone(), watch));
@@ -148,7 +156,8 @@ impl TideController {
             controller.revoke(pod, grace).await
         });
         let revoked = first_error(told.collect()).await;
-        marked.and(revoked).map(|()| Next::Again(again))
+        let resized = self.resize(&tide, resized).await;
+        marked.and(revoked).and(resized).map(|()| Next::Again(again))
     }
 
     /// The Tide as it stands, with what it predicts by now.
@@ -198,12 +207,21 @@ impl TideController {
         self.change_all(changes).await
     }
 
-    /// Takes back what Nodes say of a Tide that is not there.
+    /// Takes back what Nodes and Pods say of a Tide that is not there.
     async fn free_all(&self, tide: &str) -> Result<(), ActError> {
         let nodes = self.world.nodes.all().into_iter();
         let held = nodes.filter(|node| mark_of(node).is_some_and(|mark| mark.tide == tide));
         let changes = held.filter_map(|node| act::owed(&node, None, None).map(|change| (node, change)));
-        self.change_all(changes.collect()).await
+        let freed = self.change_all(changes.collect()).await;
+        let (gone, pods) = (Tide::new(tide, TideSpec::default()), self.world.pods.all());
+        let view = View {
+            nodes: Vec::new(),
+            pods: pods.iter().map(|pod| &**pod).collect(),
+            jobs: &Jobs::new(),
+            now: kit::clock::wall(),
+        };
+        let resized = services::resized(&gone, &view, &BTreeSet::new());
+        freed.and(self.resize(&gone, resized).await)
     }
 
     async fn change_all(&self, changes: Vec<(Arc<Node>, Value)>) -> Result<(), ActError> {

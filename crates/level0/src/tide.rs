@@ -14,6 +14,7 @@
 //! has, and a signal would only end that sooner: it gets it when the grace is nearly over, and others at once.
 
 mod outlook;
+mod resize;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::tide::{MarkState, TideMark, TidePhase};
 
 pub use outlook::{Fate, Forecast, Outlook, forecast};
+pub use resize::{Amounts, Factor, Marked, Resize, Service, resize};
 
 /// Between the end of what was revoked and the window: all that happens takes a moment.
 pub const MARGIN: SignedDuration = SignedDuration::from_secs(8);

@@ -6,6 +6,8 @@
 //!     └──── the host says so ─┴──────────────── Returning ◄──────────┴───── the window is over, or it was undone ┘
 //! ```
 
+mod resize;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +17,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use resize::{RESIZE_MARK, ResizeMark, ResizeStatus, TideResize};
 
 /// Annotation of a Node that a tide has: a [`TideMark`] as JSON. Who grants batch its places keeps to it.
 pub const TIDE_MARK: &str = "crest.dev/tide";
@@ -79,6 +83,9 @@ pub struct TideSpec {
     /// A taint that keeps services away from these hosts: taken off a host that is handed over, and put back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taint: Option<Taint>,
+    /// Services on hosts that are handed over are made bigger for as long.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resize: Vec<TideResize>,
     /// Nothing begins, and what has begun is taken back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
@@ -272,6 +279,9 @@ pub struct TideStatus {
     pub prediction: Option<PredictionStatus>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<TideHost>,
+    /// How many services have their size for the window; none where none is to have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<ResizeStatus>,
     /// How the last windows went, the latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub past: Vec<PastWindow>,

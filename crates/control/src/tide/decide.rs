@@ -11,6 +11,7 @@ use model::tide::{
 };
 
 use super::calendar::Calendar;
+use super::services::{self, Resized};
 use super::view::View;
 use crate::condition;
 use crate::record::Note;
@@ -26,10 +27,12 @@ const NAMED: usize = 3;
 
 /// What is owed.
 #[derive(Debug)]
-pub(super) struct Decision {
+pub(super) struct Decision<'a> {
     pub(super) status: TideStatus,
     /// Pods that have to go, by uid, and what each gets to end.
     pub(super) revoked: BTreeMap<String, SignedDuration>,
+    /// Services that are resized, or have their size.
+    pub(super) resized: Vec<Resized<'a>>,
     pub(super) notes: Vec<Note>,
     pub(super) again: Duration,
 }
@@ -51,7 +54,7 @@ fn whole(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
-pub(super) fn decide(tide: &Tide, calendar: Option<&Calendar<'_>>, view: &View<'_>) -> Decision {
+pub(super) fn decide<'a>(tide: &Tide, calendar: Option<&Calendar<'_>>, view: &View<'a>) -> Decision<'a> {
     let (now, hosts) = (view.now, view.hosts(tide));
     let before = tide.status.clone().unwrap_or_default();
     let held: Vec<Held> = before.hosts.iter().map(held).collect();
@@ -71,6 +74,7 @@ pub(super) fn decide(tide: &Tide, calendar: Option<&Calendar<'_>>, view: &View<'
         free: None,
         prediction: before.prediction.clone().filter(|_| tide.spec.prediction.is_some()),
         hosts: turn.held.iter().map(|held| told(held, &hosts)).collect(),
+        resize: None,
         past: before.past.clone(),
         conditions: Vec::new(),
     };
@@ -85,9 +89,12 @@ pub(super) fn decide(tide: &Tide, calendar: Option<&Calendar<'_>>, view: &View<'
         status.free.get_or_insert(whole(now));
     }
     status.conditions = conditions(&before, &status, (&turn.outlook, has_hosts), now);
+    let handed_over = turn.held.iter().filter(|held| held.phase == TidePhase::HandedOver);
+    let resized = services::resized(tide, view, &handed_over.map(|held| held.name.as_str()).collect());
+    status.resize = services::status(tide, &resized);
     let notes = notes(&before, &status);
     let again = again(&status, &sight, calendar);
-    Decision { status, revoked: turn.revoked, notes, again }
+    Decision { status, revoked: turn.revoked, resized, notes, again }
 }
 
 fn count(count: usize) -> u32 {

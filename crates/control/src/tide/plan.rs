@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::calendar::{Calendar, CalendarError};
 use super::decide::terms;
 use super::prediction::{Arithmetic, arithmetic};
+use super::services::{self, ResizePlan};
 use super::view::{Jobs, View};
 
 /// A cluster as it was listed.
@@ -42,6 +43,9 @@ pub struct Plan {
     /// What its predicted windows follow from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prediction: Option<Arithmetic>,
+    /// Services that are resized on its hosts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resizes: Vec<ResizePlan>,
     /// Hosts that it may not take now: not ready, cordoned, or in another tide.
     pub unable: Vec<String>,
 }
@@ -118,6 +122,8 @@ pub fn plan(
         work: forecast.fates.iter().map(|(id, fate)| work(names.get(id.as_str()), fate)).collect(),
     });
     let told: Vec<HostPlan> = told.collect();
+    let taken = told.iter().filter(|host| host.is_taken).map(|host| host.host.as_str()).collect();
+    let resizes = services::planned(&services::resized(tide, &view, &taken));
     Ok(Some(Plan {
         from: window.from,
         to: window.to,
@@ -128,6 +134,7 @@ pub fn plan(
         free: told.iter().filter(|host| host.is_taken).map(|host| host.free).max(),
         hosts: told,
         prediction: arithmetic(tide, &view.nodes, now),
+        resizes,
         unable: unable.into_iter().map(|host| host.name.clone()).collect(),
     }))
 }

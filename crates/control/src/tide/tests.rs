@@ -304,10 +304,10 @@ fn live_through(mut tide: Tide, seconds: std::ops::Range<i64>) -> (Vec<String>, 
             jobs: &listed.jobs,
             now,
         };
-        let decision = decide(&tide, Some(&calendar), &view);
-        let hosts = decision.status.hosts.iter().map(|host| format!("{} {:?}", host.node, host.phase));
-        let line = hosts.chain(decision.revoked.keys().map(|uid| format!("{uid} has to go")));
-        let line = line.chain(decision.notes.iter().map(|note| format!("{}: {}", note.reason, note.message)));
+        let super::decide::Decision { status, revoked, notes, .. } = decide(&tide, Some(&calendar), &view);
+        let hosts = status.hosts.iter().map(|host| format!("{} {:?}", host.node, host.phase));
+        let line = hosts.chain(revoked.keys().map(|uid| format!("{uid} has to go")));
+        let line = line.chain(notes.iter().map(|note| format!("{}: {}", note.reason, note.message)));
         let line = line.collect::<Vec<_>>().join(", ");
         if told.last().is_none_or(|last: &(i64, String)| last.1 != line) {
             told.push((second, line));
@@ -315,14 +315,14 @@ fn live_through(mut tide: Tide, seconds: std::ops::Range<i64>) -> (Vec<String>, 
         listed.pods.retain(|pod| {
             let uid = pod.metadata.uid.as_ref().unwrap();
             // The Pod that is known to have 20 s left has.
-            !decision.revoked.contains_key(uid) && (uid != "known" || second < 20)
+            !revoked.contains_key(uid) && (uid != "known" || second < 20)
         });
-        for host in &decision.status.hosts {
+        for host in &status.hosts {
             let mark = super::act::wanted_mark("t", &tide.spec, host.phase);
             let place = listed.nodes.iter_mut().find(|node| node.metadata.name.as_ref() == Some(&host.node));
             *place.unwrap() = node(&host.node, mark);
         }
-        tide.status = Some(decision.status);
+        tide.status = Some(status);
     }
     let told = told.into_iter().map(|(second, line)| format!("{second}: {line}"));
     (told.collect(), tide.status.unwrap())

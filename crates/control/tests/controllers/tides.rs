@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use model::tide::{MarkState, Tide, TideMark, TideOutcome, TidePhase, TideStatus};
+use model::tide::{MarkState, RESIZE_MARK, Tide, TideMark, TideOutcome, TidePhase, TideStatus};
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, until};
@@ -184,4 +185,59 @@ async fn a_host_is_in_one_tide_at_a_time() {
     }
     held.sort();
     assert_eq!(held, ["busy", "empty", "precious"]);
+}
+
+/// What a service asks for, and whether its Pod says that a tide has resized it.
+fn size(pod: &Pod) -> (String, String, bool) {
+    let resources = pod.spec.as_ref().unwrap().containers[0].resources.clone().unwrap();
+    let cpu = |amounts: Option<std::collections::BTreeMap<String, _>>| -> String {
+        amounts.and_then(|amounts| amounts.get("cpu").cloned()).map_or(String::new(), |Quantity(text)| text)
+    };
+    (cpu(resources.requests), cpu(resources.limits), pod.annotations().contains_key(RESIZE_MARK))
+}
+
+async fn until_size(cluster: &Cluster, pod: &str, cpu: (&str, &str, bool)) {
+    let expected = (cpu.0.to_owned(), cpu.1.to_owned(), cpu.2);
+    until(cluster.api::<Pod>(), pod, |pod: Option<&Pod>| pod.is_some_and(|pod| size(pod) == expected)).await;
+}
+
+async fn add_service(cluster: &Cluster, name: &str, cpu: &str) {
+    let resources =
+        json!({ "requests": { "cpu": cpu, "memory": "64Mi" }, "limits": { "cpu": "3", "memory": "64Mi" } });
+    let pod = json!({ "metadata": { "name": name, "labels": { "app": "web" } }, "spec": {
+        "nodeName": "busy", "containers": [{ "name": "c", "image": "i", "resources": resources }] } });
+    cluster.create::<Pod>(pod).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_grow_on_hosts_that_are_theirs_and_get_their_size_back() {
+    let cluster = Cluster::start().await;
+    three_nodes(&cluster).await;
+    add_service(&cluster, "web", "0.5").await;
+    begin(&cluster, 600).await;
+    let resize = json!([{ "namespaces": ["default"], "selector": { "matchLabels": { "app": "web" } }, "cpuPercent": 200 }]);
+    let asked = |resize: &Value| Patch::Merge(json!({ "spec": { "resize": resize } }));
+    cluster.all::<Tide>().patch("t", &PatchParams::default(), &asked(&resize)).await.unwrap();
+    until_size(&cluster, "web", ("1", "6", true)).await;
+    // One that comes later is resized when it is seen; for one that asks for too much there is no room.
+    add_service(&cluster, "late", "100m").await;
+    until_size(&cluster, "late", ("200m", "6", true)).await;
+    add_service(&cluster, "large", "2500m").await;
+    let status = until_status(&cluster, |status| {
+        status.resize.as_ref().is_some_and(|resize| resize.infeasible == 1 && resize.resized == 2)
+    })
+    .await;
+    let message = status.resize.unwrap().message;
+    assert_eq!(message, "Pod `default/large`: its host is too small for it");
+    let suspended = Patch::Merge(json!({ "spec": { "suspend": true } }));
+    cluster.all::<Tide>().patch("t", &PatchParams::default(), &suspended).await.unwrap();
+    until_size(&cluster, "web", ("500m", "3", false)).await;
+    until_size(&cluster, "late", ("100m", "3", false)).await;
+
+    // What a Tide that is gone has left behind is put back.
+    let again = Patch::Merge(json!({ "spec": { "suspend": false } }));
+    cluster.all::<Tide>().patch("t", &PatchParams::default(), &again).await.unwrap();
+    until_size(&cluster, "web", ("1", "6", true)).await;
+    cluster.all::<Tide>().delete("t", &DeleteParams::default()).await.unwrap();
+    until_size(&cluster, "web", ("500m", "3", false)).await;
 }

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use control::tide::{Arithmetic, HostPlan, Plan};
+use control::tide::{Arithmetic, HostPlan, Plan, ResizePlan};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use model::tide::{Tide, TideWindow};
+use model::tide::{ResizeStatus, Tide, TideWindow};
 
 use crate::job::show::columns;
 
@@ -66,6 +66,15 @@ pub(super) fn text(tide: &Tide) -> String {
         }));
         add(columns(&rows));
     }
+    if let Some(resize) = &status.resize {
+        let ResizeStatus { resized, under_way, deferred, infeasible, message } = resize;
+        add(format!(
+            "services: {resized} resized, {under_way} under way, {deferred} deferred, {infeasible} infeasible\n"
+        ));
+        if !message.is_empty() {
+            add(format!("{message}\n"));
+        }
+    }
     for past in &status.past {
         let free =
             past.free.as_ref().map_or("never all free".to_owned(), |free| format!("free at {}", free.0));
@@ -90,6 +99,11 @@ pub(super) fn plan(name: &str, plan: &Plan) -> String {
     let mut rows = vec![["", "HOST", "PHASE", "FREE AT", "BATCH LOSES", "ITS WORK"].map(str::to_owned)];
     rows.extend((1..).zip(&plan.hosts).map(|(number, host)| row(number, host)));
     columns(&rows).lines().for_each(|row| line(row.to_owned()));
+    if !plan.resizes.is_empty() {
+        let mut rows = vec![["SERVICE", "HOST", "RESIZED TO"].map(str::to_owned)];
+        rows.extend(plan.resizes.iter().map(resize));
+        columns(&rows).lines().for_each(|row| line(row.to_owned()));
+    }
     if !plan.unable.is_empty() {
         line(format!("not ready, cordoned or in another tide: {}", plan.unable.join(", ")));
     }
@@ -105,6 +119,12 @@ pub(super) fn plan(name: &str, plan: &Plan) -> String {
         (false, ..) => line(format!("too late: {}. A longer spec.leadSeconds helps", late.join(", "))),
     }
     text
+}
+
+fn resize(resize: &ResizePlan) -> [String; 3] {
+    let to: Vec<String> = resize.to.iter().map(|(place, text)| format!("{place}={text}")).collect();
+    let what = resize.why_not.as_ref().map_or(to.join(" "), |why| format!("as it is: {why}"));
+    [resize.pod.clone(), resize.host.clone(), what]
 }
 
 /// What a prediction follows from, hour by hour.
@@ -178,6 +198,11 @@ mod tests {
         }
     }
 
+    fn resize(pod: &str, host: &str, to: &[(&str, &str)], why_not: Option<&str>) -> ResizePlan {
+        let to = to.iter().map(|(place, text)| ((*place).to_owned(), (*text).to_owned())).collect();
+        ResizePlan { pod: pod.to_owned(), host: host.to_owned(), to, why_not: why_not.map(str::to_owned) }
+    }
+
     #[test]
     fn a_plan_reads_as_a_table() {
         let mut planned = Plan {
@@ -194,6 +219,10 @@ mod tests {
                 host("c", false, 99.0, &[false]),
             ],
             prediction: None,
+            resizes: vec![
+                resize("n/web-0", "a", &[("web/limits/cpu", "400m"), ("web/requests/cpu", "200m")], None),
+                resize("n/web-1", "b", &[], Some("its host has no room for it now")),
+            ],
             unable: vec!["d".to_owned()],
         };
         expect![[r#"
@@ -245,6 +274,7 @@ mod tests {
         let status = json!({ "phase": "Draining", "wanted": 2, "handedOver": 1, "conditions": [condition],
             "window": { "from": "2026-11-28T10:10:00Z", "to": "2026-11-28T11:00:00Z" },
             "expectedFree": "2026-11-28T10:12:00Z",
+            "resize": { "resized": 2, "deferred": 1, "message": "Pod `n/web-1`: its host has no room for it now" },
             "hosts": [{ "node": "a", "phase": "Draining", "since": "2026-11-28T10:05:00Z", "batchPods": 3 },
                 { "node": "b", "phase": "HandedOver", "since": "2026-11-28T10:01:00Z" }],
             "past": [{ "from": "2026-11-27T10:10:00Z", "returned": "2026-11-27T11:00:00Z", "outcome": "Missed" }] });

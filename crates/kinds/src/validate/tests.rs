@@ -288,6 +288,27 @@ fn tides_have_time_for_what_they_end() {
         "#]],
     );
     check(
+        json!({"hosts": 1, "resize": [{"namespaces": ["shop"], "selector": {}, "cpuPercent": 200, "memoryPercent": 100}]}),
+        expect![[""]],
+    );
+    check(
+        json!({"sharePercent": 40, "resize": [{"selector": {}, "cpuPercent": 150}]}),
+        expect![[r#"
+        spec.resize[0]: Invalid value: {"cpuPercent":150,"selector":{}}: must not be given beside spec.sharePercent: services grow on hosts that batch has left, as of spec.hosts
+    "#]],
+    );
+    check(
+        json!({"hosts": 1, "resize": [{"selector": {"matchLabels": {"a b": "c"}}}, {"namespaces": ["Shop"], "selector": {}, "cpuPercent": 99, "memoryPercent": 1001}, {"cpuPercent": 200}]}),
+        expect![[r#"
+            spec.resize[0].selector.matchLabels: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+            spec.resize[0].cpuPercent: Required value: say what these services get, as 200 for twice as much, or give memoryPercent
+            spec.resize[1].namespaces[0]: Invalid value: "Shop": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+            spec.resize[1].cpuPercent: Invalid value: 99: must be from 100, which is as it was, to 1000: a tide makes services bigger, and puts them back
+            spec.resize[1].memoryPercent: Invalid value: 1001: must be from 100, which is as it was, to 1000: a tide makes services bigger, and puts them back
+            spec.resize[2].selector: Required value: say which Pods, by their labels; {} is all of these namespaces
+        "#]],
+    );
+    check(
         json!({"hosts": -1}),
         expect![[r#"
         spec.hosts: Invalid value: -1: must be a number of hosts, as 3, or a percentage of them from 0% to 100%, as "60%"

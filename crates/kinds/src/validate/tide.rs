@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use model::tide::{DEFAULT_GRACE, DEFAULT_LEAD, LEAST_SLACK, parse_percent};
 use serde_json::Value;
 
-use super::{Faults, items, job, placement, text};
+use super::{Faults, items, job, list, metadata, names, placement, text};
 use crate::status::FieldError;
 
 pub(super) fn tide(object: &Value, faults: &mut Faults) {
@@ -37,6 +37,9 @@ pub(super) fn tide(object: &Value, faults: &mut Faults) {
     }
     for (path, window) in items("spec", spec, "windows") {
         self::window(&path, window, faults);
+    }
+    for (path, rule) in items("spec", spec, "resize") {
+        resize(&path, rule, spec, faults);
     }
     lead(spec, faults);
     if !spec["taint"].is_null() {
@@ -85,6 +88,38 @@ fn window(path: &str, window: &Value, faults: &mut Faults) {
     {
         let message = format!("must be later than {path}.from, which is {from}");
         faults.push(FieldError::invalid(format!("{path}.to"), text(window, "to"), message));
+    }
+}
+
+/// Services are only made bigger, on hosts that are all theirs.
+fn resize(path: &str, rule: &Value, spec: &Value, faults: &mut Faults) {
+    if !spec["sharePercent"].is_null() {
+        let message = "must not be given beside spec.sharePercent: services grow on hosts that batch has left, as of spec.hosts";
+        faults.push(FieldError::invalid(path, rule.clone(), message));
+    }
+    for (index, namespace) in list(rule, "namespaces").iter().enumerate() {
+        let name = namespace.as_str().unwrap_or_default();
+        let faulty = names::label(name).into_iter();
+        faults.extend(
+            faulty.map(|fault| FieldError::invalid(format!("{path}.namespaces[{index}]"), name, fault)),
+        );
+    }
+    if rule["selector"].is_null() {
+        let message = "say which Pods, by their labels; {} is all of these namespaces";
+        faults.push(FieldError::required(format!("{path}.selector"), message));
+    }
+    metadata::selector(&format!("{path}.selector"), &rule["selector"], faults);
+    let fields = ["cpuPercent", "memoryPercent"];
+    if fields.iter().all(|field| rule[*field].is_null()) {
+        let message = "say what these services get, as 200 for twice as much, or give memoryPercent";
+        faults.push(FieldError::required(format!("{path}.cpuPercent"), message));
+    }
+    for field in fields {
+        let percent = &rule[field];
+        if percent.as_i64().is_some_and(|percent| !(100..=1000).contains(&percent)) {
+            let message = "must be from 100, which is as it was, to 1000: a tide makes services bigger, and puts them back";
+            faults.push(FieldError::invalid(format!("{path}.{field}"), percent.clone(), message));
+        }
     }
 }
 
