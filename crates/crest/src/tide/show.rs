@@ -232,6 +232,9 @@ mod tests {
             1  a     Calm           2026-11-27T23:29:00Z  0 core s     1 end
             2  b     Calm           2026-11-27T23:29:00Z  12.5 core s  1 end, 1 have to go
             -  c     stays batch's  -                     -            1 have to go
+            SERVICE  HOST  RESIZED TO
+            n/web-0  a     web/limits/cpu=400m web/requests/cpu=200m
+            n/web-1  b     as it is: its host has no room for it now
             not ready, cordoned or in another tide: d
             all are free in time, the last one at 2026-11-27T23:29:00Z
         "#]]
@@ -288,6 +291,8 @@ mod tests {
             HOST  PHASE       SINCE                 BATCH PODS
             a     Draining    2026-11-28T10:05:00Z  3
             b     HandedOver  2026-11-28T10:01:00Z  0
+            services: 2 resized, 0 under way, 1 deferred, 0 infeasible
+            Pod `n/web-1`: its host has no room for it now
             past window of 2026-11-27T10:10:00Z: Missed, never all free, back at 2026-11-27T11:00:00Z
             NAME     PHASE     FREE  FROM                  TO                    TROUBLE
             evening  Draining  1/2   2026-11-28T10:10:00Z  2026-11-28T11:00:00Z  AtRisk

@@ -116,7 +116,7 @@ fn resize(path: &str, rule: &Value, spec: &Value, faults: &mut Faults) {
     }
     for field in fields {
         let percent = &rule[field];
-        if percent.as_i64().is_some_and(|percent| !(100..=1000).contains(&percent)) {
+        if !percent.is_null() && !percent.as_i64().is_some_and(|percent| (100..=1000).contains(&percent)) {
             let message = "must be from 100, which is as it was, to 1000: a tide makes services bigger, and puts them back";
             faults.push(FieldError::invalid(format!("{path}.{field}"), percent.clone(), message));
         }
