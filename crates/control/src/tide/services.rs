@@ -21,6 +21,9 @@ pub(super) struct Resized<'a> {
     pub(super) mark: Option<ResizeMark>,
 }
 
+/// A Pod, what it says of this tide, and what it is to have.
+type Meant<'a> = (&'a Pod, Option<ResizeMark>, Option<Factor>);
+
 /// What a plan says of a Pod.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,7 +40,7 @@ pub struct ResizePlan {
 /// The Pods of which the tide owes something, or has seen to it, with these hosts handed over.
 pub(super) fn resized<'a>(tide: &Tide, view: &View<'a>, open: &BTreeSet<&str>) -> Vec<Resized<'a>> {
     let own = tide.metadata.name.as_deref().unwrap_or_default();
-    let mut by_host: BTreeMap<&str, Vec<(&'a Pod, Option<ResizeMark>, Option<Factor>)>> = BTreeMap::new();
+    let mut by_host: BTreeMap<&str, Vec<Meant<'a>>> = BTreeMap::new();
     for &pod in &view.pods {
         let Some(host) = pods::node_name(pod).filter(|_| pods::is_active(pod)) else { continue };
         let mark = ResizeMark::of(pod.metadata.annotations.as_ref());
@@ -53,11 +56,7 @@ pub(super) fn resized<'a>(tide: &Tide, view: &View<'a>, open: &BTreeSet<&str>) -
     by_host.into_iter().flat_map(|(host, meant)| on_host(view, host, meant)).collect()
 }
 
-fn on_host<'a>(
-    view: &View<'a>,
-    host: &str,
-    meant: Vec<(&'a Pod, Option<ResizeMark>, Option<Factor>)>,
-) -> Vec<Resized<'a>> {
+fn on_host<'a>(view: &View<'a>, host: &str, meant: Vec<Meant<'a>>) -> Vec<Resized<'a>> {
     let node = view.nodes.iter().find(|node| node.metadata.name.as_deref() == Some(host));
     let allocatable = node.map(|node| size(&sigma::node(node).allocatable)).unwrap_or_default();
     let is_meant = |pod: &Pod| meant.iter().any(|(other, ..)| other.metadata.uid == pod.metadata.uid);
