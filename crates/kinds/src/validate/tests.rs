@@ -288,6 +288,17 @@ fn tides_have_time_for_what_they_end() {
         "#]],
     );
     check(
+        json!({"hosts": -1}),
+        expect![[r#"
+        spec.hosts: Invalid value: -1: must be a number of hosts, as 3, or a percentage of them from 0% to 100%, as "60%"
+    "#]],
+    );
+}
+
+#[test]
+fn tides_make_services_bigger() {
+    let check = |spec: Value, expect: Expect| check("Tide", json!({ "spec": spec }), expect);
+    check(
         json!({"hosts": 1, "resize": [{"namespaces": ["shop"], "selector": {}, "cpuPercent": 200, "memoryPercent": 100}]}),
         expect![[""]],
     );
@@ -307,12 +318,6 @@ fn tides_have_time_for_what_they_end() {
             spec.resize[1].memoryPercent: Invalid value: 1001: must be from 100, which is as it was, to 1000: a tide makes services bigger, and puts them back
             spec.resize[2].selector: Required value: say which Pods, by their labels; {} is all of these namespaces
         "#]],
-    );
-    check(
-        json!({"hosts": -1}),
-        expect![[r#"
-        spec.hosts: Invalid value: -1: must be a number of hosts, as 3, or a percentage of them from 0% to 100%, as "60%"
-    "#]],
     );
 }
 
