@@ -129,3 +129,75 @@ fn a_host_leaves_batch_for_a_window_and_comes_back() {
     cluster.until("the host is open", |cluster| cluster.mark().is_empty());
     cluster.until_it_flows();
 }
+
+const SERVICE: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: shop, labels: {app: shop}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: main
+      image: busybox:test
+      command: [sleep, "600"]
+      resources: {requests: {cpu: 100m, memory: 32Mi}, limits: {cpu: 200m, memory: 64Mi}}
+"#;
+
+const GROWING: &str = r#"
+apiVersion: crest.dev/v1alpha1
+kind: Tide
+metadata: {name: evening}
+spec:
+  hosts: "100%"
+  leadSeconds: 11
+  graceSeconds: 1
+  resize: [{selector: {matchLabels: {app: shop}}, cpuPercent: 300}]
+"#;
+
+impl Cluster {
+    /// The bound of the service's CPU in its own control group, in hundredths of a core.
+    fn bound_of_shop(&self) -> String {
+        let script = "cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null";
+        let said = self.kubectl(&["exec", "shop", "--", "sh", "-c", script]);
+        said.stdout.split_whitespace().next().unwrap_or_default().to_owned()
+    }
+
+    fn until_bound(&self, expected: &str) {
+        self.until(&format!("the service's quota is {expected}"), |cluster| {
+            cluster.bound_of_shop() == expected
+        });
+    }
+}
+
+#[test]
+fn a_service_has_more_of_its_host_while_that_is_handed_over() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.with_busybox();
+    cluster.apply(SERVICE);
+    cluster.ok(&["wait", "--for=condition=Ready", "pod/shop", "--timeout=120s"]);
+    assert_eq!(cluster.bound_of_shop(), "20000");
+    cluster.apply(GROWING);
+    let restarts =
+        r"jsonpath={.status.containerStatuses[0].restartCount}{.metadata.annotations.crest\.dev/tide-resize}";
+
+    // By the window's end, and by its being undone.
+    cluster.tide(&["start", "evening", "--for", "12s"]);
+    cluster.until_bound("60000");
+    let status = cluster.tide_status();
+    assert_eq!(status["resize"]["resized"], 1, "{status}");
+    cluster.until_bound("20000");
+    cluster.until_tide("Calm");
+    cluster.tide(&["start", "evening", "--for", "10m"]);
+    cluster.until_bound("60000");
+    let said = cluster.tide(&["undo", "evening"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    cluster.until_bound("20000");
+    cluster.until("nothing is noted", |cluster| cluster.ok(&["get", "pod", "shop", "-o", restarts]) == "0");
+
+    // A tide that goes while the service has more.
+    cluster.tide(&["start", "evening", "--for", "10m"]);
+    cluster.until_bound("60000");
+    cluster.ok(&["delete", "tide", "evening"]);
+    cluster.until_bound("20000");
+    cluster.until("nothing is noted", |cluster| cluster.ok(&["get", "pod", "shop", "-o", restarts]) == "0");
+}
