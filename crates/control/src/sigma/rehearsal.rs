@@ -8,7 +8,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -86,47 +86,64 @@ impl Rehearsal {
         Some(self.scheduler.explain(&decide::id_of(pod)?, pod))
     }
 
-    /// Places all that waits, as the scheduler would at once; pods that are held back are not told of. Those in whose favour
-    /// others would go are not placed, since that takes its time.
+    /// Places all that waits, as the scheduler would soon: while any find a place it is asked again, once its next pause
+    /// is over. Pods that are held back are not told of. Those in whose favour others would go are not placed, since that
+    /// takes its time.
     pub fn run(&mut self) -> Report {
         let (nodes, bound_before) = (self.scheduler.nodes().count(), self.scheduler.n_placed());
         let mut report = Report { seed: self.seed, nodes, bound_before, ..Report::default() };
         let scheduler = &self.scheduler;
         let is_tried = |key: &&ObjectKey| self.pods.get(key).is_some_and(|pod| scheduler.is_ours(pod));
-        let mut undecided: BTreeSet<ObjectKey> = self.waiting.iter().filter(is_tried).cloned().collect();
+        let tried = self.waiting.iter().filter(is_tried).cloned();
+        let mut left: BTreeMap<ObjectKey, Option<decide::Report>> = tried.map(|key| (key, None)).collect();
+        while self.decide_once(&mut report, &mut left)
+            && let Some(pause_end) = self.scheduler.next_pause_end()
+        {
+            self.now = self.now.max(pause_end);
+        }
+        for (key, told) in left {
+            match told {
+                Some(told) => report.unplaced(key.to_string(), told.message, told.cause.as_ref()),
+                None => report.unplaced(key.to_string(), GIVES_WAY.to_owned(), None),
+            }
+        }
+        report.utilisation = utilisation(self.scheduler.cluster(), self.scheduler.nodes());
+        report
+    }
+
+    /// Has the scheduler decide once; `left` has the last word on each pod without a place. Whether any got one.
+    fn decide_once(
+        &mut self,
+        report: &mut Report,
+        left: &mut BTreeMap<ObjectKey, Option<decide::Report>>,
+    ) -> bool {
+        let n_placed = report.placed.len();
         for decision in self.scheduler.decide(self.now) {
             match decision {
                 Decision::Bind(Bind { pod, node, gpus, cpus, .. }) => {
                     let key = ObjectKey::of(&*pod);
-                    undecided.remove(&key);
-                    report.placed(key.to_string(), node, (&gpus, &cpus));
+                    left.remove(&key);
+                    let pod = key.to_string();
+                    report.preempting.retain(|preempting| preempting.pod != pod);
+                    report.placed(pod, node, (&gpus, &cpus));
                 }
                 Decision::Report { pod, report: told } => {
-                    let key = ObjectKey::of(&*pod);
-                    undecided.remove(&key);
-                    report.unplaced(key.to_string(), told.message, told.cause.as_ref());
+                    left.insert(ObjectKey::of(&*pod), Some(told));
                 }
                 Decision::Preempt { pod, node, victims, report: told } => {
-                    if let Some(told) = told {
-                        let key = ObjectKey::of(&*pod);
-                        undecided.remove(&key);
-                        report.unplaced(key.to_string(), told.message, told.cause.as_ref());
+                    let key = ObjectKey::of(&*pod);
+                    let pod = key.to_string();
+                    if told.is_some() {
+                        left.insert(key, told);
                     }
                     let victims = victims.iter().map(|victim| victim.key.to_string()).collect();
-                    report.preempting.push(Preempting {
-                        pod: ObjectKey::of(&*pod).to_string(),
-                        node,
-                        victims,
-                    });
+                    report.preempting.retain(|preempting| preempting.pod != pod);
+                    report.preempting.push(Preempting { pod, node, victims });
                 }
                 Decision::Tell { .. } | Decision::Account(_) | Decision::Reserve { .. } => {}
             }
         }
-        for key in undecided {
-            report.unplaced(key.to_string(), GIVES_WAY.to_owned(), None);
-        }
-        report.utilisation = utilisation(self.scheduler.cluster(), self.scheduler.nodes());
-        report
+        report.placed.len() > n_placed
     }
 }
 

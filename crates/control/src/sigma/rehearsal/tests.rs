@@ -272,10 +272,6 @@ fn all_that_waits_is_placed_as_the_scheduler_would() {
           "placed": [],
           "unplaced": [
             {
-              "pod": "d/urgent",
-              "message": "0/1 nodes are available: 1 Insufficient cpu."
-            },
-            {
               "pod": "d/large",
               "message": "0/1 nodes are available: 1 Insufficient cpu."
             },
@@ -286,6 +282,10 @@ fn all_that_waits_is_placed_as_the_scheduler_would() {
             {
               "pod": "d/shares",
               "message": "more important pods come first: it is tried again after them"
+            },
+            {
+              "pod": "d/urgent",
+              "message": "0/1 nodes are available: 1 Insufficient cpu."
             }
           ],
           "preempting": [
@@ -350,4 +350,24 @@ fn a_quota_that_leaves_too_little_is_named_and_so_is_who_would_give_back() {
     .assert_eq(&told(&rehearsal.explain("a", "small").unwrap()));
     let report = rehearsal.run();
     assert_eq!(report.preempting.len(), 1, "{report:?}");
+}
+
+#[test]
+fn who_could_not_go_with_the_first_goes_with_the_next() {
+    let mut group = pod("m1", "1", &json!({}));
+    let near = json!({ "labelSelector": { "matchLabels": { "app": "z" } }, "topologyKey": "kubernetes.io/hostname" });
+    let needs_company = json!({ "affinity": { "podAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": [near] } } });
+    let mut other = pod("m2", "1", &needs_company);
+    for member in [&mut group, &mut other] {
+        member["metadata"]["labels"]["crest.dev/pod-group"] = "g".into();
+    }
+    let gang = json!({ "apiVersion": "crest.dev/v1alpha1", "kind": "PodGroup",
+        "metadata": { "name": "g", "namespace": "d" }, "spec": { "minMember": 2 } });
+    let company = pod("z", "100m", &json!({}));
+    let mut rehearsal = rehearsal(snapshot(&[node("a", "4"), gang, group, other, company]));
+    let report = rehearsal.run();
+    let placed: std::collections::BTreeSet<&str> =
+        report.placed.iter().map(|seat| seat.pod.as_str()).collect();
+    assert_eq!(placed, ["d/m1", "d/m2", "d/z"].into());
+    assert_eq!(report.unplaced, []);
 }
