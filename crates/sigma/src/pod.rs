@@ -113,6 +113,12 @@ pub enum TolerationMatch {
     #[default]
     Exists,
     Equal(String),
+    /// Whole numbers above this one.
+    Above(i64),
+    /// Whole numbers below this one.
+    Below(i64),
+    /// None: what it compares with is no number.
+    Nothing,
 }
 
 impl Toleration {
@@ -122,6 +128,9 @@ impl Toleration {
         let value = match &self.matches {
             TolerationMatch::Exists => true,
             TolerationMatch::Equal(value) => *value == taint.value,
+            TolerationMatch::Above(bound) => taint.value.parse::<i64>().is_ok_and(|value| value > *bound),
+            TolerationMatch::Below(bound) => taint.value.parse::<i64>().is_ok_and(|value| value < *bound),
+            TolerationMatch::Nothing => false,
         };
         effect && key && value
     }
@@ -216,6 +225,22 @@ mod tests {
         check(("key1", equal("value2"), None), false);
         check(("key2", TolerationMatch::Exists, None), false);
         check(("key1", TolerationMatch::Exists, Some(Effect::NoExecute)), false);
+    }
+
+    #[test]
+    fn numbers_are_compared_as_such() {
+        let check = |matches: TolerationMatch, value: &str, expected| {
+            let toleration = Toleration { key: "k".to_owned(), matches, effect: None };
+            let taint = Taint { key: "k".to_owned(), value: value.to_owned(), effect: Effect::NoSchedule };
+            assert_eq!(toleration.tolerates(&taint), expected, "{toleration:?} {value}");
+        };
+        check(TolerationMatch::Above(9), "10", true);
+        check(TolerationMatch::Above(9), "9", false);
+        check(TolerationMatch::Above(9), "many", false);
+        check(TolerationMatch::Below(10), "9", true);
+        check(TolerationMatch::Below(10), "10", false);
+        check(TolerationMatch::Below(10), "", false);
+        check(TolerationMatch::Nothing, "10", false);
     }
 
     #[test]

@@ -194,10 +194,18 @@ fn requests(pod: &k8s::Pod, spec: &k8s::PodSpec) -> Amounts {
         .flatten()
         .map(|container| InitContainer { requests: current(container), is_sidecar: is_sidecar(container) });
     let mut total = effective_requests(&main, &init.collect::<Vec<_>>(), &Amounts::new());
-    // What is asked for the pod as a whole stands above what its containers ask for.
-    let of_pod = spec.resources.as_ref().map(asked).unwrap_or_default();
     let is_shared = |name: &str| name == CPU || name == MEMORY || name.starts_with("hugepages-");
-    total.extend(of_pod.into_iter().filter(|(name, _)| is_shared(name)));
+    let of_pod = |asked: Option<&BTreeMap<String, Text>>| {
+        let asked = asked.map(amounts).unwrap_or_default();
+        asked.into_iter().filter(|(name, _)| is_shared(name))
+    };
+    let whole = spec.resources.as_ref();
+    // What is asked for the pod as a whole stands above what its containers ask for; its limit only where they ask for
+    // nothing.
+    total.extend(of_pod(whole.and_then(|whole| whole.requests.as_ref())));
+    for (name, limit) in of_pod(whole.and_then(|whole| whole.limits.as_ref())) {
+        total.entry(name).or_insert(limit);
+    }
     let overhead = spec.overhead.as_ref().map(amounts).unwrap_or_default();
     effective_requests(&[total], &[], &overhead)
 }
@@ -227,7 +235,7 @@ fn asked(resources: &k8s::ResourceRequirements) -> Amounts {
     asked
 }
 
-fn amounts(quantities: &std::collections::BTreeMap<String, Text>) -> Amounts {
+fn amounts(quantities: &BTreeMap<String, Text>) -> Amounts {
     quantities.iter().filter_map(|(name, text)| Some((name.clone(), amount(name, text)?))).collect()
 }
 
@@ -258,8 +266,11 @@ fn preferred_term(preferred: &k8s::PreferredSchedulingTerm) -> PreferredTerm {
 }
 
 pub(crate) fn toleration(toleration: &k8s::Toleration) -> Toleration {
+    let bound = || toleration.value.as_deref().and_then(|value| value.parse::<i64>().ok());
     let matches = match toleration.operator.as_deref() {
         Some("Exists") => TolerationMatch::Exists,
+        Some("Gt") => bound().map_or(TolerationMatch::Nothing, TolerationMatch::Above),
+        Some("Lt") => bound().map_or(TolerationMatch::Nothing, TolerationMatch::Below),
         _ => TolerationMatch::Equal(toleration.value.clone().unwrap_or_default()),
     };
     let effect = toleration.effect.as_deref().and_then(effect);

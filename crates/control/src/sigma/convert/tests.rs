@@ -1,6 +1,7 @@
 //! What pods are reckoned with, and which images they look for.
 
 use serde_json::{Value, json};
+use sigma::pod::TolerationMatch;
 use sigma::resources::Amounts;
 
 use super::{image, pod};
@@ -65,6 +66,44 @@ fn what_a_pod_asks_for_as_a_whole_stands_above_its_containers() {
         json!([{ "name": "a", "resources": resources(100) }, { "name": "b", "resources": resources(100) }]);
     let spec = json!({ "containers": containers, "resources": resources(150), "overhead": { "cpu": "10m" } });
     assert_eq!(cpu(json!({ "metadata": { "name": "p" }, "spec": spec })), 160);
+}
+
+#[test]
+fn ports_of_sidecars_are_taken_on_the_host_too() {
+    let with_port =
+        |port: u16| json!({ "name": "c", "ports": [{ "containerPort": port, "hostPort": port }] });
+    let mut sidecar = with_port(81);
+    sidecar["restartPolicy"] = "Always".into();
+    let spec = json!({ "initContainers": [with_port(80), sidecar], "containers": [with_port(82)] });
+    let pod = pod(&serde_json::from_value(json!({ "spec": spec })).unwrap());
+    let ports: Vec<u16> = pod.host_ports.iter().map(|taken| taken.port).collect();
+    // The first has ended before the pod's containers start.
+    assert_eq!(ports, [82, 81]);
+}
+
+#[test]
+fn a_limit_of_the_whole_pod_is_asked_for_only_where_its_containers_ask_for_nothing() {
+    let check = |container: Value, whole: Value, expected| {
+        let spec = json!({ "containers": [{ "name": "c", "resources": container }], "resources": whole });
+        assert_eq!(cpu(json!({ "spec": spec })), expected, "{spec}");
+    };
+    let limits = json!({ "limits": { "cpu": "6" } });
+    check(resources(1000), limits.clone(), 1000);
+    check(json!({}), limits, 6000);
+    check(resources(1000), json!({ "requests": { "cpu": "2" }, "limits": { "cpu": "6" } }), 2000);
+}
+
+#[test]
+fn tolerations_compare_with_numbers_where_they_say_so() {
+    let check = |operator: &str, value: &str, expected| {
+        let object = json!({ "key": "k", "operator": operator, "value": value });
+        let matches = super::toleration(&serde_json::from_value(object).unwrap()).matches;
+        assert_eq!(matches, expected, "{operator} {value}");
+    };
+    check("Gt", "5", TolerationMatch::Above(5));
+    check("Lt", "-5", TolerationMatch::Below(-5));
+    check("Gt", "many", TolerationMatch::Nothing);
+    check("Equal", "5", TolerationMatch::Equal("5".to_owned()));
 }
 
 #[test]
