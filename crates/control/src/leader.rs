@@ -100,8 +100,9 @@ impl Election {
 
     /// Takes the lease if it can be had.
     async fn attempt(&self, seen: &mut Option<Seen>) -> Result<Option<Lease>, kube::Error> {
-        let now = kit::clock::monotonic();
         let found = self.leases().get_opt(&self.lease).await?;
+        // It may have been renewed at any moment until now.
+        let now = kit::clock::monotonic();
         let unchanged =
             |seen: &Seen, found: &Lease| seen.lease.resource_version() == found.resource_version();
         match (&found, &*seen) {

@@ -295,7 +295,10 @@ impl Edge {
                 Ok(())
             }
             Decision::Report { pod, report } => {
-                let status = serde_json::json!({ "conditions": [not_scheduled(&report)] });
+                let mut status = serde_json::json!({ "conditions": [not_scheduled(&report)] });
+                if report.ends_nomination {
+                    status["nominatedNodeName"] = serde_json::Value::Null;
+                }
                 let untold = self.tell_or_not(&pod, status, Some(report)).await;
                 return Acted { untold, ..Acted::default() };
             }

@@ -7,8 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Binding, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
@@ -18,6 +17,7 @@ use kube::core::Status;
 use kube::{Api, Client};
 use model::CpuSet;
 use model::binding_batch::{BindingBatch, BindingBatchSpec, BindingBatchStatus, Refusal};
+use parking_lot::Mutex;
 use sigma::PodId;
 use sigma::gpu::GpuSet;
 
@@ -37,6 +37,23 @@ const BATCH: usize = 128;
 const QUESTIONS: usize = 16;
 const ASKED_AGAIN: Duration = Duration::from_secs(1);
 const FOUND_OUT_WITHIN: Duration = Duration::from_secs(30);
+
+/// After this time a server that took no batches is asked again: the right to send them may have been given.
+const BATCHES_AGAIN: Duration = Duration::from_secs(300);
+
+/// Whether the API server takes batches, as far as is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Batches(Arc<Mutex<Option<Instant>>>);
+
+impl Batches {
+    pub(super) fn are_taken(&self) -> bool {
+        self.0.lock().is_none_or(|refused| refused.elapsed() > BATCHES_AGAIN)
+    }
+
+    pub(super) fn were_refused(&self) {
+        *self.0.lock() = Some(kit::clock::monotonic());
+    }
+}
 
 /// A pod that has a node.
 #[derive(Clone, Debug)]
@@ -79,18 +96,17 @@ pub(super) struct Binder {
     world: World,
     act: Act,
     recorder: Recorder,
-    /// The API server was never found to take no batches.
-    takes_batches: Arc<AtomicBool>,
+    batches: Batches,
 }
 
 impl Binder {
     pub(super) fn new(world: World, recorder: Recorder) -> Self {
-        Self { act: world.act.clone(), world, recorder, takes_batches: Arc::new(AtomicBool::new(true)) }
+        Self { act: world.act.clone(), world, recorder, batches: Batches::default() }
     }
 
     /// Whether the binding may go with others.
     pub(super) fn goes_in_batch(&self, bind: &Bind) -> bool {
-        self.takes_batches.load(Ordering::Relaxed)
+        self.batches.are_taken()
             && bind.volumes.is_empty()
             && volumes::claims_to_tell(&self.world, &bind.pod, &bind.node).is_empty()
     }
@@ -101,7 +117,7 @@ impl Binder {
             Ok(status) => self.settle(batch, &status),
             Err(error) if takes_no_batches(&error) => {
                 tracing::info!(error = %kit::Chain(&error), "Binding one by one: the server takes no batches");
-                self.takes_batches.store(false, Ordering::Relaxed);
+                self.batches.were_refused();
                 let each = batch.into_iter().map(|bind| self.bind_or_tell(bind));
                 futures::future::join_all(each).await.into_iter().flatten().collect()
             }

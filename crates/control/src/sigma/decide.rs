@@ -196,6 +196,7 @@ impl Scheduler {
         let Some(node) = node.map(convert::node) else {
             self.nodes.remove(name);
             self.cluster.remove_node(name);
+            self.look_beyond(name);
             // With a domain less, others may be even enough.
             return self.wake(now, Whom::LookingAtOthers);
         };
@@ -359,6 +360,7 @@ impl Scheduler {
         short.sort_by_key(|(pending, _)| std::cmp::Reverse(pending.pod.priority));
         for (pending, report) in short {
             let made = self.make_room(pending, &mut decisions, now);
+            let report = if made.is_none() { self.without_nomination(&pending.id, report) } else { report };
             decisions.extend(room::told_together(report, made));
         }
         for gang in gangs.iter().filter(|gang| !gang.members.iter().any(|place| put_off.contains(place))) {

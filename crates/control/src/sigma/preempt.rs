@@ -2,8 +2,6 @@
 //! one elsewhere.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{PatchParams, PostParams};
@@ -11,7 +9,7 @@ use kube::{Api, Client};
 use model::preemption_batch::{self, PreemptionBatch, PreemptionBatchSpec, PreemptionBatchStatus};
 use sigma::PodId;
 
-use super::bind::{as_scheduler, judged, takes_no_batches};
+use super::bind::{Batches, as_scheduler, judged, takes_no_batches};
 use super::decide::{self, Victim};
 use super::{condition, manager};
 use crate::act::{Act, ActError, only};
@@ -37,13 +35,12 @@ pub(crate) async fn post(
 pub(super) struct Preemptor {
     act: Act,
     recorder: Recorder,
-    /// The API server was never found to take no batches.
-    takes_batches: Arc<AtomicBool>,
+    batches: Batches,
 }
 
 impl Preemptor {
     pub(super) fn new(act: Act, recorder: Recorder) -> Self {
-        Self { act, recorder, takes_batches: Arc::new(AtomicBool::new(true)) }
+        Self { act, recorder, batches: Batches::default() }
     }
 
     /// Has the victims go in favour of `pod`; answers those that stay.
@@ -57,14 +54,14 @@ impl Preemptor {
     }
 
     async fn preempt_in(&self, namespace: &str, pod: &Pod, victims: &[Victim]) -> Vec<PodId> {
-        if !self.takes_batches.load(Ordering::Relaxed) {
+        if !self.batches.are_taken() {
             return self.evict_each(pod, victims).await;
         }
         match self.post(namespace, victims).await {
             Ok(status) => self.settle(pod, victims, &status),
             Err(error) if takes_no_batches(&error) => {
                 tracing::info!(error = %kit::Chain(&error), "Preempting one by one: the server takes no batches");
-                self.takes_batches.store(false, Ordering::Relaxed);
+                self.batches.were_refused();
                 self.evict_each(pod, victims).await
             }
             Err(error) => {

@@ -16,7 +16,7 @@ use serde_json::json;
 use sigma::PodId;
 
 use super::bind::Bind;
-use super::decide::{Decision, Report, Scheduler};
+use super::decide::{Decision, Scheduler};
 use super::group::Standing;
 
 fn node(name: &str, cpu: &str) -> k8s::Node {
@@ -145,9 +145,9 @@ fn show(decision: &Decision) -> String {
         Decision::Bind(Bind { id, node, .. }) => format!("bind {} to {node}", id.as_str()),
         Decision::Preempt { pod, node, victims, report } => {
             let victims: Vec<&str> = victims.iter().map(|victim| victim.key.name.as_str()).collect();
-            let before = report.iter().map(|report| format!("{}; ", show_report(pod, report)));
+            let before: String = report.iter().map(|report| reports::show(pod, report) + "; ").collect();
             let name = pod.metadata.name.as_deref().unwrap();
-            format!("{}{name} takes {node} from {}", before.collect::<String>(), victims.join(" "))
+            format!("{before}{name} takes {node} from {}", victims.join(" "))
         }
         Decision::Tell { key, standing, .. } => {
             let Standing { phase, members, scheduled, reason, .. } = standing;
@@ -158,12 +158,8 @@ fn show(decision: &Decision) -> String {
             let place = status.node_name.as_ref().or(status.message.as_ref());
             format!("{} {:?} {}", key.name, status.phase, place.map_or("", String::as_str))
         }
-        Decision::Report { pod, report } => show_report(pod, report),
+        Decision::Report { pod, report } => reports::show(pod, report),
     }
-}
-
-fn show_report(pod: &k8s::Pod, Report { reason, message, .. }: &Report) -> String {
-    format!("{} {reason}: {message}", pod.metadata.name.as_deref().unwrap())
 }
 
 #[test]
@@ -296,7 +292,7 @@ fn a_more_important_pod_has_lesser_ones_go_and_holds_their_room() {
             important top 1 9: top Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.; top takes a from low
             pod p 1: p Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.; p takes a from
             important next 1 9: next Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.; next takes a from
-            wait 20:
+            wait 20: p Unschedulable: 0/1 nodes are available: 1 Insufficient cpu. It has no node in view.
             gone low: bind top to a; bind next to a
             wait 20:"#]],
     );

@@ -16,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) message: String,
     /// What the engine said.
     pub(crate) cause: Option<Unplaced>,
+    /// Room was being made for it on a node, and is not any more.
+    pub(crate) ends_nomination: bool,
 }
 
 impl Scheduler {
@@ -45,6 +47,26 @@ impl Scheduler {
         });
     }
 
+    /// What to tell of a pod that found no room, and for which none is made either: if there was to be some, that its status
+    /// names a node no more.
+    pub(super) fn without_nomination(&mut self, id: &PodId, report: Option<Decision>) -> Option<Decision> {
+        let parked = |waiting: &&mut Waiting| matches!(waiting.place, Place::Parked { .. });
+        let Some(waiting) = self.waiting.get_mut(id).filter(parked) else { return report };
+        if waiting.nominated.take().is_none() {
+            return report;
+        }
+        let report = report.or_else(|| {
+            let message = waiting.last_report.take()?;
+            waiting.report("Unschedulable", message, None)
+        });
+        match report? {
+            Decision::Report { pod, report } => {
+                Some(Decision::Report { pod, report: Report { ends_nomination: true, ..report } })
+            }
+            other => Some(other),
+        }
+    }
+
     /// What a pod was to be told could not be written: it is tried again after a pause, and told then.
     pub(crate) fn untold(&mut self, id: &PodId, now: Instant) {
         let Some(waiting) = self.waiting.get_mut(id) else { return };
@@ -67,6 +89,7 @@ impl Waiting {
             return None;
         }
         self.last_report = Some(message.clone());
-        Some(Decision::Report { pod: Arc::clone(&self.pod), report: Report { reason, message, cause } })
+        let report = Report { reason, message, cause, ends_nomination: false };
+        Some(Decision::Report { pod: Arc::clone(&self.pod), report })
     }
 }

@@ -178,6 +178,16 @@ impl Scheduler {
         self.waiting.get(&bind.id).is_some_and(|waiting| waiting.nominated.is_some())
     }
 
+    /// Those for whom others were to go on a node that is gone itself are tried elsewhere.
+    pub(super) fn look_beyond(&mut self, node: &str) {
+        let is_meant =
+            |waiting: &Waiting| is_nominated(waiting) && waiting.nominated.as_deref() == Some(node);
+        let meant = self.waiting.iter().filter(|(_, waiting)| is_meant(waiting));
+        for id in meant.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.activate(&id);
+        }
+    }
+
     /// One of the pods that the waiting one waits for has gone; the last one lets it be placed.
     pub(super) fn awaited_one_less(&mut self, id: &PodId) {
         let Some(waiting) = self.waiting.get_mut(id) else { return };

@@ -283,7 +283,7 @@ fn who_was_nominated_before_a_restart_comes_before_its_equals() {
         expect![[r#"
             quota a 3 3: a uses 0 borrows 0
             of a1 a 3 0: a1 Unschedulable: no nodes available to schedule pods
-            nominated a2 a 3 n: a2 Unschedulable: no nodes available to schedule pods
+            nominated a2 a 3 n: a2 Unschedulable: no nodes available to schedule pods It has no node in view.
             node n 4:
             wait 20: bind a2 to n; a1 Unschedulable: quota a: cpu: 3 used and 3 asked for are more than its max of 3; a uses 3000 borrows 0"#]],
     );
