@@ -39,7 +39,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::PatchParams;
-use model::reservation::Reservation;
+use model::reservation::{Reservation, ReservationStatus};
 use sigma::PodId;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -196,9 +196,10 @@ impl Task {
             Self::One(Decision::Report { pod, .. }) => {
                 Acted { untold: decide::id_of(pod), ..Acted::default() }
             }
-            Self::One(Decision::Tell { .. } | Decision::Account(_) | Decision::Reserve { .. }) => {
-                Acted::default()
+            Self::One(Decision::Reserve { key, status }) => {
+                Acted { unheld: Some((key.clone(), status.clone())), ..Acted::default() }
             }
+            Self::One(Decision::Tell { .. } | Decision::Account(_)) => Acted::default(),
         }
     }
 }
@@ -270,29 +271,27 @@ impl Edge {
             }
             Task::One(decision) => decision,
         };
-        let result = match decision {
-            Decision::Bind(bind) => {
-                return Acted::not_bound(self.binder.bind_or_tell(bind).await);
-            }
+        match decision {
+            Decision::Bind(bind) => Acted::not_bound(self.binder.bind_or_tell(bind).await),
             Decision::Preempt { pod, node, victims, report } => {
                 let untold = self.nominate(&pod, &node, report).await;
-                return Acted {
-                    untold,
-                    staying: self.preemptor.preempt(&pod, victims).await,
-                    ..Acted::default()
-                };
+                let staying = self.preemptor.preempt(&pod, victims).await;
+                Acted { untold, staying, ..Acted::default() }
             }
             Decision::Reserve { key, status } => {
-                reservations::tell(self.act.client(), &self.recorder, &key, &status).await
+                let told = reservations::tell(self.act.client(), &self.recorder, &key, &status).await;
+                let Err(error) = told else { return Acted::default() };
+                tracing::warn!(error = %kit::Chain(&error), "The status of a Reservation was not written");
+                Acted { unheld: Some((key, status)), ..Acted::default() }
             }
             Decision::Account(account) => {
                 // Nobody listens any more: the process is going down.
                 let _stopped = self.quotas.send(account);
-                Ok(())
+                Acted::default()
             }
             Decision::Tell { key, origin, standing } => {
                 self.groups.tell((key, origin), standing);
-                Ok(())
+                Acted::default()
             }
             Decision::Report { pod, report } => {
                 let mut status = serde_json::json!({ "conditions": [not_scheduled(&report)] });
@@ -300,13 +299,9 @@ impl Edge {
                     status["nominatedNodeName"] = serde_json::Value::Null;
                 }
                 let untold = self.tell_or_not(&pod, status, Some(report)).await;
-                return Acted { untold, ..Acted::default() };
+                Acted { untold, ..Acted::default() }
             }
-        };
-        if let Err(error) = result {
-            tracing::warn!(error = %kit::Chain(&error), "Scheduling was not written");
         }
-        Acted::default()
     }
 
     /// Names the node in the status of `pod`, and why it waits if that is news; the pod if it is to be told again.
@@ -379,6 +374,8 @@ struct Acted {
     staying: Vec<PodId>,
     /// This pod could not be told why it waits.
     untold: Option<PodId>,
+    /// This reservation could not tell how it stands.
+    unheld: Option<(ObjectKey, ReservationStatus)>,
 }
 
 impl Acted {
@@ -391,6 +388,9 @@ impl Acted {
         self.not_bound.iter().for_each(|id| scheduler.bind_failed(id, now));
         self.staying.iter().for_each(|id| scheduler.stays(id, now));
         self.untold.iter().for_each(|id| scheduler.untold(id, now));
+        if let Some((key, status)) = &self.unheld {
+            scheduler.reservation_untold(key.clone(), status.clone(), now);
+        }
     }
 }
 

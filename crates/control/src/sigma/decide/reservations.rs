@@ -20,7 +20,13 @@ pub(super) struct Reserved {
     deadlines: BTreeSet<(Instant, PodId)>,
     /// Told to the API as soon as something is decided.
     owed: Vec<Decision>,
+    /// What the API did not take, and when it is told again.
+    unheard: BTreeMap<ObjectKey, ReservationStatus>,
+    again: Option<Instant>,
 }
+
+/// After a word that was not taken.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Held {
@@ -32,7 +38,13 @@ struct Held {
 
 impl Reserved {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        self.deadlines.first().map(|(deadline, _)| *deadline).into_iter().chain(self.again).min()
+    }
+
+    /// Whether nothing else was said of the object since.
+    fn is_last_word(&self, key: &ObjectKey, status: &ReservationStatus) -> bool {
+        let held = self.ids.get(key).and_then(|id| self.by_id.get(id));
+        held.is_none_or(|held| held.told == *status)
     }
 
     fn set_deadline(&mut self, id: &PodId, deadline: Option<Instant>) {
@@ -109,6 +121,12 @@ impl Scheduler {
         self.wake(now, Whom::All);
     }
 
+    /// How a reservation stands could not be written.
+    pub(crate) fn reservation_untold(&mut self, key: ObjectKey, status: ReservationStatus, now: Instant) {
+        self.reserved.unheard.insert(key, status);
+        self.reserved.again.get_or_insert(now + PAUSE);
+    }
+
     /// Those whose time is over give their room back, and those whose node is gone look for another.
     pub(super) fn review_reservations(&mut self, now: Instant) {
         while let Some((deadline, id)) = self.reserved.deadlines.first().cloned()
@@ -117,6 +135,13 @@ impl Scheduler {
             let status = ReservationStatus { phase: ReservationPhase::Expired, ..Default::default() };
             self.reserved.tell(&id, status);
             self.give_up_reservation(&id, now);
+        }
+        if self.reserved.again.take_if(|due| *due <= now).is_some() {
+            for (key, status) in std::mem::take(&mut self.reserved.unheard) {
+                if self.reserved.is_last_word(&key, &status) {
+                    self.reserved.owed.push(Decision::Reserve { key, status });
+                }
+            }
         }
         let on_lost_node =
             |id: &&PodId| self.cluster.node_of(id).is_some_and(|node| !self.nodes.contains_key(node));

@@ -26,6 +26,11 @@ pub(super) fn step(scheduler: &mut Scheduler, words: &[&str], now: Instant) -> b
         ["unreserve", name] => {
             scheduler.reservation_changed(&ObjectKey::new("default", name), None, None, now);
         }
+        ["unheld", name, node] => {
+            let status = json!({ "phase": "Held", "nodeName": node });
+            let status = serde_json::from_value(status).unwrap();
+            scheduler.reservation_untold(ObjectKey::new("default", name), status, now);
+        }
         ["app", name, app, cpu] => {
             let mut pod = pod(name, cpu);
             pod["metadata"]["labels"] = json!({ "app": app });
@@ -108,5 +113,24 @@ fn it_stands_where_it_stood_before_a_restart_and_moves_when_the_node_goes() {
             lost a: r Pending 0/1 nodes are available: 1 Insufficient cpu.
             gone x:
             wait 20: r Held b"#]],
+    );
+}
+
+#[test]
+fn how_a_reservation_stands_is_told_until_it_is_heard() {
+    check(
+        "node a 2
+        reserve r db 2
+        unheld r a
+        wait 2
+        unheld r b
+        wait 2",
+        expect![[r#"
+            node a 2:
+            reserve r db 2: r Held a
+            unheld r a:
+            wait 2: r Held a
+            unheld r b:
+            wait 2:"#]],
     );
 }
