@@ -22,7 +22,6 @@ use serde::Serialize;
 
 use crate::cluster::Cluster;
 use crate::node::Node;
-use crate::place::{Outcome, Pending};
 use crate::pod::{Pod, PodId};
 use crate::reason::Reason;
 use crate::score::NodeScore;
@@ -112,7 +111,7 @@ pub fn pending(cluster: &mut Cluster, nodes: &[Node], pod: &Pod) -> Explanation 
     let mut changes = Vec::new();
     if n_feasible == 0 {
         changes = changes_for(cluster, pod, &verdicts);
-        changes.extend(new_node(nodes, pod));
+        changes.extend(new_node(cluster, nodes, pod));
     }
     let changes = quota::beside(cluster, pod, (&verdicts, changes));
     Explanation { n_nodes: verdicts.len(), n_feasible, reasons, changes }
@@ -191,8 +190,8 @@ fn tried(cluster: &mut Cluster, pod: &Pod, remedies: &[&Remedy]) -> Option<Chang
     Some(Change { remedies, n_nodes: n_feasible(&verdicts), node })
 }
 
-/// A node like one that is there, but empty, that would take the pod.
-fn new_node(nodes: &[Node], pod: &Pod) -> Option<Change> {
+/// A node like one that is there, but empty and beside all others, that would take the pod.
+fn new_node(cluster: &mut Cluster, nodes: &[Node], pod: &Pod) -> Option<Change> {
     let mut shapes: Vec<&Node> = Vec::new();
     for node in nodes {
         let is_known = shapes.iter().any(|&shape| is_alike(shape, node));
@@ -201,10 +200,16 @@ fn new_node(nodes: &[Node], pod: &Pod) -> Option<Change> {
         }
     }
     let fits = |node: &&Node| {
-        let mut alone = Cluster::new(0);
-        alone.set_node(&Node { unschedulable: false, ..(*node).clone() });
-        let pending = Pending { id: PodId::new("explained"), pod: pod.clone().into() };
-        matches!(alone.place(&[pending])[..], [Outcome::Placed { .. }])
+        // No node of a cluster has such a name.
+        let name = format!("like {}", node.name);
+        let mut labels = node.labels.clone();
+        if let Some(host) = labels.get_mut(model::names::HOSTNAME_LABEL) {
+            host.clone_from(&name);
+        }
+        cluster.set_node(&Node { name: name.clone(), labels, unschedulable: false, ..(*node).clone() });
+        let takes = cluster.verdicts(pod).get(&name).is_some_and(Vec::is_empty);
+        cluster.remove_node(&name);
+        takes
     };
     let like = shapes.into_iter().find(fits)?.name.clone();
     Some(Change { remedies: vec![Remedy::AddNode { like: like.clone() }], n_nodes: 1, node: like })

@@ -250,3 +250,28 @@ fn where_nodes_are_full_too_both_are_told() {
             raise max of quota a by 1 cpu, and add a node like n"#]],
     );
 }
+
+#[test]
+fn a_new_node_is_named_only_if_it_would_take_the_pod_beside_all_that_is_there() {
+    let term = crate::pod::PodTerm {
+        selector: Some(crate::label::Selector {
+            requirements: vec![crate::label::Requirement::equals("app", "web")],
+        }),
+        namespaces: [String::new()].into(),
+        namespace_selector: None,
+        topology_key: "zone".to_owned(),
+    };
+    let suggests_a_node = |pod: &Pod| {
+        let nodes = [node("a", 1000, "x")];
+        let mut cluster = Cluster::new(1);
+        nodes.iter().for_each(|node| cluster.set_node(node));
+        let web = Pod { labels: Labels::from([("app".to_owned(), "web".to_owned())]), ..self::pod(800) };
+        cluster.add_pod(&PodId::new("web"), &web.into(), "a");
+        let explanation = pending(&mut cluster, &nodes, pod);
+        assert_eq!(cluster.verdicts(pod).len(), 1, "the node was thought of only");
+        explanation.changes.iter().any(|change| change.remedies == [Remedy::AddNode { like: "a".to_owned() }])
+    };
+    assert!(!suggests_a_node(&Pod { forbidden_pods: vec![term.clone()], ..pod(500) }));
+    assert!(suggests_a_node(&Pod { required_pods: vec![term], ..pod(500) }));
+    assert!(suggests_a_node(&pod(500)));
+}
