@@ -7,6 +7,7 @@
 
 mod convert;
 mod hold;
+mod listed;
 mod measured;
 
 #[cfg(test)]
@@ -16,21 +17,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use model::interference_rule::InterferenceRule;
 use model::reservation::Reservation;
 use serde::Serialize;
 use sigma::optimise::{Evaluation, Limits, Objective, ProblemError, rebalance};
 
 pub use hold::Hold;
+pub use listed::Listed;
 pub use measured::Measured;
-
-/// A cluster as it was listed.
-#[derive(Clone, Debug, Default)]
-pub struct Listed {
-    pub nodes: Vec<Node>,
-    pub pods: Vec<Pod>,
-    pub namespaces: Vec<Namespace>,
-    pub budgets: Vec<PodDisruptionBudget>,
-}
 
 /// A cluster as the optimiser looks at it.
 #[derive(Debug, Default)]
@@ -41,6 +35,8 @@ pub(crate) struct View<'a> {
     pub(crate) budgets: Vec<&'a PodDisruptionBudget>,
     /// Nothing is moved into the room that they hold.
     pub(crate) reservations: Vec<&'a Reservation>,
+    /// Whom they name stays.
+    pub(crate) interference_rules: Vec<&'a InterferenceRule>,
     /// Pods that stay for reasons that they do not know of themselves, by uid.
     pub(crate) holds: BTreeMap<&'a str, Hold>,
     /// By what nodes are judged, if not by what pods ask for.
@@ -110,6 +106,8 @@ pub fn plan(listed: &Listed, aim: &Aim, should_stop: impl FnMut() -> bool) -> Re
         pods: listed.pods.iter().collect(),
         namespaces: listed.namespaces.iter().collect(),
         budgets: listed.budgets.iter().collect(),
+        reservations: listed.reservations.iter().collect(),
+        interference_rules: listed.interference_rules.iter().collect(),
         ..View::default()
     };
     plan_of(&view, aim, should_stop)

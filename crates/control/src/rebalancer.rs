@@ -254,6 +254,7 @@ fn look(
     let (nodes, pods) = (world.nodes.all(), world.pods.all());
     let (namespaces, budgets) = (world.namespaces.all(), world.budgets.all());
     let (reservations, policies) = (world.reservations.all(), world.rebalance_policies.all());
+    let rules = world.interference_rules.all();
     let statuses = policies.iter().filter_map(|policy| policy.status.as_ref());
     let on_the_move: BTreeSet<String> = statuses
         .flat_map(|status| status.round.iter().chain(status.next_rounds.iter().flatten()))
@@ -270,6 +271,7 @@ fn look(
             .map(|each| &**each)
             .filter(|hold| !is_hold_of(hold, policy))
             .collect(),
+        interference_rules: rules.iter().map(|each| &**each).collect(),
         holds: scope.holds(pods.iter().map(|pod| &**pod)),
         measured,
         replaces,

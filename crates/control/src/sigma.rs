@@ -29,6 +29,7 @@ pub(crate) use bind::{binding_to, post_alone as bind_alone};
 pub(crate) use convert::{amount, node, node_term, pod, taint, toleration};
 pub use decide::{PodExplanation, PodState};
 pub(crate) use group::{Membership, kubernetes as group_of_kubernetes, ours as our_group};
+pub(crate) use policies::interference;
 pub(crate) use preempt::post as preempt_by_batch;
 
 use std::collections::VecDeque;

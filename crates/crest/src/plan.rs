@@ -4,12 +4,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use control::rebalance::{Aim, Listed, Report};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Api, ListParams};
 use sigma::optimise::Objective;
 
 use crate::settings::Settings;
@@ -100,21 +96,11 @@ async fn listed(settings: &Settings, options: &RebalanceOptions) -> anyhow::Resu
         Some(path) => client_of(path).await?,
         None => client(settings).await?,
     };
-    let all = ListParams::default();
-    Ok(Listed {
-        nodes: Api::<Node>::all(client.clone()).list(&all).await.context("cannot list nodes")?.items,
-        pods: Api::<Pod>::all(client.clone()).list(&all).await.context("cannot list pods")?.items,
-        namespaces: Api::<Namespace>::all(client.clone())
-            .list(&all)
-            .await
-            .context("cannot list namespaces")?
-            .items,
-        budgets: Api::<PodDisruptionBudget>::all(client)
-            .list(&all)
-            .await
-            .context("cannot list disruption budgets")?
-            .items,
-    })
+    let listed = Listed::list(&client).await?;
+    if !listed.unread.is_empty() {
+        eprintln!("not looked at, as you may not list them: {}", listed.unread.join(", "));
+    }
+    Ok(listed)
 }
 
 fn table(report: &Report) -> String {

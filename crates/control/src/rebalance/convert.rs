@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use model::interference_rule::InterferenceRule;
 use model::reservation::{Reservation, ReservationPhase};
 use sigma::Usage;
 use sigma::node::Effect;
@@ -55,7 +56,7 @@ pub(super) fn convert<'a>(view: &View<'a>) -> Result<Converted<'a>, ProblemError
         })
         .collect();
     let namespaces = namespaces(view);
-    let bound = apps.bound_by_others(&namespaces);
+    let bound = apps.bound_by_others(&view.interference_rules, &namespaces);
     let budgets = budgets(view, &pods);
     let several = covered_twice(&budgets, pods.len());
     let mut held = BTreeMap::new();
@@ -159,8 +160,11 @@ impl Apps {
         (0..).map(AppId).zip(&self.seen)
     }
 
-    /// Apps that others must be near, or away from in domains larger than a node: these stay as well.
-    fn bound_by_others(&self, namespaces: &Namespaces) -> BTreeSet<AppId> {
+    /// Apps that others must be near, or away from in domains larger than a node, and those that rules against interference
+    /// name: these stay as well.
+    fn bound_by_others(&self, rules: &[&InterferenceRule], namespaces: &Namespaces) -> BTreeSet<AppId> {
+        let rules: Vec<sigma::Interference> =
+            rules.iter().map(|rule| crate::sigma::interference(rule)).collect();
         let terms: BTreeSet<_> = self
             .seen
             .iter()
@@ -168,6 +172,7 @@ impl Apps {
                 let wide = pod.forbidden_pods.iter().filter(|term| term.topology_key != HOSTNAME);
                 pod.required_pods.iter().chain(wide)
             })
+            .chain(rules.iter().flat_map(|rule| [&rule.pods, &rule.beside]))
             .collect();
         let named = |pod: &sigma::Pod| terms.iter().any(|term| term.matches(pod, namespaces));
         self.all().filter(|(_, pod)| named(pod)).map(|(app, _)| app).collect()

@@ -48,7 +48,7 @@ fn listed(nodes: Vec<Value>, pods: Vec<Value>, budgets: Vec<Value>) -> Listed {
     fn all<T: serde::de::DeserializeOwned>(values: Vec<Value>) -> Vec<T> {
         values.into_iter().map(|value| serde_json::from_value(value).unwrap()).collect()
     }
-    Listed { nodes: all(nodes), pods: all(pods), namespaces: Vec::new(), budgets: all(budgets) }
+    Listed { nodes: all(nodes), pods: all(pods), budgets: all(budgets), ..Listed::default() }
 }
 
 const AIM: Aim = Aim { objective: Objective::machines(0.9, 0.9), at_once: 5, in_all: 10, least_gain: 0.05 };
@@ -364,6 +364,19 @@ fn nothing_is_moved_into_room_that_is_held() {
         plan_of(&view, &Aim { in_all: 1, ..AIM }, || false).unwrap().moves
     };
     assert_eq!((moves(Vec::new()), moves(vec![&held])), (1, 0));
+}
+
+#[test]
+fn who_a_rule_against_interference_names_stays() {
+    let rule = |beside: &str| {
+        let rule = json!({ "apiVersion": "crest.dev/v1alpha1", "kind": "InterferenceRule",
+            "metadata": { "name": "i" }, "spec": { "atMost": 1,
+                "pods": { "selector": { "matchLabels": { "app": "none" } } },
+                "beside": { "selector": {}, "namespaces": [beside] } } });
+        Listed { interference_rules: vec![serde_json::from_value(rule).unwrap()], ..two_nodes(json!({})) }
+    };
+    let moves = |listed: &Listed| plan(listed, &Aim { in_all: 1, ..AIM }, || false).unwrap().moves;
+    assert_eq!((moves(&rule("elsewhere")), moves(&rule("shop"))), (1, 0));
 }
 
 #[test]

@@ -153,15 +153,19 @@ fn is_namespaced(kind: &str) -> bool {
     matches!(kind, "Pod" | "PersistentVolumeClaim" | "PodDisruptionBudget" | "PodGroup" | "Reservation")
 }
 
-trait Listed: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug {}
+pub(crate) trait Listed: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug {}
 
 impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug> Listed for K {}
 
-async fn list<K: Listed>(client: &Client) -> Result<Vec<K>, ListError> {
+pub(crate) async fn list<K: Listed>(client: &Client) -> Result<Vec<K>, ListError> {
     all(client).await.map(|list| list.items).map_err(|source| ListError { what: name::<K>(), source })
 }
 
-async fn readable<K: Listed>(client: &Client, unread: &mut Vec<String>) -> Result<Vec<K>, ListError> {
+/// All objects of a kind; none where it is not served, and where it may not be read, which is noted.
+pub(crate) async fn readable<K: Listed>(
+    client: &Client,
+    unread: &mut Vec<String>,
+) -> Result<Vec<K>, ListError> {
     match all(client).await {
         Ok(list) => return Ok(list.items),
         Err(kube::Error::Api(status)) if status.code == 404 => {}
