@@ -100,9 +100,14 @@ async fn what_is_owned_goes_with_the_whole_kind_of_its_owner() {
     cargo["metadata"].as_object_mut().unwrap().extend(reference.as_object().unwrap().clone());
     // The owner was seen by now: an object of its kind without an owner is taken away.
     let nobody = owned_by("Boat", "example.test/v1", "nobody", "11111111-2222-3333-4444-555555555555");
-    boat(&cluster, "default", "adrift", nobody).await.unwrap();
+    boat(&cluster, "default", "adrift", nobody.clone()).await.unwrap();
     until(boats(&cluster, "default"), "adrift", |found: Option<&DynamicObject>| found.is_none()).await;
     cluster.create::<ConfigMap>(cargo).await;
+    // So was the cargo: of what comes after it, one without an owner is taken away.
+    let mut flotsam = json!({"metadata": {"name": "flotsam"}});
+    flotsam["metadata"].as_object_mut().unwrap().extend(nobody.as_object().unwrap().clone());
+    cluster.create::<ConfigMap>(flotsam).await;
+    cluster.until("flotsam", |map: Option<&ConfigMap>| map.is_none()).await;
     definitions(&cluster).delete("fleet.example.test", &DeleteParams::default()).await.unwrap();
     cluster.until("cargo", |map: Option<&ConfigMap>| map.is_none()).await;
 }
