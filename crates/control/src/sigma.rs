@@ -59,6 +59,8 @@ use quotas::Account;
 
 /// What is under way at once, batches of bindings aside. More waits: the server is the bottleneck then.
 const MAX_IN_FLIGHT: usize = 64;
+/// Bindings that wait for volumes to be made at once: they are no work for the server.
+const MAX_WAITING: usize = 1024;
 /// Batches of bindings under way at once: while these are stored, the next one fills.
 const MAX_BATCHES: usize = 2;
 
@@ -213,6 +215,7 @@ impl Edge {
         token: CancellationToken,
     ) {
         let (mut batches, mut acts) = (FuturesUnordered::new(), FuturesUnordered::new());
+        let mut waiting = FuturesUnordered::new();
         let mut owed = Owed::default();
         loop {
             while batches.len() < MAX_BATCHES
@@ -223,7 +226,10 @@ impl Edge {
             while acts.len() < MAX_IN_FLIGHT
                 && let Some(task) = owed.others.pop_front()
             {
-                if task.is_still_meant(&scheduler) {
+                let waits = matches!(&task, Task::One(Decision::Bind(bind)) if self.binder.waits(bind));
+                if waits && waiting.len() < MAX_WAITING {
+                    waiting.push(self.begin(task, &token));
+                } else if task.is_still_meant(&scheduler) {
                     acts.push(self.begin(task, &token));
                 } else {
                     task.unheard().tell(&mut scheduler);
@@ -235,6 +241,7 @@ impl Edge {
                 () = token.cancelled() => return,
                 Some(acted) = batches.next() => acted.tell(&mut scheduler),
                 Some(acted) = acts.next() => acted.tell(&mut scheduler),
+                Some(acted) = waiting.next() => acted.tell(&mut scheduler),
                 received = news.recv() => match received {
                     Some(first) => take_all(&mut scheduler, first, &mut news),
                     None => return,

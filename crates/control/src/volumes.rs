@@ -31,7 +31,10 @@ use decide::{Step, Verdict, View};
 
 pub(crate) use choice::{Candidate, Choice};
 pub(crate) use decide::{claim_of, class_name, is_for, is_free_for, is_waiting, taking};
-pub(crate) use place::{Needs, Storage, claims_of, claims_to_tell, limits, needs_of, selected};
+pub(crate) use place::{
+    Making, Needs, Storage, claims_in_the_making, claims_of, claims_to_tell, limits, making, needs_of,
+    selected,
+};
 
 #[derive(Clone, Debug)]
 struct Volumes {

@@ -38,6 +38,12 @@ const QUESTIONS: usize = 16;
 const ASKED_AGAIN: Duration = Duration::from_secs(1);
 const FOUND_OUT_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long the volumes of a pod may take to be made, as with kube-scheduler, how often that is looked at, and how soon what
+/// was told a claim is heard at the latest.
+const MADE_WITHIN: Duration = Duration::from_secs(600);
+const LOOKED_AGAIN: Duration = Duration::from_millis(250);
+const HEARD_WITHIN: Duration = Duration::from_secs(10);
+
 /// After this time a server that took no batches is asked again: the right to send them may have been given.
 const BATCHES_AGAIN: Duration = Duration::from_secs(300);
 
@@ -109,6 +115,12 @@ impl Binder {
         self.batches.are_taken()
             && bind.volumes.is_empty()
             && volumes::claims_to_tell(&self.world, &bind.pod, &bind.node).is_empty()
+            && !self.waits(bind)
+    }
+
+    /// Whether the binding takes as long as somebody needs to make volumes.
+    pub(super) fn waits(&self, bind: &Bind) -> bool {
+        !volumes::claims_in_the_making(&self.world, &bind.pod).is_empty()
     }
 
     /// Binds pods of one namespace; answers those that were not.
@@ -205,13 +217,53 @@ impl Binder {
         }
         let mut claims = volumes::claims_to_tell(&self.world, &bind.pod, &bind.node);
         claims.retain(|claim| !bind.volumes.iter().any(|(promised, _)| promised == claim));
+        let mut in_the_making = volumes::claims_in_the_making(&self.world, &bind.pod);
+        in_the_making.retain(|claim| !bind.volumes.iter().any(|(promised, _)| promised == claim));
+        let mut told = BTreeMap::new();
         for claim in claims {
-            self.act.patch::<PersistentVolumeClaim>(&claim, &volumes::selected(&bind.node)).await?;
+            let claimed: PersistentVolumeClaim =
+                self.act.patch(&claim, &volumes::selected(&bind.node)).await?;
+            told.insert(claim, claimed.metadata.resource_version);
+        }
+        for claim in in_the_making {
+            self.until_made(bind, (&claim, told.remove(&claim).flatten())).await?;
         }
         let posted = post_alone(self.act.client(), &key, &binding(bind)).await;
         posted.map_err(failed::<Pod>("bind", &key))?;
         self.note(bind);
         Ok(())
+    }
+
+    /// Waits for the volume of a claim that was `told` where, at that version of it.
+    async fn until_made(
+        &self,
+        bind: &Bind,
+        (claim, told): (&ObjectKey, Option<String>),
+    ) -> Result<(), ActError> {
+        let since = kit::clock::monotonic();
+        // What was told is not heard at once.
+        let mut is_heard = told.is_none();
+        let why = loop {
+            let known = self.world.claims.get(claim);
+            is_heard |= known.as_ref().is_none_or(|known| known.metadata.resource_version == told)
+                || since.elapsed() > HEARD_WITHIN;
+            match volumes::making(known.as_deref(), &bind.node) {
+                volumes::Making::Made => return Ok(()),
+                volumes::Making::GivenUp if is_heard => break "its volume could not be made there",
+                volumes::Making::UnderWay | volumes::Making::GivenUp => {}
+            }
+            let pod = self.world.pods.get(&decide::key_of(&bind.pod));
+            if pod.is_none_or(|pod| pod.metadata.uid != bind.pod.metadata.uid) {
+                break "its pod is gone";
+            }
+            if since.elapsed() > MADE_WITHIN {
+                break "its volume was not made in time";
+            }
+            tokio::time::sleep(LOOKED_AGAIN).await;
+        };
+        let status = Status::failure(why, "Conflict").with_code(409);
+        let error = kube::Error::Api(status.boxed());
+        Err(failed::<PersistentVolumeClaim>("have a volume made for", claim)(error))
     }
 
     /// Has the volume say whose it is: whoever binds claims to volumes gives it to nobody else then.

@@ -134,6 +134,41 @@ pub(crate) fn claims_to_tell(world: &World, pod: &Pod, node: &str) -> Vec<Object
     keys.filter(is_to_be_told).collect()
 }
 
+/// The claims of `pod` whose volumes somebody else makes once they know where.
+pub(crate) fn claims_in_the_making(world: &World, pod: &Pod) -> Vec<ObjectKey> {
+    let namespace = pod.namespace().unwrap_or_default();
+    let keys = claims_of(pod).map(|name| ObjectKey::new(&namespace, &name));
+    let is_made = |key: &ObjectKey| {
+        let claim = world.claims.get(key).filter(|claim| volume_name(claim).is_none());
+        let class =
+            claim.and_then(|claim| world.storage_classes.get(&ObjectKey::cluster(class_name(&claim)?)));
+        class.is_some_and(|class| {
+            decide::is_late(&class) && ![LOCAL, NO_PROVISIONER].contains(&class.provisioner.as_str())
+        })
+    };
+    keys.filter(is_made).collect()
+}
+
+/// How a claim fares whose volume was to be made for `node`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Making {
+    Made,
+    UnderWay,
+    /// It is gone, or whoever makes volumes could not make it there, and has taken the node back.
+    GivenUp,
+}
+
+pub(crate) fn making(claim: Option<&PersistentVolumeClaim>, node: &str) -> Making {
+    let phase = |claim: &PersistentVolumeClaim| claim.status.as_ref()?.phase.clone();
+    match claim {
+        Some(claim) if phase(claim).as_deref() == Some("Bound") => Making::Made,
+        Some(claim) if claim.annotations().get(SELECTED_NODE).map(String::as_str) == Some(node) => {
+            Making::UnderWay
+        }
+        _ => Making::GivenUp,
+    }
+}
+
 /// What tells a claim that its volume shall be made for `node`.
 pub(crate) fn selected(node: &str) -> serde_json::Value {
     serde_json::json!({ "metadata": { "annotations": { SELECTED_NODE: node } } })

@@ -1,8 +1,8 @@
 //! Pods and their volumes, from the claim to the node.
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::Resource;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -51,7 +51,6 @@ fn is_told(message: &'static str) -> impl Fn(Option<&Pod>) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_waits_for_its_claim_and_a_node_attaches_no_more_than_it_can() {
-    use k8s_openapi::api::core::v1::PersistentVolume;
     use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
     let cluster = Cluster::start().await;
     cluster.add_node("a", "4").await;
@@ -100,14 +99,28 @@ async fn a_volume_is_asked_for_where_its_pod_goes() {
         .await;
     cluster.create::<PersistentVolumeClaim>(claim("c", "made", "ReadWriteOnce")).await;
     cluster.create::<Pod>(using("p", "c")).await;
-    let bound = cluster.until("p", is_bound).await.unwrap();
-    assert_eq!(control::pods::node_name(&bound), Some("b"));
     let is_asked_for = |claim: Option<&PersistentVolumeClaim>| {
         let annotations = claim.and_then(|claim| claim.metadata.annotations.as_ref());
         let node = annotations.and_then(|all| all.get("volume.kubernetes.io/selected-node"));
         node.is_some_and(|node| node == "b")
     };
     cluster.until("c", is_asked_for).await;
+    // Whoever makes volumes cannot make it there: the pod is placed anew.
+    let refused = json!({ "metadata": { "annotations": { "volume.kubernetes.io/selected-node": null } } });
+    let claims = cluster.api::<PersistentVolumeClaim>();
+    claims.patch("c", &PatchParams::default(), &Patch::Merge(refused)).await.unwrap();
+    cluster.until("c", is_asked_for).await;
+    let pod = cluster.api::<Pod>().get("p").await.unwrap();
+    assert!(!is_bound(Some(&pod)), "it waits until its volume is there");
+    let uid = claims.get("c").await.unwrap().metadata.uid;
+    cluster
+        .create_for_all::<PersistentVolume>(json!({ "metadata": { "name": "made-for-c" }, "spec": {
+            "storageClassName": "made", "accessModes": ["ReadWriteOnce"], "capacity": { "storage": "1Gi" },
+            "csi": { "driver": "example.com", "volumeHandle": "h" },
+            "claimRef": { "namespace": "default", "name": "c", "uid": uid } } }))
+        .await;
+    let bound = cluster.until("p", is_bound).await.unwrap();
+    assert_eq!(control::pods::node_name(&bound), Some("b"));
 }
 
 /// A volume that only the node of this name reaches.
@@ -136,7 +149,6 @@ async fn until_phase(cluster: &Cluster, claim: &str, phase: &'static str) {
 /// Both are placed in one step, though the one disk can be only one's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_pods_that_come_at_once_do_not_count_on_one_volume() {
-    use k8s_openapi::api::core::v1::PersistentVolume;
     let cluster = Cluster::start().await;
     of_local_disks(&cluster).await;
     cluster.create_for_all::<PersistentVolume>(local("on-a", "a", "2Gi")).await;
@@ -167,7 +179,6 @@ async fn two_pods_that_come_at_once_do_not_count_on_one_volume() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_many_pods_gets_a_volume_where_it_is() {
-    use k8s_openapi::api::core::v1::PersistentVolume;
     let cluster = Cluster::start().await;
     of_local_disks(&cluster).await;
     let nodes = ["a", "b", "c"];
@@ -192,7 +203,6 @@ async fn each_of_many_pods_gets_a_volume_where_it_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_brings_its_claim_with_it_and_takes_it_away() {
-    use k8s_openapi::api::core::v1::PersistentVolume;
     use kube::api::DeleteParams;
     let cluster = Cluster::start().await;
     of_local_disks(&cluster).await;
@@ -224,7 +234,6 @@ async fn a_pod_brings_its_claim_with_it_and_takes_it_away() {
 /// Both would rather be where only one of them finds a volume.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gang_has_volumes_for_all_or_none() {
-    use k8s_openapi::api::core::v1::PersistentVolume;
     use model::pod_group::PodGroup;
     let cluster = Cluster::start().await;
     of_local_disks(&cluster).await;
