@@ -313,16 +313,15 @@ impl Scheduler {
 
     /// When [`Scheduler::decide`] has something to do again although nothing changes.
     pub(crate) fn next_pause_end(&self) -> Option<Instant> {
+        let ends = [self.gangs.next_deadline(), self.reserved.next_deadline(), self.measured.next_end()];
+        ends.into_iter().flatten().chain(self.next_try()).min()
+    }
+
+    /// When pods are tried again although nothing changes.
+    pub(crate) fn next_try(&self) -> Option<Instant> {
         let pause_end = self.paused.first().map(|(until, _)| *until);
-        pause_end
-            .into_iter()
-            .chain(self.gangs.next_deadline())
-            .chain(self.reserved.next_deadline())
-            .chain(self.measured.next_end())
-            .chain(self.looking.due())
-            .chain(self.roused.map(|(since, _)| since))
-            .chain(self.review)
-            .min()
+        let roused = self.roused.map(|(since, _)| since);
+        [pause_end, self.looking.due(), roused, self.review].into_iter().flatten().min()
     }
 
     /// Places every pod that is due.

@@ -97,8 +97,9 @@ impl Rehearsal {
         let tried = self.waiting.iter().filter(is_tried).cloned();
         let mut left: BTreeMap<ObjectKey, Option<decide::Report>> = tried.map(|key| (key, None)).collect();
         while self.decide_once(&mut report, &mut left)
-            && let Some(pause_end) = self.scheduler.next_pause_end()
+            && let Some(pause_end) = self.scheduler.next_try()
         {
+            // Not until reservations run out, or figures grow old: that is another cluster.
             self.now = self.now.max(pause_end);
         }
         for (key, told) in left {

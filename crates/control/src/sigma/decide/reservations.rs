@@ -123,8 +123,10 @@ impl Scheduler {
 
     /// How a reservation stands could not be written.
     pub(crate) fn reservation_untold(&mut self, key: ObjectKey, status: ReservationStatus, now: Instant) {
-        self.reserved.unheard.insert(key, status);
-        self.reserved.again.get_or_insert(now + PAUSE);
+        if self.reserved.is_last_word(&key, &status) {
+            self.reserved.unheard.insert(key, status);
+            self.reserved.again.get_or_insert(now + PAUSE);
+        }
     }
 
     /// Those whose time is over give their room back, and those whose node is gone look for another.

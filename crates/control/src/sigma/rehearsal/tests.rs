@@ -371,3 +371,15 @@ fn who_could_not_go_with_the_first_goes_with_the_next() {
     assert_eq!(placed, ["d/m1", "d/m2", "d/z"].into());
     assert_eq!(report.unplaced, []);
 }
+
+#[test]
+fn what_would_be_placed_goes_by_the_cluster_as_it_is_however_often_it_is_tried() {
+    let objects =
+        [node("a", "1"), node("hot", "1"), pod("fits", "500m", &json!({})), pod("large", "800m", &json!({}))];
+    let mut snapshot = snapshot(&objects);
+    let usage = sigma::Usage { cpu: 900, memory: 0 };
+    snapshot.usage = vec![("hot".to_owned(), usage, std::time::Duration::from_secs(1))];
+    let mut rehearsal = rehearsal(snapshot);
+    let report = rehearsal.run();
+    assert_eq!((report.placed.len(), report.unplaced.len()), (1, 1), "figures that grow old make room");
+}
