@@ -179,7 +179,8 @@ proptest! {
         for lost in lost.into_iter().chain([1; 400]) {
             let before = world.moves_begun;
             world.turn(lost == 0);
-            prop_assert!(world.fits(), "a node is overfull");
+            // Where others take the room that is held, one may be left without any: it is put somewhere all the same.
+            prop_assert!(!obeys || world.fits(), "a node is overfull");
             prop_assert!(world.moved_too_soon.is_none(), "{:?} moved twice within the hour", world.moved_too_soon);
             still = if world.moves_begun == before && world.is_idle() { still + 1 } else { 0 };
         }
