@@ -121,32 +121,36 @@ pub(crate) fn needs_of(storage: &impl Storage, pod: &Pod) -> Needs {
 
 /// The claims of `pod` that are told on which node their volume shall be made.
 pub(crate) fn claims_to_tell(world: &World, pod: &Pod, node: &str) -> Vec<ObjectKey> {
-    let namespace = pod.namespace().unwrap_or_default();
-    let keys = claims_of(pod).map(|name| ObjectKey::new(&namespace, &name));
-    let is_to_be_told = |key: &ObjectKey| {
-        let Some(claim) = world.claims.get(key).filter(|claim| volume_name(claim).is_none()) else {
-            return false;
-        };
-        let class = class_name(&claim).and_then(|name| world.storage_classes.get(&ObjectKey::cluster(name)));
-        class.is_some_and(|class| decide::is_late(&class) && class.provisioner != LOCAL)
-            && claim.annotations().get(SELECTED_NODE).map(String::as_str) != Some(node)
+    let is_untold = |claim: &PersistentVolumeClaim, _: &StorageClass| {
+        claim.annotations().get(SELECTED_NODE).map(String::as_str) != Some(node)
     };
-    keys.filter(is_to_be_told).collect()
+    late_claims(world, pod, is_untold)
 }
 
 /// The claims of `pod` whose volumes somebody else makes once they know where.
 pub(crate) fn claims_in_the_making(world: &World, pod: &Pod) -> Vec<ObjectKey> {
+    late_claims(world, pod, |_, class| class.provisioner != NO_PROVISIONER)
+}
+
+/// Of the claims of `pod` that wait until its node is known to have a volume, those that are meant. Directories of a node
+/// are made by ourselves.
+fn late_claims(
+    world: &World,
+    pod: &Pod,
+    is_meant: impl Fn(&PersistentVolumeClaim, &StorageClass) -> bool,
+) -> Vec<ObjectKey> {
     let namespace = pod.namespace().unwrap_or_default();
     let keys = claims_of(pod).map(|name| ObjectKey::new(&namespace, &name));
-    let is_made = |key: &ObjectKey| {
-        let claim = world.claims.get(key).filter(|claim| volume_name(claim).is_none());
-        let class =
-            claim.and_then(|claim| world.storage_classes.get(&ObjectKey::cluster(class_name(&claim)?)));
+    let is_late = |key: &ObjectKey| {
+        let Some(claim) = world.claims.get(key).filter(|claim| volume_name(claim).is_none()) else {
+            return false;
+        };
+        let class = class_name(&claim).and_then(|name| world.storage_classes.get(&ObjectKey::cluster(name)));
         class.is_some_and(|class| {
-            decide::is_late(&class) && ![LOCAL, NO_PROVISIONER].contains(&class.provisioner.as_str())
+            decide::is_late(&class) && class.provisioner != LOCAL && is_meant(&claim, &class)
         })
     };
-    keys.filter(is_made).collect()
+    keys.filter(is_late).collect()
 }
 
 /// How a claim fares whose volume was to be made for `node`.
