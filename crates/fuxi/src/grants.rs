@@ -30,6 +30,7 @@ mod serve;
 mod shortage;
 mod slots;
 mod sync;
+mod table;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +48,8 @@ use queues::Queues;
 pub use quota::{InvalidTree, Quota, QuotaId, QuotaTree, TreeFault};
 pub use resources::{EXTENDED, ResourceNames, Resources, TooManyResources};
 use slots::Slots;
-use units::{Grant, Unit};
+use table::GrantTable;
+use units::Unit;
 
 type MachineSlot = u32;
 type UnitSlot = u32;
@@ -214,8 +216,7 @@ pub struct Ledger {
     parties: Parties,
     units: Slots<Unit>,
     unit_slots: NumberMap<UnitId, UnitSlot>,
-    grants: Slots<Grant>,
-    grant_slots: NumberMap<GrantId, GrantSlot>,
+    grants: GrantTable,
     claims: Slots<Claim>,
     gangs: Gangs,
     patience: Patience,
@@ -270,8 +271,7 @@ impl Ledger {
             parties: Parties::default(),
             units: Slots::default(),
             unit_slots: NumberMap::default(),
-            grants: Slots::default(),
-            grant_slots: NumberMap::default(),
+            grants: GrantTable::default(),
             claims: Slots::default(),
             gangs: Gangs::default(),
             patience: Patience::default(),

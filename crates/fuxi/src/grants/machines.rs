@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::numbers::NumberMap;
 use super::resources::Resources;
 use super::rooms::{Most, Rooms};
-use super::slots::Slots;
+use super::slots::{Slots, position};
 use super::{ClaimSlot, GrantSlot, MachineId, MachineSlot, Place, RackId};
 
 #[derive(Clone, Debug)]
@@ -194,18 +194,19 @@ impl Machines {
     }
 
     /// Puts a grant on a machine, to be [listed](Self::list) by the caller; its place among the machine's grants.
-    pub(super) fn spend(&mut self, slot: MachineSlot, grant: GrantSlot, shape: Resources) -> usize {
+    pub(super) fn spend(&mut self, slot: MachineSlot, grant: GrantSlot, shape: Resources) -> u32 {
         let machine = &mut self.slots[slot];
         machine.used = machine.used.plus(shape);
+        let position = position(machine.grants.len());
         machine.grants.push(grant);
-        machine.grants.len() - 1
+        position
     }
 
     /// Takes a grant off a machine, to be [listed](Self::list) by the caller; the grant that has its place now.
     pub(super) fn free(
         &mut self,
         slot: MachineSlot,
-        position: usize,
+        position: u32,
         (shape, was_revoked): (Resources, bool),
         now: Duration,
     ) -> Option<GrantSlot> {
@@ -214,8 +215,8 @@ impl Machines {
         if was_revoked {
             machine.revoked = machine.revoked.minus(shape);
         }
-        machine.grants.swap_remove(position);
-        let moved = machine.grants.get(position).copied();
+        machine.grants.swap_remove(position as usize);
+        let moved = machine.grants.get(position as usize).copied();
         self.note_shortage(slot, now);
         moved
     }
@@ -302,6 +303,9 @@ impl Machines {
     pub(super) fn list(&mut self, slot: MachineSlot) {
         let machine = &mut self.slots[slot];
         let (seat, room) = (machine.seat, machine.room());
+        if machine.listed == room {
+            return;
+        }
         self.free = self.free.minus(machine.listed).plus(room);
         machine.listed = room;
         self.set_room(seat, room);

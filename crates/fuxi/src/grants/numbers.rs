@@ -28,3 +28,10 @@ impl Hasher for NumberHasher {
         self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }
+
+/// The hash of one number.
+pub(super) fn spread(number: u64) -> u64 {
+    let mut hasher = NumberHasher::default();
+    hasher.write_u64(number);
+    hasher.finish()
+}

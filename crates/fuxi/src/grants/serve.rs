@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::groups::{GroupIdx, Groups};
 use super::queues::{Queues, Right};
+use super::slots::position;
 use super::units::{Grant, Unit};
 use super::{
     ClaimSlot, Decision, DemandSlot, GrantId, GrantSlot, Ledger, MachineId, MachineSlot, Place, UnitId,
@@ -144,7 +145,7 @@ impl Ledger {
     /// Counts a grant everywhere; its machine is to be listed by the caller.
     pub(super) fn hold(&mut self, id: GrantId, slot: UnitSlot, machine: MachineSlot) {
         let unit = &mut self.units[slot];
-        let (shape, in_unit) = (unit.definition.shape, unit.held.len());
+        let (shape, in_unit) = (unit.definition.shape, position(unit.held.len()));
         let grant = Grant { id, unit: slot, machine, is_revoked: false, in_unit, on_machine: 0 };
         let grant_slot = self.grants.insert(grant);
         unit.held.push(grant_slot);
@@ -156,38 +157,40 @@ impl Ledger {
         self.groups.spend(unit.group, shape);
         self.spend_of_party(party, shape);
         self.grants[grant_slot].on_machine = self.machines.spend(machine, grant_slot, shape);
-        self.grant_slots.insert(id, grant_slot);
     }
 
     /// Frees a grant everywhere. What has got room by that is unsettled.
     pub(super) fn give_back(&mut self, id: GrantId, now: Duration) {
-        if let Some(slot) = self.grant_slots.get(&id).copied() {
+        if let Some(slot) = self.grants.slot(id) {
             self.free(slot, now);
         }
     }
 
     pub(super) fn free(&mut self, grant_slot: GrantSlot, now: Duration) {
         let grant = self.grants.remove(grant_slot);
-        self.grant_slots.remove(&grant.id);
+        // Both lists first: they and what moves in them lie far apart in memory, and so are waited for together.
         let unit = &mut self.units[grant.unit];
-        unit.held.swap_remove(grant.in_unit);
-        if let Some(moved) = unit.held.get(grant.in_unit) {
-            self.grants[*moved].in_unit = grant.in_unit;
+        let shape = unit.definition.shape;
+        unit.held.swap_remove(grant.in_unit as usize);
+        let moved_in_unit = unit.held.get(grant.in_unit as usize).copied();
+        let freed = (shape, grant.is_revoked);
+        let moved_on_machine = self.machines.free(grant.machine, grant.on_machine, freed, now);
+        if let Some(moved) = moved_in_unit {
+            self.grants[moved].in_unit = grant.in_unit;
+        }
+        if let Some(moved) = moved_on_machine {
+            self.grants[moved].on_machine = grant.on_machine;
         }
         if unit.held.is_empty()
             && let Some(holders) = self.holders.get_mut(&(unit.group, unit.definition.priority))
         {
             holders.remove(&grant.unit);
         }
-        let (shape, party) = (unit.definition.shape, unit.party);
+        let party = unit.party;
         let relieved = self.groups.free(unit.group, (shape, grant.is_revoked));
         self.unsettled.claims |= self.groups.may_honour(unit.group);
         self.free_of_party(party, shape);
         self.unsettled.groups.extend(relieved);
-        let freed = (shape, grant.is_revoked);
-        if let Some(moved) = self.machines.free(grant.machine, grant.on_machine, freed, now) {
-            self.grants[moved].on_machine = grant.on_machine;
-        }
         self.unsettled.machines.push(grant.machine);
         if !self.units[grant.unit].is_queued {
             self.queue(grant.unit);

@@ -8,6 +8,11 @@ pub(super) struct Slots<T> {
     free: Vec<u32>,
 }
 
+/// A place in a list of slots, which are at most as many as there are 32-bit numbers.
+pub(super) fn position(index: usize) -> u32 {
+    u32::try_from(index).expect("memory ends before four billion things")
+}
+
 impl<T> Default for Slots<T> {
     fn default() -> Self {
         Self { things: Vec::new(), free: Vec::new() }
@@ -21,7 +26,7 @@ impl<T> Slots<T> {
             return slot;
         }
         self.things.push(Some(thing));
-        u32::try_from(self.things.len() - 1).expect("memory ends before four billion things")
+        position(self.things.len() - 1)
     }
 
     pub(super) fn remove(&mut self, slot: u32) -> T {

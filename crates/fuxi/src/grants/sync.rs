@@ -66,7 +66,7 @@ impl Ledger {
             return;
         }
         self.last_grant = self.last_grant.max(grant.0);
-        if self.grant_slots.contains_key(&grant) {
+        if self.grants.slot(grant).is_some() {
             return;
         }
         let Some(machine) = self.machines.slot(machine) else { return };

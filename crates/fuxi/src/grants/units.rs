@@ -33,6 +33,7 @@ pub(super) struct Unit {
     pub(super) is_bound: bool,
 }
 
+/// Two of them fill a line of memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grant {
     pub(super) id: GrantId,
@@ -40,8 +41,8 @@ pub(super) struct Grant {
     pub(super) machine: MachineSlot,
     pub(super) is_revoked: bool,
     /// Its place among what the unit holds, and among what is on the machine.
-    pub(super) in_unit: usize,
-    pub(super) on_machine: usize,
+    pub(super) in_unit: u32,
+    pub(super) on_machine: u32,
 }
 
 impl Unit {
