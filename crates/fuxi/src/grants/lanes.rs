@@ -6,6 +6,8 @@
 //! ```
 //! A lane is a linked list: who is served goes to its end, and nobody else is touched.
 
+use model::{Bytes, MilliCpu};
+
 use super::parties::Step;
 use super::resources::Resources;
 use super::slots::Slots;
@@ -46,15 +48,21 @@ pub(super) struct Lane {
 /// The order of entries.
 pub(super) type Key = (Resources, Option<UnitSlot>);
 
-/// Demands of one shape. Never empty.
+/// Demands of one shape. Never empty. Small, as a search reads all of a level.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    pub(super) shape: Resources,
-    pub(super) picky: Option<UnitSlot>,
+    pub(super) cpu: MilliCpu,
+    memory: Bytes,
+    /// The whole key, where it is more than CPU and memory for one worker that avoids no machine.
+    special: Option<Box<Key>>,
     /// Who is served first. By itself, as most entries have no other.
     pub(super) lane: Lane,
     /// The others in order.
     others: Vec<Lane>,
+}
+
+fn plain(cpu: MilliCpu, memory: Bytes) -> Key {
+    (Resources { cpu, memory, workers: 1, ..Resources::NOTHING }, None)
 }
 
 impl Lane {
@@ -89,11 +97,26 @@ impl Lane {
 
 impl Entry {
     pub(super) fn new((shape, picky): Key, demands: &mut Slots<Demand>, slot: DemandSlot) -> Self {
-        Self { shape, picky, lane: Lane::new(demands, slot), others: Vec::new() }
+        let Resources { cpu, memory, .. } = shape;
+        let special = ((shape, picky) != plain(cpu, memory)).then(|| Box::new((shape, picky)));
+        Self { cpu, memory, special, lane: Lane::new(demands, slot), others: Vec::new() }
     }
 
     pub(super) fn key(&self) -> Key {
-        (self.shape, self.picky)
+        self.special.as_ref().map_or_else(|| plain(self.cpu, self.memory), |key| **key)
+    }
+
+    pub(super) fn shape(&self) -> Resources {
+        self.key().0
+    }
+
+    pub(super) fn picky(&self) -> Option<UnitSlot> {
+        self.special.as_ref().and_then(|key| key.1)
+    }
+
+    pub(super) fn fits_in(&self, room: Resources) -> bool {
+        let rest = || self.special.as_ref().map_or(room.workers >= 1, |key| key.0.fits_in(room));
+        (self.cpu <= room.cpu) & (self.memory <= room.memory) && rest()
     }
 
     /// In the order in which they are served.

@@ -101,10 +101,10 @@ impl Brief {
 impl Level {
     /// The entry that fits in `room` whose first holds least or has waited longest, and is not picky or may be served here.
     fn first_that_fits(&self, room: Resources, is_welcome: &impl Fn(UnitSlot) -> bool) -> Option<&Entry> {
-        let affordable = self.entries.iter().take_while(|entry| entry.shape.cpu <= room.cpu);
-        let fitting = affordable.filter(|entry| entry.shape.fits_in(room));
+        let affordable = self.entries.iter().take_while(|entry| entry.cpu <= room.cpu);
+        let fitting = affordable.filter(|entry| entry.fits_in(room));
         fitting
-            .filter(|entry| entry.picky.is_none_or(is_welcome))
+            .filter(|entry| entry.picky().is_none_or(is_welcome))
             .min_by_key(|entry| (entry.lane.step, entry.lane.turn))
     }
 }
@@ -123,16 +123,16 @@ impl Line {
     }
 
     fn has_lesser(&self, (shape, picky): Key) -> bool {
-        let affordable = |level: &Level| level.entries.partition_point(|entry| entry.shape.cpu <= shape.cpu);
+        let affordable = |level: &Level| level.entries.partition_point(|entry| entry.cpu <= shape.cpu);
         // The largest of those with no more CPU is the likeliest to be the shape itself.
         let mut levels = self.levels.iter().map(|level| &level.entries[..affordable(level)]);
         // Who is picky may wait although there is room, except for another who is as picky.
-        let proves = |entry: &Entry| entry.picky.is_none() || entry.picky == picky;
-        levels.any(|entries| entries.iter().rev().any(|entry| entry.shape.fits_in(shape) && proves(entry)))
+        let proves = |entry: &Entry| entry.picky().is_none() || entry.picky() == picky;
+        levels.any(|entries| entries.iter().rev().any(|entry| entry.fits_in(shape) && proves(entry)))
     }
 
     fn shapes(&self) -> impl Iterator<Item = Resources> + '_ {
-        self.levels.iter().flat_map(|level| level.entries.iter().map(|entry| entry.shape))
+        self.levels.iter().flat_map(|level| level.entries.iter().map(Entry::shape))
     }
 }
 
@@ -316,8 +316,8 @@ impl Queues {
                         step: entry.lane.step,
                         turn: entry.lane.turn,
                     },
-                    shape: entry.shape,
-                    picky: entry.picky,
+                    shape: entry.shape(),
+                    picky: entry.picky(),
                     first: entry.lane.first,
                 })
             })
