@@ -52,7 +52,7 @@ pub(super) type Key = (Resources, Option<UnitSlot>);
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) cpu: MilliCpu,
-    memory: Bytes,
+    pub(super) memory: Bytes,
     /// The whole key, where it is more than CPU and memory for one worker that avoids no machine.
     special: Option<Box<Key>>,
     /// Who is served first. By itself, as most entries have no other.

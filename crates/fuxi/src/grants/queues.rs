@@ -72,16 +72,20 @@ struct Level {
 struct Line {
     /// Highest priority first.
     levels: Vec<Level>,
-    /// What each shape here needs at least.
-    least: Resources,
 }
 
-/// Of a line what rules most out, apart from it: a machine's queue is seldom looked at and then cold in memory.
+/// What each of several shapes needs at least, of what rules most out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Least {
+    cpu: MilliCpu,
+    memory: Bytes,
+}
+
+/// What there is to know of a line first, apart from it: a machine's queue is seldom looked at and then cold in memory.
 #[derive(Clone, Copy, Debug)]
 struct Brief {
     group: GroupIdx,
-    cpu: MilliCpu,
-    memory: Bytes,
+    least: Least,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -89,12 +93,20 @@ pub(super) struct Queue {
     /// In the order of groups, as are `lines`.
     briefs: Vec<Brief>,
     lines: Vec<Line>,
-    least: Resources,
+    least: Least,
 }
 
-impl Brief {
-    fn new(group: GroupIdx, least: Resources) -> Self {
-        Self { group, cpu: least.cpu, memory: least.memory }
+impl Least {
+    fn of(shape: Resources) -> Self {
+        Self { cpu: shape.cpu, memory: shape.memory }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { cpu: self.cpu.min(other.cpu), memory: self.memory.min(other.memory) }
+    }
+
+    fn fits_in(self, room: Resources) -> bool {
+        (self.cpu <= room.cpu) & (self.memory <= room.memory)
     }
 }
 
@@ -115,9 +127,6 @@ impl Line {
         room: Resources,
         is_welcome: &impl Fn(UnitSlot) -> bool,
     ) -> Option<(i32, &Entry)> {
-        if !self.least.fits_in(room) {
-            return None;
-        }
         let mut levels = self.levels.iter();
         levels.find_map(|level| Some((level.priority, level.first_that_fits(room, is_welcome)?)))
     }
@@ -131,8 +140,10 @@ impl Line {
         levels.any(|entries| entries.iter().rev().any(|entry| entry.fits_in(shape) && proves(entry)))
     }
 
-    fn shapes(&self) -> impl Iterator<Item = Resources> + '_ {
-        self.levels.iter().flat_map(|level| level.entries.iter().map(Entry::shape))
+    /// Nothing where nobody waits.
+    fn least(&self) -> Option<Least> {
+        let entries = self.levels.iter().flat_map(|level| &level.entries);
+        entries.map(|entry| Least { cpu: entry.cpu, memory: entry.memory }).reduce(Least::and)
     }
 }
 
@@ -151,11 +162,8 @@ impl Queue {
         is_welcome: &impl Fn(UnitSlot) -> bool,
     ) -> Option<(i32, &Entry)> {
         let position = self.position(group).ok()?;
-        let Brief { cpu, memory, .. } = self.briefs[position];
-        if cpu > room.cpu || memory > room.memory {
-            return None;
-        }
-        self.lines[position].first_that_fits(room, is_welcome)
+        let may_fit = self.briefs[position].least.fits_in(room);
+        may_fit.then(|| self.lines[position].first_that_fits(room, is_welcome)).flatten()
     }
 
     /// The entry of a class, where there is one.
@@ -171,26 +179,23 @@ impl Queue {
 
     fn open(&mut self, class: &Class, entry: Entry) {
         let Class { group, priority, shape, .. } = *class;
-        if self.lines.is_empty() {
-            self.least = shape;
-        }
-        self.least = self.least.least(shape);
+        let least = Least::of(shape);
+        self.least = if self.lines.is_empty() { least } else { self.least.and(least) };
         let position = self.position(group).unwrap_or_else(|at| {
-            self.briefs.insert(at, Brief::new(group, shape));
-            self.lines.insert(at, Line { levels: Vec::new(), least: shape });
+            self.briefs.insert(at, Brief { group, least });
+            self.lines.insert(at, Line { levels: Vec::new() });
             at
         });
-        let line = &mut self.lines[position];
-        line.least = line.least.least(shape);
-        self.briefs[position] = Brief::new(group, line.least);
-        let level = line
-            .levels
+        let brief = &mut self.briefs[position];
+        brief.least = brief.least.and(least);
+        let levels = &mut self.lines[position].levels;
+        let level = levels
             .binary_search_by_key(&Reverse(priority), |level| Reverse(level.priority))
             .unwrap_or_else(|at| {
-                line.levels.insert(at, Level { priority, entries: Vec::new() });
+                levels.insert(at, Level { priority, entries: Vec::new() });
                 at
             });
-        let entries = &mut line.levels[level].entries;
+        let entries = &mut levels[level].entries;
         let at = entries.partition_point(|entry| entry.key() < class.key());
         entries.insert(at, entry);
     }
@@ -201,17 +206,18 @@ impl Queue {
         let line = &mut self.lines[at];
         for level in &mut line.levels {
             if level.priority == class.priority {
-                level.entries.retain(|entry| entry.key() != class.key());
+                let at = level.entries.binary_search_by_key(&class.key(), Entry::key);
+                at.map(|at| level.entries.remove(at)).ok();
             }
         }
         line.levels.retain(|level| !level.entries.is_empty());
-        line.least = line.shapes().reduce(Resources::least).unwrap_or_default();
-        self.briefs[at] = Brief::new(class.group, line.least);
-        if line.levels.is_empty() {
+        if let Some(least) = line.least() {
+            self.briefs[at].least = least;
+        } else {
             self.lines.remove(at);
             self.briefs.remove(at);
         }
-        self.least = self.lines.iter().map(|line| line.least).reduce(Resources::least).unwrap_or_default();
+        self.least = self.briefs.iter().map(|brief| brief.least).reduce(Least::and).unwrap_or_default();
     }
 }
 
