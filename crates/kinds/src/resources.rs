@@ -118,13 +118,29 @@ fn raise(highest: &mut Amounts, other: &Amounts) {
     }
 }
 
-/// What a Pod asks for at its peak: `field` is `requests` or `limits`.
-///
-/// Init containers run one after the other before the others start, so only the greediest counts; those that go on
-/// running (`restartPolicy: Always`) count with all that comes after them. A statement for the whole Pod counts before
-/// those of its containers.
+/// What a Pod asks for at its peak: `field` is `requests` or `limits`. A statement for the whole Pod counts before those of
+/// its containers.
 pub fn of_pod(pod: &Value, field: &str) -> Amounts {
     let spec = &pod["spec"];
+    let mut peak = of_containers(spec, field);
+    peak.extend(Amount::parse_all(&spec["resources"][field]));
+    let overhead = Amount::parse_all(&spec["overhead"]);
+    if field == "requests" {
+        add(&mut peak, &overhead);
+    } else {
+        // What is not limited stays so.
+        for (name, amount) in overhead {
+            peak.entry(name).and_modify(|limit| *limit = limit.plus(amount));
+        }
+    }
+    peak
+}
+
+/// What the containers of a Pod's spec ask for together at their peak.
+///
+/// Init containers run one after the other before the others start, so only the greediest counts; those that go on
+/// running (`restartPolicy: Always`) count with all that comes after them.
+pub(crate) fn of_containers(spec: &Value, field: &str) -> Amounts {
     let list = |name: &str| spec[name].as_array().into_iter().flatten();
     let ask = |container: &Value| Amount::parse_all(&container["resources"][field]);
     let mut running = Amounts::new();
@@ -141,15 +157,5 @@ pub fn of_pod(pod: &Value, field: &str) -> Amounts {
         add(&mut running, &ask(container));
     }
     raise(&mut peak, &running);
-    peak.extend(Amount::parse_all(&spec["resources"][field]));
-    let overhead = Amount::parse_all(&spec["overhead"]);
-    if field == "requests" {
-        add(&mut peak, &overhead);
-    } else {
-        // What is not limited stays so.
-        for (name, amount) in overhead {
-            peak.entry(name).and_modify(|limit| *limit = limit.plus(amount));
-        }
-    }
     peak
 }

@@ -4,12 +4,14 @@ use model::names::SIGMA_SCHEDULER;
 use serde_json::{Map, Value, json};
 
 use super::{existing, fill, fill_zero, items, object};
+use crate::resources::of_containers;
 
 /// A Pod itself: the template's defaults and a few of its own.
 pub(super) fn pod(fields: &mut Map<String, Value>) {
     let Some(spec) = object(fields, "spec") else { return };
     pod_spec(spec);
     requests_from_limits(spec);
+    requests_of_whole(spec);
     fill(spec, "enableServiceLinks", true);
     // Two names of one field. What a Pod that names no account gets is admission's to say, and not its client's own.
     for (said, meant) in [("serviceAccount", "serviceAccountName"), ("serviceAccountName", "serviceAccount")]
@@ -168,15 +170,46 @@ fn requests_from_limits(spec: &mut Map<String, Value>) {
     }
 }
 
-/// Kubernetes' own class, from the requests and limits of cpu and memory.
+/// A Pod that says how much it may use as a whole needs what its containers need together; where none of them says, as much
+/// as it may use.
+fn requests_of_whole(spec: &mut Map<String, Value>) {
+    let has_limits =
+        |resources: &Value| resources["limits"].as_object().is_some_and(|limits| !limits.is_empty());
+    if !spec.get("resources").is_some_and(has_limits) {
+        return;
+    }
+    let needed = of_containers(&Value::Object(spec.clone()), "requests");
+    let Some(resources) = existing(spec, "resources") else { return };
+    let limits = existing(resources, "limits").cloned().unwrap_or_default();
+    let Some(requests) = object(resources, "requests") else { return };
+    for name in ["cpu", "memory"] {
+        let sum = needed.get(name).map(|amount| Value::from(amount.to_string()));
+        if let Some(quantity) = sum.or_else(|| limits.get(name).cloned()) {
+            fill(requests, name, quantity);
+        }
+    }
+}
+
+/// Kubernetes' own class, from the requests and limits of cpu and memory: of the whole Pod where it has any.
 pub(super) fn quality_of_service(spec: &Map<String, Value>) -> &'static str {
+    let is_told = |resources: &&Value| {
+        let has = |field: &str| resources[field].as_object().is_some_and(|amounts| !amounts.is_empty());
+        has("requests") || has("limits")
+    };
+    if let Some(resources) = spec.get("resources").filter(is_told) {
+        return class_of([resources].into_iter());
+    }
     let containers = ["initContainers", "containers"]
         .iter()
         .filter_map(|list| spec.get(*list)?.as_array())
         .flatten()
         .map(|container| &container["resources"]);
+    class_of(containers)
+}
+
+fn class_of<'a>(all_resources: impl Iterator<Item = &'a Value>) -> &'static str {
     let (mut any, mut all) = (false, true);
-    for resources in containers {
+    for resources in all_resources {
         for name in ["cpu", "memory"] {
             let (request, limit) = (&resources["requests"][name], &resources["limits"][name]);
             any |= !is_zero(request) || !is_zero(limit);

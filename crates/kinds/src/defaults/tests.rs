@@ -26,6 +26,42 @@ fn pods() {
     );
 }
 
+fn check_whole(resources: Value, of_container: Value, expected: &str) {
+    let kind = all().iter().find(|kind| kind.kind == "Pod").unwrap();
+    let container = json!({"name": "c", "image": "nginx:1.25", "resources": of_container});
+    let mut pod = json!({"spec": {"resources": resources, "containers": [container.clone(), container]}});
+    apply(kind, &mut pod);
+    let told = format!("{} {}", pod["spec"]["resources"], pod["status"]["qosClass"]);
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn whole_pods_need_what_their_containers_need_or_what_they_may_use() {
+    let half = json!({"requests": {"cpu": "250m", "memory": "64Mi"}});
+    check_whole(
+        json!({"limits": {"cpu": "2"}}),
+        json!({}),
+        r#"{"limits":{"cpu":"2"},"requests":{"cpu":"2"}} "Burstable""#,
+    );
+    check_whole(
+        json!({"limits": {"cpu": "2", "memory": "1Gi"}}),
+        json!({}),
+        r#"{"limits":{"cpu":"2","memory":"1Gi"},"requests":{"cpu":"2","memory":"1Gi"}} "Guaranteed""#,
+    );
+    check_whole(
+        json!({"limits": {"cpu": "2"}}),
+        half.clone(),
+        r#"{"limits":{"cpu":"2"},"requests":{"cpu":"500m","memory":"128Mi"}} "Burstable""#,
+    );
+    check_whole(
+        json!({"limits": {"cpu": "2"}, "requests": {"cpu": "1"}}),
+        half.clone(),
+        r#"{"limits":{"cpu":"2"},"requests":{"cpu":"1","memory":"128Mi"}} "Burstable""#,
+    );
+    check_whole(json!({"requests": {"cpu": "1"}}), half, r#"{"requests":{"cpu":"1"}} "Burstable""#);
+    check_whole(json!({}), json!({}), r#"{} "BestEffort""#);
+}
+
 #[test]
 fn workloads() {
     check(
