@@ -168,6 +168,8 @@ impl Ledger {
 
     pub(super) fn free(&mut self, grant_slot: GrantSlot, now: Duration) {
         let grant = self.grants.remove(grant_slot);
+        let machine = &self.machines[grant.machine];
+        self.queues.touch(machine.id, machine.rack);
         // Both lists first: they and what moves in them lie far apart in memory, and so are waited for together.
         let unit = &mut self.units[grant.unit];
         let shape = unit.definition.shape;
