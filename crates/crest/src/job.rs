@@ -206,9 +206,10 @@ pub(crate) fn execute(settings: &Settings, verb: JobVerb) -> anyhow::Result<Exit
 async fn want(settings: &Settings, options: &OneOptions, desired: DesiredState) -> anyhow::Result<()> {
     let place = Place::open(settings, &options.cluster).await?;
     let job = place.job(&options.name).await?;
-    let phase = phase(&job);
+    let (phase, begun) = (phase(&job), begun(&job));
+    // One that was told to begin again may still say how it ended before.
     anyhow::ensure!(
-        !phase.is_ended(),
+        !phase.is_ended() || job.spec.retry > begun,
         "job `{}` has ended ({phase:?}); `crest job retry {}` goes on with what is unfinished",
         options.name,
         options.name
@@ -225,8 +226,7 @@ async fn retry(settings: &Settings, options: &OneOptions) -> anyhow::Result<()> 
         "job `{}` is {phase:?}: only one that failed or was cancelled can begin again",
         options.name
     );
-    let begun = job.status.as_ref().map_or(0, |status| status.retry);
-    let spec = json!({"desiredState": DesiredState::Running, "retry": begun.saturating_add(1)});
+    let spec = json!({"desiredState": DesiredState::Running, "retry": begun(&job).saturating_add(1)});
     patched(&place, options, &json!({ "spec": spec })).await
 }
 
@@ -240,6 +240,11 @@ async fn patched(place: &Place, options: &OneOptions, patch: &Value) -> anyhow::
         Output::Json => println!("{}", json!({"name": name, "desiredState": desired})),
     }
     Ok(())
+}
+
+/// How often it has begun again.
+fn begun(job: &DagJob) -> u32 {
+    job.status.as_ref().map_or(0, |status| status.retry)
 }
 
 fn phase(job: &DagJob) -> JobPhase {

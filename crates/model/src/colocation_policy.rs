@@ -7,6 +7,7 @@
 
 mod check;
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -65,7 +66,7 @@ pub struct OfferTerms {
     pub margin_percent: Option<i32>,
     /// An amount that is never offered, such as 500m or 2Gi; where the share is more, that counts. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub margin: Option<String>,
+    pub margin: Option<Quantity>,
     /// The most that is offered, as a share of the capacity. Default: 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling_percent: Option<i32>,

@@ -14,6 +14,7 @@ mod policy;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{EnvVar, Toleration, Volume, VolumeMount};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -180,14 +181,14 @@ fn default_attempts() -> u32 {
 pub struct TaskResources {
     /// CPU as a Kubernetes quantity; taken from `kubernetes.io/batch-cpu`.
     #[serde(default = "default_cpu")]
-    pub cpu: String,
+    pub cpu: Quantity,
     /// Memory as a Kubernetes quantity; taken from `kubernetes.io/batch-memory`.
     #[serde(default = "default_memory")]
-    pub memory: String,
+    pub memory: Quantity,
     /// What a worker may keep on its machine's disk, beside volumes that are not its own, as a Kubernetes quantity: not
     /// reserved, but bounded. Default `10Gi`.
     #[serde(rename = "ephemeral-storage", default = "default_disk")]
-    pub ephemeral_storage: String,
+    pub ephemeral_storage: Quantity,
 }
 
 impl Default for TaskResources {
@@ -196,16 +197,16 @@ impl Default for TaskResources {
     }
 }
 
-fn default_disk() -> String {
-    "10Gi".to_owned()
+fn default_disk() -> Quantity {
+    Quantity("10Gi".to_owned())
 }
 
-fn default_cpu() -> String {
-    "1".to_owned()
+fn default_cpu() -> Quantity {
+    Quantity("1".to_owned())
 }
 
-fn default_memory() -> String {
-    "256Mi".to_owned()
+fn default_memory() -> Quantity {
+    Quantity("256Mi".to_owned())
 }
 
 /// How a job stands.

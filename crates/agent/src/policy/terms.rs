@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use level0::capacity;
 use level0::reckon::Basis;
 use model::Quantity;
@@ -66,7 +67,7 @@ pub(super) fn under(base: &Arbiter, spec: &ColocationPolicySpec) -> Arbiter {
 fn offer(policy: &mut capacity::Policy, basis: &mut Basis, terms: &OfferTerms, amount: fn(Quantity) -> f64) {
     let OfferTerms { margin_percent, margin, ceiling_percent, floor_percent, services_by } = terms;
     set(&mut policy.margin, margin_percent.map(share));
-    let margin = margin.as_deref().and_then(|text| Quantity::parse(text).ok());
+    let margin = margin.as_ref().and_then(|margin| Quantity::parse(&margin.0).ok());
     set(&mut policy.least_margin, margin.map(amount));
     // A host that cannot have batch at all lends none by any policy.
     if policy.ceiling > 0.0 {
@@ -178,7 +179,7 @@ fn described(arbiter: &Arbiter) -> ColocationPolicySpec {
 fn terms(policy: &capacity::Policy, basis: Basis, margin: String) -> OfferTerms {
     OfferTerms {
         margin_percent: Some(percent(policy.margin)),
-        margin: (policy.least_margin > 0.0).then_some(margin),
+        margin: (policy.least_margin > 0.0).then_some(Text(margin)),
         ceiling_percent: Some(percent(policy.ceiling)),
         floor_percent: Some(percent(policy.floor)),
         services_by: Some(match basis {

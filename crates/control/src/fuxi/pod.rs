@@ -29,8 +29,8 @@ pub(super) const GRACE_SECONDS: i64 = 2;
 /// What one instance of a task needs. Faulty quantities, which the job's check refuses, read as nothing.
 pub(super) fn shape(task: &Task) -> Resources {
     Resources {
-        cpu: Quantity::parse(&task.resources.cpu).map(MilliCpu::from).unwrap_or_default(),
-        memory: Quantity::parse(&task.resources.memory).map(Bytes::from).unwrap_or_default(),
+        cpu: Quantity::parse(&task.resources.cpu.0).map(MilliCpu::from).unwrap_or_default(),
+        memory: Quantity::parse(&task.resources.memory.0).map(Bytes::from).unwrap_or_default(),
         workers: 1,
         ..Resources::default()
     }

@@ -27,7 +27,7 @@ fn store(role: &str, objects: &Objects) -> Store {
 
 /// How much of the disk a worker may take, and the folders that count: those of volumes that go with it.
 pub(super) fn disk(spec: &DagJobSpec, task: &Task) -> DiskLimit {
-    let limit = Quantity::parse(&task.resources.ephemeral_storage).map(Bytes::from).unwrap_or_default().0;
+    let limit = Quantity::parse(&task.resources.ephemeral_storage.0).map(Bytes::from).unwrap_or_default().0;
     let is_own = |mount: &&VolumeMount| {
         let volume = spec.volumes.iter().find(|volume| volume.name == mount.name);
         let empty = volume.and_then(|volume| volume.empty_dir.as_ref());

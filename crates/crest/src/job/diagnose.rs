@@ -170,8 +170,8 @@ fn of_task(
         let largest = |of: fn(&Offer) -> i128| offers.iter().map(of).max().unwrap_or(0);
         let what = format!(
             "no node has room for one instance of {} CPU and {} memory; the largest offers are {}m and {}Mi",
-            task.resources.cpu,
-            task.resources.memory,
+            task.resources.cpu.0,
+            task.resources.memory.0,
             largest(|offer| offer.cpu),
             largest(|offer| offer.memory) >> 20
         );

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use model::dagjob::import::{TaskName, depends_on, task_columns};
 use model::dagjob::{DagJob, DagJobSpec, Task, TaskResources};
 
@@ -95,7 +96,7 @@ fn job(rows: &[Row], options: &ImportOptions) -> anyhow::Result<DagJob> {
             image: options.image.clone(),
             command: if options.command.is_empty() { sleep() } else { options.command.clone() },
             resources: TaskResources {
-                cpu: cpu.unwrap_or_else(|| "1".to_owned()),
+                cpu: Quantity(cpu.unwrap_or_else(|| "1".to_owned())),
                 ..TaskResources::default()
             },
             max_attempts: 3,
@@ -122,7 +123,7 @@ mod tests {
         let imported = job(&rows(table, Some("j_1")).unwrap(), &options()).unwrap();
         assert_eq!(imported.metadata.name.as_deref(), Some("j-1"));
         let [map, reduce] = imported.spec.tasks.as_slice() else { panic!("{imported:?}") };
-        assert_eq!((map.name.as_str(), map.instances, map.resources.cpu.as_str()), ("m1", 3, "1000m"));
+        assert_eq!((map.name.as_str(), map.instances, map.resources.cpu.0.as_str()), ("m1", 3, "1000m"));
         assert_eq!(
             (reduce.depends_on.clone(), reduce.command.clone()),
             (vec!["m1".to_owned()], vec!["sleep".to_owned(), "2".to_owned()])

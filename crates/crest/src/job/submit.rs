@@ -6,33 +6,32 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use kube::ResourceExt;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
+use kube::{Resource, ResourceExt};
 use model::dagjob::{DagJob, JobPhase};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{LOOK_INTERVAL, NOT_SUCCEEDED, Place, SubmitOptions, patiently, progress};
 use crate::settings::Settings;
 
 pub(super) async fn submit(settings: &Settings, options: &SubmitOptions) -> anyhow::Result<ExitCode> {
-    // All are read before one is made: a mistake in the last file leaves nothing half done.
+    // All are read, and looked at by the server, before one is made: a mistake in the last leaves nothing half done.
     let mut jobs = Vec::new();
     for path in &options.files {
         jobs.extend(read(path)?);
     }
     let place = Place::open(settings, &options.cluster).await?;
+    for job in &mut jobs {
+        set_parameters(job, &options.parameters);
+        create(&place, job, Kept::No).await?;
+    }
     let mut made = Vec::new();
-    for mut job in jobs {
-        job.spec.parameters.extend(options.parameters.iter().cloned());
-        let namespace = job.namespace().unwrap_or_else(|| place.namespace.clone());
-        let api: Api<DagJob> = Api::namespaced(place.client.clone(), &namespace);
-        let job = api
-            .create(&PostParams::default(), &job)
-            .await
-            .with_context(|| format!("cannot create the job `{}`", job.name_any()))?;
+    for job in &jobs {
+        let job = create(&place, job, Kept::Yes).await?;
         println!("dagjob/{} submitted", job.name_any());
-        made.push((api, job.name_any()));
+        let namespace = job.namespace().unwrap_or_default();
+        made.push((Api::namespaced(place.client.clone(), &namespace), job.name_any()));
     }
     let mut all_succeeded = true;
     if options.wait {
@@ -43,7 +42,43 @@ pub(super) async fn submit(settings: &Settings, options: &SubmitOptions) -> anyh
     Ok(if all_succeeded { ExitCode::SUCCESS } else { ExitCode::from(NOT_SUCCEEDED) })
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<DagJob>> {
+fn set_parameters(job: &mut Value, parameters: &[(String, String)]) {
+    if parameters.is_empty() {
+        return;
+    }
+    // What is no object is the server's to refuse.
+    let Some(spec) = job["spec"].as_object_mut() else { return };
+    let all = spec.entry("parameters").or_insert(Value::Null);
+    if all.is_null() {
+        *all = json!({});
+    }
+    let all = all.as_object_mut().into_iter();
+    all.for_each(|all| {
+        all.extend(parameters.iter().map(|(name, value)| (name.clone(), value.clone().into())))
+    });
+}
+
+/// Whether a job is made, or only looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    No,
+    Yes,
+}
+
+/// As it is written, so that the server tells of fields that it does not know.
+async fn create(place: &Place, job: &Value, kept: Kept) -> anyhow::Result<DagJob> {
+    let namespace = job["metadata"]["namespace"].as_str().unwrap_or(&place.namespace);
+    let mut path = format!("{}?fieldValidation=Strict", DagJob::url_path(&(), Some(namespace)));
+    if kept == Kept::No {
+        path.push_str("&dryRun=All");
+    }
+    let request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
+    let made = place.client.request(request.body(serde_json::to_vec(job)?)?).await;
+    let name = job["metadata"]["name"].as_str().unwrap_or("without a name");
+    made.with_context(|| format!("cannot create the job `{name}`"))
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<Value>> {
     let mut text = String::new();
     if path == Path::new("-") {
         std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
@@ -53,7 +88,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<DagJob>> {
     jobs_of(&text).with_context(|| format!("`{}` holds no jobs that can be submitted", path.display()))
 }
 
-fn jobs_of(text: &str) -> anyhow::Result<Vec<DagJob>> {
+fn jobs_of(text: &str) -> anyhow::Result<Vec<Value>> {
     let mut jobs = Vec::new();
     for document in serde_yaml_ng::Deserializer::from_str(text) {
         let value = Value::deserialize(document).context("this is no YAML")?;
@@ -65,7 +100,7 @@ fn jobs_of(text: &str) -> anyhow::Result<Vec<DagJob>> {
             kind == "DagJob",
             "it holds a `{kind}`; `kubectl apply` takes other kinds than DagJob"
         );
-        jobs.push(serde_json::from_value(value).context("this is no DagJob")?);
+        jobs.push(value);
     }
     anyhow::ensure!(!jobs.is_empty(), "there is no document in it");
     Ok(jobs)
@@ -115,6 +150,5 @@ mod tests {
         check("", "no document");
         check("a: [", "no YAML");
         check("kind: Pod", "holds a `Pod`");
-        check("kind: DagJob\nmetadata: {name: a}\nspec: {tasks: 1}", "no DagJob");
     }
 }

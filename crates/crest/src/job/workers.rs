@@ -136,8 +136,8 @@ pub(super) async fn top(settings: &Settings, options: &OneOptions) -> anyhow::Re
             of_task.len().to_string(),
             format!("{}m", used.0),
             format!("{}Mi", used.1 >> 20),
-            task.resources.cpu.clone(),
-            task.resources.memory.clone(),
+            task.resources.cpu.0.clone(),
+            task.resources.memory.0.clone(),
             cpu,
             memory,
         ]);

@@ -82,7 +82,8 @@ fn offer(resource: &str, terms: &OfferTerms, found: &mut Faults) {
         found.push(path("marginPercent"), percent.into(), message.to_owned());
         return;
     }
-    amount(&path("margin"), margin.as_deref(), found);
+    let margin = margin.as_ref().map(|margin| &margin.0);
+    amount(&path("margin"), margin.map(String::as_str), found);
     if let (Some(percent), Some(amount)) = (margin_percent.filter(|percent| *percent < 0), margin) {
         let message = format!(
             "contradicts {}, which is {percent} and offers more than is there: leave one of them out",

@@ -157,12 +157,12 @@ fn program_faults(path: &str, task: &Task, found: &mut Vec<Fault>) {
         ("memory", &resources.memory),
         ("ephemeral-storage", &resources.ephemeral_storage),
     ] {
-        let message = match Quantity::parse(text) {
+        let message = match Quantity::parse(&text.0) {
             Ok(quantity) if quantity.to_milli() > 0 => continue,
             Ok(_) => "must be greater than zero".to_owned(),
             Err(error) => error.to_string(),
         };
-        found.push(Fault::new(FaultKind::Invalid, format!("{path}.resources.{name}"), text, message));
+        found.push(Fault::new(FaultKind::Invalid, format!("{path}.resources.{name}"), &text.0, message));
     }
 }
 

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use model::dagjob::check::{MAX_INSTANCES, faults};
 use model::dagjob::import::{TaskName, instance_columns, parents, task_columns};
 use model::dagjob::{DagJobSpec, Task, TaskResources};
@@ -237,8 +238,8 @@ fn spec(row: &TaskRow) -> Task {
         image: "trace".to_owned(),
         command: vec!["instance".to_owned()],
         resources: TaskResources {
-            cpu: format!("{}m", row.cpu.0),
-            memory: row.memory.0.to_string(),
+            cpu: Quantity(format!("{}m", row.cpu.0)),
+            memory: Quantity(row.memory.0.to_string()),
             ..TaskResources::default()
         },
         max_attempts: 3,

@@ -54,8 +54,8 @@ fn text_of<'a>(used: &'a BTreeMap<String, Text>, resource: &str) -> &'a str {
 pub(super) fn needs(task: &Task, resource: &str) -> i128 {
     let milli = |text: &str| Quantity::parse(text).map_or(0, Quantity::to_milli);
     match resource {
-        "cpu" => milli(&task.resources.cpu),
-        "memory" => milli(&task.resources.memory),
+        "cpu" => milli(&task.resources.cpu.0),
+        "memory" => milli(&task.resources.memory.0),
         _ => 1000,
     }
 }
