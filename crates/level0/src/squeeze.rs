@@ -173,7 +173,7 @@ impl Squeezer {
         self.hold =
             if self.suffers(suffering, &sample) { self.tightened(&sample) } else { self.relaxed(&sample) };
         let limit = self.limit(&sample);
-        self.applied = self.with_dead_band(limit, sample.capacity);
+        self.applied = self.with_dead_band(limit, &sample);
         self.floor_since = match self.applied {
             Some(applied) if applied <= self.floor(&sample) => self.floor_since.or(Some(sample.now)),
             _ => None,
@@ -186,7 +186,7 @@ impl Squeezer {
         }
     }
 
-    /// The one of batch who was to blame is held back: the others are not wary of what hurt.
+    /// Who was to blame is another, or one of batch who is held back: the others are not wary of what hurt.
     pub fn pardon(&mut self) {
         if let Hold::Held(held) = self.hold {
             self.hold = Hold::Held(Held { hurt: f64::INFINITY, patience: self.policy.patience, ..held });
@@ -215,6 +215,10 @@ impl Squeezer {
     fn learn(&mut self, sample: &Sample) {
         let is_acquitted =
             self.floor_since.is_some_and(|since| sample.now.saturating_sub(since) >= self.policy.acquittal);
+        if is_acquitted && !self.is_quiet(sample) {
+            // Nor was what hurt on the way to the floor: there is nothing to be wary of.
+            self.pardon();
+        }
         if let Some(delay) = sample.online_delay {
             self.delay.learn(delay, is_acquitted);
         }
@@ -311,10 +315,12 @@ impl Squeezer {
         if self.online.value() < 0.01 * sample.capacity { f64::INFINITY } else { left }
     }
 
-    /// Small steps are not worth a write: the kernel restarts the period on each.
-    fn with_dead_band(&self, limit: Option<f64>, capacity: f64) -> Option<f64> {
+    /// Small steps are not worth a write: the kernel restarts the period on each. The one to the floor is, as what stays
+    /// after it is not batch's doing.
+    fn with_dead_band(&self, limit: Option<f64>, sample: &Sample) -> Option<f64> {
         match (limit, self.applied) {
-            (Some(limit), Some(applied)) if (limit - applied).abs() < 0.01 * capacity => Some(applied),
+            (Some(limit), _) if limit <= self.floor(sample) => Some(limit),
+            (Some(limit), Some(applied)) if (limit - applied).abs() < 0.01 * sample.capacity => Some(applied),
             (limit, _) => limit,
         }
     }

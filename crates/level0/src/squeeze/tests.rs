@@ -147,6 +147,24 @@ fn hurts_in_ten_minutes(bearable: f64, class: Class) -> usize {
 
 proptest! {
     #[test]
+    fn what_batch_cannot_help_never_holds_it_for_long(
+        wanted in 10.0..4000.0_f64, floor in 1_u32..=20, delay in any::<bool>(),
+    ) {
+        let policy = Policy { floor: f64::from(floor) / 100.0, ..Policy::default() };
+        let mut squeezer = Squeezer::new(policy, Class::Idle);
+        let (mut allowed, mut held_for) = (CAPACITY, 0);
+        for tick in 0..3000 {
+            let told = (!delay && tick % 10 == 9).then_some(7.0);
+            let delay = if delay { 0.9 } else { 0.05 };
+            let sample = Sample { latency: told, ..sample(tick, 1200.0, allowed.min(wanted), delay) };
+            allowed = quota(squeezer.step(sample));
+            held_for = if allowed < CAPACITY { held_for + 1 } else { 0 };
+            // Down to the floor within eight seconds, five there, and five back up.
+            assert!(held_for < 200, "held at {allowed} for {held_for} ticks");
+        }
+    }
+
+    #[test]
     fn probing_never_flaps(bearable in 300.0..2600.0_f64) {
         let hurts = hurts_in_ten_minutes(bearable, Class::Idle);
         assert!(hurts < 60, "online was hurt in {hurts} of 6000 ticks");
