@@ -118,6 +118,8 @@ pub trait Backend: Debug + Send + Sync {
     fn memory(&self, group: &str) -> Result<Bytes, GroupError>;
     /// Time in which some thread of the group waited for a CPU so far, where the kernel keeps it per group.
     fn cpu_pressure(&self, group: &str) -> Option<Duration>;
+    /// In how many periods so far a quota of the group, or of one below it, was used up.
+    fn throttled(&self, group: &str) -> u64;
     /// The threads in the group and all below it.
     fn threads(&self, group: &str) -> Vec<u32>;
     fn has_idle_class(&self) -> bool;
@@ -309,6 +311,13 @@ fn walk(path: &Path, visit: &mut dyn FnMut(&Path)) {
     for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         walk(&entry.path(), visit);
     }
+}
+
+/// The sum of what the groups at and below `path` were throttled.
+fn throttled_below(path: &Path) -> u64 {
+    let mut sum = 0;
+    walk(path, &mut |path| sum += keyed(path.join("cpu.stat"), "nr_throttled").unwrap_or(0));
+    sum
 }
 
 fn numbers_in(path: PathBuf) -> Vec<u32> {

@@ -10,6 +10,7 @@ mod latency;
 mod measure;
 mod offence;
 mod online;
+mod own_limits;
 mod strays;
 mod zones;
 
@@ -374,6 +375,7 @@ impl Colocation {
         let pinned = self.pinner.groups_with_own_cpus();
         let times = (now, kit::clock::since_epoch());
         state.strays = Strays::find(&self.groups, &pods);
+        state.meter.follow(&own_limits::limited(&self.groups, &pods));
         state.report.online = state.online.measure(&pods, |group| pinned.contains(group), times);
     }
 

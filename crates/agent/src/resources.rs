@@ -120,6 +120,16 @@ fn widest<T: Copy + Ord + Sum>(moments: &[Vec<Share>], limit: impl Fn(&Share) ->
     moments.iter().map(together).collect::<Option<Vec<T>>>()?.into_iter().max()
 }
 
+/// Whether a limit of its own may hold the service `pod`, or a container of it.
+pub(crate) fn has_cpu_limit(pod: &Pod) -> bool {
+    let spec = pod.spec.iter();
+    let sidecar = |init: &&Container| init.restart_policy.as_deref() == Some("Always");
+    let containers = spec
+        .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten().filter(sidecar)));
+    let mut shares = containers.map(|container| of_container(container, QosClass::Online));
+    shares.any(|share| share.cpu_limit.is_some())
+}
+
 /// The memory that is kept for `pod`: the mid tier's is lent.
 pub fn promised_memory(pod: &Pod) -> Bytes {
     if is_mid(pod) { Bytes(0) } else { of_pod(pod).memory }

@@ -9,7 +9,7 @@ use model::{Bytes, CpuSet, MilliCpu};
 use super::{
     Applied, Backend, Controller, Counters, Disk, GroupError, IoBound, Knob, PERIOD_MICROS, Place, counters,
     create_dir, disk, keyed, list, names_below, number, numbers_in, quota_micros, read, remove_tree, settle,
-    walk, write,
+    throttled_below, walk, write,
 };
 
 /// The mounted v1 hierarchies, and the v2 one of a hybrid host, which holds no controller that matters here.
@@ -256,6 +256,10 @@ impl Backend for V1 {
 
     fn cpu_pressure(&self, _group: &str) -> Option<Duration> {
         None
+    }
+
+    fn throttled(&self, group: &str) -> u64 {
+        self.mounts.get("cpu").map_or(0, |root| throttled_below(&root.join(group)))
     }
 
     fn threads(&self, group: &str) -> Vec<u32> {

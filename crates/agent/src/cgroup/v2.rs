@@ -7,7 +7,8 @@ use model::{Bytes, CpuSet, MilliCpu};
 
 use super::{
     Applied, Backend, Counters, Disk, GroupError, IoBound, Knob, PERIOD_MICROS, Place, counters, create_dir,
-    disk, keyed, list, names_below, number, numbers_in, quota_micros, read, remove_tree, settle, walk, write,
+    disk, keyed, list, names_below, number, numbers_in, quota_micros, read, remove_tree, settle,
+    throttled_below, walk, write,
 };
 
 #[derive(Debug)]
@@ -242,6 +243,10 @@ impl Backend for V2 {
     fn cpu_pressure(&self, group: &str) -> Option<Duration> {
         let text = read(self.file(group, "cpu.pressure")).ok()?;
         counters::stall(&text).map(|stall| stall.some)
+    }
+
+    fn throttled(&self, group: &str) -> u64 {
+        throttled_below(&self.root.join(group))
     }
 
     fn threads(&self, group: &str) -> Vec<u32> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use model::QosClass;
 
+use super::own_limits::OwnLimits;
 use super::strays::Strays;
 use crate::cgroup::Groups;
 use crate::schedstat::{self, Scheduled};
@@ -62,6 +63,7 @@ pub(super) struct Meter {
     /// Those that are looked at, in turns; searched for at `listed_at`.
     list: VecDeque<u32>,
     listed_at: Option<Duration>,
+    limits: OwnLimits,
     strays: Times,
 }
 
@@ -73,8 +75,14 @@ impl Meter {
             threads: HashMap::new(),
             list: VecDeque::new(),
             listed_at: None,
+            limits: OwnLimits::default(),
             strays: Times::new(),
         }
+    }
+
+    /// These services may run into limits of their own.
+    pub(super) fn follow(&mut self, limited: &[String]) {
+        self.limits.follow(limited);
     }
 
     /// The next measurement starts anew.
@@ -100,7 +108,7 @@ impl Meter {
                 .cpu_pressure(&online_group)
                 .filter(|_| with_delay && !self.groups.are_foreign()),
         };
-        let threads = (with_delay && counters.pressure.is_none()).then(|| self.waited(strays, now));
+        let threads = with_delay.then(|| self.threads(strays, counters.pressure.is_some(), now)).flatten();
         let strayed = self.strayed(strays);
         let last = self.last.replace(counters)?;
         let elapsed = now.saturating_sub(last.at).as_secs_f64();
@@ -114,8 +122,8 @@ impl Meter {
         let among_online = if self.groups.are_foreign() { batch } else { 0.0 };
         let online = (milli(counters.online, last.online)? - among_online).max(0.0);
         let online_delay = match (counters.pressure, last.pressure, threads) {
-            (Some(new), Some(old), _) => Some(new.saturating_sub(old).as_secs_f64() / elapsed),
             (_, _, Some(scheduled)) => Some(delay(scheduled, elapsed)),
+            (Some(new), Some(old), None) => Some(new.saturating_sub(old).as_secs_f64() / elapsed),
             _ => None,
         };
         let system = (milli(counters.host, last.host)? - online - batch).max(0.0);
@@ -137,8 +145,20 @@ impl Meter {
         Strayed { services: since(&strays.services), batch: since(&strays.batch) }
     }
 
-    /// How long those of online's threads whose turn it is ran and waited since they were looked at last, together.
-    fn waited(&mut self, strays: &Strays, now: Duration) -> Scheduled {
+    /// What threads tell, where the group's pressure does not: it counts those, too, that wait for a quota of their own.
+    fn threads(&mut self, strays: &Strays, has_pressure: bool, now: Duration) -> Option<Scheduled> {
+        let limited = self.limits.threads(&self.groups, now);
+        if has_pressure && (limited.is_empty() || schedstat::lack().is_some()) {
+            // What is looked at anew begins anew.
+            self.threads.clear();
+            return None;
+        }
+        Some(self.waited(strays, &limited, now))
+    }
+
+    /// How long those of online's threads whose turn it is ran and waited since they were looked at last, together; those that
+    /// are `limited` wait for what batch has no part in.
+    fn waited(&mut self, strays: &Strays, limited: &HashSet<u32>, now: Duration) -> Scheduled {
         if self.listed_at.is_none_or(|at| now.saturating_sub(at) >= LISTED_EVERY) {
             self.list_threads(strays);
             self.listed_at = Some(now);
@@ -157,7 +177,7 @@ impl Meter {
             self.list.push_back(number);
             self.threads.insert(number, Thread { scheduled, file: keeps_files.then_some(file) });
             // A thread seen for the first time is only remembered: its past is not this interval's.
-            if let Some(before) = before {
+            if let Some(before) = before.filter(|_| !limited.contains(&number)) {
                 sum.ran += scheduled.ran.saturating_sub(before.ran);
                 sum.waited += scheduled.waited.saturating_sub(before.waited);
             }
@@ -180,4 +200,51 @@ impl Meter {
 fn delay(scheduled: Scheduled, elapsed: f64) -> f64 {
     let (ran, waited) = (scheduled.ran.as_secs_f64(), scheduled.waited.as_secs_f64());
     waited / (waited + ran + 0.1 * elapsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use model::MilliCpu;
+
+    use super::*;
+    use crate::cgroup::{Knob, Mounts};
+
+    /// What a service that wants a whole CPU and may have a tenth of one suffers, by the real kernel. Needs root.
+    fn delay_at_its_limit(is_known: bool) -> f64 {
+        let mounts = Mounts::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap());
+        let groups = Groups::new(&mounts, &format!("crest-test-limit-{}-{is_known}", std::process::id()));
+        groups.prepare(MilliCpu(2000)).unwrap();
+        let pod = groups.pod(QosClass::Online, "x");
+        groups.backend().create(&pod).unwrap();
+        groups.backend().set(&pod, Knob::Quota(Some(MilliCpu(100)))).unwrap();
+        // What hands controllers down may have no process of its own.
+        let root = mounts.v1.get("cpu").or(mounts.v2.as_ref()).unwrap();
+        let container = root.join(&pod).join("c");
+        std::fs::create_dir(&container).unwrap();
+        let procs = container.join("cgroup.procs");
+        let script = format!("echo $$ > {}; while :; do :; done", procs.display());
+        let mut service = Command::new("sh").args(["-c", &script]).spawn().unwrap();
+        let mut meter = Meter::new(groups.clone());
+        meter.follow(if is_known { std::slice::from_ref(&pod) } else { &[] });
+        let started = kit::clock::monotonic();
+        let delays: Vec<f64> = (0..15)
+            .filter_map(|_| {
+                std::thread::sleep(Duration::from_millis(100));
+                meter.measure(started.elapsed(), true, &Strays::default())?.online_delay
+            })
+            .collect();
+        service.kill().unwrap();
+        service.wait().unwrap();
+        groups.remove_all().unwrap();
+        println!("{delays:.2?}");
+        delays[5..].iter().sum::<f64>() / delays[5..].len() as f64
+    }
+
+    #[test]
+    fn who_waits_for_its_own_limit_does_not_wait_for_batch() {
+        let (unknown, known) = (delay_at_its_limit(false), delay_at_its_limit(true));
+        assert!(unknown > 0.4 && known < 0.1, "{unknown} {known}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use model::QosClass;
 use model::qos::is_mid;
 
@@ -28,7 +28,8 @@ pub(super) fn sides(groups: &Groups, running: impl Iterator<Item = Running>) -> 
         let below = containers.iter().map(|id| groups.container(&group, id)).collect();
         match class {
             QosClass::Online => {
-                let (request, has_limit) = (resources::promised_memory(&pod).0, has_cpu_limit(&pod));
+                let (request, has_limit) =
+                    (resources::promised_memory(&pod).0, resources::has_cpu_limit(&pod));
                 let lent = (groups.are_foreign() && is_mid(&pod)).then(|| lent(groups, &pod));
                 online.push(Online { group, below, request, has_limit, lent });
             }
@@ -82,13 +83,4 @@ fn lent(groups: &Groups, pod: &Pod) -> Lent {
         memory: ours.memory_limit,
         memory_without_us: theirs.memory_limit,
     }
-}
-
-fn has_cpu_limit(pod: &Pod) -> bool {
-    let spec = pod.spec.iter();
-    let sidecar = |init: &&Container| init.restart_policy.as_deref() == Some("Always");
-    let containers = spec
-        .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten().filter(sidecar)));
-    let mut shares = containers.map(|container| resources::of_container(container, QosClass::Online));
-    shares.any(|share| share.cpu_limit.is_some())
 }
