@@ -235,14 +235,15 @@ impl Colocation {
     fn every_tick(&self, state: &mut State, batch: &[Arc<Pod>], now: Duration) {
         let Some(usage) = state.meter.measure(now, true, &state.strays) else { return };
         let news = state.heard.take();
+        let news: Vec<(&str, f64)> = news.iter().map(|(service, share)| (service.as_str(), *share)).collect();
         let Squeeze { quota, suffering, latency, idle: _ } =
-            state.squeezer.step(sample(state.milli_cpu, &usage, news, now));
+            state.squeezer.step(sample(state.milli_cpu, &usage, &news, now));
         state.report.latency = latency;
         state.report.online_delay = usage.online_delay;
         // What was in force while this was measured.
         let allowance = state.applied.map_or(state.milli_cpu, |quota| quota.0) as f64;
         // Who told its latency of late tells it again: only then it is known how batch did in between.
-        let is_whole = news.is_some() || latency.is_none();
+        let is_whole = !news.is_empty() || latency.is_none();
         let outcome = state.offence.tick(batch, allowance, (suffering, is_whole), now);
         if outcome.capped > 0 {
             state.squeezer.pardon();
@@ -471,7 +472,7 @@ fn explained(Report { cpu, memory, rule, .. }: &Report) -> String {
     format!("CPU in milli-cores: {cpu}. Memory in bytes: {memory}{by}{trouble}")
 }
 
-fn sample(milli_cpu: u64, usage: &Usage, latency: Option<f64>, now: Duration) -> Sample {
+fn sample<'a>(milli_cpu: u64, usage: &Usage, news: &'a [(&'a str, f64)], now: Duration) -> Sample<'a> {
     Sample {
         now,
         capacity: milli_cpu as f64,
@@ -479,7 +480,7 @@ fn sample(milli_cpu: u64, usage: &Usage, latency: Option<f64>, now: Duration) ->
         batch: usage.batch,
         system: usage.system,
         online_delay: usage.online_delay,
-        latency,
+        news,
     }
 }
 

@@ -32,4 +32,5 @@ pub mod signal;
 pub mod squeeze;
 mod steady;
 pub mod tide;
+pub mod told;
 pub mod zones;

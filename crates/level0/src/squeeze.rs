@@ -20,6 +20,7 @@ use model::MilliCpu;
 
 use crate::peak::{Peak, amount};
 use crate::signal::Signal;
+use crate::told::{News, Services};
 
 /// How the host behaves under pressure.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +78,7 @@ pub enum Class {
 
 /// One look at the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Sample {
+pub struct Sample<'a> {
     pub now: Duration,
     /// All milli-cores of the host.
     pub capacity: f64,
@@ -87,9 +88,8 @@ pub struct Sample {
     pub system: f64,
     /// Share of the time in which online's threads wanted to run but waited: 0 to 1. `None` where it is unknown.
     pub online_delay: Option<f64>,
-    /// Latency of the service that is worst off, as a share of its objective; `None` where nothing new was told since
-    /// the last sample.
-    pub latency: Option<f64>,
+    /// What services have told since the last sample.
+    pub news: &'a [News<'a>],
 }
 
 /// What to do to batch from now on.
@@ -100,7 +100,7 @@ pub struct Squeeze {
     pub idle: bool,
     /// What online suffers, as a multiple of what it may; `None` where no signal tells.
     pub suffering: Option<f64>,
-    /// The latency that was told last, while it counts.
+    /// The worst that services have told last, while it counts.
     pub latency: Option<f64>,
 }
 
@@ -112,9 +112,7 @@ pub struct Squeezer {
     hold: Hold,
     online: Peak,
     delay: Signal,
-    latency: Signal,
-    /// What was told last, and when.
-    told: Option<(f64, Duration)>,
+    services: Services,
     floor_since: Option<Duration>,
     applied: Option<f64>,
     last: Duration,
@@ -140,15 +138,13 @@ impl Squeezer {
     pub fn new(policy: Policy, class: Class) -> Self {
         let patience = policy.patience;
         let delay = Signal::new(policy.high, policy.low);
-        let latency = Signal::new(policy.latency_high, policy.latency_low);
         Self {
             policy,
             class,
             hold: Hold::Free { since: Duration::ZERO, patience },
             online: Peak::new(Duration::from_secs(1)),
             delay,
-            latency,
-            told: None,
+            services: Services::default(),
             floor_since: None,
             applied: None,
             last: Duration::ZERO,
@@ -158,16 +154,16 @@ impl Squeezer {
     /// Keeps to this policy from here on; what is held stays held until it is quiet.
     pub fn follow(&mut self, policy: Policy) {
         self.delay.follow(policy.high, policy.low);
-        self.latency.follow(policy.latency_high, policy.latency_low);
+        self.services.follow(policy.latency_high, policy.latency_low);
         self.policy = policy;
     }
 
     /// The decision after `sample`.
-    pub fn step(&mut self, sample: Sample) -> Squeeze {
+    pub fn step(&mut self, sample: Sample<'_>) -> Squeeze {
         let sample = self.cleaned(sample);
         self.online.observe(sample.online, sample.now);
-        self.told =
-            sample.latency.map(|latency| (latency, sample.now)).or_else(|| self.still_told(sample.now));
+        let marks = (self.policy.latency_high, self.policy.latency_low);
+        self.services.hear(sample.news, marks, self.policy.latency_lasts, sample.now);
         self.learn(&sample);
         let suffering = self.suffering(&sample);
         self.hold =
@@ -182,7 +178,7 @@ impl Squeezer {
             quota: self.applied.map(milli),
             idle: self.class == Class::Idle,
             suffering,
-            latency: self.told.map(|(latency, _)| latency),
+            latency: self.services.worst(),
         }
     }
 
@@ -194,7 +190,7 @@ impl Squeezer {
     }
 
     /// Broken counters read as zero, and time never runs backwards.
-    fn cleaned(&mut self, sample: Sample) -> Sample {
+    fn cleaned<'a>(&mut self, sample: Sample<'a>) -> Sample<'a> {
         self.last = self.last.max(sample.now);
         Sample {
             now: self.last,
@@ -203,16 +199,12 @@ impl Squeezer {
             batch: amount(sample.batch),
             system: amount(sample.system),
             online_delay: sample.online_delay.map(|delay| amount(delay).min(1.0)),
-            latency: sample.latency.map(amount),
+            news: sample.news,
         }
     }
 
-    fn still_told(&self, now: Duration) -> Option<(f64, Duration)> {
-        self.told.filter(|(_, at)| now.saturating_sub(*at) < self.policy.latency_lasts)
-    }
-
     /// What stays although batch is at its floor comes from elsewhere: batch must not pay for it for ever.
-    fn learn(&mut self, sample: &Sample) {
+    fn learn(&mut self, sample: &Sample<'_>) {
         let is_acquitted =
             self.floor_since.is_some_and(|since| sample.now.saturating_sub(since) >= self.policy.acquittal);
         if is_acquitted && !self.is_quiet(sample) {
@@ -222,29 +214,25 @@ impl Squeezer {
         if let Some(delay) = sample.online_delay {
             self.delay.learn(delay, is_acquitted);
         }
-        if let Some((latency, _)) = self.told {
-            self.latency.learn(latency, is_acquitted);
-        }
+        self.services.learn(is_acquitted);
     }
 
-    fn suffering(&self, sample: &Sample) -> Option<f64> {
+    fn suffering(&self, sample: &Sample<'_>) -> Option<f64> {
         let delay = sample.online_delay.map(|delay| self.delay.suffering(delay));
-        let latency = sample.latency.map(|latency| self.latency.suffering(latency));
-        delay.into_iter().chain(latency).reduce(f64::max)
+        delay.into_iter().chain(self.services.suffering(sample.now)).reduce(f64::max)
     }
 
-    fn suffers(&self, suffering: Option<f64>, sample: &Sample) -> bool {
+    fn suffers(&self, suffering: Option<f64>, sample: &Sample<'_>) -> bool {
         let hurts = suffering.is_some_and(|suffering| suffering > 1.0 && sample.batch > 0.0);
         let full = sample.online + sample.system > sample.capacity * (1.0 - self.policy.reserve);
         hurts || full && sample.online > sample.system
     }
 
-    fn is_quiet(&self, sample: &Sample) -> bool {
-        sample.online_delay.is_none_or(|delay| self.delay.is_quiet(delay))
-            && self.told.is_none_or(|(latency, _)| self.latency.is_quiet(latency))
+    fn is_quiet(&self, sample: &Sample<'_>) -> bool {
+        sample.online_delay.is_none_or(|delay| self.delay.is_quiet(delay)) && self.services.are_quiet()
     }
 
-    fn tightened(&self, sample: &Sample) -> Hold {
+    fn tightened(&self, sample: &Sample<'_>) -> Hold {
         let now = sample.now;
         let current = match self.hold {
             Hold::Free { .. } => sample.capacity,
@@ -271,7 +259,7 @@ impl Squeezer {
         if long_free { self.policy.patience } else { self.longer(patience) }
     }
 
-    fn relaxed(&self, sample: &Sample) -> Hold {
+    fn relaxed(&self, sample: &Sample<'_>) -> Hold {
         let Hold::Held(held) = self.hold else { return self.hold };
         let now = sample.now;
         if !self.is_quiet(sample) {
@@ -293,11 +281,11 @@ impl Squeezer {
         Hold::Held(Held { limit: raised, ..held })
     }
 
-    fn floor(&self, sample: &Sample) -> f64 {
+    fn floor(&self, sample: &Sample<'_>) -> f64 {
         self.policy.floor * sample.capacity
     }
 
-    fn limit(&self, sample: &Sample) -> Option<f64> {
+    fn limit(&self, sample: &Sample<'_>) -> Option<f64> {
         let held = match self.hold {
             Hold::Free { .. } => None,
             Hold::Held(held) => Some(held.limit),
@@ -309,7 +297,7 @@ impl Squeezer {
         limit.map(|limit| limit.max(self.floor(sample))).filter(|limit| *limit < sample.capacity)
     }
 
-    fn left_by_online(&self, sample: &Sample) -> f64 {
+    fn left_by_online(&self, sample: &Sample<'_>) -> f64 {
         let left = sample.capacity * (1.0 - self.policy.reserve) - sample.system - self.online.value();
         // Nothing but the reserve is taken: then there is no one to protect.
         if self.online.value() < 0.01 * sample.capacity { f64::INFINITY } else { left }
@@ -317,7 +305,7 @@ impl Squeezer {
 
     /// Small steps are not worth a write: the kernel restarts the period on each. The one to the floor is, as what stays
     /// after it is not batch's doing.
-    fn with_dead_band(&self, limit: Option<f64>, sample: &Sample) -> Option<f64> {
+    fn with_dead_band(&self, limit: Option<f64>, sample: &Sample<'_>) -> Option<f64> {
         match (limit, self.applied) {
             (Some(limit), _) if limit <= self.floor(sample) => Some(limit),
             (Some(limit), Some(applied)) if (limit - applied).abs() < 0.01 * sample.capacity => Some(applied),

@@ -7,7 +7,7 @@
 
 mod text;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,20 +30,21 @@ const PERIOD: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(800);
 const LARGEST_ANSWER: usize = 4 << 20;
 
-/// What was heard since it was asked for last: of the service that is worst off, its latency or its errors as a share of its
-/// objective.
+/// What was heard since it was asked for last: latencies and errors by service, as shares of their objectives.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Heard(Arc<Mutex<Option<f64>>>);
+pub(super) struct Heard(Arc<Mutex<BTreeMap<String, f64>>>);
 
 impl Heard {
-    /// `None` where nobody said anything new.
-    pub(super) fn take(&self) -> Option<f64> {
-        self.0.lock().take()
+    /// Nothing where nobody said anything new.
+    pub(super) fn take(&self) -> BTreeMap<String, f64> {
+        std::mem::take(&mut self.0.lock())
     }
 
-    fn hear(&self, share: f64) {
-        let mut worst = self.0.lock();
-        *worst = Some(worst.map_or(share, |worst| worst.max(share)));
+    /// `of` is what the share is of: what a service cannot help in one thing says nothing of another.
+    fn hear(&self, service: &Service, of: &str, share: f64) {
+        let mut heard = self.0.lock();
+        let worst = heard.entry(format!("{} {of}", service.uid)).or_insert(share);
+        *worst = worst.max(share);
     }
 }
 
@@ -128,12 +129,12 @@ impl Listener {
             && let Some(seconds) =
                 seen.buckets.as_ref().and_then(|before| buckets.quantile(objective.quantile, before))
         {
-            self.heard.hear(seconds / objective.limit.as_secs_f64());
+            self.heard.hear(service, "latency", seconds / objective.limit.as_secs_f64());
         }
         if let (Some(objective), Some((failed, all))) = (&service.told.errors, counted.requests)
             && let Some(share) = seen.errors.observe(failed, all)
         {
-            self.heard.hear(share / objective.limit);
+            self.heard.hear(service, "errors", share / objective.limit);
         }
         seen.buckets = counted.buckets;
     }

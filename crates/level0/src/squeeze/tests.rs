@@ -10,7 +10,7 @@ fn squeezer(class: Class) -> Squeezer {
     Squeezer::new(Policy::default(), class)
 }
 
-fn sample(tick: u64, online: f64, batch: f64, delay: f64) -> Sample {
+fn sample(tick: u64, online: f64, batch: f64, delay: f64) -> Sample<'static> {
     Sample {
         now: Duration::from_millis(100 * tick),
         capacity: CAPACITY,
@@ -18,7 +18,7 @@ fn sample(tick: u64, online: f64, batch: f64, delay: f64) -> Sample {
         batch,
         system: 100.0,
         online_delay: Some(delay),
-        latency: None,
+        news: &[],
     }
 }
 
@@ -88,8 +88,9 @@ fn with_latency(
     let mut all = Vec::new();
     for tick in ticks {
         let batch = allowed.min(2600.0);
-        let told = (tick % 10 == 9).then(|| latency(batch));
-        allowed = quota(squeezer.step(Sample { latency: told, ..sample(tick, 1200.0, batch, 0.05) }));
+        let news = [("web", latency(batch))];
+        let news = if tick % 10 == 9 { &news[..] } else { &[] };
+        allowed = quota(squeezer.step(Sample { news, ..sample(tick, 1200.0, batch, 0.05) }));
         all.push(allowed);
     }
     all
@@ -111,10 +112,32 @@ fn a_service_that_is_always_slow_does_not_keep_batch_down() {
     assert!((quotas[599] - CAPACITY).abs() < 1.0, "acquitted, and free: {}", quotas[599]);
 }
 
+/// In how many seconds of an hour `web` suffers that does so whenever batch has more than 700, beside one that tells `other`.
+fn hurts_in_an_hour(other: f64) -> usize {
+    let mut squeezer = squeezer(Class::Idle);
+    let (mut allowed, mut hurts) = (CAPACITY, 0);
+    for tick in 0..36_000 {
+        let batch = allowed.min(2600.0);
+        let latency = if batch > 700.0 { 3.0 } else { 0.5 };
+        let news = [("liar", other), ("web", latency)];
+        let news = if tick % 10 == 9 { &news[..] } else { &[] };
+        hurts += usize::from(!news.is_empty() && latency > 1.0);
+        allowed = quota(squeezer.step(Sample { news, ..sample(tick, 1200.0, batch, 0.05) }));
+    }
+    hurts
+}
+
+#[test]
+fn a_service_that_tells_nonsense_takes_no_other_ones_protection() {
+    let (alone, beside) = (hurts_in_an_hour(0.5), hurts_in_an_hour(7.0));
+    println!("hurt in {alone} seconds of an hour alone, in {beside} beside one that tells nonsense");
+    assert!(alone < 180 && beside < 360, "{alone} {beside}");
+}
+
 #[test]
 fn a_service_that_falls_silent_counts_for_three_seconds() {
     let mut squeezer = squeezer(Class::Idle);
-    squeezer.step(Sample { latency: Some(5.0), ..sample(0, 1200.0, 2600.0, 0.05) });
+    squeezer.step(Sample { news: &[("web", 5.0)], ..sample(0, 1200.0, 2600.0, 0.05) });
     let quotas: Vec<f64> =
         (1..200).map(|tick| quota(squeezer.step(sample(tick, 1200.0, 100.0, 0.05)))).collect();
     assert!(quotas[28] < 1301.0 && quotas[198] > CAPACITY - 1.0, "{quotas:?}");
@@ -154,9 +177,9 @@ proptest! {
         let mut squeezer = Squeezer::new(policy, Class::Idle);
         let (mut allowed, mut held_for) = (CAPACITY, 0);
         for tick in 0..3000 {
-            let told = (!delay && tick % 10 == 9).then_some(7.0);
+            let news: &[News<'_>] = if !delay && tick % 10 == 9 { &[("web", 7.0)] } else { &[] };
             let delay = if delay { 0.9 } else { 0.05 };
-            let sample = Sample { latency: told, ..sample(tick, 1200.0, allowed.min(wanted), delay) };
+            let sample = Sample { news, ..sample(tick, 1200.0, allowed.min(wanted), delay) };
             allowed = quota(squeezer.step(sample));
             held_for = if allowed < CAPACITY { held_for + 1 } else { 0 };
             // Down to the floor within eight seconds, five there, and five back up.
@@ -195,13 +218,14 @@ proptest! {
 
     #[test]
     fn broken_samples_are_harmless(
-        samples in proptest::collection::vec(any::<(u32, f64, f64, f64, f64, Option<f64>, Option<f64>)>(), 1..60),
+        samples in proptest::collection::vec(any::<(u32, f64, f64, f64, f64, Option<f64>, f64)>(), 1..60),
         weight in any::<bool>(),
     ) {
         let mut squeezer = squeezer(if weight { Class::Weight } else { Class::Idle });
         for (now, capacity, online, batch, system, online_delay, latency) in samples {
             let now = Duration::from_millis(u64::from(now));
-            let squeeze = squeezer.step(Sample { now, capacity, online, batch, system, online_delay, latency });
+            let news = &[("web", latency)];
+            let squeeze = squeezer.step(Sample { now, capacity, online, batch, system, online_delay, news });
             assert!(squeeze.quota.is_none_or(|quota| quota.0 >= 10));
         }
     }
