@@ -12,7 +12,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// The share that failed of the requests since the oldest look. `None` where there were none since the last look, or a
+    /// The share that failed of the requests since the oldest look, at looks that know of a new failure. `None` where there were none since the last look, or a
     /// counter went back: then it begins anew.
     pub fn observe(&mut self, failed: f64, all: f64) -> Option<f64> {
         let goes_on = |(before_failed, before_all): (f64, f64)| failed >= before_failed && all >= before_all;
@@ -29,8 +29,10 @@ impl Window {
             self.looks.pop_front();
         }
         let (oldest_failed, oldest_all) = self.looks.front().copied()?;
-        let is_news = last.is_some_and(|(_, before)| all > before);
-        is_news.then(|| ((failed - oldest_failed) / (all - oldest_all)).clamp(0.0, 1.0))
+        let (last_failed, _) = last.filter(|(_, before)| all > *before)?;
+        // What failed before the last look was told then.
+        let share = if failed > last_failed { (failed - oldest_failed) / (all - oldest_all) } else { 0.0 };
+        Some(share.clamp(0.0, 1.0))
     }
 }
 
@@ -64,11 +66,13 @@ mod tests {
         let mut window = Window::default();
         let mut said = Vec::new();
         for look in 0..15_u32 {
-            let failed = if look >= 2 { 10.0 } else { 0.0 };
-            said.extend(window.observe(failed, f64::from(look) * 100.0));
+            let failed = [0.0, 0.0, 10.0, 10.0].get(look as usize).copied().unwrap_or(11.0);
+            said.extend(window.observe(if look == 14 { 12.0 } else { failed }, f64::from(look) * 100.0));
         }
-        assert!(said[1..11].iter().all(|share| *share > 0.0), "{said:?}");
-        assert_eq!(said[11..], [0.0, 0.0, 0.0]);
+        // Ten of two hundred, then one more, and at last one of a thousand.
+        assert_eq!(said[..4], [0.0, 0.05, 0.0, 11.0 / 400.0]);
+        assert_eq!(said[4..13], [0.0; 9]);
+        assert_eq!(said[13], 0.001);
     }
 
     proptest! {
