@@ -63,10 +63,25 @@ pub struct Peaks {
     pub memory: f64,
 }
 
-/// The histories of all apps of a host. Times are since the epoch, as they outlive the process.
+/// While nobody watched, histories grow older by no more than this: a clock that was wrong must not make them worthless.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
+/// The histories of all apps of a host. Times are those of the histories, which go on as long as somebody watches, whatever
+/// becomes of the wall's clock.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Predictor {
     apps: BTreeMap<String, App>,
+    #[serde(default)]
+    saved: Option<Saved>,
+}
+
+/// When histories were written down.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Saved {
+    /// By their own time.
+    at: Duration,
+    /// Since the epoch.
+    wall: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +94,20 @@ struct App {
 }
 
 impl Predictor {
+    /// The time at which histories go on that were written down, where the wall's clock says `wall`.
+    pub fn resumes_at(&self, wall: Duration) -> Duration {
+        // Older files have histories by the wall's clock.
+        let last = || self.apps.values().map(|app| app.last).max().map(|last| Saved { at: last, wall: last });
+        self.saved
+            .or_else(last)
+            .map_or(wall, |saved| saved.at.saturating_add(wall.saturating_sub(saved.wall).min(LONGEST_PAUSE)))
+    }
+
+    /// Is written down at this time of the histories, where the wall's clock says `wall`.
+    pub fn save_at(&mut self, at: Duration, wall: Duration) {
+        self.saved = Some(Saved { at, wall });
+    }
+
     /// Counts what one Pod of `app` used.
     pub fn observe(&mut self, app: &str, (milli_cpu, memory): (f64, f64), policy: &Policy, now: Duration) {
         let (cpu_scale, memory_scale) = policy.scales();
@@ -169,6 +198,30 @@ mod tests {
             predictor.observe("shop/web", (1.0, 1.0), &Policy::default(), Duration::from_secs(second));
         }
         assert_eq!(predictor.peaks("shop/web", &Policy::default()), None);
+    }
+
+    #[test]
+    fn histories_go_on_where_they_were_whatever_the_clock_says() {
+        let mut predictor = watched(30);
+        let resumes = |predictor: &Predictor, walls: [u64; 3]| {
+            walls.map(|wall| predictor.resumes_at(hours(wall)).as_secs() / 3600)
+        };
+        // Of a file without the time at which it was written, the last sample tells.
+        assert_eq!(resumes(&predictor, [2, 31, 300]), [30, 31, 54]);
+        predictor.save_at(hours(31), hours(1000));
+        let text = serde_json::to_string(&predictor).unwrap();
+        let read: Predictor = serde_json::from_str(&text).unwrap();
+        assert_eq!(resumes(&read, [2, 1001, 2000]), [31, 32, 55]);
+        assert_eq!(resumes(&Predictor::default(), [7, 8, 9]), [7, 8, 9]);
+        // A boot with a clock that is months ahead neither forgets nor outweighs what was known.
+        let (mut predictor, policy) = (watched(30), Policy::default());
+        let before = predictor.peaks("shop/web", &policy).unwrap();
+        let now = predictor.resumes_at(hours(24 * 90));
+        for minute in 0..60 {
+            predictor.observe("shop/web", (10.0, 1e6), &policy, now + Duration::from_secs(minute * 60));
+        }
+        predictor.forget(&policy, now + hours(1));
+        assert_eq!(predictor.peaks("shop/web", &policy), Some(before));
     }
 
     #[test]
