@@ -1,5 +1,7 @@
-//! Who has to go when memory runs short: batch, then the mid tier; of each, lowest priority first, then the largest.
+//! Who has to go when memory runs short: batch, then the mid tier; of each, lowest priority first, then
+//! who is furthest beyond what it asked for, then the largest.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,7 +32,19 @@ pub struct Candidate<Id> {
     /// Whether it goes only when nobody of batch is left.
     pub is_mid: bool,
     pub priority: i32,
-    pub memory: u64,
+    /// `None` where the kernel does not tell.
+    pub memory: Option<u64>,
+    /// What it asked for.
+    pub request: u64,
+}
+
+impl<Id> Candidate<Id> {
+    /// Those who come first go first; who cannot be measured, and so may give nothing back, goes last.
+    fn rank(&self) -> impl Ord + use<Id> {
+        let memory = self.memory.unwrap_or(0);
+        let wasted = memory.saturating_sub(self.request);
+        (self.memory.is_none(), self.is_mid, self.priority, Reverse(wasted), Reverse(memory))
+    }
 }
 
 /// One that has to go.
@@ -46,13 +60,15 @@ pub struct Victim<Id> {
 pub struct Evictor<Id> {
     policy: Policy,
     last: Option<Duration>,
+    /// When candidates were listed last.
+    listed: Duration,
     /// When those who are still there were told first.
     told: BTreeMap<Id, Duration>,
 }
 
 impl<Id: Clone + Ord> Evictor<Id> {
     pub fn new(policy: Policy) -> Self {
-        Self { policy, last: None, told: BTreeMap::new() }
+        Self { policy, last: None, listed: Duration::ZERO, told: BTreeMap::new() }
     }
 
     /// Keeps to this policy from here on.
@@ -73,12 +89,17 @@ impl<Id: Clone + Ord> Evictor<Id> {
         mut candidates: Vec<Candidate<Id>>,
         now: Duration,
     ) -> Vec<Victim<Id>> {
+        if now.saturating_sub(self.listed) > self.policy.patience {
+            // That was another shortage.
+            self.told.clear();
+        }
+        self.listed = now;
         let paused = self.last.is_some_and(|last| now.saturating_sub(last) < self.policy.pause);
         if paused || !self.is_short(available, capacity) {
             return Vec::new();
         }
         self.told.retain(|id, _| candidates.iter().any(|candidate| candidate.id == *id));
-        candidates.sort_by_key(|each| (each.is_mid, each.priority, std::cmp::Reverse(each.memory)));
+        candidates.sort_by_key(Candidate::rank);
         let mut missing = self.policy.enough * capacity as f64 - available as f64;
         let mut victims = Vec::new();
         for Candidate { id, memory, .. } in candidates {
@@ -87,7 +108,7 @@ impl<Id: Clone + Ord> Evictor<Id> {
             }
             let told = self.told.get(&id).copied();
             if told.is_none_or(|told| now.saturating_sub(told) < self.policy.patience) {
-                missing -= memory as f64;
+                missing -= memory.unwrap_or(0) as f64;
             }
             self.told.entry(id.clone()).or_insert(now);
             victims.push(Victim { id, is_told: told.is_some() });
@@ -108,7 +129,8 @@ mod tests {
             id: *id,
             is_mid: id.starts_with("mid"),
             priority: *priority,
-            memory: *memory,
+            memory: Some(*memory),
+            request: 2,
         });
         let mut evictor = Evictor::new(Policy { low: 0.1, enough: 0.2, ..Policy::default() });
         let chosen = evictor.choose(available, 100, candidates.collect(), Duration::ZERO);
@@ -127,9 +149,30 @@ mod tests {
     }
 
     #[test]
+    fn of_one_priority_who_wastes_goes_first_and_who_is_not_measured_last() {
+        let candidate = |id, memory, request| Candidate { id, is_mid: false, priority: 0, memory, request };
+        let candidates = vec![
+            candidate("unknown", None, 0),
+            candidate("within", Some(15), 16),
+            candidate("beyond", Some(14), 1),
+            Candidate { is_mid: true, ..candidate("mid", Some(5), 0) },
+        ];
+        let chosen = |available: u64| {
+            let mut evictor = Evictor::new(Policy { low: 0.1, enough: 0.2, ..Policy::default() });
+            let victims = evictor.choose(available, 100, candidates.clone(), Duration::ZERO);
+            victims.into_iter().map(|victim| victim.id).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(9), ["beyond"]);
+        assert_eq!(chosen(0), ["beyond", "within"]);
+        let mut evictor = Evictor::new(Policy { low: 0.1, enough: 0.9, ..Policy::default() });
+        let all = evictor.choose(0, 100, candidates.clone(), Duration::ZERO);
+        assert_eq!(all.last().map(|victim| victim.id), Some("unknown"));
+    }
+
+    #[test]
     fn eviction_waits_for_its_own_effect() {
         let mut evictor = Evictor::new(Policy::default());
-        let one = || vec![Candidate { id: 1, is_mid: false, priority: 0, memory: 50 }];
+        let one = || vec![Candidate { id: 1, is_mid: false, priority: 0, memory: Some(50), request: 0 }];
         assert_eq!(evictor.choose(0, 100, one(), Duration::from_secs(10)).len(), 1);
         assert_eq!(evictor.choose(0, 100, one(), Duration::from_secs(13)).len(), 0);
         assert_eq!(evictor.choose(0, 100, one(), Duration::from_secs(14)).len(), 1);
@@ -139,7 +182,8 @@ mod tests {
     #[test]
     fn who_cannot_go_shields_nobody_for_long() {
         let mut evictor = Evictor::new(Policy::default());
-        let candidate = |id, priority| Candidate { id, is_mid: false, priority, memory: 50 };
+        let candidate =
+            |id, priority| Candidate { id, is_mid: false, priority, memory: Some(50), request: 0 };
         let mut chosen = |second: u64, there: &[Candidate<&'static str>]| {
             let victims = evictor.choose(0, 100, there.to_vec(), Duration::from_secs(second));
             let told = |victim: &Victim<&str>| if victim.is_told { "again " } else { "" };
@@ -153,5 +197,7 @@ mod tests {
         // Another of its name is another.
         assert_eq!(chosen(20, &[]), "");
         assert_eq!(chosen(24, &both), "kept");
+        // Who was told at a shortage that is over is not past patience at the next.
+        assert_eq!(chosen(3600, &both), "kept");
     }
 }
