@@ -29,6 +29,8 @@ pub struct Pod {
     pub measured: Option<f64>,
     /// What it uses before that tells what it will use: its own, and not the system's.
     pub while_new: f64,
+    /// Of what it uses, what the host takes for unused: pages of files that can be dropped, though not at once.
+    pub cache: f64,
     /// What it may want at its peak; `None` while its app is not known well enough.
     pub predicted: Option<f64>,
     /// Whether nobody else may use what it leaves idle.
@@ -43,7 +45,7 @@ pub struct Host {
     pub capacity: f64,
     /// All that is in use, by whomever.
     pub used: f64,
-    /// Of that, by batch.
+    /// Of that, by batch: without its cache, where that is not in use to the host.
     pub batch: f64,
     /// What is kept for the system whether it uses it or not.
     pub reserved: f64,
@@ -75,7 +77,7 @@ pub fn reckon(basis: Basis, host: &Host) -> Sum {
         let measured = pod.measured.map(amount);
         let predicted = pod.predicted.map(amount);
         let used = measured.unwrap_or(amount(pod.while_new));
-        in_use += used;
+        in_use += (used - amount(pod.cache)).max(0.0);
         match (basis, measured) {
             (Basis::Request, _) => sum.requested += request,
             (Basis::Use, Some(measured)) if !pod.is_pinned => {

@@ -51,6 +51,23 @@ fn what_is_reserved_counts_when_it_is_more_than_the_system_uses() {
     check(65.0, Basis::Use, &Host { reserved: 5.0, ..cpu() }, 25);
 }
 
+/// 64 GB, of which the system uses 6, services 10, and batch 20 and 8 of files that the host takes for unused.
+#[test]
+fn what_the_host_takes_for_unused_hides_no_system_use() {
+    let service = Pod { measured: Some(10.0), ..Pod::default() };
+    let host = |cache: f64| Host {
+        capacity: 64.0,
+        used: 36.0,
+        batch: 20.0,
+        online: vec![Pod { measured: Some(10.0 + cache), cache, ..service }],
+        ..Host::default()
+    };
+    assert_eq!(reckon(Basis::Use, &host(0.0)).system, 6.0);
+    // A service's own cache is its own, and counts against batch.
+    let sum = reckon(Basis::Use, &host(4.0));
+    assert_eq!((sum.system, sum.measured), (6.0, 14.0));
+}
+
 #[test]
 fn by_request() {
     check(70.0, Basis::Use, &cpu(), 30);
