@@ -10,6 +10,7 @@
 
 pub mod counters;
 pub mod disk;
+mod files;
 pub mod layout;
 pub mod mounts;
 mod v1;
@@ -258,12 +259,10 @@ fn list(path: PathBuf) -> Result<CpuSet, GroupError> {
     text.parse().map_err(|_| GroupError::Garbled { path })
 }
 
-/// The value of `key` in a file of `key value` lines.
-fn keyed(path: PathBuf, key: &str) -> Result<u64, GroupError> {
-    let text = read(path.clone())?;
+/// The value of `key` among lines of `key value`.
+fn keyed(text: &str, key: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-    let value = lines.find(|(name, _)| *name == key).and_then(|(_, value)| value.trim().parse().ok());
-    value.ok_or(GroupError::Garbled { path })
+    lines.find(|(name, _)| *name == key).and_then(|(_, value)| value.trim().parse().ok())
 }
 
 fn create_dir(path: &Path) -> Result<(), GroupError> {

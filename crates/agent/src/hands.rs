@@ -74,8 +74,9 @@ struct State {
     bound: Bound,
     pool: Pool,
     held: Held,
-    /// What was there when hands were moved last.
+    /// What was there when hands were moved last, and by which settings.
     scene: Option<Scene>,
+    settings: Option<config::Hands>,
 }
 
 impl Hands {
@@ -91,6 +92,12 @@ impl Hands {
             let pool = self.pool(&settings, &mut state, started.elapsed());
             self.pinner.keep_batch_to(pool.clone(), &self.registry);
             let scene = self.scene(&settings, &mut state, Entry::is_alive);
+            let is_news = state.scene.as_ref() != Some(&scene) || state.settings.as_ref() != Some(&settings);
+            if !is_news && !mover.is_due(kit::clock::monotonic()) {
+                let n_cpus = pool.map(|cpus| cpus.len());
+                self.in_force.send_modify(|in_force| in_force.pool = n_cpus);
+                continue;
+            }
             let wished = wishes(&settings, &scene);
             let (shield, bound) = (wished.shield, scene.bound);
             let Some(moved) = moved(mover, wished.list).await else { return };
@@ -98,7 +105,7 @@ impl Hands {
             let (writes, failures) = (mover.writes, mover.failures);
             let pool = pool.map(|cpus| cpus.len());
             self.in_force.send_replace(InForce { shield, bound, pool, writes, failures });
-            state.scene = Some(scene);
+            (state.scene, state.settings) = (Some(scene), Some(settings));
         }
         self.pinner.keep_batch_to(None, &self.registry);
         let nothing = config::Hands::none();

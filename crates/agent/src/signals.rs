@@ -103,7 +103,7 @@ impl Sampler {
         let entries = self.registry.entries();
         let targets = entries.iter().filter_map(|entry| {
             let pod = entry.pod();
-            let class = QosClass::of(&pod);
+            let class = entry.class();
             let group = self.groups.pod(class, pod.metadata.uid.as_deref()?);
             let live = entry.live.borrow();
             let alive = live.containers.iter().filter(|instance| instance.is_alive());

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use model::QosClass;
 use pouch::cri;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -136,7 +135,7 @@ impl Meter {
     }
 
     fn pod(&self, uid: &str) -> Option<Counters> {
-        let class = QosClass::of(&self.context.registry.get(uid)?.pod());
+        let class = self.context.registry.get(uid)?.class();
         self.group(&self.context.groups.pod(class, uid), None)
     }
 

@@ -1,8 +1,14 @@
 //! The memory of the process: objects are trees of small pieces, and making and dropping them is much of what an API
 //! server does.
+//!
+//! ```text
+//!   server, run     busy: memory in huge pages, and kept for a while when it is free
+//!   all others      small, or many at once, as shims are: page by page, and given back soon
+//! ```
 #![expect(unsafe_code, reason = "the allocator's options have no safe wrapper")]
 
 use std::ffi::c_long;
+use std::ops::Range;
 
 use libmimalloc_sys::{mi_option_set, mi_option_t};
 
@@ -16,17 +22,38 @@ const PURGE_DELAY: mi_option_t = 15;
 /// page, which took a tenth of the time of creating Pods.
 const KEPT_MS: c_long = 20_000;
 
-/// Keeps free memory for a while. For the long-lived roles: what is short or small has nothing to gain.
+/// Keeps free memory for a while, and has it in huge pages. For the busy roles: what is short or small has nothing to gain.
 pub(crate) fn be_patient() {
     // SAFETY: stores a number in a table of the allocator, at an index that is within it.
     unsafe { mi_option_set(PURGE_DELAY, KEPT_MS) }
+    if let Some(arena) = std::fs::read_to_string("/proc/self/maps").ok().and_then(|maps| arena(&maps)) {
+        // SAFETY: advice on how to back a mapping changes nothing of what it holds. It is taken where it can be.
+        let _taken = unsafe {
+            libc::madvise(
+                std::ptr::with_exposed_provenance_mut(arena.start),
+                arena.len(),
+                libc::MADV_HUGEPAGE,
+            )
+        };
+    }
+}
+
+/// The mapping that the allocator takes its memory from, of those that `maps` tells: it reserves a gigabyte at once.
+fn arena(maps: &str) -> Option<Range<usize>> {
+    let held = Box::new(0_u8);
+    let address = (&raw const *held).expose_provenance();
+    let mapping = |line: &str| {
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)
+    };
+    maps.lines().filter_map(mapping).find(|mapping| mapping.contains(&address))
 }
 
 #[cfg(test)]
 mod tests {
     use libmimalloc_sys::mi_option_get;
 
-    use super::{KEPT_MS, PURGE_DELAY, be_patient};
+    use super::{KEPT_MS, PURGE_DELAY, arena, be_patient};
 
     #[test]
     fn the_option_is_the_one_that_is_meant() {
@@ -35,5 +62,12 @@ mod tests {
         assert_eq!(delay(), 1000, "the default of mimalloc 3");
         be_patient();
         assert_eq!(delay(), KEPT_MS);
+        // What the kernel was told of the mapping: `hg` is huge pages, `nh` none.
+        let arena = arena(&std::fs::read_to_string("/proc/self/maps").unwrap()).unwrap();
+        assert!(arena.len() >= 1 << 30, "{arena:?}");
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let (_, of_arena) = smaps.split_once(&format!("{:x}-", arena.start)).unwrap();
+        let flags = of_arena.lines().find(|line| line.starts_with("VmFlags:")).unwrap();
+        assert!(flags.contains(" hg"), "{flags}");
     }
 }

@@ -87,10 +87,10 @@ impl Follower {
         let pod = Arc::new(pod);
         if let (Some(entry), Some(lives)) = (self.registry.get(&uid), self.lives.get(&uid)) {
             lives.send_replace(live);
-            entry.orders.send_modify(|order| order.pod = pod);
+            entry.orders.send_modify(|order| order.renew(pod));
             return;
         }
-        let (orders, _) = watch::channel(Order { pod, gone: false, verdict: None });
+        let (orders, _) = watch::channel(Order::new(pod));
         let (lives, live) = watch::channel(live);
         self.lives.insert(uid.clone(), lives);
         self.registry.insert(uid, Entry { orders, poke: Arc::new(Notify::new()), live });

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use model::{Bytes, CpuSet, MilliCpu};
 
+use super::files::Files;
 use super::{
     Applied, Backend, Controller, Counters, Disk, GroupError, IoBound, Knob, PERIOD_MICROS, Place, counters,
     create_dir, disk, keyed, list, names_below, number, numbers_in, quota_micros, read, remove_tree, settle,
@@ -17,11 +18,12 @@ use super::{
 pub(super) struct V1 {
     mounts: BTreeMap<Controller, PathBuf>,
     unified: Option<PathBuf>,
+    files: Files,
 }
 
 impl V1 {
     pub(super) fn new(mounts: BTreeMap<Controller, PathBuf>, unified: Option<PathBuf>) -> Self {
-        Self { mounts, unified }
+        Self { mounts, unified, files: Files::new() }
     }
 
     fn file(&self, controller: &'static str, group: &str, file: &str) -> Result<PathBuf, GroupError> {
@@ -62,7 +64,8 @@ impl V1 {
         if quota.is_some_and(|quota| quota_micros(quota) < number(burst.clone()).unwrap_or(0)) {
             write(burst, "0")?;
         }
-        write(self.file("cpu", group, "cpu.cfs_period_us")?, &PERIOD_MICROS.to_string())?;
+        // To write it costs the kernel a walk over all below, whatever it said before.
+        settle(self.file("cpu", group, "cpu.cfs_period_us")?, &PERIOD_MICROS.to_string())?;
         write(self.file("cpu", group, "cpu.cfs_quota_us")?, &cfs_quota(quota))
     }
 }
@@ -157,25 +160,30 @@ fn inherit_cpuset(group: &Path) {
 
 /// Keeps all groups from `top` down to `wanted`. None may ever have what its parent lacks, so all are widened from the
 /// top, and then narrowed from below.
-fn keep(top: &Path, file: &str, wanted: Option<&CpuSet>) -> Result<(), GroupError> {
-    let wanted = match (wanted, top.parent()) {
+fn keep(groups: &[PathBuf], file: &str, wanted: Option<&CpuSet>) -> Result<(), GroupError> {
+    let wanted = match (wanted, groups.first().and_then(|top| top.parent())) {
         (Some(wanted), _) => wanted.clone(),
         (None, Some(parent)) => list(parent.join(file))?,
         (None, None) => return Ok(()),
     };
-    let mut groups = Vec::new();
-    walk(top, &mut |path| groups.push(path.join(file)));
-    for path in &groups {
-        let now = list(path.clone())?;
+    let mut found = Vec::new();
+    for group in groups {
+        found.push((group.join(file), list(group.join(file))?));
+    }
+    if found.iter().all(|(_, now)| *now == wanted) {
+        return Ok(());
+    }
+    for (path, now) in &mut found {
         let mut wide = now.clone();
         wide.add(&wanted);
-        if wide != now {
+        if wide != *now {
             write(path.clone(), &wide.to_string())?;
+            *now = wide;
         }
     }
-    for path in groups.iter().rev() {
-        if list(path.clone())? != wanted {
-            write(path.clone(), &wanted.to_string())?;
+    for (path, now) in found.into_iter().rev() {
+        if now != wanted {
+            write(path, &wanted.to_string())?;
         }
     }
     Ok(())
@@ -225,12 +233,14 @@ impl Backend for V1 {
         if !top.exists() {
             return Ok(false);
         }
-        keep(&top, "cpuset.cpus", place.cpus.as_ref())?;
+        let mut groups = Vec::new();
+        walk(&top, &mut |path| groups.push(path.to_owned()));
+        keep(&groups, "cpuset.cpus", place.cpus.as_ref())?;
         if place.mems.is_some() {
             // Memory that is elsewhere already comes along.
             write(top.join("cpuset.memory_migrate"), "1")?;
         }
-        keep(&top, "cpuset.mems", place.mems.as_ref())?;
+        keep(&groups, "cpuset.mems", place.mems.as_ref())?;
         Ok(true)
     }
 
@@ -245,12 +255,13 @@ impl Backend for V1 {
     }
 
     fn cpu_time(&self, group: &str) -> Result<Duration, GroupError> {
-        number(self.file("cpuacct", group, "cpuacct.usage")?).map(Duration::from_nanos)
+        self.files.number(self.file("cpuacct", group, "cpuacct.usage")?).map(Duration::from_nanos)
     }
 
     fn memory(&self, group: &str) -> Result<Bytes, GroupError> {
-        let used = number(self.file("memory", group, "memory.usage_in_bytes")?)?;
-        let droppable = keyed(self.file("memory", group, "memory.stat")?, "total_inactive_file")?;
+        let used = self.files.number(self.file("memory", group, "memory.usage_in_bytes")?)?;
+        let stat = self.file("memory", group, "memory.stat")?;
+        let droppable = self.files.read(stat, |text| keyed(text, "total_inactive_file"))?;
         Ok(Bytes(used.saturating_sub(droppable)))
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use model::{Bytes, CpuSet, MilliCpu};
 
+use super::files::Files;
 use super::{
     Applied, Backend, Counters, Disk, GroupError, IoBound, Knob, PERIOD_MICROS, Place, counters, create_dir,
     disk, keyed, list, names_below, number, numbers_in, quota_micros, read, remove_tree, settle,
@@ -14,13 +15,14 @@ use super::{
 #[derive(Debug)]
 pub(super) struct V2 {
     root: PathBuf,
+    files: Files,
 }
 
 const WANTED: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
 
 impl V2 {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, files: Files::new() }
     }
 
     fn file(&self, group: &str, file: &str) -> PathBuf {
@@ -231,18 +233,19 @@ impl Backend for V2 {
     }
 
     fn cpu_time(&self, group: &str) -> Result<Duration, GroupError> {
-        keyed(self.file(group, "cpu.stat"), "usage_usec").map(Duration::from_micros)
+        let used = self.files.read(self.file(group, "cpu.stat"), |text| keyed(text, "usage_usec"))?;
+        Ok(Duration::from_micros(used))
     }
 
     fn memory(&self, group: &str) -> Result<Bytes, GroupError> {
-        let used = number(self.file(group, "memory.current"))?;
-        let droppable = keyed(self.file(group, "memory.stat"), "inactive_file")?;
+        let used = self.files.number(self.file(group, "memory.current"))?;
+        let stat = self.file(group, "memory.stat");
+        let droppable = self.files.read(stat, |text| keyed(text, "inactive_file"))?;
         Ok(Bytes(used.saturating_sub(droppable)))
     }
 
     fn cpu_pressure(&self, group: &str) -> Option<Duration> {
-        let text = read(self.file(group, "cpu.pressure")).ok()?;
-        counters::stall(&text).map(|stall| stall.some)
+        self.files.read(self.file(group, "cpu.pressure"), counters::stall).ok().map(|stall| stall.some)
     }
 
     fn throttled(&self, group: &str) -> u64 {

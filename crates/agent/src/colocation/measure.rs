@@ -49,6 +49,14 @@ struct Thread {
     file: Option<File>,
 }
 
+/// The threads of a Pod, and what it had used before they were listed. As long as that stays, none of them has run, and so
+/// none has begun or ended.
+#[derive(Debug)]
+struct Listed {
+    cpu_time: Option<Duration>,
+    threads: Vec<u32>,
+}
+
 /// Groups are searched for threads this often: that costs more than all else of a look.
 const LISTED_EVERY: Duration = Duration::from_secs(1);
 /// So many threads are looked at in one go, so that a look on a host of thousands is as short; they take turns.
@@ -64,6 +72,8 @@ pub(super) struct Meter {
     list: VecDeque<u32>,
     listed_at: Option<Duration>,
     limits: OwnLimits,
+    /// By the Pod's group, in a tree of our own.
+    listed: HashMap<String, Listed>,
     strays: Times,
 }
 
@@ -76,6 +86,7 @@ impl Meter {
             list: VecDeque::new(),
             listed_at: None,
             limits: OwnLimits::default(),
+            listed: HashMap::new(),
             strays: Times::new(),
         }
     }
@@ -90,6 +101,7 @@ impl Meter {
         self.last = None;
         self.threads.clear();
         self.listed_at = None;
+        self.listed.clear();
         self.strays.clear();
     }
 
@@ -108,7 +120,18 @@ impl Meter {
                 .cpu_pressure(&online_group)
                 .filter(|_| with_delay && !self.groups.are_foreign()),
         };
-        let threads = with_delay.then(|| self.threads(strays, counters.pressure.is_some(), now)).flatten();
+        let threads = with_delay.then(|| match self.last {
+            // What a thread has waited is told when it runs, and none has.
+            Some(last)
+                if last.online == counters.online
+                    && counters.pressure.is_none()
+                    && !self.groups.are_foreign() =>
+            {
+                Some(Scheduled::default())
+            }
+            _ => self.threads(strays, counters.pressure.is_some(), now),
+        });
+        let threads = threads.flatten();
         let strayed = self.strayed(strays);
         let last = self.last.replace(counters)?;
         let elapsed = now.saturating_sub(last.at).as_secs_f64();
@@ -187,11 +210,30 @@ impl Meter {
 
     /// Threads that stay keep their turn.
     fn list_threads(&mut self, strays: &Strays) {
-        let present = strays.threads_of_services(&self.groups);
+        let present = if self.groups.are_foreign() {
+            strays.threads_of_services(&self.groups)
+        } else {
+            self.threads_of_own()
+        };
         self.list.retain(|thread| present.contains(thread));
         self.threads.retain(|thread, _| present.contains(thread));
         let known: HashSet<u32> = self.list.iter().copied().collect();
         self.list.extend(present.difference(&known));
+    }
+
+    /// Threads of services in a tree of our own; only Pods are searched that have run since.
+    fn threads_of_own(&mut self) -> HashSet<u32> {
+        let backend = self.groups.backend();
+        let mut before = std::mem::take(&mut self.listed);
+        let mut present = HashSet::new();
+        for pod in backend.children(&self.groups.class(QosClass::Online)) {
+            let cpu_time = backend.cpu_time(&pod).ok();
+            let known = before.remove(&pod).filter(|known| cpu_time.is_some() && known.cpu_time == cpu_time);
+            let listed = known.unwrap_or_else(|| Listed { cpu_time, threads: backend.threads(&pod) });
+            present.extend(&listed.threads);
+            self.listed.insert(pod, listed);
+        }
+        present
     }
 }
 

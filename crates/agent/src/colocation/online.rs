@@ -22,6 +22,8 @@ use crate::cgroup::Groups;
 use crate::pods::has_ended;
 use crate::{resources, state_file};
 
+/// How often a Pod's memory is read, of which the kernel reckons the sum anew each time; the host's is read every second.
+const MEMORY: Duration = Duration::from_secs(5);
 /// The time over which a Pod's use is one sample of its app's history.
 const SAMPLE: Duration = Duration::from_secs(60);
 /// How much of the histories a crash may lose.
@@ -93,6 +95,8 @@ struct Seen {
     /// The beginning of the sample that is being taken.
     sample_at: Duration,
     sample_cpu_time: Duration,
+    /// When it was read, and what it was.
+    memory: Option<(Duration, u64)>,
 }
 
 /// Measures online's Pods.
@@ -178,16 +182,22 @@ impl Online {
         let Ok(cpu_time) = backend.cpu_time(group) else { return Used::default() };
         // One that was there before this agent is not new.
         let counts_from = if age.is_some() { now } else { now.saturating_add(NEW) };
-        let fresh = Seen { counts_from, at: now, cpu_time, sample_at: now, sample_cpu_time: cpu_time };
-        let seen = before.map_or(fresh, |before| Seen { at: now, cpu_time, ..*before });
-        self.seen.insert(uid.to_owned(), seen);
+        let fresh =
+            Seen { counts_from, at: now, cpu_time, sample_at: now, sample_cpu_time: cpu_time, memory: None };
+        let mut seen = before.map_or(fresh, |before| Seen { at: now, cpu_time, ..*before });
         let milli_cpu = match (before, age) {
             (Some(before), _) => rate(before.cpu_time, cpu_time, now.saturating_sub(before.at)),
             (None, Some(Age::Whole(age))) => rate(Duration::ZERO, cpu_time, age),
             (None, Some(Age::OfLastRun) | None) => None,
         };
-        let memory = milli_cpu.and_then(|_| backend.memory(group).ok());
-        Used { milli_cpu, memory: memory.map(|bytes| bytes.0 as f64), is_new: now < seen.counts_from }
+        let is_new = now < seen.counts_from;
+        let memory = milli_cpu.and_then(|_| match seen.memory {
+            Some((at, memory)) if !is_new && now.saturating_sub(at) < MEMORY => Some((at, memory)),
+            _ => backend.memory(group).ok().map(|bytes| (now, bytes.0)),
+        });
+        seen.memory = memory;
+        self.seen.insert(uid.to_owned(), seen);
+        Used { milli_cpu, memory: memory.map(|(_, bytes)| bytes as f64), is_new }
     }
 
     /// Once a minute: what a Pod used belongs to its app's history.

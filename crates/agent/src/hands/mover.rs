@@ -37,10 +37,15 @@ impl Mover {
         Self { groups, written: HashMap::new(), checked: None, writes: 0, failures: 0 }
     }
 
+    /// Whether files are to be compared again, even if the wishes are as before.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.checked.is_none_or(|at| now.duration_since(at) >= CHECK)
+    }
+
     /// Brings the files in line with `wishes`, which come from the top of the tree down: who gets more, its parents
     /// first; who gets less, its children first.
     pub(super) fn apply(&mut self, wishes: Vec<Wish>, now: Instant) {
-        if self.checked.is_none_or(|at| now.duration_since(at) >= CHECK) {
+        if self.is_due(now) {
             self.checked = Some(now);
             self.written.values_mut().for_each(|written| written.stale = true);
         }

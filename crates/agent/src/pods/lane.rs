@@ -49,6 +49,15 @@ const ENGINE_PAUSE: Duration = Duration::from_secs(1);
 /// ConfigMaps and Secrets reach running containers within this time.
 const REFRESH: Duration = Duration::from_secs(60);
 
+/// What comes after a round.
+enum Round {
+    /// Nothing of the Pod is left.
+    Over,
+    Again,
+    /// Nothing is to be done for so long, unless something changes.
+    Pause(Duration),
+}
+
 impl Lane {
     pub(super) fn new(
         context: Shared,
@@ -71,33 +80,42 @@ impl Lane {
     /// Takes care until nothing of the Pod is left, or until `token` is cancelled.
     pub(super) async fn run(mut self, token: CancellationToken) {
         while !token.is_cancelled() {
-            let order = self.orders.borrow_and_update().clone();
-            let observed = match self.context.engine.observe(&self.id.uid).await {
-                Ok(mut observed) => {
-                    let logs = self.context.pod_logs.join(self.id.log_dir_name());
-                    let pod_dir = self.context.pod_dir(&self.id.uid);
-                    last_words::hear(&order.pod, &mut observed, &pod_dir, &logs);
-                    observed
-                }
-                Err(error) => {
-                    tracing::debug!(pod = %self.id.name, error = %kit::Chain(&error), "Engine not reached");
-                    self.wait(ENGINE_PAUSE, &token).await;
-                    continue;
-                }
-            };
-            let pod = self.writer.with_written(&order.pod);
-            let wish = wish(&order);
-            self.notice(&pod, &observed, &wish);
-            let now = kit::clock::wall();
-            let plan = plan(&pod, &wish, &observed, &mut self.memory, now);
-            let report = (!is_over(&order)).then(|| self.status(&pod, &order, &observed));
-            let work = Work { pod: &pod, order: &order, plan: &plan, sandbox: observed.sandbox() };
-            if self.act(work, report, &token).await {
-                break;
+            // A round is large, with all that it reads and may do, and most of the time there is none: it stands apart, so that
+            // who waits keeps nothing of it.
+            match Box::pin(self.round(&token)).await {
+                Round::Over => break,
+                Round::Again => {}
+                Round::Pause(pause) => self.wait(pause, &token).await,
             }
-            if plan.steps.is_empty() {
-                self.wait(self.pause(&pod, &plan), &token).await;
+        }
+    }
+
+    /// Observes, plans and acts once.
+    async fn round(&mut self, token: &CancellationToken) -> Round {
+        let order = self.orders.borrow_and_update().clone();
+        let observed = match self.context.engine.observe(&self.id.uid).await {
+            Ok(mut observed) => {
+                let logs = self.context.pod_logs.join(self.id.log_dir_name());
+                let pod_dir = self.context.pod_dir(&self.id.uid);
+                last_words::hear(&order.pod, &mut observed, &pod_dir, &logs);
+                observed
             }
+            Err(error) => {
+                tracing::debug!(pod = %self.id.name, error = %kit::Chain(&error), "Engine not reached");
+                return Round::Pause(ENGINE_PAUSE);
+            }
+        };
+        let pod = self.writer.with_written(&order.pod);
+        let wish = wish(&order);
+        self.notice(&pod, &observed, &wish);
+        let now = kit::clock::wall();
+        let plan = plan(&pod, &wish, &observed, &mut self.memory, now);
+        let report = (!is_over(&order)).then(|| self.status(&pod, &order, &observed));
+        let work = Work { pod: &pod, order: &order, plan: &plan, sandbox: observed.sandbox() };
+        match self.act(work, report, token).await {
+            true => Round::Over,
+            false if plan.steps.is_empty() => Round::Pause(self.pause(&pod, &plan)),
+            false => Round::Again,
         }
     }
 
@@ -142,7 +160,7 @@ impl Lane {
             () = tokio::time::sleep(pause) => {
                 let order = self.orders.borrow().clone();
                 if wish(&order) == Wish::Run {
-                    self.starter.refresh(&order.pod).await;
+                    Box::pin(self.starter.refresh(&order.pod)).await;
                 }
             }
         }

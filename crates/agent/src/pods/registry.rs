@@ -17,10 +17,25 @@ use super::status::Verdict;
 #[derive(Clone, Debug)]
 pub struct Order {
     pub pod: Arc<Pod>,
+    /// That of `pod`, which is asked for ten times a second.
+    class: QosClass,
     /// The API no longer knows it.
     pub gone: bool,
     /// The agent ends it.
     pub verdict: Option<Verdict>,
+}
+
+impl Order {
+    /// For a Pod that the API knows.
+    pub fn new(pod: Arc<Pod>) -> Self {
+        Self { class: QosClass::of(&pod), pod, gone: false, verdict: None }
+    }
+
+    /// The Pod was changed.
+    pub fn renew(&mut self, pod: Arc<Pod>) {
+        self.class = QosClass::of(&pod);
+        self.pod = pod;
+    }
 }
 
 /// What a Pod has on this host now.
@@ -49,6 +64,10 @@ pub struct Entry {
 impl Entry {
     pub fn pod(&self) -> Arc<Pod> {
         self.orders.borrow().pod.clone()
+    }
+
+    pub fn class(&self) -> QosClass {
+        self.orders.borrow().class
     }
 
     /// Whether it has processes.
@@ -113,22 +132,23 @@ impl Registry {
 
     /// Pods of batch class, whether they have processes or not.
     pub fn batch(&self) -> Vec<Arc<Pod>> {
-        let entries = self.entries.read();
-        entries.values().map(Entry::pod).filter(|pod| QosClass::of(pod) == QosClass::Batch).collect()
+        self.filtered(|entry| entry.class() == QosClass::Batch)
     }
 
     /// Pods of batch class that have processes.
     pub fn batch_at_work(&self) -> Vec<Arc<Pod>> {
-        let entries = self.entries.read();
-        let alive = entries.values().filter(|entry| entry.is_alive()).map(Entry::pod);
-        alive.filter(|pod| QosClass::of(pod) == QosClass::Batch).collect()
+        self.filtered(|entry| entry.class() == QosClass::Batch && entry.is_alive())
     }
 
     /// Pods of the mid tier that have processes.
     pub fn mid_at_work(&self) -> Vec<Arc<Pod>> {
-        let entries = self.entries.read();
-        let alive = entries.values().filter(|entry| entry.is_alive()).map(Entry::pod);
-        alive.filter(|pod| QosClass::of(pod) == QosClass::Online && is_mid(pod)).collect()
+        self.filtered(|entry| {
+            entry.class() == QosClass::Online && is_mid(&entry.orders.borrow().pod) && entry.is_alive()
+        })
+    }
+
+    fn filtered(&self, is_wanted: impl Fn(&Entry) -> bool) -> Vec<Arc<Pod>> {
+        self.entries.read().values().filter(|entry| is_wanted(entry)).map(Entry::pod).collect()
     }
 
     /// Resolves when a Pod comes or goes.

@@ -101,8 +101,10 @@ impl Supervisor {
         }
     }
 
-    fn apply(&mut self, pod: Pod) {
+    fn apply(&mut self, mut pod: Pod) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
+        // Who wrote which field is more than half of a Pod, and nobody asks for it here.
+        pod.metadata.managed_fields = None;
         self.times.change = kit::clock::monotonic();
         let pod = Arc::new(pod);
         self.retire_namesakes(&pod, &uid);
@@ -110,12 +112,12 @@ impl Supervisor {
             Some(entry) => {
                 entry.orders.send_if_modified(|order| {
                     let matters = changed_for_us(&order.pod, &pod);
-                    order.pod = pod;
+                    order.renew(pod);
                     matters
                 });
             }
             // Over and cleaned up in an earlier life of the agent, unless the engine still has something of it.
-            None => self.adopt(uid, Order { pod, gone: false, verdict: None }),
+            None => self.adopt(uid, Order::new(pod)),
         }
     }
 
@@ -214,7 +216,9 @@ impl Supervisor {
             spec: Some(PodSpec::default()),
             status: None,
         };
-        self.adopt(uid, Order { pod: Arc::new(pod), gone: true, verdict: None });
+        let mut order = Order::new(Arc::new(pod));
+        order.gone = true;
+        self.adopt(uid, order);
     }
 
     /// The time left until the next glance. It counts from the last one: events must not put it off for ever.

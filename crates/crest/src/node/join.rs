@@ -33,8 +33,7 @@ pub(super) fn join(settings: &Settings, options: &JoinOptions) -> anyhow::Result
     anyhow::ensure!(rustix::process::geteuid().is_root(), "{}", crate::preflight::NEEDS_ROOT);
     prepare_folders(settings)?;
     let _lock = InstanceLock::take(&settings.run_dir())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve(settings, options))
+    crate::runtime::serving(2)?.block_on(serve(settings, options))
 }
 
 async fn serve(settings: &Settings, options: &JoinOptions) -> anyhow::Result<()> {

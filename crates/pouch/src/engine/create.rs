@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::record::{CONTAINER, Container, ContainerRecord, EXIT, Phase, SandboxRecord};
-use super::sandbox::blocking;
+use super::sandbox::in_turn;
 use super::shim_client::{self, ShimError};
 use super::{Engine, new_id};
 use crate::cri::{ContainerConfig, PodSandboxConfig};
@@ -62,7 +62,7 @@ impl Engine {
         let id = new_id();
         let made = {
             let (engine, id) = (self.clone(), id.clone());
-            blocking(move || engine.prepare(&id, &sandbox, config)).await
+            in_turn(move || engine.prepare(&id, &sandbox, config)).await
         };
         let made = match made {
             Ok(record) => self.launch(record).await,
@@ -76,7 +76,7 @@ impl Engine {
             }
             Err(error) => {
                 let (engine, gone) = (self.clone(), id.clone());
-                if let Err(second) = blocking(move || engine.sweep(&gone)).await {
+                if let Err(second) = in_turn(move || engine.sweep(&gone)).await {
                     tracing::warn!(container = id, error = %kit::Chain(&second), "A failed container leaves traces");
                 }
                 Err(error)

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::Engine;
 use super::record::{CONTAINER, Container, EXIT, Phase};
-use super::sandbox::blocking;
+use super::sandbox::{blocking, in_turn};
 use super::shim_client::{self, ShimError};
 use crate::cri::LinuxContainerResources;
 use crate::disk::{self, DiskError};
@@ -122,7 +122,7 @@ impl Engine {
         let engine = self.clone();
         {
             let id = id.clone();
-            blocking(move || engine.sweep(&id)).await?;
+            in_turn(move || engine.sweep(&id)).await?;
         }
         self.inner.containers.lock().remove(&id);
         Ok(())
@@ -151,14 +151,15 @@ impl Engine {
     pub(super) fn watch(&self, container: &Arc<Container>) {
         let (engine, container) = (self.clone(), Arc::clone(container));
         kit::task::spawn("container", async move {
-            let record = container.record();
-            if let Some(processes) = record.processes
+            let processes = container.record.lock().processes;
+            if let Some(processes) = processes
                 && let Ok(Some(shim)) = Handle::open(processes.shim)
                 && let Err(error) = shim.ended().await
             {
-                tracing::error!(container = record.id, %error, "Cannot wait for a shim");
+                tracing::error!(container = container.record.lock().id, %error, "Cannot wait for a shim");
             }
-            let exit = blocking(move || engine.settle(&record)).await;
+            let record = container.record();
+            let exit = in_turn(move || engine.settle(&record)).await;
             container.phase.send_replace(Phase::Exited(exit));
         });
     }

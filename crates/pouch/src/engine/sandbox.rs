@@ -7,6 +7,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::lifecycle::LifecycleError;
 use super::record::{SANDBOX, Sandbox, SandboxRecord};
 use super::{Engine, boot_id, new_id};
@@ -91,7 +93,7 @@ impl Engine {
         let (own_network, own_ipc) = (wanted.network, wanted.ipc);
         record.namespaces = {
             let run = run.clone();
-            blocking(move || namespaces::make(&run, &wanted)).await?
+            in_turn(move || namespaces::make(&run, &wanted)).await?
         };
         if own_ipc {
             let shm = run.join("shm");
@@ -136,7 +138,7 @@ impl Engine {
         }
         self.inner.network.detach(&record.id).await?;
         let run = self.inner.config.sandbox_run(&record.id);
-        blocking(move || namespaces::drop_all(&run)).await?;
+        in_turn(move || namespaces::drop_all(&run)).await?;
         record.ready = false;
         disk::write_fast(&self.inner.config.sandboxes().join(&record.id).join(SANDBOX), &record)?;
         *sandbox.record.lock() = record;
@@ -160,7 +162,7 @@ impl Engine {
     pub(super) async fn unmake_sandbox(&self, id: &str) -> Result<(), SandboxError> {
         self.inner.network.detach(id).await?;
         let run = self.inner.config.sandbox_run(id);
-        blocking(move || namespaces::drop_all(&run)).await?;
+        in_turn(move || namespaces::drop_all(&run)).await?;
         let state = self.inner.config.sandboxes().join(id);
         disk::remove_dir(&state).map_err(file_error(&state))
     }
@@ -169,6 +171,17 @@ impl Engine {
     pub(super) async fn ensure_network(&self) -> Result<(), NetworkError> {
         self.inner.network.ensure().await
     }
+}
+
+/// So many sandboxes and containers are made or ended at once. More would wait for the same processors and locks of the
+/// kernel, and each thread keeps memory of its own: a hundred that start together would leave that of fifty threads behind.
+static BENCHES: Semaphore = Semaphore::const_new(4);
+
+/// Makes or ends something, as [`blocking`] does, when its turn comes.
+pub(crate) async fn in_turn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    // It is never closed.
+    let _bench = BENCHES.acquire().await;
+    blocking(work).await
 }
 
 /// Runs work that blocks for milliseconds beside the tasks.

@@ -1,5 +1,6 @@
 //! The runtime service.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,7 +10,7 @@ use super::{Service, views};
 use crate::cri;
 use crate::cri::runtime_service_server::RuntimeService;
 use crate::disk;
-use crate::engine::record::{Container, Phase};
+use crate::engine::record::{Container, ContainerRecord, Phase, Sandbox, SandboxRecord};
 use crate::stream::{Wanted, Wish};
 
 /// CRI's own version, and that of its older greeting.
@@ -108,14 +109,18 @@ impl RuntimeService for Service {
     ) -> Answer<cri::ListPodSandboxResponse> {
         let filter = request.into_inner().filter.unwrap_or_default();
         let all: Vec<_> = self.engine.inner.sandboxes.lock().values().cloned().collect();
-        let mut records: Vec<_> = all.iter().map(|sandbox| sandbox.record()).collect();
-        records.retain(|record| {
+        let wanted = |record: &SandboxRecord| {
             record.id.starts_with(&filter.id)
                 && filter.state.is_none_or(|wanted| wanted.state() == views::sandbox_state(record))
                 && views::has_labels(&record.config.labels, &filter.label_selector)
-        });
-        records.sort_by_key(|record| std::cmp::Reverse(record.created_at));
-        answer(cri::ListPodSandboxResponse { items: records.into_iter().map(views::sandbox).collect() })
+        };
+        let view = |sandbox: &Arc<Sandbox>| {
+            let record = sandbox.record.lock();
+            wanted(&record).then(|| views::sandbox(&record))
+        };
+        let mut items: Vec<_> = all.iter().filter_map(view).collect();
+        items.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.created_at));
+        answer(cri::ListPodSandboxResponse { items })
     }
 
     async fn create_container(
@@ -157,13 +162,15 @@ impl RuntimeService for Service {
         request: Request<cri::ListContainersRequest>,
     ) -> Answer<cri::ListContainersResponse> {
         let filter = request.into_inner().filter.unwrap_or_default();
-        let wanted = |container: &cri::Container| {
-            filter.state.is_none_or(|wanted| wanted.state() == container.state())
-                && selects(container, &filter.id, &filter.pod_sandbox_id)
-                && views::has_labels(&container.labels, &filter.label_selector)
+        let view = |container: &Arc<Container>| {
+            let state = views::container_state(&container.phase.borrow());
+            let record = container.record.lock();
+            let is_wanted = filter.state.is_none_or(|wanted| wanted.state() == state)
+                && selects(&record, &filter.id, &filter.pod_sandbox_id)
+                && views::has_labels(&record.config.labels, &filter.label_selector);
+            is_wanted.then(|| views::container(&record, state))
         };
-        let mut containers: Vec<_> = self.all().iter().map(|one| views::container(one)).collect();
-        containers.retain(wanted);
+        let mut containers: Vec<_> = self.all().iter().filter_map(view).collect();
         containers.sort_by_key(|container| std::cmp::Reverse(container.created_at));
         answer(cri::ListContainersResponse { containers })
     }
@@ -255,12 +262,12 @@ impl RuntimeService for Service {
         request: Request<cri::ListContainerStatsRequest>,
     ) -> Answer<cri::ListContainerStatsResponse> {
         let filter = request.into_inner().filter.unwrap_or_default();
-        let wanted = |container: &cri::Container| {
-            selects(container, &filter.id, &filter.pod_sandbox_id)
-                && views::has_labels(&container.labels, &filter.label_selector)
+        let wanted = |record: &ContainerRecord| {
+            selects(record, &filter.id, &filter.pod_sandbox_id)
+                && views::has_labels(&record.config.labels, &filter.label_selector)
         };
         let mut containers = self.all();
-        containers.retain(|one| !one.phase().is_exited() && wanted(&views::container(one)));
+        containers.retain(|one| !one.phase.borrow().is_exited() && wanted(&one.record.lock()));
         answer(cri::ListContainerStatsResponse {
             stats: containers.iter().map(|container| self.stats(container)).collect(),
         })
@@ -268,7 +275,7 @@ impl RuntimeService for Service {
 }
 
 impl Service {
-    fn all(&self) -> Vec<std::sync::Arc<Container>> {
+    fn all(&self) -> Vec<Arc<Container>> {
         self.engine.inner.containers.lock().values().cloned().collect()
     }
 
@@ -279,11 +286,20 @@ impl Service {
 
     /// Of a container without a cgroup, one that has ended, only who it is.
     fn stats(&self, container: &Container) -> cri::ContainerStats {
-        let record = container.record();
+        let (cgroup, attributes) = {
+            let record = container.record.lock();
+            let attributes = cri::ContainerAttributes {
+                id: record.id.clone(),
+                metadata: record.config.metadata.clone(),
+                labels: record.config.labels.clone(),
+                annotations: record.config.annotations.clone(),
+            };
+            (record.cgroup.clone(), attributes)
+        };
         let timestamp = disk::nanoseconds(kit::clock::wall());
         let usage = match container.phase() {
             Phase::Exited(_) => None,
-            Phase::Created | Phase::Running { .. } => self.engine.inner.cgroups.usage(&record.cgroup),
+            Phase::Created | Phase::Running { .. } => self.engine.inner.cgroups.usage(&cgroup),
         };
         let number = |value| Some(cri::UInt64Value { value });
         let limit = container.resources().memory_limit_in_bytes;
@@ -305,20 +321,15 @@ impl Service {
                 page_faults: number(usage.page_faults),
                 major_page_faults: number(usage.major_page_faults),
             }),
-            attributes: Some(cri::ContainerAttributes {
-                id: record.id,
-                metadata: record.config.metadata,
-                labels: record.config.labels,
-                annotations: record.config.annotations,
-            }),
+            attributes: Some(attributes),
             ..Default::default()
         }
     }
 }
 
 /// Empty words select all.
-fn selects(container: &cri::Container, id: &str, sandbox: &str) -> bool {
-    container.id.starts_with(id) && container.pod_sandbox_id.starts_with(sandbox)
+fn selects(container: &ContainerRecord, id: &str, sandbox: &str) -> bool {
+    container.id.starts_with(id) && container.sandbox.starts_with(sandbox)
 }
 
 /// Less than none is none.

@@ -16,15 +16,16 @@ pub(super) fn sandbox_state(record: &SandboxRecord) -> cri::PodSandboxState {
     if record.ready { cri::PodSandboxState::SandboxReady } else { cri::PodSandboxState::SandboxNotready }
 }
 
-pub(super) fn sandbox(record: SandboxRecord) -> cri::PodSandbox {
+/// Of lists, which are asked for once a second: no more of the record is copied than is told.
+pub(super) fn sandbox(record: &SandboxRecord) -> cri::PodSandbox {
     cri::PodSandbox {
-        state: sandbox_state(&record).into(),
-        id: record.id,
-        metadata: record.config.metadata,
+        state: sandbox_state(record).into(),
+        id: record.id.clone(),
+        metadata: record.config.metadata.clone(),
         created_at: record.created_at,
-        labels: record.config.labels,
-        annotations: record.config.annotations,
-        runtime_handler: record.runtime_handler,
+        labels: record.config.labels.clone(),
+        annotations: record.config.annotations.clone(),
+        runtime_handler: record.runtime_handler.clone(),
     }
 }
 
@@ -55,20 +56,19 @@ pub(super) fn container_state(phase: &Phase) -> cri::ContainerState {
     }
 }
 
-pub(super) fn container(container: &Container) -> cri::Container {
-    let state = container_state(&container.phase());
-    let record = container.record();
+/// Of lists, as a [`sandbox`].
+pub(super) fn container(record: &ContainerRecord, state: cri::ContainerState) -> cri::Container {
     cri::Container {
-        id: record.id,
-        pod_sandbox_id: record.sandbox,
-        metadata: record.config.metadata,
-        image: record.config.image,
-        image_ref: record.image_ref,
+        id: record.id.clone(),
+        pod_sandbox_id: record.sandbox.clone(),
+        metadata: record.config.metadata.clone(),
+        image: record.config.image.clone(),
+        image_ref: record.image_ref.clone(),
         state: state.into(),
         created_at: record.created_at,
-        labels: record.config.labels,
-        annotations: record.config.annotations,
-        image_id: record.image_id,
+        labels: record.config.labels.clone(),
+        annotations: record.config.annotations.clone(),
+        image_id: record.image_id.clone(),
     }
 }
 

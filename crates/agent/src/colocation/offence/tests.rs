@@ -175,7 +175,7 @@ async fn nobody_who_is_away_or_of_another_time_forbids_a_squeeze() {
     backend.set(&container, Knob::Quota(Some(MilliCpu(500)))).unwrap();
     // Of the other, the container is just away.
     let registry = Registry::default();
-    let order = Order { pod: pods[1].clone(), gone: false, verdict: None };
+    let order = Order::new(pods[1].clone());
     let (orders, live) = (watch::channel(order).0, watch::channel(Live::default()).1);
     registry.insert("away".to_owned(), Entry { orders, poke: Arc::default(), live });
     let whom = (registry, recorder());
@@ -227,7 +227,7 @@ async fn at_the_end_who_was_forgotten_meanwhile_gets_back_what_it_may() {
 async fn an_offender_whose_container_is_away_for_a_moment_gets_its_cap_lifted_in_time() {
     let pods = [pod("loud")];
     let host = Host::with("restart", &pods);
-    let order = Order { pod: pods[0].clone(), gone: false, verdict: None };
+    let order = Order::new(pods[0].clone());
     let (orders, live) = (watch::channel(order).0, watch::channel(Live::default()).1);
     let registry = Registry::default();
     registry.insert("loud".to_owned(), Entry { orders, poke: Arc::default(), live });
