@@ -89,6 +89,12 @@ impl Engine {
         Ok(glances)
     }
 
+    /// What happens to containers from now on. It ends when the engine does, and when some was missed.
+    pub async fn events(&self) -> Result<tonic::Streaming<cri::ContainerEventResponse>, EngineError> {
+        let response = self.runtime.clone().get_container_events(cri::GetEventsRequest::default()).await;
+        Ok(response.map_err(failed("listen to", "the engine"))?.into_inner())
+    }
+
     /// What the containers that run have used so far.
     pub async fn stats(&self) -> Result<Vec<cri::ContainerStats>, EngineError> {
         let response =

@@ -47,6 +47,8 @@ pub struct Pinner {
 #[derive(Debug, Default)]
 struct State {
     plan: Plan,
+    /// Whom the plan is for, if all groups were brought in line with it.
+    settled_for: Option<Vec<Arc<Pod>>>,
     /// What each group was given.
     given: HashMap<String, Place>,
     /// Pods whose refusal was told.
@@ -73,6 +75,7 @@ impl Pinner {
         let Some(uid) = pod.metadata.uid.as_deref() else { return };
         let mut state = self.state.lock();
         state.given.remove(&self.groups.pod(QosClass::of(pod), uid));
+        state.settled_for = None;
         self.settle(&mut state, registry);
     }
 
@@ -83,6 +86,7 @@ impl Pinner {
             self.look_at_host();
             // All groups are compared to their files again.
             state.given.clear();
+            state.settled_for = None;
             state.checked = Some(kit::clock::monotonic());
         }
         self.settle(&mut state, registry);
@@ -93,6 +97,7 @@ impl Pinner {
         let mut state = self.state.lock();
         if state.pool != pool {
             state.pool = pool;
+            state.settled_for = None;
             self.settle(&mut state, registry);
         }
     }
@@ -134,6 +139,15 @@ impl Pinner {
 
     fn settle(&self, state: &mut State, registry: &Registry) {
         let pods: Vec<Arc<Pod>> = registry.entries().iter().map(|entry| entry.pod()).collect();
+        let is_settled = |settled: &Vec<Arc<Pod>>| {
+            settled.len() == pods.len()
+                && settled.iter().zip(&pods).all(|(one, other)| Arc::ptr_eq(one, other))
+        };
+        // A kubelet's cpusets may change without a Pod's doing so.
+        if !self.groups.are_foreign() && state.settled_for.as_ref().is_some_and(is_settled) {
+            return;
+        }
+        state.settled_for = None;
         let topology = self.topology.borrow().clone();
         state.plan = match &topology {
             Some(topology) if self.groups.are_foreign() => {
@@ -147,6 +161,7 @@ impl Pinner {
         }
         let wanted = self.places(state, &pods);
         state.given.retain(|group, _| wanted.contains_key(group));
+        let mut is_in_line = true;
         for (group, place) in wanted {
             if state.given.get(&group) == Some(&place) {
                 continue;
@@ -156,10 +171,12 @@ impl Pinner {
                 // It is made when the Pod starts, which then asks again.
                 Ok(false) => {}
                 Err(error) => {
+                    is_in_line = false;
                     tracing::warn!(group, error = %kit::Chain(&error), "CPUs of a group not set");
                 }
             }
         }
+        state.settled_for = is_in_line.then_some(pods);
     }
 
     /// The place of each group, those first that have to make room.

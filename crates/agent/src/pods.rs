@@ -1,12 +1,14 @@
-//! The Pods of this host: one caretaker ([`lane`]) each, told of changes by a watch and by glances at the engine.
+//! The Pods of this host: one caretaker ([`lane`]) each, told of changes by a watch and by glances at the engine, which
+//! tells when there is something to see.
 //!
 //! ```text
-//!   API watch ──orders──► lane (one task per Pod) ──steps──► engine
+//!   API watch ──orders──► lane (one task per Pod) ──steps──► engine ──events──► glance
 //!   engine glance ──poke──►  │ observe ─► plan ─► act ─► status
 //! ```
 
 pub mod backoff;
 pub mod ephemeral;
+mod hearing;
 pub(crate) mod hooks;
 mod lane;
 mod last_words;

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Container, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, Volume,
 };
 use kube::{Api, Client};
+use tokio::sync::Semaphore;
 
 use crate::tokens::{Tokens, Wanted};
 
@@ -91,11 +92,17 @@ pub fn claim_name(pod: &Pod, volume: &Volume) -> Option<String> {
     }
 }
 
+/// So many Pods fetch at once: Pods that began together refresh their volumes together, and each would open a connection of
+/// its own, which costs more than what is asked.
+static FETCHING: Semaphore = Semaphore::const_new(4);
+
 /// Fetches what `references` names in `namespace`.
 pub async fn fetch(client: &Client, namespace: &str, references: References) -> Result<Sources, FetchError> {
     let failed = |what: String| {
         move |source| FetchError { what, namespace: namespace.to_owned(), source: Box::new(source) }
     };
+    // It is never closed.
+    let _turn = FETCHING.acquire().await;
     let mut sources = Sources::default();
     let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     for name in references.config_maps {

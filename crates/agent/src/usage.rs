@@ -23,7 +23,7 @@ use crate::pods::Shared;
 use crate::pods::observed::label;
 
 /// How often all is measured. Rates are over this time.
-const PERIOD: Duration = Duration::from_secs(5);
+const PERIOD: Duration = Duration::from_secs(10);
 
 /// What the kernel has counted so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

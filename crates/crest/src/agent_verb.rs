@@ -132,6 +132,7 @@ async fn serve(settings: &Settings, options: &AgentOptions) -> anyhow::Result<()
     tokio::select! {
         () = until_signalled() => tracing::info!("Stopping: asked by a signal; the kubelet's cgroups get back what they had"),
         () = token.cancelled() => {}
+        () = crate::allocator::stay_small() => {}
     }
     token.cancel();
     Cluster::new(vec![role]).ended().await;

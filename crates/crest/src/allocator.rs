@@ -9,6 +9,7 @@
 
 use std::ffi::c_long;
 use std::ops::Range;
+use std::time::Duration;
 
 use libmimalloc_sys::{mi_option_set, mi_option_t};
 
@@ -38,22 +39,48 @@ pub(crate) fn be_patient() {
     }
 }
 
+/// Lets go of the program's code once a minute. It is large, and an agent at rest needs little of it: what it needed to begin,
+/// or to start a hundred containers, would be counted as its own for ever. What is needed again is mapped again from the
+/// file's pages, which the shims use, too.
+pub(crate) async fn stay_small() {
+    loop {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let_code_go();
+    }
+}
+
+fn let_code_go() {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let here = (let_code_go as fn()) as usize;
+    let Some(code) = maps.lines().filter(|line| line.contains(" r-xp ")).find_map(|line| around(line, here))
+    else {
+        return;
+    };
+    // SAFETY: nobody writes to code, so each of its pages is as it is in the file, and comes back as it was.
+    let _let_go = unsafe {
+        libc::madvise(std::ptr::with_exposed_provenance_mut(code.start), code.len(), libc::MADV_DONTNEED)
+    };
+}
+
 /// The mapping that the allocator takes its memory from, of those that `maps` tells: it reserves a gigabyte at once.
 fn arena(maps: &str) -> Option<Range<usize>> {
     let held = Box::new(0_u8);
     let address = (&raw const *held).expose_provenance();
-    let mapping = |line: &str| {
-        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
-        Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)
-    };
-    maps.lines().filter_map(mapping).find(|mapping| mapping.contains(&address))
+    maps.lines().find_map(|line| around(line, address))
+}
+
+/// The mapping that `line` tells of, if `address` is in it: `7f0a1000-7f0b2000 r-xp 00001000 fe:00 42 /usr/bin/crest`.
+fn around(line: &str, address: usize) -> Option<Range<usize>> {
+    let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+    let mapping = usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?;
+    mapping.contains(&address).then_some(mapping)
 }
 
 #[cfg(test)]
 mod tests {
     use libmimalloc_sys::mi_option_get;
 
-    use super::{KEPT_MS, PURGE_DELAY, arena, be_patient};
+    use super::{KEPT_MS, PURGE_DELAY, arena, be_patient, let_code_go};
 
     #[test]
     fn the_option_is_the_one_that_is_meant() {
@@ -69,5 +96,18 @@ mod tests {
         let (_, of_arena) = smaps.split_once(&format!("{:x}-", arena.start)).unwrap();
         let flags = of_arena.lines().find(|line| line.starts_with("VmFlags:")).unwrap();
         assert!(flags.contains(" hg"), "{flags}");
+    }
+
+    #[test]
+    fn code_that_was_let_go_comes_back_when_it_runs() {
+        let of_files = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        let before = of_files();
+        let_code_go();
+        let after = of_files();
+        assert!(after < before, "{after} KiB of {before}");
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::RngCore;
 use tokio::net::UnixListener;
+use tokio::sync::broadcast;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,7 @@ use crate::spec::Host;
 
 mod adopt;
 pub(crate) mod create;
+pub(crate) mod events;
 pub(crate) mod lifecycle;
 pub(crate) mod record;
 pub(crate) mod sandbox;
@@ -88,6 +90,7 @@ pub(crate) struct Inner {
     pub network: Network,
     pub sandboxes: Mutex<HashMap<String, Arc<Sandbox>>>,
     pub containers: Mutex<HashMap<String, Arc<Container>>>,
+    pub events: broadcast::Sender<events::Event>,
     pub streams: crate::stream::Streams,
 }
 
@@ -111,6 +114,7 @@ impl Engine {
             network: network.map_err(BuildError::Network)?,
             sandboxes: Mutex::default(),
             containers: Mutex::default(),
+            events: events::channel(),
             streams: crate::stream::Streams::default(),
             config,
         };
@@ -125,7 +129,7 @@ impl Engine {
         let listener =
             listen(socket).map_err(|source| RunError::Listen { socket: socket.clone(), source })?;
         crate::stream::serve(self.clone(), token.clone()).await.map_err(RunError::Stream)?;
-        let service = Service::new(self.clone());
+        let service = Service::new(self.clone(), token.clone());
         let runtime = RuntimeServiceServer::new(service.clone())
             .max_decoding_message_size(LARGEST_MESSAGE)
             .max_encoding_message_size(LARGEST_MESSAGE);

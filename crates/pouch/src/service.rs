@@ -1,5 +1,6 @@
 //! CRI's two services over the engine: requests are checked and translated here, nothing is decided.
 
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use crate::engine::Engine;
@@ -18,11 +19,13 @@ mod views;
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     engine: Engine,
+    /// What would go on for ever ends with it.
+    token: CancellationToken,
 }
 
 impl Service {
-    pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine }
+    pub(crate) fn new(engine: Engine, token: CancellationToken) -> Self {
+        Self { engine, token }
     }
 }
 

@@ -13,6 +13,7 @@ use kube::runtime::{WatchStreamExt, watcher as watch_objects};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::hearing::{self, Heard};
 use super::lane::Lane;
 use super::observed::label;
 use super::plan::policy;
@@ -20,14 +21,19 @@ use super::registry::{Entry, Live, Order};
 use super::{Context, Shared, leftovers, log_files};
 use crate::engine::Glance;
 
-/// How often to glance at the engine while something may end any moment, while Pods run on, and without any.
+/// How often to glance at an engine that tells of no change while something may end any moment, while Pods run on, and
+/// without any.
 const BUSY: Duration = Duration::from_millis(200);
 const CALM: Duration = Duration::from_secs(1);
 const EMPTY: Duration = Duration::from_secs(5);
+/// After one that was heard: others are about to come with it.
+const SOON: Duration = Duration::from_millis(50);
+/// While none is heard.
+const HEARING: Duration = Duration::from_secs(10);
 /// What has not ended this long after the last change is not expected to end any moment.
 const SETTLED: Duration = Duration::from_secs(30);
 /// How often logs are looked at for their size.
-const ROTATION: Duration = Duration::from_secs(1);
+const ROTATION: Duration = Duration::from_secs(5);
 
 /// Takes care of all Pods of this host until `token` is cancelled. Containers run on after that.
 pub async fn supervise(context: Shared, token: CancellationToken) {
@@ -36,6 +42,8 @@ pub async fn supervise(context: Shared, token: CancellationToken) {
     let events = watch_objects(pods, watcher::Config::default().fields(&selector)).default_backoff();
     let mut events = std::pin::pin!(events.into_stream());
     let now = kit::clock::monotonic();
+    let (heard, mut hearing) = watch::channel(Heard::default());
+    kit::task::spawn("engine events", hearing::listen(context.engine.clone(), heard, token.clone()));
     let mut supervisor = Supervisor {
         context,
         token: token.clone(),
@@ -43,10 +51,12 @@ pub async fn supervise(context: Shared, token: CancellationToken) {
         swept: false,
         listed: HashSet::new(),
         seen: Vec::new(),
-        times: Times { glance: now, change: now, rotation: now },
+        heard: Some(Heard::default()),
+        times: Times { glance: now, look: now, change: now, rotation: now },
     };
     loop {
-        let pause = supervisor.pause();
+        let look = CALM.saturating_sub(supervisor.times.look.elapsed());
+        let pause = supervisor.pause(*hearing.borrow()).min(look);
         tokio::select! {
             () = token.cancelled() => break,
             event = events.try_next() => match event {
@@ -54,7 +64,11 @@ pub async fn supervise(context: Shared, token: CancellationToken) {
                 Ok(None) => break,
                 Err(error) => tracing::warn!(error = %kit::Chain(&error), "Watch of Pods broke; trying again"),
             },
-            () = tokio::time::sleep(pause) => supervisor.glance().await,
+            Ok(()) = hearing.changed() => {}
+            () = tokio::time::sleep(pause) => {
+                let heard = *hearing.borrow();
+                supervisor.look(heard).await;
+            }
         }
     }
     supervisor.context.lanes.close();
@@ -68,6 +82,8 @@ struct Supervisor {
     synced: bool,
     listed: HashSet<String>,
     seen: Vec<Glance>,
+    /// Of the engine, before that; `None` if it could not be looked at.
+    heard: Option<Heard>,
     /// Whether leftovers of Pods that ended while no agent was there are gone.
     swept: bool,
     times: Times,
@@ -76,6 +92,7 @@ struct Supervisor {
 /// When something was last done or seen.
 struct Times {
     glance: Instant,
+    look: Instant,
     change: Instant,
     rotation: Instant,
 }
@@ -94,7 +111,7 @@ impl Supervisor {
                 for uid in self.context.registry.uids().into_iter().filter(|uid| !listed.contains(uid)) {
                     self.gone(&uid);
                 }
-                self.glance().await;
+                let _again_soon = self.glance().await;
             }
             Event::Apply(pod) => self.apply(pod),
             Event::Delete(pod) => self.gone(pod.metadata.uid.as_deref().unwrap_or_default()),
@@ -153,14 +170,29 @@ impl Supervisor {
         kit::task::spawn("pod", self.context.lanes.track_future(work));
     }
 
-    /// Looks at the engine and pokes the caretakers of what changed.
-    async fn glance(&mut self) {
+    /// Sees to what has its time: the engine, CPUs and logs.
+    async fn look(&mut self, heard: Heard) {
+        self.times.look = kit::clock::monotonic();
+        if self.pause(heard).is_zero() {
+            self.heard = self.glance().await.then_some(heard);
+        }
+        if self.synced {
+            self.context.pinner.reconcile(&self.context.registry);
+        }
+        if self.times.rotation.elapsed() >= ROTATION {
+            self.times.rotation = kit::clock::monotonic();
+            log_files::rotate(&self.context).await;
+        }
+    }
+
+    /// Looks at the engine and pokes the caretakers of what changed. False if that cannot be.
+    async fn glance(&mut self) -> bool {
         self.times.glance = kit::clock::monotonic();
         let glances = match self.context.engine.glance().await {
             Ok(glances) => glances,
             Err(error) => {
                 tracing::debug!(error = %kit::Chain(&error), "Engine not reached");
-                return;
+                return false;
             }
         };
         if glances != self.seen {
@@ -173,13 +205,9 @@ impl Supervisor {
             self.seen = glances;
         }
         if self.synced {
-            self.context.pinner.reconcile(&self.context.registry);
             self.end_orphans().await;
         }
-        if self.times.rotation.elapsed() >= ROTATION {
-            self.times.rotation = kit::clock::monotonic();
-            log_files::rotate(&self.context).await;
-        }
+        true
     }
 
     /// Ends what the engine has of Pods in no one's care. That can appear at any time: an engine may finish what it
@@ -222,10 +250,12 @@ impl Supervisor {
     }
 
     /// The time left until the next glance. It counts from the last one: events must not put it off for ever.
-    fn pause(&self) -> Duration {
+    fn pause(&self, heard: Heard) -> Duration {
         let entries = self.context.registry.entries();
         let moves = self.times.change.elapsed() < SETTLED;
         let interval = match () {
+            () if self.heard.is_some_and(|before| before.n_changes != heard.n_changes) => SOON,
+            () if self.heard.is_some() && heard.is_open => HEARING,
             () if entries.is_empty() && self.seen.is_empty() => EMPTY,
             () if moves && entries.iter().any(may_end_soon) => BUSY,
             () => CALM,

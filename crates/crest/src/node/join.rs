@@ -53,6 +53,7 @@ async fn serve(settings: &Settings, options: &JoinOptions) -> anyhow::Result<()>
     tokio::select! {
         () = until_signalled() => tracing::info!("Stopping: asked by a signal; containers run on"),
         () = token.cancelled() => {}
+        () = crate::allocator::stay_small() => {}
     }
     token.cancel();
     // A role that panicked has logged it.

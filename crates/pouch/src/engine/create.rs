@@ -9,7 +9,7 @@ use super::record::{CONTAINER, Container, ContainerRecord, EXIT, Phase, SandboxR
 use super::sandbox::in_turn;
 use super::shim_client::{self, ShimError};
 use super::{Engine, new_id};
-use crate::cri::{ContainerConfig, PodSandboxConfig};
+use crate::cri::{ContainerConfig, ContainerEventType, PodSandboxConfig};
 use crate::disk::{self, DiskError};
 use crate::image::{Image, StoreError};
 use crate::shim::job::{JOB, RunJob, Stdin};
@@ -71,6 +71,7 @@ impl Engine {
         match made {
             Ok(container) => {
                 self.inner.containers.lock().insert(id.clone(), Arc::clone(&container));
+                self.tell(&container, ContainerEventType::ContainerCreatedEvent);
                 self.watch(&container);
                 Ok(id)
             }

@@ -14,7 +14,7 @@ use super::Engine;
 use super::record::{CONTAINER, Container, EXIT, Phase};
 use super::sandbox::{blocking, in_turn};
 use super::shim_client::{self, ShimError};
-use crate::cri::LinuxContainerResources;
+use crate::cri::{ContainerEventType, LinuxContainerResources};
 use crate::disk::{self, DiskError};
 use crate::process::{self, Handle};
 use crate::shim::job::{Exit, Request, Runtime};
@@ -78,6 +78,7 @@ impl Engine {
         let started_at = started_at.unwrap_or_else(|| disk::nanoseconds(kit::clock::wall()));
         // The end may have been seen already: then it stays.
         container.phase.send_modify(|phase| *phase = phase.clone().started(started_at));
+        self.tell(&container, ContainerEventType::ContainerStartedEvent);
         Ok(())
     }
 
@@ -125,6 +126,7 @@ impl Engine {
             in_turn(move || engine.sweep(&id)).await?;
         }
         self.inner.containers.lock().remove(&id);
+        self.tell(&container, ContainerEventType::ContainerDeletedEvent);
         Ok(())
     }
 
@@ -159,8 +161,12 @@ impl Engine {
                 tracing::error!(container = container.record.lock().id, %error, "Cannot wait for a shim");
             }
             let record = container.record();
-            let exit = in_turn(move || engine.settle(&record)).await;
+            let exit = {
+                let engine = engine.clone();
+                in_turn(move || engine.settle(&record)).await
+            };
             container.phase.send_replace(Phase::Exited(exit));
+            engine.tell(&container, ContainerEventType::ContainerStoppedEvent);
         });
     }
 

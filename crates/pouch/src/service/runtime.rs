@@ -3,13 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use serde_json::json;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tonic::{Request, Response, Status};
 
 use super::{Service, views};
 use crate::cri;
 use crate::cri::runtime_service_server::RuntimeService;
 use crate::disk;
+use crate::engine::Engine;
+use crate::engine::events::Event;
 use crate::engine::record::{Container, ContainerRecord, Phase, Sandbox, SandboxRecord};
 use crate::stream::{Wanted, Wish};
 
@@ -271,6 +277,39 @@ impl RuntimeService for Service {
         answer(cri::ListContainerStatsResponse {
             stats: containers.iter().map(|container| self.stats(container)).collect(),
         })
+    }
+
+    type GetContainerEventsStream = BoxStream<'static, Result<cri::ContainerEventResponse, Status>>;
+
+    async fn get_container_events(
+        &self,
+        _request: Request<cri::GetEventsRequest>,
+    ) -> Answer<Self::GetContainerEventsStream> {
+        let engine = self.engine.clone();
+        let events = BroadcastStream::new(engine.inner.events.subscribe());
+        let responses = events.map(move |event| match event {
+            Ok(event) => Ok(told(&engine, &event)),
+            Err(BroadcastStreamRecvError::Lagged(missed)) => {
+                Err(Status::data_loss(format!("{missed} events were missed: list all, and listen anew")))
+            }
+        });
+        answer(responses.take_until(self.token.clone().cancelled_owned()).boxed())
+    }
+}
+
+/// An event, and how all of its sandbox stand.
+fn told(engine: &Engine, Event { container, kind, at }: &Event) -> cri::ContainerEventResponse {
+    let (container_id, sandbox) = {
+        let record = container.record.lock();
+        (record.id.clone(), record.sandbox.clone())
+    };
+    let containers = engine.containers_of(&sandbox);
+    cri::ContainerEventResponse {
+        container_id,
+        container_event_type: (*kind).into(),
+        created_at: *at,
+        pod_sandbox_status: engine.sandbox(&sandbox).map(|sandbox| views::sandbox_status(sandbox.record())),
+        containers_statuses: containers.iter().map(|one| views::container_status(one)).collect(),
     }
 }
 
