@@ -158,6 +158,12 @@ impl Act {
         patched.map_err(failed::<K>("patch", key))
     }
 
+    /// As [`Act::patch`], by the rules of the kind's lists, and without reading what comes of it.
+    pub async fn merge<K: Acted>(&self, key: &ObjectKey, patch: &serde_json::Value) -> Result<(), ActError> {
+        let request = requests::<K>(key).patch(&key.name, &self::patch(), &Patch::Strategic(patch));
+        send(&self.client, request).await.map_err(failed::<K>("patch", key))
+    }
+
     /// Replaces the object, if nobody changed it meanwhile.
     pub async fn replace<K: Acted>(&self, object: &K) -> Result<K, ActError> {
         let key = ObjectKey::of(object);
@@ -176,6 +182,17 @@ impl Act {
             send(&self.client, request).await
         };
         unless_gone(replaced.await.map_err(failed::<K>("update the status of", &key)))
+    }
+
+    /// As [`Act::update_status`], and tells what the object is now; `None` if it is gone.
+    pub async fn write_status<K: Acted>(&self, object: &K) -> Result<Option<K>, ActError> {
+        let key = ObjectKey::of(object);
+        let api = self.api::<K>(&key.namespace);
+        let written = api.replace_status(&key.name, &post(), object).await;
+        match written.map_err(failed::<K>("update the status of", &key)) {
+            Err(error) if error.code() == Some(404) => Ok(None),
+            other => other.map(Some),
+        }
     }
 
     /// Merges `patch` into the status, as a strategic merge patch sent as `how` says. Nobody reads the status of an

@@ -1,12 +1,12 @@
 //! The Job controller: pods until enough of them ended well.
 
 mod decide;
-mod gone;
+mod latest;
+mod tracking;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
@@ -24,33 +24,39 @@ use crate::record::Note;
 use crate::world::World;
 
 use decide::{Plan, Turn, decide, indexes};
-use gone::Gone;
+use latest::Latest;
 
 const INDEX_ENV: &str = "JOB_COMPLETION_INDEX";
 
 /// Subscribes to `world` and returns the controller's work.
 pub fn start(world: &World, token: CancellationToken) -> impl Future<Output = ()> + use<> {
-    // Heard of before the Job is looked at for the same reason.
-    let gone = Gone::follow(world);
+    let (orphans, latest) = (tracking::start(world, token.clone()), Latest::follow(world));
     let (keeper, _, work) = Keeper::subscribe(world, &world.jobs, "job-controller");
-    keeper.run(work, token, move |keeper, job, key| reconcile(keeper, gone.clone(), job, key))
+    let jobs = keeper.run(work, token, move |keeper, job, key| {
+        let latest = latest.clone();
+        async move { reconcile(keeper, &latest, latest.of(job), key).await }
+    });
+    async move {
+        tokio::join!(jobs, orphans);
+    }
 }
 
-async fn reconcile(keeper: Keeper<Job>, gone: Gone, job: Arc<Job>, key: ObjectKey) -> Result<Next, ActError> {
+async fn reconcile(
+    keeper: Keeper<Job>,
+    latest: &Latest,
+    job: Arc<Job>,
+    key: ObjectKey,
+) -> Result<Next, ActError> {
     if is_managed_elsewhere(&job) {
         return Ok(Next::Rest);
     }
-    let uid = job.uid().unwrap_or_default();
-    let mut owned = keeper.world.pods.controlled_by(&uid);
-    // One may go between the two looks, and is then in both.
-    let known: HashSet<Option<String>> = owned.iter().map(|pod| pod.uid()).collect();
-    owned.extend(gone.of(&uid).into_iter().filter(|pod| !known.contains(&pod.uid())));
+    let owned = keeper.world.pods.controlled_by(&job.uid().unwrap_or_default());
     let plan = decide(&job, &owned, kit::clock::wall());
-    if plan.has_ended {
-        gone.forget(&uid);
-    }
+    let act = &keeper.world.act;
+    tracking::release(act, &plan.release).await?;
+    tracking::hold(act, &plan.hold).await?;
     if plan.is_expired {
-        keeper.world.act.delete::<Job>(&key, &only(job.metadata.uid.as_deref())).await?;
+        act.delete::<Job>(&key, &only(job.metadata.uid.as_deref())).await?;
         return Ok(Next::Rest);
     }
     let mut done = Ok(());
@@ -62,8 +68,10 @@ async fn reconcile(keeper: Keeper<Job>, gone: Gone, job: Arc<Job>, key: ObjectKe
         }
     }
     if job.status.as_ref() != Some(&plan.status) {
-        keeper.world.act.update_status(&Job { status: Some(plan.status), ..(*job).clone() }).await?;
+        let written = act.write_status(&Job { status: Some(plan.status), ..(*job).clone() }).await?;
+        written.into_iter().for_each(|job| latest.wrote(job));
     }
+    tracking::release(act, &plan.release_counted).await?;
     if let Some(turn) = plan.turn {
         keeper.recorder.note(&*job, note(turn));
     }
@@ -98,7 +106,12 @@ fn pod(job: &Job, plan: &Plan, index: Option<u32>) -> Pod {
         labels.insert(key.to_owned(), value.clone());
         labels.insert(format!("batch.kubernetes.io/{key}"), value.clone());
     }
+    let finalizers = pod.finalizers_mut();
+    if !finalizers.iter().any(|name| name == tracking::FINALIZER) {
+        finalizers.push(tracking::FINALIZER.to_owned());
+    }
     let Some(index) = index else { return pod };
+    let labels = pod.labels_mut();
     labels.insert(indexes::INDEX.to_owned(), index.to_string());
     pod.annotations_mut().insert(indexes::INDEX.to_owned(), index.to_string());
     if let Some(n_failures) = plan.n_failures.get(&index) {

@@ -1,11 +1,12 @@
 //! What a Job owes: pods until enough ended well, an end when too many failed or time is up, and its status.
 
+mod count;
 mod failure;
 pub(crate) mod indexes;
 mod status;
 mod success;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 
+use super::tracking;
 use crate::pods;
 
+use count::Count;
 use failure::Failures;
 
 /// The pause after the first failure; it doubles with each further one in a row.
@@ -29,14 +32,18 @@ pub(crate) struct Plan {
     /// One entry per pod to make: its index in an indexed Job.
     pub(crate) create: Vec<Option<u32>>,
     pub(crate) delete: Vec<Arc<Pod>>,
+    /// Pods that are to be counted, and that nothing holds until then.
+    pub(crate) hold: Vec<Arc<Pod>>,
+    /// Pods that may go at once: nobody counts them.
+    pub(crate) release: Vec<Arc<Pod>>,
+    /// Pods that may go once the status is stored, which counts them.
+    pub(crate) release_counted: Vec<Arc<Pod>>,
     pub(crate) status: JobStatus,
     /// The Job itself is to go: it ended long enough ago.
     pub(crate) is_expired: bool,
     pub(crate) check_after: Option<Duration>,
     /// How often each index has failed, where that has a limit.
     pub(crate) n_failures: BTreeMap<u32, i32>,
-    /// It ended before.
-    pub(crate) has_ended: bool,
     /// Said once, when the Job ends or is suspended.
     pub(crate) turn: Option<Turn>,
 }
@@ -58,6 +65,12 @@ pub(crate) enum Turn {
     Resumed,
 }
 
+impl Turn {
+    fn is_end(&self) -> bool {
+        matches!(self, Self::Completed(_) | Self::Failed { .. })
+    }
+}
+
 /// The Job's pods, by what became of them.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -65,6 +78,8 @@ pub(crate) struct Tally {
     pub(crate) terminating: Vec<Arc<Pod>>,
     pub(crate) succeeded: Vec<Arc<Pod>>,
     pub(crate) failures: Failures,
+    pub(crate) n_succeeded: Count,
+    pub(crate) n_failed: Count,
     /// Indexes of which a pod ended well, now or earlier.
     pub(crate) done: BTreeSet<u32>,
 }
@@ -74,34 +89,33 @@ impl Tally {
         let select =
             |keep: &dyn Fn(&Pod) -> bool| owned.iter().filter(|pod| keep(pod)).cloned().collect::<Vec<_>>();
         let succeeded = select(&|pod| pods::phase(pod) == "Succeeded");
+        let status = job.status.clone().unwrap_or_default();
         let completions = spec.completions.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
-        let earlier =
-            job.status.as_ref().and_then(|status| status.completed_indexes.as_deref()).unwrap_or("");
-        let mut done = indexes::parse(earlier, completions);
-        let given_up = job.status.as_ref().and_then(|status| status.failed_indexes.as_deref()).unwrap_or("");
-        let given_up = indexes::parse(given_up, completions);
+        let mut done = indexes::parse(status.completed_indexes.as_deref().unwrap_or(""), completions);
+        let given_up = indexes::parse(status.failed_indexes.as_deref().unwrap_or(""), completions);
         done.extend(succeeded.iter().filter_map(|pod| indexes::of(pod)).filter(|&index| index < completions));
+        let failures = Failures::of(spec, select(&failure::is_failure), given_up);
+        let held = owned.iter().filter(|pod| tracking::is_held(pod));
+        let held: HashSet<&str> = held.filter_map(|pod| pod.metadata.uid.as_deref()).collect();
+        let listed = status.uncounted_terminated_pods.unwrap_or_default();
+        let count = |counted: Option<i32>, listed: Option<Vec<String>>, ended: &[Arc<Pod>]| {
+            Count::of((counted.unwrap_or(0), &listed.unwrap_or_default()), ended, &held)
+        };
+        let n_succeeded = if indexes::is_indexed(spec) {
+            // The list of the indexes counts them, and names each only once.
+            Count::of((count::number(done.len()), &[]), &[], &held)
+        } else {
+            count(status.succeeded, listed.succeeded, &succeeded)
+        };
         Self {
             active: select(&pods::is_active),
-            terminating: select(&pods::is_terminating),
-            failures: Failures::of(spec, select(&|pod| pods::phase(pod) == "Failed"), given_up),
+            terminating: select(&|pod| pods::is_terminating(pod) && !tracking::is_over(pod)),
+            n_failed: count(status.failed, listed.failed, &failures.counted),
+            n_succeeded,
+            failures,
             succeeded,
             done,
         }
-    }
-
-    fn n_succeeded(&self, job: &Job, spec: &JobSpec) -> i32 {
-        if indexes::is_indexed(spec) {
-            return i32::try_from(self.done.len()).unwrap_or(i32::MAX);
-        }
-        // Pods that were cleaned away were counted before.
-        let earlier = job.status.as_ref().and_then(|status| status.succeeded).unwrap_or(0);
-        i32::try_from(self.succeeded.len()).unwrap_or(i32::MAX).max(earlier)
-    }
-
-    fn n_failed(&self, job: &Job) -> i32 {
-        let earlier = job.status.as_ref().and_then(|status| status.failed).unwrap_or(0);
-        i32::try_from(self.failures.counted.len()).unwrap_or(i32::MAX).max(earlier)
     }
 }
 
@@ -110,30 +124,50 @@ pub(crate) fn decide(job: &Job, owned: &[Arc<Pod>], now: Timestamp) -> Plan {
     let spec = job.spec.clone().unwrap_or_default();
     let tally = Tally::of(job, owned, &spec);
     if let Some(ended) = status::ended_at(job) {
-        return after_the_end(job, &spec, tally, (ended, now));
+        let release = owned.iter().filter(|pod| tracking::is_held(pod)).cloned().collect();
+        return Plan { release, ..after_the_end(job, &spec, tally, (ended, now)) };
     }
-    let turn = turn(job, &spec, &tally, now);
-    let mut plan = Plan { turn: turn.clone(), ..Plan::default() };
-    let is_stopped =
-        spec.suspend == Some(true) || matches!(turn, Some(Turn::Completed(_) | Turn::Failed { .. }));
+    let turn = status::ending(job).or_else(|| turn(job, &spec, &tally, now));
+    let mut plan = Plan::default();
+    let is_stopped = spec.suspend == Some(true) || turn.as_ref().is_some_and(Turn::is_end);
     if job.metadata.deletion_timestamp.is_some() {
         // Its pods are the garbage collector's.
     } else if is_stopped {
         plan.delete.clone_from(&tally.active);
     } else {
-        size(job, &spec, &tally, (now, &mut plan));
+        size(&spec, &tally, (now, &mut plan));
         plan.check_after = soonest(plan.check_after, deadline_left(job, &spec, now));
     }
     plan.status = status::status(job, &spec, &tally, (turn.as_ref(), now));
+    // An end is said once all pods are gone.
+    plan.turn = turn.filter(|turn| !turn.is_end() || status::has_ended(&plan.status));
+    hold_and_release(job, owned, &tally, &mut plan);
     plan
+}
+
+/// Which pods are held until they are counted, and which are let go.
+fn hold_and_release(job: &Job, owned: &[Arc<Pod>], tally: &Tally, plan: &mut Plan) {
+    let (held, free): (Vec<_>, Vec<_>) = owned.iter().cloned().partition(|pod| tracking::is_held(pod));
+    if job.metadata.deletion_timestamp.is_some() {
+        // Nobody will ask how many there were.
+        plan.release = held;
+        return;
+    }
+    plan.hold = free.into_iter().filter(|pod| pods::is_active(pod)).collect();
+    let counted: HashSet<Option<&String>> =
+        tally.succeeded.iter().chain(&tally.failures.counted).map(|pod| pod.metadata.uid.as_ref()).collect();
+    let is_counted = |pod: &Arc<Pod>| counted.contains(&pod.metadata.uid.as_ref());
+    let over = held.into_iter().filter(|pod| tracking::is_over(pod));
+    let (waiting, uncounted): (Vec<_>, Vec<_>) = over.partition(is_counted);
+    plan.release = uncounted;
+    let is_listed = |pod: &Arc<Pod>| !tally.n_succeeded.waits(pod) && !tally.n_failed.waits(pod);
+    plan.release_counted = waiting.into_iter().filter(is_listed).collect();
 }
 
 /// A Job that ended only waits to be cleaned away.
 fn after_the_end(job: &Job, spec: &JobSpec, tally: Tally, (ended, now): (Timestamp, Timestamp)) -> Plan {
-    let mut status = job.status.clone().unwrap_or_default();
-    status.terminating = i32::try_from(tally.terminating.len()).ok();
-    status.active = None;
-    let mut plan = Plan { status, delete: tally.active, has_ended: true, ..Plan::default() };
+    let status = job.status.clone().unwrap_or_default();
+    let mut plan = Plan { status, delete: tally.active, ..Plan::default() };
     if let Some(ttl) = spec.ttl_seconds_after_finished {
         let left = ended.as_second().saturating_add(i64::from(ttl)) - now.as_second();
         plan.is_expired = left <= 0 && job.metadata.deletion_timestamp.is_none();
@@ -149,7 +183,7 @@ fn turn(job: &Job, spec: &JobSpec, tally: &Tally, now: Timestamp) -> Option<Turn
     if let Some(rule) = success::rule_met(spec, &tally.done) {
         return Some(Turn::Completed(Success::Rule(rule)));
     }
-    if is_complete(job, spec, tally) {
+    if is_complete(spec, tally) {
         return Some(Turn::Completed(Success::AllDone));
     }
     match (spec.suspend == Some(true), status::is_suspended(job)) {
@@ -168,7 +202,7 @@ fn failure(job: &Job, spec: &JobSpec, tally: &Tally, now: Timestamp) -> Option<T
     // Where each index has a limit of its own, the whole has none unless it says so.
     let default = if spec.backoff_limit_per_index.is_some() { i32::MAX } else { 6 };
     let limit = spec.backoff_limit.unwrap_or(default);
-    if tally.n_failed(job) > limit || exceeds_restarts(spec, tally, limit) {
+    if tally.n_failed.total() > limit || exceeds_restarts(spec, tally, limit) {
         return failed("BackoffLimitExceeded", "Job has reached the specified backoff limit");
     }
     if deadline(job, spec).is_some_and(|deadline| now.as_second() >= deadline) {
@@ -196,8 +230,8 @@ fn exceeds_restarts(spec: &JobSpec, tally: &Tally, limit: i32) -> bool {
     policy == Some("OnFailure") && if limit == 0 { restarts > 0 } else { restarts >= limit }
 }
 
-fn is_complete(job: &Job, spec: &JobSpec, tally: &Tally) -> bool {
-    let n_succeeded = tally.n_succeeded(job, spec);
+fn is_complete(spec: &JobSpec, tally: &Tally) -> bool {
+    let n_succeeded = tally.n_succeeded.total();
     match spec.completions {
         Some(completions) => n_succeeded >= completions,
         // A work queue: the first that ends well says that the work is done, the others may finish.
@@ -206,8 +240,8 @@ fn is_complete(job: &Job, spec: &JobSpec, tally: &Tally) -> bool {
 }
 
 /// Makes or takes away pods so that as many run as may.
-fn size(job: &Job, spec: &JobSpec, tally: &Tally, (now, plan): (Timestamp, &mut Plan)) {
-    let wanted = wanted(job, spec, tally);
+fn size(spec: &JobSpec, tally: &Tally, (now, plan): (Timestamp, &mut Plan)) {
+    let wanted = wanted(spec, tally);
     if tally.active.len() > wanted {
         let mut surplus = tally.active.clone();
         // What has run the shortest loses least.
@@ -249,15 +283,15 @@ fn size(job: &Job, spec: &JobSpec, tally: &Tally, (now, plan): (Timestamp, &mut 
     };
 }
 
-fn wanted(job: &Job, spec: &JobSpec, tally: &Tally) -> usize {
+fn wanted(spec: &JobSpec, tally: &Tally) -> usize {
     let parallelism = spec.parallelism.unwrap_or(1).max(0);
     let wanted = match spec.completions {
         Some(completions) => {
             let given_up = i32::try_from(tally.failures.given_up.len()).unwrap_or(i32::MAX);
-            parallelism.min(completions - tally.n_succeeded(job, spec) - given_up)
+            parallelism.min(completions - tally.n_succeeded.total() - given_up)
         }
         // No pod follows the first that ended well.
-        None if tally.n_succeeded(job, spec) > 0 => {
+        None if tally.n_succeeded.total() > 0 => {
             i32::try_from(tally.active.len()).unwrap_or(0).min(parallelism)
         }
         None => parallelism,

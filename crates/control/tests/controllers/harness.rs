@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use store::embedded::{Embedded, Options};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -36,6 +37,15 @@ pub(crate) struct Cluster {
     address: SocketAddr,
     token: CancellationToken,
     directory: TempDir,
+}
+
+/// Controllers on threads of their own.
+pub(crate) struct Mortal(Option<Runtime>);
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Runtime::shutdown_background);
+    }
 }
 
 impl Drop for Cluster {
@@ -56,6 +66,14 @@ impl Cluster {
 
     /// As [`Cluster::start_without`]; with agents it serves what they measure.
     pub(crate) async fn start_as(controllers: &[&str], has_agents: bool) -> Self {
+        let cluster = Self::start_server(has_agents).await;
+        let controllers = cluster.controllers(controllers);
+        kit::task::spawn("controllers", control::run(controllers, cluster.token()));
+        cluster
+    }
+
+    /// The API without any controller.
+    pub(crate) async fn start_server(has_agents: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let now = jiff::Timestamp::now();
         let authority = Authority::build(&directory.path().join("pki"), now).unwrap();
@@ -80,17 +98,27 @@ impl Cluster {
         let joining = server.client(&User::new("system:bootstrap:abcdef", ["system:bootstrappers"]));
         let token = CancellationToken::new();
         kit::task::spawn("server", server.run(token.clone()));
-        let config = control::Config {
-            client: client.clone(),
+        Self { client, joining, authority, address, token, directory }
+    }
+
+    fn controllers(&self, without: &[&str]) -> control::Config {
+        control::Config {
+            client: self.client.clone(),
             root_ca_pem: ROOT_CA.to_owned(),
-            signing: Some(signing(&authority)),
+            signing: Some(signing(&self.authority)),
             seed: 7,
             load: None,
-            without: controllers.iter().map(|&name| name.to_owned()).collect(),
+            without: without.iter().map(|&name| name.to_owned()).collect(),
             known: control::sigma::explainer::Known::default(),
-        };
-        kit::task::spawn("controllers", control::run(config, token.clone()));
-        Self { client, joining, authority, address, token, directory }
+        }
+    }
+
+    /// Controllers that can be killed wherever they are: by dropping what is returned.
+    pub(crate) fn mortal_controllers(&self) -> Mortal {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let _running = runtime.spawn(control::run(self.controllers(&[]), self.token()));
+        Mortal(Some(runtime))
     }
 
     /// A Python program that speaks to the server as the administrator.

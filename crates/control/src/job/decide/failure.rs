@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 
 use super::indexes;
+use crate::pods;
 
 /// What the failures of a Job come to.
 #[derive(Debug, Default)]
@@ -23,6 +24,16 @@ pub(crate) struct Failures {
     pub(crate) given_up: BTreeSet<u32>,
     /// How often each index failed.
     pub(crate) per_index: BTreeMap<u32, i32>,
+}
+
+/// Who failed because it was told to go has not failed of itself.
+pub(super) fn is_failure(pod: &Pod) -> bool {
+    let deletion = &pod.metadata;
+    let told = deletion.deletion_timestamp.as_ref().map(|time| {
+        // The time is when the pod has to be gone.
+        time.0.as_second().saturating_sub(deletion.deletion_grace_period_seconds.unwrap_or(0))
+    });
+    pods::phase(pod) == "Failed" && told.is_none_or(|told| super::ended_second(pod) < told)
 }
 
 /// What a rule says of a failed pod.
