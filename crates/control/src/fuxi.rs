@@ -51,7 +51,7 @@ use crate::record::Recorder;
 use jobs::JobUid;
 pub use quotas::refusal as quota_refusal;
 use raw::RawJob;
-use server::{Connection, ConnectionId, Entrance, Greeting, Knock, Said};
+use server::{Connection, ConnectionId, Entrance, Greeting, Knock, Said, Share};
 use status::StoreError;
 pub use tunnels::Credentials;
 use tunnels::Tunnels;
@@ -113,7 +113,7 @@ enum Input {
     QuotasTold,
     Knock(Knock),
     Hello(WorkerId, Connection, Box<Greeting>),
-    Said(ConnectionId, Said),
+    Said(ConnectionId, Said, Share),
     Closed(ConnectionId),
     /// A job's token is in its Secret, and the input lists that its tasks have taken are read.
     Prepared(JobUid, Result<jobs::Prepared, jobs::PrepareError>),

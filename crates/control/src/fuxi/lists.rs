@@ -6,6 +6,7 @@
 //! The status is what counts: `ConfigMaps` that it does not name are of a master that died, and go with the job.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -130,12 +131,13 @@ pub(super) fn program(job: &JobEntry, task: TaskIdx, count: Option<u32>) -> Prog
 }
 
 impl Master {
-    /// Sees to it that lists which a worker has taken are kept.
-    pub(super) fn keep_lists(
+    /// Sees to it that lists which a worker has taken are kept. Until they are, its share is taken.
+    pub(super) fn keep_lists<Share: Send + Sync + 'static>(
         &mut self,
         uid: &JobUid,
         (task, worker): (TaskIdx, WorkerId),
         lists: Vec<AttemptResult>,
+        share: &Arc<Share>,
     ) {
         for result in lists {
             let (Some(job), Exit::Listed { list }) = (self.jobs.get(uid), result.exit) else { continue };
@@ -147,9 +149,10 @@ impl Master {
             }
             let (client, raw, inputs) = (self.config.client.clone(), job.raw.clone(), self.inputs.clone());
             let input = job.spec.tasks[task.0].input.clone().unwrap_or_default();
-            let (uid, attempt) = (uid.clone(), result.attempt);
+            let (uid, attempt, share) = (uid.clone(), result.attempt, Arc::clone(share));
             kit::task::spawn("keep-input-list", async move {
                 let list = keep(&client, &raw, &input, list).await;
+                drop(share);
                 // The loop is ending if it does not listen.
                 let _ending = inputs.send(Input::Listed(Box::new(Kept { uid, task, worker, attempt, list })));
             });

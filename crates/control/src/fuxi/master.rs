@@ -20,6 +20,9 @@ use super::{Config, Input, Watched};
 use crate::key::ObjectKey;
 use crate::record::Recorder;
 
+/// So many inputs are taken before the time is looked at again.
+const AT_ONCE: usize = 1024;
+
 /// All state of the batch edge.
 pub(super) struct Master {
     pub(super) config: Config,
@@ -105,7 +108,9 @@ impl Master {
                 input = received.recv() => {
                     let Some(input) = input else { return };
                     self.handle(input);
-                    while let Ok(input) = received.try_recv() {
+                    // However fast others talk, the time goes on and what is decided is stored.
+                    for _ in 0..AT_ONCE {
+                        let Ok(input) = received.try_recv() else { break };
                         self.handle(input);
                     }
                 }
@@ -153,7 +158,7 @@ impl Master {
             Input::QuotasTold => self.on_quotas_told(),
             Input::Knock(knock) => self.on_knock(knock),
             Input::Hello(worker, connection, greeting) => self.on_hello(worker, connection, *greeting),
-            Input::Said(connection, said) => self.on_said(connection, said),
+            Input::Said(connection, said, share) => self.on_said(connection, said, share),
             Input::Closed(connection) => self.on_closed(connection),
             Input::Prepared(uid, result) => self.on_prepared(&uid, result),
             Input::Listed(kept) => self.on_listed(*kept),

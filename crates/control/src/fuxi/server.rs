@@ -6,7 +6,8 @@
 //!      └── too many of its origin: closed    └── wrong: closed       └── too much text: without it
 //! ```
 //! Any batch container can come to the socket and say anything: nobody of whom nothing is known may take more than a little
-//! of what all share.
+//! of what all share. And a worker that has proved to be one is read no further while the loop has much of it before it: what
+//! it floods it with waits in its own connection, and others go on.
 
 mod strangers;
 
@@ -22,22 +23,33 @@ use fuxi::protocol::{
 use kit::clock::monotonic;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::codec::{Framed, LinesCodec};
 use tokio_util::sync::CancellationToken;
 
 use super::Input;
 pub(super) use strangers::Origin;
-use strangers::Strangers;
+use strangers::{Strangers, Visit};
 
 /// How long the first line of a connection may take, and how long the results that belong to it.
 const HELLO_LIMIT: Duration = Duration::from_secs(10);
 /// The most bytes of text that the results of one hello may hold: the words of what failed.
 const MAX_WORDS: usize = 16 << 20;
-/// A worker of another host that says nothing is asked whether it is there.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// And is not, if it does not answer for so long. One that writes a large output to its disk answers late.
-const SILENCE: Duration = Duration::from_secs(300);
+/// How long a worker of another host may say nothing.
+const PATIENCE: Patience = Patience { ping: Duration::from_secs(30), silence: Duration::from_secs(300) };
+
+/// What of one connection may wait for the loop, in bytes. A longer line waits alone.
+const SHARE: u32 = 1 << 20;
+/// A message takes no less of it, however short it is.
+const LEAST: u32 = 16 << 10;
+
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// Who says nothing for so long is asked whether it is there.
+    ping: Duration,
+    /// And is not, if it does not answer for so long. One that writes a large output to its disk answers late.
+    silence: Duration,
+}
 
 /// One connection, in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,7 +91,11 @@ pub(super) enum Admission {
 pub(super) struct Greeting {
     pub(super) hello: Hello,
     pub(super) results: Vec<AttemptResult>,
+    pub(super) visit: Arc<Visit>,
 }
+
+/// What its connection may not say anew before it is dropped.
+pub(super) type Share = Arc<OwnedSemaphorePermit>;
 
 /// What a worker says after its hello.
 #[derive(Debug)]
@@ -95,11 +111,12 @@ pub(super) struct Entrance {
     pub(super) token: CancellationToken,
     last: Arc<AtomicU64>,
     strangers: Strangers,
+    patience: Patience,
 }
 
 impl Entrance {
     pub(super) fn new(inputs: mpsc::UnboundedSender<Input>, token: CancellationToken) -> Self {
-        Self { inputs, token, last: Arc::default(), strangers: Strangers::default() }
+        Self { inputs, token, last: Arc::default(), strangers: Strangers::default(), patience: PATIENCE }
     }
 
     /// Serves a connection until it ends. One too many is closed; a worker comes again.
@@ -113,14 +130,13 @@ impl Entrance {
             return;
         };
         let id = ConnectionId(self.last.fetch_add(1, Ordering::Relaxed));
-        let Self { inputs, token, .. } = self.clone();
-        let is_far = matches!(origin, Origin::Node(_));
+        let Self { inputs, token, patience, .. } = self.clone();
+        let asked = matches!(origin, Origin::Node(_)).then_some(patience.ping);
         kit::task::spawn("worker-connection", async move {
             let conversation = async {
-                let greeted = greet(stream, id, &inputs).await;
-                drop(visit);
+                let greeted = greet(stream, (id, Arc::new(visit)), &inputs).await;
                 if let Some((lines, replies)) = greeted {
-                    converse(lines, replies, (id, is_far, &inputs)).await;
+                    converse(lines, replies, ((asked, patience.silence), (id, &inputs))).await;
                 }
             };
             token.run_until_cancelled(conversation).await;
@@ -153,7 +169,7 @@ type Replies = mpsc::UnboundedReceiver<FromMaster>;
 /// Hears who it is and what belongs to its hello, and tells that, once it is admitted.
 async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    id: ConnectionId,
+    (id, visit): (ConnectionId, Arc<Visit>),
     inputs: &mpsc::UnboundedSender<Input>,
 ) -> Option<(Lines<S>, Replies)> {
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_HELLO));
@@ -174,17 +190,22 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     let results = tokio::time::timeout(HELLO_LIMIT, results_of(&hello, &mut lines)).await.ok()??;
     let (sender, replies) = mpsc::unbounded_channel();
     let connection = Connection { id, lines: sender };
-    inputs.send(Input::Hello(worker, connection, Box::new(Greeting { hello, results }))).ok()?;
+    // It is no stranger once that is heard.
+    inputs.send(Input::Hello(worker, connection, Box::new(Greeting { hello, results, visit }))).ok()?;
     Some((lines, replies))
 }
 
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     mut lines: Lines<S>,
     mut replies: Replies,
-    (id, is_far, inputs): (ConnectionId, bool, &mpsc::UnboundedSender<Input>),
+    ((asked, silence), (id, inputs)): (
+        (Option<Duration>, Duration),
+        (ConnectionId, &mpsc::UnboundedSender<Input>),
+    ),
 ) {
+    let shares = Arc::new(Semaphore::new(SHARE as usize));
     let mut heard = monotonic();
-    let mut ping = tokio::time::interval(PING_INTERVAL);
+    let mut ping = tokio::time::interval(asked.unwrap_or(silence));
     loop {
         tokio::select! {
             line = lines.next() => {
@@ -196,24 +217,26 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
                     Ok(FromWorker::Pong) => continue,
                     Ok(FromWorker::Hello(_)) | Err(_) => return,
                 };
+                let size = u32::try_from(line.len()).unwrap_or(SHARE).clamp(LEAST, SHARE);
+                let Ok(share) = Arc::clone(&shares).acquire_many_owned(size).await else { return };
                 // The loop is ending if it does not listen.
-                let _ending = inputs.send(Input::Said(id, said));
+                let _ending = inputs.send(Input::Said(id, said, Arc::new(share)));
             }
             reply = replies.recv() => {
                 let Some(reply) = reply else { return };
                 // A host without power takes nothing, and does not say so.
-                let told = tokio::time::timeout(SILENCE, answer(&mut lines, reply, Some(&mut replies)));
+                let told = tokio::time::timeout(silence, answer(&mut lines, reply, Some(&mut replies)));
                 if !matches!(told.await, Ok(Some(()))) {
                     return;
                 }
             }
-            _ = ping.tick(), if is_far => {
+            _ = ping.tick(), if asked.is_some() => {
                 let silent = heard.elapsed();
-                if silent < PING_INTERVAL {
+                if asked.is_some_and(|asked| silent < asked) {
                     continue;
                 }
-                let told = tokio::time::timeout(SILENCE, answer(&mut lines, FromMaster::Ping, None));
-                if silent > SILENCE || !matches!(told.await, Ok(Some(()))) {
+                let told = tokio::time::timeout(silence, answer(&mut lines, FromMaster::Ping, None));
+                if silent > silence || !matches!(told.await, Ok(Some(()))) {
                     return;
                 }
             }
@@ -263,3 +286,6 @@ async fn answer<S: AsyncWrite + Unpin>(
     }
     SinkExt::<String>::flush(lines).await.ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use model::names;
 
 use super::jobs::{JobUid, Stage};
 use super::master::Master;
-use super::server::{Admission, Connection, ConnectionId, Greeting, Knock, Said};
+use super::server::{Admission, Connection, ConnectionId, Greeting, Knock, Said, Share};
 use super::{Input, lists, pod, status};
 use crate::key::ObjectKey;
 use crate::owner::controller_uid;
@@ -342,16 +342,16 @@ impl Master {
         }
         connection.send(FromMaster::Program(lists::program(job, task, job.core.count(task))));
         self.workers.connect(id, connection);
-        let Greeting { mut hello, mut results } = greeting;
+        let Greeting { mut hello, mut results, visit } = greeting;
         let lists = lists::lists_in(&mut results);
         // Until its list is kept, the attempt has not ended.
         hello.held.extend(lists.iter().map(|result| result.attempt));
         self.drain_if_tide_has_it(id);
         self.tell(&uid, Event::Hello { worker: id, held: hello.held, results });
-        self.keep_lists(&uid, (task, id), lists);
+        self.keep_lists(&uid, (task, id), lists, &visit);
     }
 
-    pub(super) fn on_said(&mut self, connection: ConnectionId, said: Said) {
+    pub(super) fn on_said(&mut self, connection: ConnectionId, said: Said, share: Share) {
         let Some(worker) = self.workers.by_connection.get(&connection).copied() else { return };
         let Some(Worker { job, task, .. }) = self.workers.by_id.get(&worker) else { return };
         let (uid, task) = (job.clone(), *task);
@@ -359,7 +359,7 @@ impl Master {
             Said::Results(mut results) => {
                 let lists = lists::lists_in(&mut results);
                 self.tell(&uid, Event::Results { worker, results });
-                self.keep_lists(&uid, (task, worker), lists);
+                self.keep_lists(&uid, (task, worker), lists, &share);
             }
             Said::Returned(attempts) => self.tell(&uid, Event::Returned { worker, attempts }),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Decision, Job, Owe, Phase, TaskIdx, WorkerId, shortened};
 use crate::instances::Failure;
-use crate::protocol::{Attempt, AttemptResult};
+use crate::protocol::{Attempt, AttemptResult, MAX_KEPT};
 
 impl Job {
     pub(super) fn results(&mut self, id: WorkerId, results: Vec<AttemptResult>, owe: Owe<'_>) {
@@ -81,7 +81,10 @@ impl Job {
         if self.is_stored() {
             owed.push(Decision::Ack { worker: id, attempts: vec![attempt] });
         } else if let Some(worker) = self.workers.get_mut(&id) {
-            worker.unacknowledged.push_back((version, attempt));
+            // It keeps no more than that: who tells more makes them up.
+            if worker.unacknowledged.len() < MAX_KEPT as usize {
+                worker.unacknowledged.push_back((version, attempt));
+            }
         }
     }
 

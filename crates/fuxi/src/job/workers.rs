@@ -61,6 +61,8 @@ impl Job {
         };
         worker.connected = true;
         (worker.recall, worker.since) = (Recall::Never, now);
+        // It tells anew all that it keeps.
+        worker.unacknowledged.clear();
         let (task, before) = (worker.task, worker.phase);
         self.tasks[task.0].crew.heard_of(id);
         let is_full = results.iter().any(AttemptResult::tells_of_a_full_disk);

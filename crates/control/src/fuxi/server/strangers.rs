@@ -50,7 +50,7 @@ struct Counts {
 
 /// One of them. It counts until it is dropped.
 #[derive(Debug)]
-pub(super) struct Visit {
+pub(in super::super) struct Visit {
     strangers: Strangers,
     origin: Origin,
 }
