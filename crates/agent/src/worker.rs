@@ -230,8 +230,12 @@ impl Worker {
                 token: self.config.token.clone(),
                 held: self.held.iter().copied().collect(),
                 ended: self.report.n_kept(),
+                full: self.disk.exceeded().is_some(),
             }));
             self.report.send_all(&mut self.link);
+            if let Work::Exec { running: Some(running), .. } = &self.work {
+                running.news().iter().for_each(|news| self.link.send(news));
+            }
         }
     }
 
@@ -252,7 +256,10 @@ impl Worker {
                 {
                     let desk = (&mut self.tee, &mut self.memory);
                     match ended.step(self.program.as_ref().filter(|_| self.ending.is_none()), desk, now) {
-                        Step::On(next) => *running = Some(next),
+                        Step::On(next) => {
+                            next.news().iter().for_each(|news| self.link.send(news));
+                            *running = Some(next);
+                        }
                         Step::Ended(mut result) => {
                             if let Some(limit) = self.disk.exceeded() {
                                 result.exit = Exit::OutOfDisk { limit };
@@ -295,7 +302,10 @@ impl Worker {
                 continue;
             }
             match Running::spawn(program, (attempt, self.inputs.of(attempt)), (now, *free_since)) {
-                Ok(begun) => *running = Some(Box::new(begun)),
+                Ok(begun) => {
+                    begun.news().iter().for_each(|news| self.link.send(news));
+                    *running = Some(Box::new(begun));
+                }
                 Err(error) => self.note([not_started(attempt, &error)], now),
             }
         }

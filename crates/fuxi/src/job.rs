@@ -13,6 +13,10 @@
 //! Two rules make kill -9 harmless at any moment. A result is acknowledged only when the status that contains it is
 //! stored ([`Event::Stored`]), and the worker keeps it until then. A task's children start only when its completion is
 //! stored. After a restart nothing is handed out before all known workers have said what they run, or had time to.
+//!
+//! An instance is begun at least once, and counts once; that it is begun just once nobody can promise. Who is not heard of
+//! within [`ADOPTION_GRACE`], whose Pod is deleted by whoever may, or whose machine is lost, may have begun what is then
+//! begun again. Outputs are moved to their place as a whole, so that this harms nobody.
 
 mod backups;
 mod crew;
@@ -82,6 +86,8 @@ pub enum Event {
         worker: WorkerId,
         held: Vec<Attempt>,
         results: Vec<AttemptResult>,
+        /// Its disk is full: a master before this one may have heard that with a result.
+        full: bool,
     },
     Results {
         worker: WorkerId,
@@ -91,6 +97,12 @@ pub enum Event {
     Returned {
         worker: WorkerId,
         attempts: Vec<Attempt>,
+    },
+    /// Of a task with objects: the command of an attempt has begun, or has ended and its output is on its way.
+    Command {
+        worker: WorkerId,
+        attempt: Attempt,
+        runs: bool,
     },
     Disconnected {
         worker: WorkerId,
@@ -201,6 +213,8 @@ struct Task {
     measures: Measures,
     /// Whether late instances are begun a second time.
     backs_up: bool,
+    /// Whether its workers fetch and put objects beside the commands that they run.
+    has_objects: bool,
     typical: Typical,
     /// Instances that are late and have no backup, as of the last tick, and since when.
     late: BTreeMap<u32, Duration>,
@@ -220,6 +234,8 @@ struct Worker {
     held: VecDeque<Attempt>,
     /// Since when it is busy with what it holds: its last result, or its first assignment after it held nothing.
     since: Duration,
+    /// Which command runs, and since when, as far as it has told.
+    command: Option<(Attempt, Duration)>,
     recall: Recall,
     /// Reports that wait for the version that contains them to be stored.
     unacknowledged: VecDeque<(u64, Attempt)>,
@@ -263,6 +279,7 @@ impl Job {
             crew: Crew::default(),
             pace: Pace::default(),
             backs_up: task.backup,
+            has_objects: task.mode == Mode::Exec && n_transfers(task) > 0,
             typical: Typical::default(),
             late: BTreeMap::new(),
             blame: Blame::default(),
@@ -315,9 +332,12 @@ impl Job {
             Event::Created { worker, task, machine } => self.expect(worker, (task, machine)),
             Event::Found { worker, task, machine } => self.find(worker, (task, machine)),
             Event::Listening => self.listen(now),
-            Event::Hello { worker, held, results } => self.hello(worker, (held, results), (now, &mut owed)),
+            Event::Hello { worker, held, results, full } => {
+                self.hello(worker, (held, results, full), (now, &mut owed));
+            }
             Event::Results { worker, results } => self.results(worker, results, (now, &mut owed)),
             Event::Returned { worker, attempts } => self.returned(worker, &attempts, (now, &mut owed)),
+            Event::Command { worker, attempt, runs } => self.note_command(worker, (attempt, runs)),
             Event::Disconnected { worker } => self.disconnected(worker),
             Event::Drain { worker } => self.drain(worker, (now, &mut owed)),
             Event::Gone { worker, reason, fault } => self.gone(worker, (&reason, fault), (now, &mut owed)),
@@ -416,10 +436,14 @@ fn patience(task: &model::dagjob::Task) -> Option<Duration> {
     let limit = Duration::from_secs(u64::from(task.timeout_seconds?));
     let start = if task.mode == Mode::Stream { READY_LIMIT } else { Duration::ZERO };
     // The limit is for the command alone.
+    Some(limit + start + OBJECTS_LIMIT * n_transfers(task) + TIMEOUT_SLACK)
+}
+
+/// How often objects of an instance are moved: its input is fetched, its output is put.
+fn n_transfers(task: &model::dagjob::Task) -> u32 {
     let is_fetched = task.input.as_ref().is_some_and(|input| input.objects.is_some());
     let is_put = task.output.as_ref().is_some_and(|output| !output.objects.url.is_empty());
-    let objects = OBJECTS_LIMIT * (u32::from(is_fetched) + u32::from(is_put));
-    Some(limit + start + objects + TIMEOUT_SLACK)
+    u32::from(is_fetched) + u32::from(is_put)
 }
 
 impl Task {

@@ -6,6 +6,7 @@
 //!     │ results{…} ──────────────────────────► │   and all that it ended and knows not to be durable
 //!     │ ◄──────────────── program{command, …}  │   what its instances are
 //!     │ ◄──────────────── assign{instances}    │   enough for a moment, so that it need not wait for the next
+//!     │ command{attempt, runs} ──────────────► │   between objects that come and go; these take as long as they take
 //!     │ results{instance, attempt, exit…} ───► │
 //!     │ ◄──────────────── assign{more}         │   at once, not waiting for the store
 //!     │ ◄──────────────── ack{attempts}        │   when results are durable; the worker may forget them
@@ -104,6 +105,12 @@ pub enum FromWorker {
     Returned {
         attempts: Vec<Attempt>,
     },
+    /// Of a task with objects: the command of an attempt has begun, as its input is there; or has ended, and its output is
+    /// on its way.
+    Command {
+        attempt: Attempt,
+        runs: bool,
+    },
     /// Answers a ping.
     Pong,
 }
@@ -119,6 +126,9 @@ pub struct Hello {
     /// How many results follow that were not acknowledged. They belong to the hello: nothing is decided before them.
     #[serde(default)]
     pub ended: u32,
+    /// Whether it has written more than it may, so that it begins nothing more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
 }
 
 /// How an attempt ended.

@@ -9,7 +9,9 @@ use std::fs::File;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use fuxi::protocol::{Attempt, AttemptResult, Exit, LIST_LIMIT, LISTING, OBJECTS_LIMIT, Program, Usage};
+use fuxi::protocol::{
+    Attempt, AttemptResult, Exit, FromWorker, LIST_LIMIT, LISTING, OBJECTS_LIMIT, Program, Usage,
+};
 use model::names::instance_env;
 
 use super::input::list;
@@ -85,6 +87,16 @@ impl Running {
         let gap = free_since.map(|since| now.saturating_duration_since(since));
         let input = input.map(str::to_owned);
         Ok(Self { attempt, process, stage, input, folder, started: now, gap })
+    }
+
+    /// What the master is told of an instance with objects, which are not what its command takes.
+    pub(super) fn news(&self) -> Option<FromWorker> {
+        let runs = match (&self.stage, &self.folder) {
+            (Stage::Command { .. }, Some(_)) => true,
+            (Stage::Putting { .. }, _) => false,
+            (Stage::Listing(_) | Stage::Fetching(_), _) | (Stage::Command { .. }, None) => return None,
+        };
+        Some(FromWorker::Command { attempt: self.attempt, runs })
     }
 
     /// What comes after a process of which nothing is left; without a program nothing is begun any more.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use fuxi::protocol::{DiskLimit, Exit, FromMaster, Program, Span};
+use fuxi::protocol::{Attempt, DiskLimit, Exit, FromMaster, FromWorker, Program, Span};
 use model::dagjob::Mode;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -83,7 +83,18 @@ pub(crate) fn who_is_ended_takes_no_place() {
         scene.give(0, 0);
         assert_eq!(scene.read("begun"), "\n");
         match last {
-            _ if limit < 300_000 => assert_eq!(scene.result().exit, Exit::OutOfDisk { limit }),
+            _ if limit < 300_000 => {
+                assert_eq!(scene.result().exit, Exit::OutOfDisk { limit });
+                scene.send(&FromMaster::Ack { attempts: vec![Span { first: 0, last: 0, number: 1 }] });
+                scene.give(1, 1);
+                // What the master before has acknowledged the next one would not hear of.
+                while scene.replace_master().ended > 0 {}
+                let hello = scene.replace_master();
+                assert!(hello.full);
+                assert_eq!(hello.held, [Attempt { index: 1, number: 1 }], "nothing begins on a full disk");
+                scene.send(&FromMaster::Recall);
+                assert_eq!(scene.receive(), FromWorker::Returned { attempts: hello.held });
+            }
             Some(stop) => {
                 scene.send(&stop);
                 assert_eq!(scene.wait_for_exit(), Some(0));

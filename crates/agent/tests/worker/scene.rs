@@ -33,6 +33,8 @@ pub(crate) struct Scene {
     pub(crate) line: BufReader<UnixStream>,
     /// Results that came together with others that were asked for.
     told: VecDeque<AttemptResult>,
+    /// Which commands it said to have begun, and to have ended.
+    pub(crate) commands: Vec<(u32, bool)>,
 }
 
 impl Scene {
@@ -51,7 +53,7 @@ impl Scene {
             .spawn()
             .unwrap();
         let line = BufReader::new(listener.accept().unwrap().0);
-        let mut scene = Self { folder, listener, worker, line, told: VecDeque::new() };
+        let mut scene = Self { folder, listener, worker, line, told: VecDeque::new(), commands: Vec::new() };
         let hello = scene.hello();
         (scene, hello)
     }
@@ -83,6 +85,15 @@ impl Scene {
     }
 
     pub(crate) fn receive(&mut self) -> FromWorker {
+        loop {
+            match self.receive_any() {
+                FromWorker::Command { attempt, runs } => self.commands.push((attempt.index, runs)),
+                other => return other,
+            }
+        }
+    }
+
+    pub(crate) fn receive_any(&mut self) -> FromWorker {
         self.line.get_ref().set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut line = String::new();
         self.line.read_line(&mut line).unwrap();

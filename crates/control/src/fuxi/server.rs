@@ -102,6 +102,7 @@ pub(super) type Share = Arc<OwnedSemaphorePermit>;
 pub(super) enum Said {
     Results(Vec<AttemptResult>),
     Returned(Vec<Attempt>),
+    Command { attempt: Attempt, runs: bool },
 }
 
 /// Where connections come in, from whichever side.
@@ -131,12 +132,14 @@ impl Entrance {
         };
         let id = ConnectionId(self.last.fetch_add(1, Ordering::Relaxed));
         let Self { inputs, token, patience, .. } = self.clone();
-        let asked = matches!(origin, Origin::Node(_)).then_some(patience.ping);
+        // What is on this host cannot vanish without its socket.
+        let ping = matches!(origin, Origin::Node(_)).then_some(patience.ping);
+        let heard = Heard { ping, silence: patience.silence };
         kit::task::spawn("worker-connection", async move {
             let conversation = async {
                 let greeted = greet(stream, (id, Arc::new(visit)), &inputs).await;
                 if let Some((lines, replies)) = greeted {
-                    converse(lines, replies, ((asked, patience.silence), (id, &inputs))).await;
+                    converse(lines, replies, (id, heard, &inputs)).await;
                 }
             };
             token.run_until_cancelled(conversation).await;
@@ -161,6 +164,14 @@ pub(super) async fn serve(listener: UnixListener, entrance: Entrance) {
             }
         }
     }
+}
+
+/// How it is known that a worker is there still.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    /// `None` asks never.
+    ping: Option<Duration>,
+    silence: Duration,
 }
 
 type Lines<S> = Framed<S, LinesCodec>;
@@ -198,14 +209,11 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     mut lines: Lines<S>,
     mut replies: Replies,
-    ((asked, silence), (id, inputs)): (
-        (Option<Duration>, Duration),
-        (ConnectionId, &mpsc::UnboundedSender<Input>),
-    ),
+    (id, Heard { ping, silence }, inputs): (ConnectionId, Heard, &mpsc::UnboundedSender<Input>),
 ) {
     let shares = Arc::new(Semaphore::new(SHARE as usize));
     let mut heard = monotonic();
-    let mut ping = tokio::time::interval(asked.unwrap_or(silence));
+    let mut turn = tokio::time::interval(ping.unwrap_or(silence));
     loop {
         tokio::select! {
             line = lines.next() => {
@@ -214,6 +222,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
                 let said = match serde_json::from_str(&line) {
                     Ok(FromWorker::Results { results }) => Said::Results(results),
                     Ok(FromWorker::Returned { attempts }) => Said::Returned(attempts),
+                    Ok(FromWorker::Command { attempt, runs }) => Said::Command { attempt, runs },
                     Ok(FromWorker::Pong) => continue,
                     Ok(FromWorker::Hello(_)) | Err(_) => return,
                 };
@@ -230,9 +239,9 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
                     return;
                 }
             }
-            _ = ping.tick(), if asked.is_some() => {
+            _ = turn.tick(), if ping.is_some() => {
                 let silent = heard.elapsed();
-                if asked.is_some_and(|asked| silent < asked) {
+                if ping.is_some_and(|ping| silent < ping) {
                     continue;
                 }
                 let told = tokio::time::timeout(silence, answer(&mut lines, FromMaster::Ping, None));

@@ -28,7 +28,13 @@ async fn answer_to(socket: &Path, text: &[u8]) -> String {
 }
 
 fn hello(worker: &str, token: &str) -> Vec<u8> {
-    let hello = Hello { worker: worker.to_owned(), token: token.to_owned(), held: Vec::new(), ended: 60_000 };
+    let hello = Hello {
+        worker: worker.to_owned(),
+        token: token.to_owned(),
+        held: Vec::new(),
+        ended: 60_000,
+        full: false,
+    };
     let mut line = serde_json::to_vec(&FromWorker::Hello(hello)).unwrap();
     line.push(b'\n');
     line

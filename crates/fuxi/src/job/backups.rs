@@ -4,8 +4,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Decision, Job, Owe, Phase, Recall, TaskIdx, WorkerId};
+use super::{Decision, Job, Owe, Phase, Recall, TaskIdx, Worker, WorkerId};
 use crate::protocol::Attempt;
+
+impl Worker {
+    /// Since when it runs the oldest of what it holds. Large objects take long to come and go, and that would be no
+    /// faster elsewhere: meanwhile it runs nothing.
+    fn runs_since(&self, has_objects: bool) -> Option<Duration> {
+        let oldest = self.held.front()?;
+        let told = self.command.filter(|(attempt, _)| attempt == oldest).map(|(_, since)| since);
+        if has_objects { told } else { Some(self.since) }
+    }
+}
 
 impl Job {
     /// Looks which instances of a task are late. Only the oldest of what a worker holds runs for certain.
@@ -18,13 +28,21 @@ impl Job {
         let moment = state.typical.limit(done).and_then(|limit| now.checked_sub(limit));
         let late = |moment: Duration| -> BTreeMap<u32, Duration> {
             let busy = state.crew.busy.iter().filter_map(|id| self.workers.get(id));
-            let slow = busy.filter(|worker| worker.since <= moment);
+            let slow =
+                busy.filter(|worker| worker.runs_since(state.has_objects).is_some_and(|at| at <= moment));
             let indexes = slow.filter_map(|worker| Some(worker.held.front()?.index));
             let late = indexes.filter(|index| state.instances.may_be_backed_up(*index));
             late.map(|index| (index, state.late.get(&index).copied().unwrap_or(now))).collect()
         };
         let late = moment.map(late).unwrap_or_default();
         self.tasks[task.0].late = late;
+    }
+
+    pub(super) fn note_command(&mut self, id: WorkerId, (attempt, runs): (Attempt, bool)) {
+        let now = self.now;
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.command = runs.then_some((attempt, now));
+        }
     }
 
     /// Gives an idle worker an instance that is late elsewhere; false if there is none.

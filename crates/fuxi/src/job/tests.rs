@@ -63,7 +63,7 @@ fn told(worker: u64, result: AttemptResult) -> Event {
 }
 
 fn hello(worker: u64) -> Event {
-    Event::Hello { worker: WorkerId(worker), held: Vec::new(), results: Vec::new() }
+    Event::Hello { worker: WorkerId(worker), held: Vec::new(), results: Vec::new(), full: false }
 }
 
 #[test]
@@ -475,7 +475,8 @@ fn who_is_drained_before_its_hello_ends_what_it_runs_and_gets_nothing_more() {
         let (worker, now) = (WorkerId(1), Duration::ZERO);
         job.step(Event::Found { worker, task: TaskIdx(0), machine: HERE }, now);
         assert_eq!(job.step(Event::Drain { worker }, now), []);
-        let mut owed = job.step(Event::Hello { worker, held: held.into(), results: results.into() }, now);
+        let mut owed =
+            job.step(Event::Hello { worker, held: held.into(), results: results.into(), full: false }, now);
         owed.extend(job.step(Event::Stored { version: job.version() }, now));
         assert_eq!(owed, expected);
     };

@@ -28,6 +28,7 @@ impl Job {
             draining: false,
             held: VecDeque::new(),
             since: Duration::ZERO,
+            command: None,
             recall: Recall::Never,
             unacknowledged: VecDeque::new(),
         };
@@ -52,7 +53,7 @@ impl Job {
     pub(super) fn hello(
         &mut self,
         id: WorkerId,
-        (held, results): (Vec<Attempt>, Vec<AttemptResult>),
+        (held, results, full): (Vec<Attempt>, Vec<AttemptResult>, bool),
         (now, owed): Owe<'_>,
     ) {
         let Some(worker) = self.workers.get_mut(&id) else {
@@ -61,11 +62,12 @@ impl Job {
         };
         worker.connected = true;
         (worker.recall, worker.since) = (Recall::Never, now);
-        // It tells anew all that it keeps.
+        // It tells anew all that it keeps, and what it is at.
         worker.unacknowledged.clear();
+        worker.command = None;
         let (task, before) = (worker.task, worker.phase);
         self.tasks[task.0].crew.heard_of(id);
-        let is_full = results.iter().any(AttemptResult::tells_of_a_full_disk);
+        let is_full = full || results.iter().any(AttemptResult::tells_of_a_full_disk);
         for result in results {
             self.take(id, result.attempt);
             self.record(id, result, (now, &mut *owed));

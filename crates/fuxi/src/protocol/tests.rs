@@ -28,6 +28,7 @@ fn lines() {
             token: "t".to_owned(),
             held: vec![attempt],
             ended: 2,
+            full: false,
         }),
         expect![[
             r#"{"kind":"hello","worker":"default/count-1","token":"t","held":[{"index":4,"number":1}],"ended":2}"#
@@ -93,8 +94,13 @@ fn neighbours_on_the_same_try_make_a_span() {
 fn the_longest_hello_is_no_longer_than_it_may_be() {
     let held = vec![Attempt { index: u32::MAX, number: u32::MAX }; crate::job::MAX_HELD];
     let name = |length| "n".repeat(length);
-    let hello =
-        Hello { worker: format!("{}/{}", name(63), name(253)), token: name(64), held, ended: u32::MAX };
+    let hello = Hello {
+        worker: format!("{}/{}", name(63), name(253)),
+        token: name(64),
+        held,
+        ended: u32::MAX,
+        full: true,
+    };
     let line = serde_json::to_string(&FromWorker::Hello(hello)).unwrap();
     assert!(line.len() < MAX_HELLO, "{}", line.len());
 }

@@ -32,7 +32,13 @@ impl Loop {
     async fn connect(&mut self, worker: u64, origin: Origin) -> (DuplexStream, Connection) {
         let (mut ours, theirs) = tokio::io::duplex(64 << 10);
         self.entrance.admit(theirs, &origin);
-        let hello = Hello { worker: worker.to_string(), token: "right".into(), held: Vec::new(), ended: 0 };
+        let hello = Hello {
+            worker: worker.to_string(),
+            token: "right".into(),
+            held: Vec::new(),
+            ended: 0,
+            full: false,
+        };
         ours.write_all(&line(&FromWorker::Hello(hello))).await.unwrap();
         let Some(Input::Knock(knock)) = self.inputs.recv().await else { panic!("no knock") };
         knock.reply.send(Admission::As(WorkerId(worker))).unwrap();
@@ -80,7 +86,6 @@ async fn a_flood_waits_in_its_own_connection_and_others_are_heard() {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let mut heard = std::iter::from_fn(|| place.inputs.try_recv().ok());
         assert!(heard.any(|input| matches!(input, Input::Said(id, ..) if id.0 == 1)));
-        drop(heard);
         while place.inputs.try_recv().is_ok() {}
         assert!(flood(&mut wild, &text, written).await > written);
     }
@@ -93,7 +98,8 @@ async fn a_hello_counts_as_a_stranger_until_it_is_heard() {
     for _ in 0..16 {
         let (mut ours, theirs) = tokio::io::duplex(64 << 10);
         place.entrance.admit(theirs, &container("one"));
-        let hello = Hello { worker: "1".into(), token: "right".into(), held: Vec::new(), ended: 0 };
+        let hello =
+            Hello { worker: "1".into(), token: "right".into(), held: Vec::new(), ended: 0, full: false };
         ours.write_all(&line(&FromWorker::Hello(hello))).await.unwrap();
         let Some(Input::Knock(knock)) = place.inputs.recv().await else { panic!("no knock") };
         knock.reply.send(Admission::As(WorkerId(1))).unwrap();

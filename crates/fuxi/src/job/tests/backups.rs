@@ -2,19 +2,27 @@
 
 use std::time::Duration;
 
-use model::dagjob::DagJobStatus;
+use model::dagjob::{DagJobSpec, DagJobStatus};
 
 use super::{HERE, assigned, hello, result, spec, told};
 use crate::blame::Fault;
 use crate::dag::TaskIdx;
 use crate::job::{Decision, Event, Job, Outcome, WorkerId};
-use crate::protocol::Exit;
+use crate::protocol::{Attempt, Exit};
 
 /// Ten instances of a task, of which nine are done and worker 2 still runs the last.
 fn nearly_done() -> Job {
+    nearly_done_of(&ten())
+}
+
+fn ten() -> DagJobSpec {
     let mut spec = spec(&[("a", 10, &[])]);
     spec.tasks[0].backup = true;
-    let mut job = Job::try_new(&spec, &DagJobStatus::default()).unwrap();
+    spec
+}
+
+fn nearly_done_of(spec: &DagJobSpec) -> Job {
+    let mut job = Job::try_new(spec, &DagJobStatus::default()).unwrap();
     for worker in [1, 2] {
         job.step(
             Event::Created { worker: WorkerId(worker), task: TaskIdx(0), machine: HERE },
@@ -59,4 +67,31 @@ fn a_late_instance_gets_another_worker_where_none_is_idle() {
     // The first one ends after all: its backup is stopped.
     let owed = job.step(told(2, result(1, 1, Exit::Code(0))), Duration::from_secs(10));
     assert!(owed.contains(&Decision::Stop { worker: WorkerId(3) }), "{owed:?}");
+}
+
+/// Its output goes into a store, as its input could come from one.
+#[test]
+fn who_fetches_or_puts_objects_is_not_late() {
+    let mut spec = ten();
+    let mut output = model::dagjob::Output::default();
+    output.objects.url = "s3://place/".to_owned();
+    spec.tasks[0].output = Some(output);
+    let mut job = nearly_done_of(&spec);
+    let seconds = Duration::from_secs;
+    let command = |index, runs| {
+        let attempt = Attempt { index, number: 1 };
+        Event::Command { worker: WorkerId(2), attempt, runs }
+    };
+    let mut check = |event: Event, (at, until): (u64, u64), backed_up: &[u32]| {
+        job.step(event.clone(), seconds(at));
+        assert_eq!(assigned(&job.step(Event::Tick, seconds(until)), 1), backed_up, "{event:?}");
+    };
+    check(Event::Tick, (7, 60), &[]);
+    check(command(1, true), (61, 64), &[]);
+    // That long after it began it is being put.
+    check(command(1, false), (65, 90), &[]);
+    // Of another instance it says nothing of this one.
+    check(command(5, true), (91, 120), &[]);
+    check(command(1, true), (121, 125), &[]);
+    check(Event::Tick, (125, 127), &[1]);
 }

@@ -237,7 +237,7 @@ impl World {
                 Up::Hello(mut held, mut results) => {
                     let lists = lists_in(&mut results);
                     held.extend(&lists);
-                    self.tell(Event::Hello { worker, held, results });
+                    self.tell(Event::Hello { worker, held, results, full: false });
                     self.keep_lists(worker, &lists);
                 }
                 Up::Results(mut results) => {

@@ -79,7 +79,7 @@ impl World<'_> {
         let Some(job) = self.worker(id).filter(|worker| !worker.is_ending).map(|worker| worker.job) else {
             return;
         };
-        self.tell(job, Event::Hello { worker: id, held: Vec::new(), results: Vec::new() });
+        self.tell(job, Event::Hello { worker: id, held: Vec::new(), results: Vec::new(), full: false });
     }
 
     /// A worker is handed instances.
