@@ -27,7 +27,7 @@ use nix::unistd::Pid;
 
 use scene::Scene;
 
-const TESTS: [(&str, fn()); 30] = [
+const TESTS: &[(&str, fn())] = &[
     ("instances_run_one_after_another_with_their_own_environment", instances_run_one_after_another),
     ("results_are_kept_until_they_are_acknowledged", results_are_kept),
     ("a_running_instance_outlives_its_master", a_running_instance_outlives_its_master),
@@ -46,6 +46,7 @@ const TESTS: [(&str, fn()); 30] = [
     ("who_is_asked_to_end_takes_no_output_s_place", output::who_is_ended_takes_no_place),
     ("a_killed_worker_leaves_no_half_output", output::a_killed_worker_leaves_no_half_output),
     ("objects_are_listed_fetched_and_put", objects::objects_are_listed_fetched_and_put),
+    ("objects_that_do_not_match_cost_no_memory", objects::what_does_not_match_costs_no_memory),
     ("what_is_wrong_with_objects_is_told_without_secrets", objects::what_is_wrong_is_told),
     ("folders_become_objects_that_count_together", objects::folders_count_together),
     ("a_killed_worker_leaves_no_half_objects", objects::a_killed_worker_leaves_no_half_objects),

@@ -108,6 +108,7 @@ pub(crate) fn objects_are_listed_fetched_and_put() {
     let result = scene.result();
     assert_eq!(result.exit, Exit::Code(0), "{result:?}");
     assert!(result.usage.is_some());
+    assert_eq!(scene.commands, [(0, true), (0, false)], "it runs between its objects' coming and going");
     assert_eq!(s3.read("out/0"), "s3://data/in/a.csv s3://data/in/b.csv\nabb");
     let seen = scene.read("seen");
     let files = scene.folder.path().join("files");
@@ -124,6 +125,27 @@ pub(crate) fn objects_are_listed_fetched_and_put() {
     give(&mut scene, 0, 2, Vec::new());
     assert_eq!(scene.result().exit, Exit::Code(0));
     assert_eq!(fs::metadata(s3.path("out/0")).unwrap().len(), 20_000_000);
+}
+
+/// Of what does not match nothing is kept, however much there is of it.
+pub(crate) fn what_does_not_match_costs_no_memory() {
+    let mut scene = open(KEY, SECRET);
+    let root = scene.folder.path().join("data");
+    let name = "n".repeat(180);
+    let mut taken = |n_others: u32| {
+        for number in 0..n_others {
+            let folder = root.join((number % 100).to_string());
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(format!("{name}{number}.txt")), "x").unwrap();
+        }
+        fs::write(root.join("wanted.csv"), "x").unwrap();
+        let url = format!("file://{}/**/*.csv", root.display());
+        let listed = list(&mut scene, Objects { url, ..Objects::default() }, n_others + 1);
+        assert_eq!(lines(&listed).len(), 1, "{listed:?}");
+        listed.usage.unwrap().memory_kib
+    };
+    let (few, many) = (taken(10), taken(60_000));
+    assert!(many < few + (8 << 10), "{few} KiB for a few, {many} for many");
 }
 
 /// What an attempt says that reads `line` of a list of objects.
@@ -147,6 +169,7 @@ pub(crate) fn what_is_wrong_is_told() {
     s3.write("in/b", "other");
     let message = said(&mut scene, objects.clone(), &listed[0]);
     assert_eq!(message, "its input `s3://data/in/a` is not there any more, as it was when the task began");
+    assert_eq!(scene.commands, [], "nothing has run");
     let message = said(&mut scene, objects.clone(), &listed[1]);
     assert_eq!(message, "its input `s3://data/in/b` has changed since the task began");
 

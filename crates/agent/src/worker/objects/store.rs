@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fuxi::inputs::InvalidEntries;
 use fuxi::protocol::Store;
 use model::dagjob::{Objects, Place};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -63,6 +64,8 @@ pub(in crate::worker) enum StoreError {
     Kind { path: PathBuf },
     #[error("its output has `{path}`, whose name is no UTF-8 and so cannot be that of an object")]
     NoText { path: PathBuf },
+    #[error("the list of `{url}` cannot be used")]
+    Unusable { url: String, source: InvalidEntries },
     #[error("`{url}` does not name the parts of an output")]
     Parts { url: String },
     #[error("cannot use the file `{path}`")]
@@ -200,6 +203,10 @@ impl Opened {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.error("read", key, &error)),
         }
+    }
+
+    pub(super) fn unusable(&self, source: InvalidEntries) -> StoreError {
+        StoreError::Unusable { url: self.objects.url.clone(), source }
     }
 
     pub(super) fn error(&self, verb: &'static str, key: &str, error: &object_store::Error) -> StoreError {
