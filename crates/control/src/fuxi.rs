@@ -58,6 +58,8 @@ use tunnels::Tunnels;
 
 /// As long as other Pods stay on a Node that is not ready, where they say nothing of it.
 pub const CUT_OFF_LIMIT: Duration = Duration::from_secs(300);
+/// Large images take their time.
+pub const EXPECT_LIMIT: Duration = Duration::from_secs(1200);
 
 /// What the batch master needs.
 #[derive(Clone)]
@@ -71,6 +73,8 @@ pub struct Config {
     pub credentials: Option<Credentials>,
     /// Workers of a Node that is not ready for so long are lost.
     pub cut_off_limit: Duration,
+    /// And so are workers of which nothing is heard from when their Pod was made, not even what keeps it from starting.
+    pub expect_limit: Duration,
 }
 
 /// Why the batch master cannot run.
@@ -85,7 +89,14 @@ pub enum StartError {
 impl Config {
     /// One that knows workers of its own socket only.
     pub fn new(client: Client, worker_dir: PathBuf) -> Self {
-        Self { client, worker_dir, home: None, credentials: None, cut_off_limit: CUT_OFF_LIMIT }
+        Self {
+            client,
+            worker_dir,
+            home: None,
+            credentials: None,
+            cut_off_limit: CUT_OFF_LIMIT,
+            expect_limit: EXPECT_LIMIT,
+        }
     }
 }
 

@@ -334,13 +334,14 @@ impl Master {
         let workers = self.workers.of_job(uid);
         // First, so that none of the places that come free is for what is no more.
         self.drop_job(uid);
-        let pods: Vec<ObjectKey> = workers.into_iter().filter_map(|id| self.forget_worker(id)).collect();
+        let forgotten: Vec<_> = workers.into_iter().filter_map(|id| self.forget_worker(id)).collect();
         if !fresh.has_ended() {
-            return self.load(&key, fresh, uid.clone(), None);
+            self.load(&key, fresh, uid.clone(), None);
+            return self.find_forgotten(uid, forgotten);
         }
         self.ended.insert(key, (uid.clone(), retry));
-        for pod in pods {
-            self.delete_pod(&pod);
+        for worker in forgotten {
+            self.delete_pod(&worker.pod);
         }
     }
 

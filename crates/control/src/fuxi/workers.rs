@@ -52,6 +52,16 @@ struct Worker {
     obstacle: Option<String>,
 }
 
+/// Of a worker that was forgotten, what it takes to find it again.
+#[derive(Debug)]
+pub(super) struct Forgotten {
+    pub(super) pod: ObjectKey,
+    task: TaskIdx,
+    node: String,
+    /// It has spoken, so that its Pod is there, and it may run something.
+    has_come: bool,
+}
+
 #[derive(Debug)]
 enum Contact {
     /// Its Pod was made.
@@ -148,7 +158,6 @@ impl Workers {
 impl Master {
     /// After a start: the Pods that already work for a job.
     pub(super) fn find_workers(&mut self, uid: &JobUid) {
-        let since = self.now();
         let mut next_grant = self.ledger.last_grant().0;
         for pod in self.watched.pods.controlled_by(&uid.0) {
             let Some(job) = self.jobs.get(uid) else { return };
@@ -157,19 +166,33 @@ impl Master {
             let (Some(task), false) = (task, pods::has_ended(&pod)) else { continue };
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
             next_grant += 1;
-            let machine = self.machines.id(&node);
-            let worker = self.workers.add(Worker {
-                pod: ObjectKey::of(&*pod),
-                job: uid.clone(),
-                task,
-                grant: GrantId(next_grant),
-                node,
-                contact: Contact::Silent { since },
-                stopping: false,
-                obstacle: None,
-            });
-            self.tell(uid, Event::Found { worker, task, machine });
+            self.find_worker(uid, (task, GrantId(next_grant)), (ObjectKey::of(&*pod), node));
         }
+        self.sync_all(uid);
+    }
+
+    fn find_worker(
+        &mut self,
+        uid: &JobUid,
+        (task, grant): (TaskIdx, GrantId),
+        (pod, node): (ObjectKey, String),
+    ) {
+        let machine = self.machines.id(&node);
+        let worker = self.workers.add(Worker {
+            pod,
+            job: uid.clone(),
+            task,
+            grant,
+            node,
+            contact: Contact::Silent { since: self.now() },
+            stopping: false,
+            obstacle: None,
+        });
+        self.tell(uid, Event::Found { worker, task, machine });
+    }
+
+    /// Tells the ledger what the job's tasks hold.
+    fn sync_all(&mut self, uid: &JobUid) {
         let units: Vec<_> = self
             .jobs
             .get(uid)
@@ -274,11 +297,27 @@ impl Master {
         }
     }
 
-    /// Forgets a worker, which may be found again by its Pod: its connection ends.
-    pub(super) fn forget_worker(&mut self, id: WorkerId) -> Option<ObjectKey> {
+    /// Forgets a worker, which may be found again: its connection ends.
+    pub(super) fn forget_worker(&mut self, id: WorkerId) -> Option<Forgotten> {
         let worker = self.workers.remove(id)?;
         self.tell_ledger(LedgerEvent::Return { grant: worker.grant });
-        Some(worker.pod)
+        let has_come = !matches!(worker.contact, Contact::Expected { .. });
+        Some(Forgotten { pod: worker.pod, task: worker.task, node: worker.node, has_come })
+    }
+
+    /// Those that were forgotten and whose Pods the watch has not told of yet: who has spoken may run something. Were they
+    /// not waited for, that would be given to others, too.
+    pub(super) fn find_forgotten(&mut self, uid: &JobUid, forgotten: Vec<Forgotten>) {
+        if !self.jobs.contains_key(uid) {
+            return;
+        }
+        let unheard = |each: &Forgotten| each.has_come && self.watched.pods.get(&each.pod).is_none();
+        let unheard: Vec<Forgotten> = forgotten.into_iter().filter(unheard).collect();
+        let next = self.ledger.last_grant().0 + 1;
+        for (grant, Forgotten { pod, task, node, .. }) in (next..).zip(unheard) {
+            self.find_worker(uid, (task, GrantId(grant)), (pod, node));
+        }
+        self.sync_all(uid);
     }
 
     /// A worker that does not exist any more: its place is free, and what it ran is tried again.
@@ -347,7 +386,7 @@ impl Master {
         // Until its list is kept, the attempt has not ended.
         hello.held.extend(lists.iter().map(|result| result.attempt));
         self.drain_if_tide_has_it(id);
-        self.tell(&uid, Event::Hello { worker: id, held: hello.held, results });
+        self.tell(&uid, Event::Hello { worker: id, held: hello.held, results, full: hello.full });
         self.keep_lists(&uid, (task, id), lists, &visit);
     }
 
@@ -362,6 +401,7 @@ impl Master {
                 self.keep_lists(&uid, (task, worker), lists, &share);
             }
             Said::Returned(attempts) => self.tell(&uid, Event::Returned { worker, attempts }),
+            Said::Command { attempt, runs } => self.tell(&uid, Event::Command { worker, attempt, runs }),
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Cluster {
     folder: TempDir,
     master: Option<Runtime>,
     token: CancellationToken,
+    /// Heeded by the next master.
+    pub(crate) expect_limit: Duration,
 }
 
 impl Cluster {
@@ -52,7 +54,15 @@ impl Cluster {
         let (nodes, pods): (Api<Node>, Api<Pod>) = (Api::all(client.clone()), Api::all(client.clone()));
         drop(nodes.watch(&WatchParams::default(), "0").await.unwrap());
         drop(pods.watch(&WatchParams::default(), "0").await.unwrap());
-        let mut cluster = Self { client, node, store, folder, master: None, token };
+        let mut cluster = Self {
+            client,
+            node,
+            store,
+            folder,
+            master: None,
+            token,
+            expect_limit: control::fuxi::EXPECT_LIMIT,
+        };
         drop(cluster.raw_jobs().watch(&WatchParams::default(), "0").await.unwrap());
         let quotas: Api<BatchQuota> = Api::all(cluster.client.clone());
         drop(quotas.watch(&WatchParams::default(), "0").await.unwrap());
@@ -63,7 +73,11 @@ impl Cluster {
     pub(crate) fn start_master(&mut self) {
         let runtime = Runtime::new().unwrap();
         let config = control::fuxi::Config::new(self.client.clone(), worker_dir(&self.folder));
-        let config = control::fuxi::Config { cut_off_limit: Duration::from_secs(3), ..config };
+        let config = control::fuxi::Config {
+            cut_off_limit: Duration::from_secs(3),
+            expect_limit: self.expect_limit,
+            ..config
+        };
         let token = self.token.clone();
         runtime.spawn(async move { control::fuxi::run(config, token).await.unwrap() });
         self.master = Some(runtime);

@@ -1,5 +1,7 @@
 //! Several Nodes, of which one spoils what runs there.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Event, Node, NodeCondition};
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -133,6 +135,24 @@ pub(crate) async fn a_worker_that_cannot_start_is_looked_for_elsewhere() {
         has_event(&cluster, "WorkerWaiting", "DagJob").await
             && has_event(&cluster, "WorkerLost", "DagJob").await
     );
+    cluster.wait_for_no_pods().await;
+}
+
+pub(crate) async fn a_worker_that_never_comes_is_given_up() {
+    let mut cluster = Cluster::start().await;
+    cluster.kill_master();
+    cluster.expect_limit = Duration::from_secs(2);
+    cluster.start_master();
+    cluster.node.set_mute(true);
+    let mut task = task("only", 4, "echo $CREST_INSTANCE_INDEX >> $OUT/ran", &[]);
+    task["parallelism"] = 1.into();
+    cluster.create_job("j", json!([task])).await;
+    cluster.wait_until(async || has_event(&cluster, "WorkerLost", "DagJob").await).await;
+    cluster.node.set_mute(false);
+    let status = cluster.wait_for("j", |status| status.completion_time.is_some()).await;
+    assert_eq!((status.phase, status.tasks["only"].failed_attempts), (JobPhase::Succeeded, 0));
+    assert_eq!(cluster.read("ran").lines().count(), 4);
+    // Neither does one stay that was made in vain.
     cluster.wait_for_no_pods().await;
 }
 

@@ -33,7 +33,8 @@ use cluster::Cluster;
 use faulty::{
     a_backup_begins_on_another_node, a_node_where_a_task_fails_is_avoided_by_it,
     a_node_where_several_jobs_fail_is_closed_also_after_a_restart,
-    a_worker_that_cannot_start_is_looked_for_elsewhere, what_a_dead_node_holds_is_run_elsewhere,
+    a_worker_that_cannot_start_is_looked_for_elsewhere, a_worker_that_never_comes_is_given_up,
+    what_a_dead_node_holds_is_run_elsewhere,
 };
 use folders::workers_are_made_where_they_have_a_folder;
 use guests::{
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         a_node_where_several_jobs_fail_is_closed_also_after_a_restart,
         a_backup_begins_on_another_node,
         a_worker_that_cannot_start_is_looked_for_elsewhere,
+        a_worker_that_never_comes_is_given_up,
         what_a_dead_node_holds_is_run_elsewhere,
         workers_are_made_where_they_have_a_folder,
         a_tainted_node_is_for_those_who_tolerate_it,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
@@ -25,6 +26,8 @@ pub(crate) struct PlayedNode {
     processes: Arc<Mutex<Processes>>,
     /// Nodes that have no image.
     bare: Arc<Mutex<BTreeSet<String>>>,
+    /// Whether what is bound to a node is never begun, and nobody says why.
+    mute: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -42,7 +45,14 @@ impl PlayedNode {
         output: PathBuf,
         token: CancellationToken,
     ) -> Self {
-        let played = Self { client, worker_dir, output, processes: Arc::default(), bare: Arc::default() };
+        let played = Self {
+            client,
+            worker_dir,
+            output,
+            processes: Arc::default(),
+            bare: Arc::default(),
+            mute: Arc::default(),
+        };
         played.add("here").await;
         let node = played.clone();
         kit::task::spawn("played-node", async move {
@@ -73,6 +83,10 @@ impl PlayedNode {
         let _changed = if is_bare { bare.insert(name.to_owned()) } else { bare.remove(name) };
     }
 
+    pub(crate) fn set_mute(&self, is_mute: bool) {
+        self.mute.store(is_mute, Ordering::Relaxed);
+    }
+
     pub(crate) fn most_at_once(&self) -> usize {
         self.processes.lock().unwrap().most_at_once
     }
@@ -98,6 +112,7 @@ impl PlayedNode {
             let Ok(pod) = pod else { continue };
             let known = self.processes.lock().unwrap().by_pod.get(&pod.name_any()).copied();
             match (known, pod.metadata.deletion_timestamp.is_some()) {
+                (None, false) if self.mute.load(Ordering::Relaxed) => self.note(&pod.name_any(), None),
                 (None, false) => self.begin(&pod).await,
                 (Some(Some(pid)), true) => drop(kill(pid, Signal::SIGTERM)),
                 (None | Some(None), true) => self.remove(&pod.name_any()).await,

@@ -32,8 +32,6 @@ use crate::record::Note;
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 /// A worker that something keeps from starting for so long is looked for elsewhere.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// A worker of which nothing is heard, not even what keeps it from starting: large images take their time.
-const EXPECT_LIMIT: Duration = Duration::from_secs(1200);
 /// How long the task gets no other worker there.
 const STUCK_LIMIT: Duration = Duration::from_secs(300);
 
@@ -71,7 +69,9 @@ impl Master {
         for id in self.workers.select(|worker| dead.contains(&worker.node)) {
             self.give_up(id, "its Node is not ready for too long");
         }
-        let never_came = |worker: &Worker| matches!(worker.contact, Contact::Expected { since } if now >= since + EXPECT_LIMIT);
+        let limit = self.config.expect_limit;
+        let never_came =
+            |worker: &Worker| matches!(worker.contact, Contact::Expected { since } if now >= since + limit);
         for id in self.workers.select(|worker| worker.obstacle.is_none() && never_came(worker)) {
             self.give_up(id, "it has never come");
         }
