@@ -205,6 +205,16 @@ spec:
     )
 }
 
+/// Many instances that each write their number once.
+fn many_job(out: &Path) -> String {
+    let one = r#"echo $CREST_INSTANCE_INDEX >> /out/many; sleep 0.01"#;
+    let steered =
+        far_job(out).replace("name: steered", "name: many").replace("instances: 12", "instances: 1500");
+    let (before, after) = steered.split_once("      command: ").unwrap();
+    let (_, after) = after.split_once('\n').unwrap();
+    format!("{before}      command: [sh, -c, '{one}']\n{after}")
+}
+
 /// What ran, by file: each instance writes a line for each time that it begins.
 fn ran(out: &Path) -> Vec<(String, String)> {
     let files = fs::read_dir(out).into_iter().flatten().flatten();
@@ -265,4 +275,27 @@ fn a_job_runs_on_a_joined_machine_whatever_dies_meanwhile() {
     );
     let each_once: Vec<_> = ran(&out).into_iter().map(|(_, lines)| lines).collect();
     assert_eq!(each_once, vec!["ran\n"; 12]);
+
+    // Many in a row, while the cable is out for a while, and then the agent dies with its end of all connections.
+    cluster.apply(&many_job(&out));
+    let written = || fs::read_to_string(out.join("many")).unwrap_or_default();
+    let cable = format!("{}a", machine.name);
+    cluster.until("many begin", |_| written().lines().count() >= 200);
+    for state in ["down", "up"] {
+        let said = run(Command::new("ip").args(["link", "set", &cable, state]), "");
+        assert_eq!(said.code, 0, "{said:?}");
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    cluster.until("they go on", |_| written().lines().count() >= 700);
+    machine.end(Signal::KILL);
+    machine.join(&[]);
+    let status = cluster.ended_job("many");
+    assert_eq!(
+        (&status["phase"], &status["tasks"]["work"]["succeeded"]),
+        (&"Succeeded".into(), &1500.into()),
+        "{status}"
+    );
+    let mut numbers: Vec<u32> = written().lines().map(|line| line.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    assert!(numbers.iter().copied().eq(0..1500), "each once, but {} began", numbers.len());
 }
