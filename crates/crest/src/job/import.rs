@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use model::dagjob::import::{TaskName, depends_on, task_columns};
-use model::dagjob::{DagJob, DagJobSpec, Task, TaskResources};
+use model::dagjob::{DagJob, DagJobSpec, Quantity, Task, TaskResources};
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportOptions {

@@ -16,10 +16,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use model::dagjob::check::{MAX_INSTANCES, faults};
 use model::dagjob::import::{TaskName, instance_columns, parents, task_columns};
-use model::dagjob::{DagJobSpec, Task, TaskResources};
+use model::dagjob::{DagJobSpec, Quantity, Task, TaskResources};
 use model::{Bytes, MilliCpu};
 
 use super::ImportError;
