@@ -36,7 +36,11 @@ pub(super) fn owed(node: &Node, wanted: Option<TideMark>, keeps_away: Option<&Ta
     let taken = present.as_ref().and_then(|mark| mark.taint.clone());
     let mark = wanted.map(|mut mark| {
         mark.taint = taken.clone();
-        if let (MarkState::HandedOver, Some(keeps_away)) = (mark.state, keeps_away) {
+        // What another taint was before `spec.taint` was changed has to come back first.
+        let may_take = |wanted: &Taint| taken.as_ref().is_none_or(|taken| is_same(taken, wanted));
+        if let (MarkState::HandedOver, Some(keeps_away)) =
+            (mark.state, keeps_away.filter(|taint| may_take(taint)))
+        {
             let position = left.iter().position(|taint| is_same(taint, keeps_away));
             mark.taint = position.map(|at| left.remove(at)).or(mark.taint);
         }

@@ -84,9 +84,12 @@ pub(super) fn decide<'a>(tide: &Tide, calendar: Option<&Calendar<'_>>, view: &Vi
     } else {
         status.past.splice(0..0, ended(&before, now));
         status.past.truncate(MAX_PAST);
+        status.free = window.filter(|_| is_whole(&before)).map(|window| whole(now.min(window.from)));
     }
     if window.is_some() && turn.outlook.is_complete() && has_hosts {
         status.free.get_or_insert(whole(now));
+    } else if !goes_on {
+        status.free = None;
     }
     status.conditions = conditions(&before, &status, (&turn.outlook, has_hosts), now);
     let handed_over = turn.held.iter().filter(|held| held.phase == TidePhase::HandedOver);
@@ -121,6 +124,11 @@ fn phase(turn: &Turn, window: Option<Window>) -> TidePhase {
     turn.held.iter().map(|held| held.phase).min().unwrap_or(otherwise)
 }
 
+/// Whether all hosts were handed over at that look: where windows meet, they are so from one to the next.
+fn is_whole(status: &TideStatus) -> bool {
+    status.free.is_some() && status.handed_over >= status.wanted
+}
+
 /// How the window went that was there before.
 fn ended(before: &TideStatus, now: Timestamp) -> Option<PastWindow> {
     let window = before.window.as_ref()?;
@@ -143,8 +151,9 @@ fn conditions(
 ) -> Vec<Condition> {
     let from = status.window.as_ref().map(|window| window.from.0);
     let is_over = from.is_some_and(|from| now >= from);
-    let was_late = from.is_some_and(|from| status.free.as_ref().is_some_and(|free| free.0 > from));
-    let is_missed = is_over && (!outlook.is_complete() || was_late || !has_hosts);
+    // The promise is about the beginning: of hosts that go or come later, the counts tell.
+    let was_in_time = from.is_some_and(|from| status.free.as_ref().is_some_and(|free| free.0 <= from));
+    let is_missed = is_over && !was_in_time;
     let is_at_risk =
         from.is_some() && !is_over && (outlook.n_missing() > 0 || !outlook.late.is_empty() || !has_hosts);
     let why = if has_hosts { why_late(outlook, from) } else { "no Node matches spec.selector".to_owned() };

@@ -148,6 +148,13 @@ fn a_taint_goes_with_the_hand_over_and_comes_back_with_the_end() {
         assert_eq!(back["spec"]["taints"], json!([other, keeps_away]));
         assert_eq!(back["metadata"]["annotations"], json!({ "crest.dev/tide": null }));
     }
+    // Another one that its owner names meanwhile stays: the mark keeps only the first.
+    let another: Taint = serde_json::from_value(json!({ "key": "other", "effect": "NoSchedule" })).unwrap();
+    let mut renamed = host.clone();
+    renamed.spec.get_or_insert_default().taints = Some(vec![another.clone()]);
+    let mark = TideMark::new("t", MarkState::HandedOver, 100);
+    assert_eq!(owed(&renamed, Some(mark), Some(&another)), None);
+    assert_eq!(owed(&renamed, None, Some(&another)).unwrap()["spec"]["taints"], json!([another, keeps_away]));
     // A host that never had it does not get it.
     let bare = node("a", Some(TideMark::new("t", MarkState::HandedOver, 100)));
     assert_eq!(change(&bare, None).unwrap().get("spec"), None);
@@ -349,6 +356,38 @@ fn hosts_are_handed_over_and_come_back_and_their_owner_hears_of_it() {
     let past = &status.past[0];
     assert_eq!((past.outcome, past.from.0), (TideOutcome::Met, at(WINDOW)));
     assert!(past.free.as_ref().unwrap().0 < at(WINDOW) && status.hosts.is_empty());
+}
+
+#[test]
+fn windows_that_meet_are_kept_if_hosts_were_free_all_along() {
+    let mut tide = two_of_three();
+    let windows = json!([
+        { "from": WINDOW, "to": "2026-11-28T10:30:00Z" },
+        { "from": "2026-11-28T10:20:00Z", "to": "2026-11-28T10:40:00Z" },
+        { "from": "2026-11-28T10:40:00Z", "to": "2026-11-28T10:50:00Z" }]);
+    tide.spec.windows = serde_json::from_value(windows).unwrap();
+    let (told, status) = live_through(tide, 0..3100);
+    assert!(!told.iter().any(|line| line.contains("Missed")), "{told:#?}");
+    let past: Vec<(TideOutcome, String)> =
+        status.past.iter().map(|past| (past.outcome, past.free.as_ref().unwrap().0.to_string())).collect();
+    let met = |free: &str| (TideOutcome::Met, format!("2026-11-28T{free}Z"));
+    assert_eq!(past, [met("10:40:00"), met("10:20:00"), met("10:09:54")]);
+}
+
+#[test]
+fn a_host_that_goes_in_a_window_breaks_no_promise() {
+    let mut tide = two_of_three();
+    tide.spec.hosts = serde_json::from_value(json!(2)).unwrap();
+    let (_, status) = live_through(tide.clone(), 0..700);
+    assert_eq!(status.handed_over, 2);
+    tide.status = Some(status);
+    let mark = super::act::wanted_mark("t", &tide.spec, model::tide::TidePhase::HandedOver);
+    let (node, jobs) = (node("a", mark), jobs());
+    let view = View { nodes: vec![&node], pods: Vec::new(), jobs: &jobs, now: at("2026-11-28T10:20:00Z") };
+    let calendar = Calendar::of(&tide).unwrap();
+    let decided = decide(&tide, Some(&calendar), &view);
+    assert_eq!(decided.status.handed_over, 1);
+    assert_eq!(decided.status.conditions[1].status, "False", "{:?}", decided.status.conditions);
 }
 
 #[test]
