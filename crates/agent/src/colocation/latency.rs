@@ -12,16 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream;
 use http_body_util::{BodyExt, Empty, Limited};
 use k8s_openapi::api::core::v1::Pod;
 use level0::error_rate::Window;
-use level0::latency::Buckets;
-use model::latency::{Endpoint, Told};
+use level0::latency::{self, Buckets};
+use model::latency::Told;
 use parking_lot::Mutex;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use self::text::Kept;
 use crate::pods::registry::Registry;
 use crate::probes::ask;
 
@@ -29,6 +31,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// A service that suffers answers late, too; one that does not answer says nothing.
 const PATIENCE: Duration = Duration::from_millis(800);
 const LARGEST_ANSWER: usize = 4 << 20;
+/// So many are asked at a time: what they answer is in memory at once.
+const ASKED_AT_ONCE: usize = 16;
 
 /// What was heard since it was asked for last: latencies and errors by service, as shares of their objectives.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +63,7 @@ pub(super) struct Listener {
 /// What a service told before.
 #[derive(Debug, Default)]
 struct Seen {
-    buckets: Option<Buckets>,
+    latency: latency::Window,
     errors: Window,
     /// Said so once; it is not said again every second.
     is_unheard: bool,
@@ -105,9 +109,14 @@ impl Listener {
             .filter_map(|entry| service(entry.pod()))
             .collect();
         self.seen.retain(|uid, _| services.iter().any(|service| service.uid == *uid));
-        let asked = services.iter().map(async |service| (service, ask(service).await));
-        for (service, answer) in join_all(asked).await {
-            self.hear(service, answer);
+        // Each owns what it asks: what borrows cannot be sent to another thread.
+        let asked = services.into_iter().map(|service| async move {
+            let answer = ask(&service).await;
+            (service, answer)
+        });
+        let answers: Vec<_> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).collect().await;
+        for (service, answer) in answers {
+            self.hear(&service, answer);
         }
     }
 
@@ -125,9 +134,8 @@ impl Listener {
             }
         };
         seen.is_unheard = false;
-        if let (Some(objective), Some(buckets)) = (&service.told.latency, &counted.buckets)
-            && let Some(seconds) =
-                seen.buckets.as_ref().and_then(|before| buckets.quantile(objective.quantile, before))
+        if let (Some(objective), Some(buckets)) = (&service.told.latency, counted.buckets)
+            && let Some(seconds) = seen.latency.observe(objective.quantile, buckets)
         {
             self.heard.hear(service, "latency", seconds / objective.limit.as_secs_f64());
         }
@@ -136,7 +144,6 @@ impl Listener {
         {
             self.heard.hear(service, "errors", share / objective.limit);
         }
-        seen.buckets = counted.buckets;
     }
 }
 
@@ -150,7 +157,7 @@ fn service(pod: Arc<Pod>) -> Option<Service> {
 }
 
 async fn ask(service: &Service) -> Result<Counted, String> {
-    let asked = tokio::time::timeout(PATIENCE, scrape(&service.ip, &service.told.endpoint));
+    let asked = tokio::time::timeout(PATIENCE, scrape(&service.ip, &service.told));
     let answer = asked.await.map_err(|_elapsed| format!("no answer within {PATIENCE:?}"))??;
     let buckets = service.told.latency.as_ref().map(|objective| {
         let buckets = text::buckets(&answer, &objective.metric)?;
@@ -169,7 +176,10 @@ async fn ask(service: &Service) -> Result<Counted, String> {
     Ok(Counted { buckets: buckets.transpose()?, requests: requests.transpose()? })
 }
 
-async fn scrape(ip: &str, endpoint: &Endpoint) -> Result<String, String> {
+/// What a service answers, as far as it is about its objectives.
+async fn scrape(ip: &str, told: &Told) -> Result<String, String> {
+    let endpoint = &told.endpoint;
+    let mut kept = Kept::new(metrics(told));
     let stream = ask::connect(ip, endpoint.port).await?;
     let request = http::Request::get(&endpoint.path)
         .header("host", format!("{ip}:{}", endpoint.port))
@@ -181,9 +191,19 @@ async fn scrape(ip: &str, endpoint: &Endpoint) -> Result<String, String> {
         if !response.status().is_success() {
             return Err(format!("it answers {} with {}", endpoint.path, response.status()));
         }
-        let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
-        let body = body.map_err(|error| error.to_string())?.to_bytes();
-        String::from_utf8(body.to_vec()).map_err(|_| "its answer is no text".to_owned())
+        let mut body = Limited::new(response.into_body(), LARGEST_ANSWER);
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() {
+                kept.take(&data)?;
+            }
+        }
+        kept.end()
     })
     .await
+}
+
+/// The names of the metrics that its objectives are about.
+fn metrics(told: &Told) -> Vec<&str> {
+    let errors = told.errors.iter().flat_map(|errors| [&errors.failed.metric, &errors.all.metric]);
+    told.latency.iter().map(|latency| &latency.metric).chain(errors).map(String::as_str).collect()
 }

@@ -11,6 +11,52 @@ const MOST_BUCKETS: usize = 10_000;
 /// Of one counter; what is beyond is not counted.
 const MOST_SERIES: usize = 10_000;
 
+/// So much of an answer is about what is asked for, at most.
+const LARGEST_KEPT: usize = 1 << 20;
+
+/// Of an answer that comes piece by piece, the lines of some metrics: the rest need not be in memory.
+#[derive(Debug)]
+pub(super) struct Kept<'a> {
+    metrics: Vec<&'a str>,
+    /// A line whose end has not come yet.
+    begun: Vec<u8>,
+    text: String,
+}
+
+impl<'a> Kept<'a> {
+    pub(super) fn new(metrics: Vec<&'a str>) -> Self {
+        Self { metrics, begun: Vec::new(), text: String::new() }
+    }
+
+    pub(super) fn take(&mut self, piece: &[u8]) -> Result<(), String> {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            self.begun.extend_from_slice(part);
+            if self.begun.len() + self.text.len() > LARGEST_KEPT {
+                return Err(format!("its answer has more than {LARGEST_KEPT} bytes about its objectives"));
+            }
+            if part.ends_with(b"\n") {
+                self.end_line()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All lines that were kept.
+    pub(super) fn end(mut self) -> Result<String, String> {
+        self.end_line()?;
+        Ok(self.text)
+    }
+
+    fn end_line(&mut self) -> Result<(), String> {
+        if self.metrics.iter().any(|metric| self.begun.starts_with(metric.as_bytes())) {
+            let line = std::str::from_utf8(&self.begun).map_err(|_| "its answer is no text".to_owned())?;
+            self.text.push_str(line);
+        }
+        self.begun.clear();
+        Ok(())
+    }
+}
+
 /// The histogram `metric`, of all its series together.
 pub(super) fn buckets(text: &str, metric: &str) -> Result<Buckets, String> {
     let lines = text.lines().filter_map(|line| line.strip_prefix(metric)?.strip_prefix("_bucket{"));
@@ -100,6 +146,25 @@ other 7
         {
             assert!(buckets(garbled, "x").is_err(), "{garbled:?}");
         }
+    }
+
+    #[test]
+    fn of_an_answer_in_pieces_only_what_is_asked_for_is_kept() {
+        let all = format!("{TOLD}{}http_requests_total 7", "noise{le=\"1\"} 3\n".repeat(100_000));
+        for size in [1, 7, 4096, all.len()] {
+            let mut kept = Kept::new(vec!["http_request_duration_seconds", "http_requests_total"]);
+            all.as_bytes().chunks(size).for_each(|piece| kept.take(piece).unwrap());
+            let text = kept.end().unwrap();
+            assert_eq!(
+                buckets(&text, "http_request_duration_seconds"),
+                buckets(TOLD, "http_request_duration_seconds")
+            );
+            assert!(text.ends_with("\nhttp_requests_total 7") && text.len() < 1000, "{text}");
+        }
+        let endless = vec![b'x'; LARGEST_KEPT + 1];
+        assert!(Kept::new(Vec::new()).take(&endless).unwrap_err().contains("1048576 bytes"));
+        let mut kept = Kept::new(vec!["x"]);
+        assert!(kept.take(b"\xff\nx \xff").is_ok() && kept.end().unwrap_err().contains("no text"));
     }
 
     #[test]
