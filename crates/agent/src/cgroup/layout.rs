@@ -85,7 +85,9 @@ impl Layout {
             // Each engine has a prefix of its own.
             Self::Kubelet { driver: Driver::Systemd, .. } => {
                 let ends = format!("-{id}.scope");
-                backend.children(group).into_iter().find(|child| child.ends_with(&ends)).unwrap_or(own)
+                // CRI-O may have what watches a container in a scope beside it.
+                let is_its = |child: &String| child.ends_with(&ends) && !child.contains("-conmon-");
+                backend.children(group).into_iter().find(is_its).unwrap_or(own)
             }
             Self::Kubelet { driver: Driver::Cgroupfs, .. } | Self::Own { .. } => own,
         }
