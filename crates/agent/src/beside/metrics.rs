@@ -25,7 +25,7 @@ use kit::tls::PairPaths;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::colocation::Report;
 use crate::hands::InForce;
@@ -36,6 +36,8 @@ use crate::signals::Sampler;
 const KEPT: Duration = Duration::from_secs(60);
 /// So many answers are kept at most: who invents tokens does not fill the memory.
 const MOST_KEPT: usize = 256;
+/// So many questions are with the API server at a time, whoever comes.
+const QUESTIONS: usize = 4;
 /// How long the API server may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -61,6 +63,8 @@ struct Door {
     client: KeptClient,
     /// By token and path.
     known: Mutex<HashMap<(String, String), Known>>,
+    /// Places for questions to the API server.
+    questions: Semaphore,
 }
 
 /// A client that has a name in logs.
@@ -81,7 +85,11 @@ struct Known {
 
 /// The paths; all but `/healthz` is for those who may.
 pub(super) fn router(client: Client, told: Told) -> Router {
-    let door = Arc::new(Door { client: KeptClient(client), known: Mutex::default() });
+    let door = Arc::new(Door {
+        client: KeptClient(client),
+        known: Mutex::default(),
+        questions: Semaphore::new(QUESTIONS),
+    });
     let guarded = Router::new()
         .route("/metrics", get(arbiter))
         .route("/metrics/cadvisor", get(cadvisor))
@@ -133,7 +141,12 @@ impl Door {
         if let Some(known) = self.known.lock().get(&key).filter(|known| known.until > now) {
             return known.answer.clone();
         }
-        let asked = tokio::time::timeout(PATIENCE, self.ask(&key.0, &key.1)).await;
+        let question = async {
+            // It is never closed.
+            let _place = self.questions.acquire().await;
+            self.ask(&key.0, &key.1).await
+        };
+        let asked = tokio::time::timeout(PATIENCE, question).await;
         let nobody = |why: String| {
             refusal(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -146,13 +159,7 @@ impl Door {
             Ok(Err(error)) => return Err(nobody(kit::Chain(&error).to_string())),
             Err(_elapsed) => return Err(nobody(format!("no answer within {PATIENCE:?}"))),
         };
-        let mut known = self.known.lock();
-        if known.len() >= MOST_KEPT {
-            known.retain(|_, known| known.until > now);
-        }
-        if known.len() < MOST_KEPT {
-            known.insert(key, Known { until: now + KEPT, answer: answer.clone() });
-        }
+        keep(&mut self.known.lock(), key, Known { until: now + KEPT, answer: answer.clone() }, now);
         answer
     }
 
@@ -195,9 +202,40 @@ impl Door {
     }
 }
 
+/// Keeps an answer, if there is room: one that lets somebody in takes the place of one that does not.
+fn keep(known: &mut HashMap<(String, String), Known>, key: (String, String), answer: Known, now: Instant) {
+    if known.len() >= MOST_KEPT {
+        known.retain(|_, known| known.until > now);
+    }
+    if known.len() >= MOST_KEPT && answer.answer.is_ok() {
+        known.retain(|_, known| known.answer.is_ok());
+    }
+    if known.len() < MOST_KEPT {
+        known.insert(key, answer);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn invented_tokens_keep_no_real_one_out() {
+        let now = kit::clock::monotonic();
+        let mut known = HashMap::new();
+        let key = |name: &str| (name.to_owned(), "/metrics".to_owned());
+        let answer = |answer| Known { until: now + KEPT, answer };
+        let nobody = || Err(refusal(StatusCode::UNAUTHORIZED, "nobody"));
+        for number in 0..2 * MOST_KEPT {
+            keep(&mut known, key(&number.to_string()), answer(nobody()), now);
+        }
+        assert_eq!(known.len(), MOST_KEPT);
+        keep(&mut known, key("real"), answer(Ok(())), now);
+        for number in 0..2 * MOST_KEPT {
+            keep(&mut known, key(&number.to_string()), answer(nobody()), now);
+        }
+        assert!(known[&key("real")].answer.is_ok() && known.len() == MOST_KEPT);
+    }
 
     #[test]
     fn a_token_comes_in_its_header() {
