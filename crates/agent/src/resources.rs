@@ -88,11 +88,44 @@ fn of_pod_with(pod: &Pod, lent: Option<(&'static str, &'static str)>) -> Share {
     let Some(spec) = &pod.spec else { return Share::default() };
     let moments = moments(spec, lent);
     let most = |of: fn(&Share) -> u64| moments.iter().map(|all| all.iter().map(of).sum()).max();
-    Share {
+    let of_containers = Share {
         cpu: MilliCpu(most(|share| share.cpu.0).unwrap_or_default()),
         memory: Bytes(most(|share| share.memory.0).unwrap_or_default()),
         cpu_limit: widest(&moments, |share| share.cpu_limit),
         memory_limit: widest(&moments, |share| share.memory_limit),
+    };
+    with_overhead(as_a_whole(of_containers, spec), spec)
+}
+
+/// What is said of the Pod as a whole stands above what its containers say; its limit stands for a request only where they
+/// ask for nothing.
+fn as_a_whole(of_containers: Share, spec: &PodSpec) -> Share {
+    let Some(whole) = &spec.resources else { return of_containers };
+    let cpu = |limits| quantity(whole, limits, "cpu").map(MilliCpu::from);
+    let memory = |limits| quantity(whole, limits, "memory").map(Bytes::from);
+    let (cpu_limit, memory_limit) = (cpu(true), memory(true));
+    let of_cpu = Some(of_containers.cpu).filter(|cpu| cpu.0 > 0).or(cpu_limit);
+    let of_memory = Some(of_containers.memory).filter(|memory| memory.0 > 0).or(memory_limit);
+    Share {
+        cpu: cpu(false).or(of_cpu).unwrap_or_default(),
+        memory: memory(false).or(of_memory).unwrap_or_default(),
+        cpu_limit: cpu_limit.or(of_containers.cpu_limit),
+        memory_limit: memory_limit.or(of_containers.memory_limit),
+    }
+}
+
+/// What the sandbox takes beside the containers.
+fn with_overhead(share: Share, spec: &PodSpec) -> Share {
+    let of = |name: &str| spec.overhead.as_ref()?.get(name).and_then(|text| Quantity::parse(&text.0).ok());
+    let cpu = of("cpu").map(MilliCpu::from).unwrap_or_default().0;
+    let memory = of("memory").map(Bytes::from).unwrap_or_default().0;
+    let more_cpu = |had: MilliCpu| MilliCpu(had.0.saturating_add(cpu));
+    let more_memory = |had: Bytes| Bytes(had.0.saturating_add(memory));
+    Share {
+        cpu: more_cpu(share.cpu),
+        memory: more_memory(share.memory),
+        cpu_limit: share.cpu_limit.map(more_cpu),
+        memory_limit: share.memory_limit.map(more_memory),
     }
 }
 
@@ -127,7 +160,7 @@ pub(crate) fn has_cpu_limit(pod: &Pod) -> bool {
     let containers = spec
         .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten().filter(sidecar)));
     let mut shares = containers.map(|container| of_container(container, QosClass::Online));
-    shares.any(|share| share.cpu_limit.is_some())
+    shares.any(|share| share.cpu_limit.is_some()) || of_pod(pod).cpu_limit.is_some()
 }
 
 /// The memory that is kept for `pod`: the mid tier's is lent.
@@ -186,10 +219,20 @@ fn oom_score(pod: &Pod, share: Share, memory_capacity: u64) -> i64 {
         "Guaranteed" => -997,
         "BestEffort" => MID_OOM_SCORE - 1,
         _ => {
-            let promised = share.memory.0.saturating_mul(1000) / memory_capacity.max(1);
+            let promised = share.memory.0.saturating_add(part_of_whole(&spec));
+            let promised = promised.saturating_mul(1000) / memory_capacity.max(1);
             i64::try_from(1000_u64.saturating_sub(promised)).unwrap_or(0).clamp(3, MID_OOM_SCORE - 1)
         }
     }
+}
+
+/// What each container has of the memory that its Pod asks for as a whole and no container does.
+fn part_of_whole(spec: &PodSpec) -> u64 {
+    let whole = spec.resources.as_ref().and_then(|whole| quantity(whole, false, "memory")).map(Bytes::from);
+    let containers =
+        spec.containers.iter().map(|container| of_container(container, QosClass::Online).memory.0);
+    let (each, count) = (containers.sum::<u64>(), spec.containers.len() as u64);
+    whole.map_or(0, |whole| whole.0.saturating_sub(each) / count.max(1))
 }
 
 /// Whether the Pod shares a namespace of the host.

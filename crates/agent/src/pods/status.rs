@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodSpec, PodStatus,
+    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodSpec, PodStatus, ResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -291,22 +291,28 @@ pub fn whole_second(time: Timestamp) -> Timestamp {
 
 /// Kubernetes' own class, by requests and limits of CPU and memory.
 pub fn qos_class(spec: &PodSpec) -> &'static str {
-    let containers = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let quantity = |container: &Container, limits: bool, resource: &str| {
-        let resources = container.resources.as_ref()?;
+    let quantity = |resources: Option<&ResourceRequirements>, limits: bool, resource: &str| {
+        let resources = resources?;
         let map = if limits { resources.limits.as_ref() } else { resources.requests.as_ref() };
         map?.get(resource).filter(|quantity| quantity.0 != "0").map(|quantity| quantity.0.clone())
     };
     let names = ["cpu", "memory"];
-    let any = containers().any(|container| {
+    let says = |resources: Option<&ResourceRequirements>| {
         names
             .iter()
-            .any(|name| quantity(container, false, name).or(quantity(container, true, name)).is_some())
-    });
-    let all_equal = containers().all(|container| {
+            .any(|name| [false, true].iter().any(|limits| quantity(resources, *limits, name).is_some()))
+    };
+    let containers = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    // What is said of the Pod as a whole decides, if anything is.
+    let all: Vec<Option<&ResourceRequirements>> = match spec.resources.as_ref() {
+        Some(whole) if says(Some(whole)) => vec![Some(whole)],
+        _ => containers().map(|container| container.resources.as_ref()).collect(),
+    };
+    let any = all.iter().any(|resources| says(*resources));
+    let all_equal = all.iter().all(|resources| {
         names.iter().all(|name| {
-            let limit = quantity(container, true, name);
-            limit.is_some() && quantity(container, false, name).is_none_or(|request| Some(request) == limit)
+            let limit = quantity(*resources, true, name);
+            limit.is_some() && quantity(*resources, false, name).is_none_or(|request| Some(request) == limit)
         })
     });
     match (any, all_equal) {

@@ -50,6 +50,44 @@ fn sidecars_run_beside_the_others_and_init_containers_before_them() {
 }
 
 #[test]
+fn what_a_whole_pod_says_stands_above_its_containers_and_overhead_comes_on_top() {
+    let check = |whole: &Value, container: &Value, expected: [Option<u64>; 4], class: &str| {
+        let pod = json!({ "metadata": { "name": "p" }, "spec": { "resources": whole,
+            "containers": [{ "name": "a", "resources": container }, { "name": "b" }],
+            "overhead": { "cpu": "250m", "memory": "64Mi" } } });
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let share = of_pod(&pod);
+        let mebibytes = |bytes: Bytes| bytes.0 >> 20;
+        let found = [
+            Some(share.cpu.0),
+            share.cpu_limit.map(|cpu| cpu.0),
+            Some(mebibytes(share.memory)),
+            share.memory_limit.map(mebibytes),
+        ];
+        assert_eq!(found, expected, "{whole}");
+        assert_eq!(crate::pods::status::qos_class(pod.spec.as_ref().unwrap()), class, "{whole}");
+        pod
+    };
+    let all = json!({ "cpu": "4", "memory": "8Gi" });
+    let small = json!({ "requests": { "cpu": "1", "memory": "1Gi" } });
+    let both = json!({ "requests": all, "limits": all });
+    let whole = [Some(4250), Some(4250), Some(8256), Some(8256)];
+    let pod = check(&both, &json!({}), whole, "Guaranteed");
+    assert_eq!(linux(&pod, &pod.spec.as_ref().unwrap().containers[0], 16 << 30, -997).oom_score_adj, -997);
+    check(&both, &small, whole, "Guaranteed");
+    check(&json!({ "limits": all }), &json!({}), whole, "Guaranteed");
+    check(&json!({ "limits": all }), &small, [Some(1250), Some(4250), Some(1088), Some(8256)], "Guaranteed");
+    check(&json!({ "requests": all }), &small, [Some(4250), None, Some(8256), None], "Burstable");
+    check(&json!({}), &small, [Some(1250), None, Some(1088), None], "Burstable");
+    check(&Value::Null, &json!({}), [Some(250), None, Some(64), None], "BestEffort");
+    // A container that asks for nothing has a part of what its Pod asks for beyond the others.
+    let pod = check(&json!({ "requests": all }), &small, [Some(4250), None, Some(8256), None], "Burstable");
+    let scores = pod.spec.as_ref().unwrap().containers.iter();
+    let scores: Vec<i64> = scores.map(|each| linux(&pod, each, 16 << 30, -997).oom_score_adj).collect();
+    assert_eq!(scores, [719, 782]);
+}
+
+#[test]
 fn what_is_lent_counts_and_not_what_a_namespace_adds() {
     let mixed = json!({ "requests": { "kubernetes.io/mid-cpu": "4000", "cpu": "100m", "memory": "64Mi" },
         "limits": { "kubernetes.io/mid-cpu": "4000", "cpu": "500m", "memory": "512Mi" } });
