@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
-use model::QosClass;
+use model::{Bytes, QosClass};
 use pouch::cri;
 use tokio::sync::Mutex;
 
 use super::observed::Sandbox;
 use super::order::{self, Ground, PodId};
 use super::{Shared, ephemeral, hooks, last_words, log_files};
-use crate::cgroup::Knob;
+use crate::cgroup::{InUse, Knob};
 use crate::engine::EngineError;
 use crate::env::{Environment, Scope, environment};
 use crate::resources;
@@ -189,15 +189,31 @@ impl Starter {
     pub(super) async fn resize(&self, pod: &Pod, name: &str, id: &str) -> Result<(), Failure> {
         let Some(container) = hooks::find(pod, name) else { return Ok(()) };
         let group = self.context.groups.pod(QosClass::of(pod), &self.id.uid);
+        let below = self.fits(pod, &container, &group, id);
+        below.inspect_err(|failure| self.warn(pod, Some(name), "ResizeError", failure))?;
         // A group never holds less than what is in it, so the Pod's own limits grow first and shrink last. The
         // kernel refuses the wrong order, and then the other one is right.
         let grown = self.prepare_group(pod, &group);
         // The kernel takes no quota below a burst; the hands give the burst back by the new quota.
-        let _gone = self.context.groups.backend().set(&format!("{group}/{id}"), Knob::Burst(false));
+        let _gone = self.context.groups.backend().set(&format!("{group}/{id}"), Knob::Burst(None));
         let updated = self.context.engine.update_resources(id, self.limits(pod, &container)).await;
         let result = updated.map_err(Failure::because("ResizeError"));
         let result = result.and_then(|()| grown.or_else(|_| self.prepare_group(pod, &group)));
         result.inspect_err(|failure| self.warn(pod, Some(name), "ResizeError", failure))
+    }
+
+    /// A limit below what is in use is not written, as the kernel would make room by killing: it is tried again.
+    fn fits(&self, pod: &Pod, container: &Container, group: &str, id: &str) -> Result<(), Failure> {
+        let whole = (group.to_owned(), resources::of_pod(pod).memory_limit);
+        let own =
+            (format!("{group}/{id}"), resources::of_container(container, QosClass::of(pod)).memory_limit);
+        for (group, limit) in [whole, own] {
+            let used = self.context.groups.backend().memory_in_use(&group).ok();
+            if let Some(message) = below_use(limit, used) {
+                return Err(Failure { reason: "ResizeError", message });
+            }
+        }
+        Ok(())
     }
 
     async fn prepare_volumes(&mut self, pod: &Pod) -> Result<(), Failure> {
@@ -355,4 +371,25 @@ fn check_user(pod: &Pod, container: &Container, image: &cri::Image) -> Result<()
     }
     let message = "container has runAsNonRoot and image will run as root".to_owned();
     Err(Failure { reason: "CreateContainerConfigError", message })
+}
+
+/// Why a group cannot have this limit now, if so: files can be dropped to make room, all else cannot.
+fn below_use(limit: Option<Bytes>, used: Option<InUse>) -> Option<String> {
+    let (limit, used) = (limit?, used?.without_files());
+    (used > limit)
+        .then(|| format!("the memory limit of {} bytes is below the {} bytes in use", limit.0, used.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_waits_until_what_cannot_be_dropped_fits() {
+        let used = InUse { all: Bytes(100), inactive_file: Bytes(20), active_file: Bytes(30) };
+        assert_eq!(below_use(Some(Bytes(50)), Some(used)), None);
+        let why = below_use(Some(Bytes(49)), Some(used));
+        assert_eq!(why.as_deref(), Some("the memory limit of 49 bytes is below the 50 bytes in use"));
+        assert_eq!((below_use(None, Some(used)), below_use(Some(Bytes(1)), None)), (None, None));
+    }
 }
