@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use files::Files;
 use model::{Bytes, CpuSet, MilliCpu, QosClass};
 
 pub use counters::Counters;
@@ -77,8 +78,9 @@ pub enum Knob {
     MemoryLow(Bytes),
     /// Memory beyond which the group is reclaimed from and slowed down; `None` is no bound.
     MemoryHigh(Option<Bytes>),
-    /// Whether time that the quota left over may be used in the next period, as much as the quota itself.
-    Burst(bool),
+    /// Time that the quota left over and that may be used in the next period: as much as the quota itself, and no more than this,
+    /// which is what the quota is about to be. `None` is none.
+    Burst(Option<MilliCpu>),
     /// Weight at disks among siblings, of which each has 100 unless it says otherwise.
     IoWeight(u16),
     /// The most bytes per second from and to a disk.
@@ -91,6 +93,38 @@ pub struct Place {
     pub cpus: Option<CpuSet>,
     /// Numbers of NUMA nodes.
     pub mems: Option<CpuSet>,
+}
+
+/// Memory of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InUse {
+    pub all: Bytes,
+    /// Of that, pages of files: those that can be dropped at once, and those that were used again of late.
+    pub inactive_file: Bytes,
+    pub active_file: Bytes,
+}
+
+impl InUse {
+    /// What cannot be dropped at once.
+    pub fn working_set(self) -> Bytes {
+        Bytes(self.all.0.saturating_sub(self.inactive_file.0))
+    }
+
+    /// What is of no file: others get it only if a process gives it back or ends.
+    pub fn without_files(self) -> Bytes {
+        Bytes(self.working_set().0.saturating_sub(self.active_file.0))
+    }
+
+    /// `prefix` is that of the sums over all groups below, which v1 keeps apart.
+    fn read(files: &Files, all: PathBuf, stat: PathBuf, prefix: &str) -> Result<Self, GroupError> {
+        let all = Bytes(files.number(all)?);
+        files.read(stat, |text| {
+            let value = |key: &str| keyed(text, &format!("{prefix}{key}")).map(Bytes);
+            let (inactive_file, active_file) =
+                (value("inactive_file")?, value("active_file").unwrap_or_default());
+            Some(Self { all, inactive_file, active_file })
+        })
+    }
 }
 
 /// How well a knob took.
@@ -109,14 +143,19 @@ pub trait Backend: Debug + Send + Sync {
     fn set(&self, group: &str, knob: Knob) -> Result<Applied, GroupError>;
     /// Keeps the group and all below it to a place; false where there is no such group. Writes only what differs.
     fn set_place(&self, group: &str, place: &Place) -> Result<bool, GroupError>;
+    /// Gives the group, if it has lost some, all the CPUs that its parent has; what is below it stays as it is.
+    fn widen(&self, group: &str) -> Result<(), GroupError>;
     /// The CPUs that the group can be kept to; an error where groups cannot be kept to CPUs.
     fn usable_cpus(&self, group: &str) -> Result<CpuSet, GroupError>;
     /// Whether the group has just this quota, whoever wrote it.
     fn has_quota(&self, group: &str, quota: Option<MilliCpu>) -> Result<bool, GroupError>;
     /// CPU time used so far.
     fn cpu_time(&self, group: &str) -> Result<Duration, GroupError>;
+    fn memory_in_use(&self, group: &str) -> Result<InUse, GroupError>;
     /// Memory in use that cannot be dropped at once.
-    fn memory(&self, group: &str) -> Result<Bytes, GroupError>;
+    fn memory(&self, group: &str) -> Result<Bytes, GroupError> {
+        self.memory_in_use(group).map(InUse::working_set)
+    }
     /// Time in which some thread of the group waited for a CPU so far, where the kernel keeps it per group.
     fn cpu_pressure(&self, group: &str) -> Option<Duration>;
     /// In how many periods so far a quota of the group, or of one below it, was used up.
@@ -199,6 +238,9 @@ impl Groups {
             self.backend.create(&group)?;
             self.backend.set(&group, Knob::Weight(capacity))?;
         }
+        if let Err(error) = self.widen() {
+            tracing::warn!(error = %kit::Chain(&error), "Services may not use all CPUs");
+        }
         self.backend.create(&batch)?;
         if let Applied::Instead(what) = self.backend.set(&batch, Knob::Idle(true))? {
             missing.push(what);
@@ -207,6 +249,15 @@ impl Groups {
             missing.push("the cpuset controller is missing or not handed down: no Pod is pinned to CPUs");
         }
         Ok(missing)
+    }
+
+    /// Gives the groups that hold all services the CPUs of the host: cgroup v1 strikes those that are switched off, and does not
+    /// give them back when they are on again.
+    pub fn widen(&self) -> Result<(), GroupError> {
+        if self.layout.is_foreign() {
+            return Ok(());
+        }
+        self.line_of(QosClass::Online).iter().try_for_each(|group| self.backend.widen(group))
     }
 
     /// Removes every group of this agent.
@@ -265,6 +316,19 @@ fn keyed(text: &str, key: &str) -> Option<u64> {
     lines.find(|(name, _)| *name == key).and_then(|(_, value)| value.trim().parse().ok())
 }
 
+/// CPU time of the whole host, to the hundredth of a second, for kernels whose root group does not tell it.
+fn cpu_time_of_host() -> Result<Duration, GroupError> {
+    let path = PathBuf::from("/proc/stat");
+    let text = read(path.clone())?;
+    // `cpu  user nice system idle iowait irq softirq steal ...`; what guests use is in `user`.
+    let times = text.lines().find_map(|line| line.strip_prefix("cpu "));
+    let times: Vec<u64> = times.into_iter().flat_map(str::split_whitespace).flat_map(str::parse).collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, ..] = times[..] else {
+        return Err(GroupError::Garbled { path });
+    };
+    Ok(Duration::from_millis((user + nice + system + irq + softirq).saturating_mul(10)))
+}
+
 fn create_dir(path: &Path) -> Result<(), GroupError> {
     match std::fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -315,7 +379,10 @@ fn walk(path: &Path, visit: &mut dyn FnMut(&Path)) {
 /// The sum of what the groups at and below `path` were throttled.
 fn throttled_below(path: &Path) -> u64 {
     let mut sum = 0;
-    walk(path, &mut |path| sum += keyed(path.join("cpu.stat"), "nr_throttled").unwrap_or(0));
+    walk(path, &mut |path| {
+        let text = read(path.join("cpu.stat")).unwrap_or_default();
+        sum += keyed(&text, "nr_throttled").unwrap_or(0);
+    });
     sum
 }
 
@@ -329,6 +396,11 @@ const PERIOD_MICROS: u64 = 100_000;
 /// The quota in microseconds per period; the kernel refuses less than a millisecond.
 fn quota_micros(quota: MilliCpu) -> u64 {
     (quota.0.saturating_mul(PERIOD_MICROS) / 1000).max(1000)
+}
+
+/// The burst in microseconds per period, of a quota in the same.
+fn burst_micros(quota: Option<u64>, most: Option<MilliCpu>) -> u64 {
+    quota.zip(most).map_or(0, |(quota, most)| quota.min(quota_micros(most)))
 }
 
 #[cfg(test)]

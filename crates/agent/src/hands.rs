@@ -135,9 +135,17 @@ impl Hands {
         let running = entries.iter().filter(|entry| is_there(entry)).map(|entry| {
             let live = entry.live.borrow();
             let alive = live.containers.iter().filter(|instance| instance.is_alive());
-            Running { pod: entry.pod(), containers: alive.map(|instance| instance.id.clone()).collect() }
+            Running {
+                pod: entry.pod(),
+                containers: alive.map(|instance| (instance.name.clone(), instance.id.clone())).collect(),
+            }
         });
-        let (online, batch_pods) = sides(groups, running);
+        let (mut online, batch_pods) = sides(groups, running);
+        if self.ground.shares_unused_shield {
+            for pod in &mut online {
+                pod.in_use = groups.backend().memory_in_use(&pod.group).ok().map(|memory| memory.all.0);
+            }
+        }
         let converted = state.held.follow(&online, &batch_pods, |group| groups.backend().exists(group));
         Scene {
             capacity: self.memory,
@@ -193,7 +201,8 @@ fn left_for_batch(memory: &Explanation) -> u64 {
     let services =
         memory.online_measured.max(memory.online_predicted).saturating_add(memory.online_requested);
     let others = memory.margin.saturating_add(memory.system).saturating_add(services);
-    let left = if memory.offered > 0 { memory.offered } else { memory.capacity.saturating_sub(others) };
+    // What fades, as nobody can see the host, is not nothing by policy.
+    let left = if memory.possible > 0 { memory.offered } else { memory.capacity.saturating_sub(others) };
     u64::try_from(left).unwrap_or(0)
 }
 
@@ -204,4 +213,30 @@ async fn moved(mut mover: Mover, list: Vec<wish::Wish>) -> Option<Mover> {
         mover
     };
     tokio::task::spawn_blocking(work).await.ok()
+}
+
+#[cfg(test)]
+mod offers {
+    use super::*;
+
+    #[test]
+    fn a_blind_host_lends_no_more_than_it_offers() {
+        let check = |possible: i64, offered: i64, expected: u64| {
+            let memory = Explanation {
+                capacity: 64,
+                margin: 3,
+                system: 6,
+                online_measured: 10,
+                possible,
+                offered,
+                ..Explanation::default()
+            };
+            assert_eq!(left_for_batch(&memory), expected, "{possible} {offered}");
+        };
+        check(19, 19, 19);
+        check(19, 4, 4);
+        check(19, 0, 0);
+        // By policy nothing is offered: Pods of class free have what nobody else has.
+        check(0, 0, 45);
+    }
 }

@@ -129,6 +129,9 @@ impl Pinner {
 
     /// CPUs may have been switched off or on.
     fn look_at_host(&self) {
+        if let Err(error) = self.groups.widen() {
+            tracing::warn!(error = %kit::Chain(&error), "Services may not use all CPUs");
+        }
         let found = of_host(&self.groups);
         self.topology.send_if_modified(|known| {
             let is_news = *known != found;

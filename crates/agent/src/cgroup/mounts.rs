@@ -30,6 +30,8 @@ impl Version {
 pub struct Mounts {
     pub v1: BTreeMap<Controller, PathBuf>,
     pub v2: Option<PathBuf>,
+    /// Whether what a group of v2 keeps of memory and its children do not claim is shared out among them.
+    pub protects_recursively: bool,
 }
 
 impl Mounts {
@@ -40,6 +42,9 @@ impl Mounts {
         let mut mounts = Self::default();
         for mount in seen {
             if mount.is_v2 {
+                // One tree, so all mounts of it say the same.
+                let mut options = mount.options.split(',');
+                mounts.protects_recursively |= options.any(|option| option == "memory_recursiveprot");
                 mounts.v2.get_or_insert(mount.point);
                 continue;
             }

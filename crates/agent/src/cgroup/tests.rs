@@ -16,6 +16,9 @@ fn mounts_are_recognized() {
     check(&format!("{cpu}{unified}garbage\n"), Version::Hybrid);
     let mounts = Mounts::parse(cpu);
     assert_eq!(mounts.v1["cpuacct"], mounts.v1["cpu"]);
+    let recursive = v2.replace("rw,nsdelegate", "rw,memory_recursiveprot");
+    let recursive = recursive.replace("cgroup2 rw", "cgroup2 rw,memory_recursiveprot");
+    assert_eq!([v2, &recursive].map(|text| Mounts::parse(text).protects_recursively), [false, true]);
 }
 
 /// A container sees its own group as the root, and the host's tree where it was mounted into it.
@@ -68,7 +71,7 @@ fn fake_v2(dir: &Path, groups: &[&str]) {
 fn knobs_on_v2() {
     let dir = tempfile::tempdir().unwrap();
     fake_v2(dir.path(), &["", "crest", "crest/online", "crest-batch"]);
-    let groups = Groups::new(&Mounts { v1: Default::default(), v2: Some(dir.path().to_owned()) }, "crest");
+    let groups = Groups::new(&Mounts { v2: Some(dir.path().to_owned()), ..Mounts::default() }, "crest");
     assert_eq!(groups.prepare(MilliCpu(4000)).unwrap(), Vec::<&str>::new());
     let backend = groups.backend();
     backend.set("crest-batch", Knob::Quota(Some(MilliCpu(1500)))).unwrap();
@@ -103,6 +106,16 @@ fn knobs_on_v2() {
     assert!(backend.set_place("crest-batch", &Place::default()).unwrap());
     assert_eq!([file("crest-batch/cpuset.cpus"), file("crest-batch/cpuset.mems")], ["0-3", "0-1"]);
     assert!(!backend.set_place("crest-batch/gone", &place).unwrap());
+    // A quota that is about to be lowered takes the burst along.
+    std::fs::write(dir.path().join("crest/online/cpu.max"), "200000 100000").unwrap();
+    std::fs::write(dir.path().join("crest/online/cpu.max.burst"), "200000").unwrap();
+    backend.set("crest/online", Knob::Burst(Some(MilliCpu(1000)))).unwrap();
+    assert_eq!(file("crest/online/cpu.max.burst"), "100000");
+    // Before Linux 5.8 the root group has no such file; any other that has none is gone.
+    for group in ["", "crest/online"] {
+        std::fs::remove_file(dir.path().join(group).join("cpu.stat")).unwrap();
+    }
+    assert!(backend.cpu_time("").unwrap() > Duration::ZERO && backend.cpu_time("crest/online").is_err());
     std::fs::remove_file(dir.path().join("crest/online/cpuset.cpus.effective")).unwrap();
     let missing = groups.prepare(MilliCpu(4000)).unwrap();
     assert!(missing[0].starts_with("the cpuset controller is missing"), "{missing:?}");
@@ -207,14 +220,20 @@ fn hands_on_this_host() {
     };
     let mib = Bytes(1 << 20);
     backend.set(&pod, Knob::Quota(Some(MilliCpu(500)))).unwrap();
-    set(&[Knob::MemoryMin(mib), Knob::MemoryLow(mib), Knob::MemoryHigh(Some(mib)), Knob::Burst(true)]);
+    set(&[Knob::MemoryMin(mib), Knob::MemoryLow(mib), Knob::MemoryHigh(Some(mib))]);
+    // More than the quota, and less, as a quota that is about to be lowered has it.
+    set(&[
+        Knob::Burst(Some(MilliCpu(9000))),
+        Knob::Burst(Some(MilliCpu(200))),
+        Knob::Burst(Some(MilliCpu(500))),
+    ]);
     set(&[Knob::IoWeight(10)]);
     set(bound(Some(1 << 20)).as_slice());
     let held = hands_say(&mounts, &pod, disk);
     // A quota below the burst, which the kernel would refuse, takes the burst along.
     backend.set(&pod, Knob::Quota(Some(MilliCpu(100)))).unwrap();
-    set(&[Knob::Burst(true)]);
-    set(&[Knob::MemoryMin(Bytes(0)), Knob::MemoryLow(Bytes(0)), Knob::MemoryHigh(None), Knob::Burst(false)]);
+    set(&[Knob::Burst(Some(MilliCpu(100)))]);
+    set(&[Knob::MemoryMin(Bytes(0)), Knob::MemoryLow(Bytes(0)), Knob::MemoryHigh(None), Knob::Burst(None)]);
     set(&[Knob::IoWeight(100)]);
     set(bound(None).as_slice());
     assert_eq!(hands_say(&mounts, &pod, disk), before);
@@ -232,7 +251,7 @@ fn hands_on_this_host() {
         (_, Some(_)) => vec!["1048576", "50000", "10", "disk 1048576"],
     };
     assert_eq!(held, written);
-    let gone = backend.set("crest-test-not-there", Knob::Burst(true)).unwrap_err();
+    let gone = backend.set("crest-test-not-there", Knob::Burst(Some(MilliCpu(1)))).unwrap_err();
     assert!(gone.is_gone(), "{gone:?}");
 }
 
@@ -331,6 +350,48 @@ fn places_on_this_host() {
     let one = |place: usize| all.iter().skip(place).take(1).collect::<CpuSet>();
     let expected = [vec![all.clone()], (0..all.len().min(2)).map(one).collect(), vec![all.clone()]].concat();
     assert_eq!(seen, expected);
+}
+
+/// As CRI-O has them where what watches a container is in its Pod's group.
+#[test]
+fn what_watches_a_container_is_not_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let pod = "kubepods.slice/kubepods-podx.slice";
+    for number in 0..20 {
+        for kind in ["crio", "crio-conmon"] {
+            std::fs::create_dir_all(dir.path().join(format!("{pod}/{kind}-id{number}.scope"))).unwrap();
+        }
+    }
+    let mounts = Mounts { v2: Some(dir.path().to_owned()), ..Mounts::default() };
+    let groups = Groups::of_kubelet(&mounts, "", Some(Driver::Systemd)).unwrap();
+    for number in 0..20 {
+        let expected = format!("{pod}/crio-id{number}.scope");
+        assert_eq!(groups.container(pod, &format!("id{number}")), expected);
+    }
+}
+
+/// As cgroup v1 leaves it when a CPU is switched off and on again. Needs root, and two CPUs.
+#[test]
+fn what_the_kernel_struck_is_given_back() {
+    let mounts = Mounts::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap());
+    let groups = Groups::new(&mounts, &format!("crest-test-struck-{}", std::process::id()));
+    let _removed = Removed(groups.clone());
+    groups.prepare(MilliCpu(2000)).unwrap();
+    let backend = groups.backend();
+    let all = backend.usable_cpus(&groups.class(QosClass::Online)).unwrap();
+    let pinned = groups.pod(QosClass::Online, "pinned");
+    backend.create(&pinned).unwrap();
+    let one = Place { cpus: Some(all.iter().take(1).collect()), mems: None };
+    assert!(backend.set_place(&pinned, &one).unwrap());
+    if let Some(root) = mounts.v1.get("cpuset") {
+        for group in groups.line_of(QosClass::Online).iter().rev() {
+            std::fs::write(root.join(group).join("cpuset.cpus"), one.cpus.as_ref().unwrap().to_string())
+                .unwrap();
+        }
+    }
+    groups.widen().unwrap();
+    assert_eq!(backend.usable_cpus(&groups.class(QosClass::Online)).unwrap(), all);
+    assert_eq!(Some(backend.usable_cpus(&pinned).unwrap()), one.cpus, "what is below stays");
 }
 
 /// Removes the groups of a test that failed, too.

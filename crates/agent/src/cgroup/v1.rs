@@ -8,9 +8,9 @@ use model::{Bytes, CpuSet, MilliCpu};
 
 use super::files::Files;
 use super::{
-    Applied, Backend, Controller, Counters, Disk, GroupError, IoBound, Knob, PERIOD_MICROS, Place, counters,
-    create_dir, disk, keyed, list, names_below, number, numbers_in, quota_micros, read, remove_tree, settle,
-    throttled_below, walk, write,
+    Applied, Backend, Controller, Counters, Disk, GroupError, InUse, IoBound, Knob, PERIOD_MICROS, Place,
+    burst_micros, counters, create_dir, disk, list, names_below, number, numbers_in, quota_micros, read,
+    remove_tree, settle, throttled_below, walk, write,
 };
 
 /// The mounted v1 hierarchies, and the v2 one of a hybrid host, which holds no controller that matters here.
@@ -100,14 +100,14 @@ impl V1 {
         !file.exists() && file.parent().is_some_and(Path::exists)
     }
 
-    fn set_burst(&self, group: &str, allowed: bool) -> Result<Applied, GroupError> {
+    fn set_burst(&self, group: &str, most: Option<MilliCpu>) -> Result<Applied, GroupError> {
         let file = self.file("cpu", group, "cpu.cfs_burst_us")?;
         if Self::lacks(&file) {
             return Ok(Applied::Instead(NO_BURST));
         }
         // Minus one is no quota.
         let quota = read(self.file("cpu", group, "cpu.cfs_quota_us")?)?.trim().parse().ok();
-        let burst: u64 = quota.filter(|_| allowed).unwrap_or(0);
+        let burst = burst_micros(quota, most);
         settle(file, &burst.to_string()).map(|()| Applied::Fully)
     }
 
@@ -217,7 +217,7 @@ impl Backend for V1 {
                 self.set_memory(group, "memory.soft_limit_in_bytes", bound)?;
                 return Ok(Applied::Instead(NO_HIGH));
             }
-            Knob::Burst(allowed) => return self.set_burst(group, allowed),
+            Knob::Burst(most) => return self.set_burst(group, most),
             Knob::IoWeight(weight) => return self.set_io_weight(group, weight),
             Knob::IoBound(disk, bound) => return self.set_io_bound(group, disk, bound),
             Knob::Tasks(_) if !self.mounts.contains_key("pids") => {
@@ -250,6 +250,17 @@ impl Backend for V1 {
             && says("cpu.cfs_period_us")? == PERIOD_MICROS.to_string())
     }
 
+    fn widen(&self, group: &str) -> Result<(), GroupError> {
+        let Ok(group) = self.file("cpuset", group, "") else { return Ok(()) };
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let above = list(group.parent().unwrap_or(&group).join(file))?;
+            if list(group.join(file))? != above {
+                write(group.join(file), &above.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
     fn usable_cpus(&self, group: &str) -> Result<CpuSet, GroupError> {
         list(self.file("cpuset", group, "cpuset.cpus")?)
     }
@@ -258,11 +269,9 @@ impl Backend for V1 {
         self.files.number(self.file("cpuacct", group, "cpuacct.usage")?).map(Duration::from_nanos)
     }
 
-    fn memory(&self, group: &str) -> Result<Bytes, GroupError> {
-        let used = self.files.number(self.file("memory", group, "memory.usage_in_bytes")?)?;
-        let stat = self.file("memory", group, "memory.stat")?;
-        let droppable = self.files.read(stat, |text| keyed(text, "total_inactive_file"))?;
-        Ok(Bytes(used.saturating_sub(droppable)))
+    fn memory_in_use(&self, group: &str) -> Result<InUse, GroupError> {
+        let file = |name| self.file("memory", group, name);
+        InUse::read(&self.files, file("memory.usage_in_bytes")?, file("memory.stat")?, "total_")
     }
 
     fn cpu_pressure(&self, _group: &str) -> Option<Duration> {

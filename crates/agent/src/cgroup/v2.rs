@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use model::{Bytes, CpuSet, MilliCpu};
+use model::{CpuSet, MilliCpu};
 
 use super::files::Files;
 use super::{
-    Applied, Backend, Counters, Disk, GroupError, IoBound, Knob, PERIOD_MICROS, Place, counters, create_dir,
-    disk, keyed, list, names_below, number, numbers_in, quota_micros, read, remove_tree, settle,
-    throttled_below, walk, write,
+    Applied, Backend, Counters, Disk, GroupError, InUse, IoBound, Knob, PERIOD_MICROS, Place, burst_micros,
+    counters, cpu_time_of_host, create_dir, disk, keyed, list, names_below, number, numbers_in, quota_micros,
+    read, remove_tree, settle, throttled_below, walk, write,
 };
 
 #[derive(Debug)]
@@ -73,12 +73,11 @@ impl V2 {
         !file.exists() && file.parent().is_some_and(Path::exists)
     }
 
-    fn set_burst(&self, group: &str, allowed: bool) -> Result<Applied, GroupError> {
+    fn set_burst(&self, group: &str, most: Option<MilliCpu>) -> Result<Applied, GroupError> {
         if self.lacks(group, "cpu.max.burst") {
             return Ok(Applied::Instead(NO_BURST));
         }
-        let quota = self.quota(group)?;
-        let burst = quota.filter(|_| allowed).unwrap_or(0);
+        let burst = burst_micros(self.quota(group)?, most);
         settle(self.file(group, "cpu.max.burst"), &burst.to_string()).map(|()| Applied::Fully)
     }
 
@@ -192,7 +191,7 @@ impl Backend for V2 {
                 let value = bound.map_or_else(|| "max".to_owned(), |bound| bound.0.to_string());
                 return self.optional(group, "memory.high", &value, NO_HIGH);
             }
-            Knob::Burst(allowed) => return self.set_burst(group, allowed),
+            Knob::Burst(most) => return self.set_burst(group, most),
             Knob::IoWeight(weight) => return self.set_io_weight(group, weight),
             Knob::IoBound(disk, bound) => return self.set_io_bound(group, disk, bound),
         }
@@ -227,21 +226,26 @@ impl Backend for V2 {
         Ok(read(self.file(group, "cpu.max"))?.trim() == cpu_max(quota))
     }
 
+    fn widen(&self, _group: &str) -> Result<(), GroupError> {
+        // Here the kernel remembers what was asked for.
+        Ok(())
+    }
+
     fn usable_cpus(&self, group: &str) -> Result<CpuSet, GroupError> {
         let file = self.file(group, "cpuset.cpus.effective");
         if file.exists() { list(file) } else { Err(GroupError::NoController("cpuset")) }
     }
 
     fn cpu_time(&self, group: &str) -> Result<Duration, GroupError> {
-        let used = self.files.read(self.file(group, "cpu.stat"), |text| keyed(text, "usage_usec"))?;
-        Ok(Duration::from_micros(used))
+        let told = self.files.read(self.file(group, "cpu.stat"), |text| keyed(text, "usage_usec"));
+        let told = told.map(Duration::from_micros);
+        // Before Linux 5.8 the root has no such file.
+        if group.is_empty() { told.or_else(|_| cpu_time_of_host()) } else { told }
     }
 
-    fn memory(&self, group: &str) -> Result<Bytes, GroupError> {
-        let used = self.files.number(self.file(group, "memory.current"))?;
-        let stat = self.file(group, "memory.stat");
-        let droppable = self.files.read(stat, |text| keyed(text, "inactive_file"))?;
-        Ok(Bytes(used.saturating_sub(droppable)))
+    fn memory_in_use(&self, group: &str) -> Result<InUse, GroupError> {
+        let file = |name| self.file(group, name);
+        InUse::read(&self.files, file("memory.current"), file("memory.stat"), "")
     }
 
     fn cpu_pressure(&self, group: &str) -> Option<Duration> {

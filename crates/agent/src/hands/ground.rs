@@ -1,6 +1,6 @@
 //! What this host's kernel gives the hands: found by trying on a group that is there for nothing else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use level0::shield::Beyond;
 use model::{Bytes, MilliCpu, QosClass};
@@ -17,9 +17,20 @@ pub struct Ground {
     pub disk_bounds: DiskBounds,
     /// What the kernel does to batch beyond its bound.
     pub beyond: Beyond,
+    /// Whether the kernel gives batch what services leave of what is kept for them.
+    pub shares_unused_shield: bool,
     /// What the kernel lacks, and what stands in for it.
     pub missing: Vec<String>,
 }
+
+/// What this agent does on no host, whatever the kernel has.
+const NO_HANDS: [&str; 5] = [
+    "core scheduling is not used: batch may run on the other thread of a core beside a service",
+    "resctrl is not used: batch shares the last cache and memory bandwidth with services",
+    "io.cost is not set up by Crest, and used only where it is switched on",
+    "memory.reclaim is not used: batch gives memory back when others need it, not before",
+    "process priorities are not used: without an idle class, batch has the smallest weight",
+];
 
 /// Tries every knob; `folder` is where the files of Pods lie.
 pub fn probe(groups: &Groups, mounts: &Mounts, folder: &Path) -> Result<Ground, GroupError> {
@@ -47,7 +58,7 @@ pub fn probe(groups: &Groups, mounts: &Mounts, folder: &Path) -> Result<Ground, 
     let slows = try_out(Knob::MemoryHigh(Some(SOME)));
     let has_quota = backend.set(&group, Knob::Quota(Some(MilliCpu(100)))).is_ok();
     if has_quota {
-        try_out(Knob::Burst(true));
+        try_out(Knob::Burst(Some(MilliCpu(100))));
     }
     let has_weight = try_out(Knob::IoWeight(50));
     let disk = Disk::of(folder);
@@ -59,6 +70,13 @@ pub fn probe(groups: &Groups, mounts: &Mounts, folder: &Path) -> Result<Ground, 
     missing.extend(disk.filter(|_| has_weight).and_then(|disk| weightless(disk, mounts)));
     backend.remove(&group)?;
     missing.extend(schedstat::lack());
+    let is_silent = |root: &PathBuf| mounts.version() == Version::V2 && !root.join("cpu.stat").exists();
+    if mounts.v2.as_ref().is_some_and(is_silent) {
+        let lack =
+            "cpu.stat of the root group is missing: the host's CPU use is read in hundredths of a second";
+        missing.push(lack.to_owned());
+    }
+    missing.extend(NO_HANDS.map(str::to_owned));
     let disk_bounds =
         if mounts.version() == Version::V2 { DiskBounds::OfTrees } else { DiskBounds::OfGroups };
     if disk_bounds == DiskBounds::OfGroups && disk.is_some() {
@@ -66,7 +84,10 @@ pub fn probe(groups: &Groups, mounts: &Mounts, folder: &Path) -> Result<Ground, 
             "cgroup v1 bounds no tree of groups at disks: containers of batch get equal parts".to_owned(),
         );
     }
-    Ok(Ground { disk, disk_bounds, beyond: if slows { Beyond::Slowed } else { Beyond::Killed }, missing })
+    let beyond = if slows { Beyond::Slowed } else { Beyond::Killed };
+    // In a tree of our own batch stands beside the groups of services, not in them.
+    let shares_unused_shield = mounts.protects_recursively && groups.are_foreign();
+    Ok(Ground { disk, disk_bounds, beyond, shares_unused_shield, missing })
 }
 
 /// Why weights count for nothing at `disk`, if so: they are files on every host, and read by two schedulers only.

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use model::QosClass;
 use model::qos::is_mid;
+use model::{MilliCpu, QosClass};
 
 use super::wish::{BatchPod, Foreign, Lent, Online};
 use crate::cgroup::Groups;
+use crate::pods::hooks;
 use crate::resources;
 
-/// A Pod that runs, and the ids of its containers.
+/// A Pod that runs, and the names and ids of its containers.
 #[derive(Clone, Debug)]
 pub(super) struct Running {
     pub(super) pod: Arc<Pod>,
-    pub(super) containers: Vec<String>,
+    pub(super) containers: Vec<(String, String)>,
 }
 
 /// Services, and batch.
@@ -25,13 +26,13 @@ pub(super) fn sides(groups: &Groups, running: impl Iterator<Item = Running>) -> 
         let Some(uid) = pod.metadata.uid.as_deref() else { continue };
         let class = QosClass::of(&pod);
         let group = groups.pod(class, uid);
-        let below = containers.iter().map(|id| groups.container(&group, id)).collect();
+        let below: Vec<String> = containers.iter().map(|(_, id)| groups.container(&group, id)).collect();
         match class {
             QosClass::Online => {
-                let (request, has_limit) =
-                    (resources::promised_memory(&pod).0, resources::has_cpu_limit(&pod));
+                let request = resources::promised_memory(&pod).0;
+                let limits = limits(&pod, &group, containers.iter().map(|(name, _)| name).zip(&below));
                 let lent = (groups.are_foreign() && is_mid(&pod)).then(|| lent(groups, &pod));
-                online.push(Online { group, below, request, has_limit, lent });
+                online.push(Online { group, below, request, limits, lent, in_use: None });
             }
             QosClass::Batch => {
                 let foreign = groups.are_foreign().then(|| {
@@ -71,6 +72,20 @@ impl Held {
         self.0.extend(foreign.map(|pod| (pod.group.clone(), pod.clone())));
         converted
     }
+}
+
+/// The groups of a service that have CPU limits: its own, and those of containers, each of which is given with its name.
+fn limits<'a>(
+    pod: &Pod,
+    group: &str,
+    containers: impl Iterator<Item = (&'a String, &'a String)>,
+) -> Vec<(String, MilliCpu)> {
+    let whole = resources::of_pod(pod).cpu_limit.map(|limit| (group.to_owned(), limit));
+    let below = containers.filter_map(|(name, group)| {
+        let container = hooks::find(pod, name)?;
+        Some((group.clone(), resources::of_container(&container, QosClass::Online).cpu_limit?))
+    });
+    whole.into_iter().chain(below).collect()
 }
 
 fn lent(groups: &Groups, pod: &Pod) -> Lent {

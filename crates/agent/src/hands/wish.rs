@@ -9,6 +9,9 @@ use crate::config::Hands;
 /// What everybody's weight at disks is.
 const COMMON_IO_WEIGHT: u16 = 100;
 
+/// What is in use is claimed in such steps, so that not every page is a write.
+const CLAIM_STEP: u64 = 16 << 20;
+
 /// What is on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Scene {
@@ -37,8 +40,10 @@ pub(super) struct Online {
     pub(super) below: Vec<String>,
     /// Bytes of memory.
     pub(super) request: u64,
-    /// Whether any of its containers has a CPU limit.
-    pub(super) has_limit: bool,
+    /// Of its groups those with a CPU limit, and that: what the quota is about to be.
+    pub(super) limits: Vec<(String, MilliCpu)>,
+    /// Memory in use, where what the line keeps beyond that would be given to batch.
+    pub(super) in_use: Option<u64>,
     /// Of the mid tier, in a tree that is not ours.
     pub(super) lent: Option<Lent>,
 }
@@ -109,18 +114,17 @@ pub(super) fn wishes(settings: &Hands, scene: &Scene) -> Wishes {
         wish(group, Knob::MemoryLow(Bytes(shield.low)));
         wish(group, Knob::MemoryMin(Bytes(shield.min)));
     };
+    let claimed = claimed(&scene.online, &shields);
     for group in &scene.line {
-        keep(group, shield);
+        keep(group, claimed);
     }
     for (pod, shield) in scene.online.iter().zip(shields) {
         keep(&pod.group, shield);
         // The kernel shares out among containers by use what their Pod keeps; without a mark of their own they get none.
         pod.below.iter().for_each(|container| keep(container, shield));
     }
-    for pod in scene.online.iter().filter(|pod| pod.has_limit) {
-        for group in std::iter::once(&pod.group).chain(&pod.below) {
-            wish(group, Knob::Burst(settings.burst));
-        }
+    for (group, limit) in scene.online.iter().flat_map(|pod| &pod.limits) {
+        wish(group, Knob::Burst(settings.burst.then_some(*limit)));
     }
     let is_bound = settings.memory.is_some();
     for (pod, lent) in scene.online.iter().filter_map(|pod| Some((pod, pod.lent?))) {
@@ -156,6 +160,18 @@ pub(super) fn wishes(settings: &Hands, scene: &Scene) -> Wishes {
         }
     }
     Wishes { list, shield }
+}
+
+/// What of all shields the line keeps: all, or as much as is in use.
+fn claimed(online: &[Online], shields: &[Shield]) -> Shield {
+    let of_pod = |(pod, shield): (&Online, &Shield)| {
+        let most = pod.in_use.map_or(u64::MAX, |bytes| bytes.next_multiple_of(CLAIM_STEP));
+        Shield { min: shield.min.min(most), low: shield.low.min(most) }
+    };
+    online.iter().zip(shields).map(of_pod).fold(Shield::default(), |sum, shield| Shield {
+        min: sum.min.saturating_add(shield.min),
+        low: sum.low.saturating_add(shield.low),
+    })
 }
 
 fn disk_bounds(bound: IoBound, scene: &Scene) -> Vec<(&String, IoBound)> {
@@ -207,8 +223,11 @@ mod tests {
                     group: "c/online/podA".into(),
                     below: vec!["c/online/podA/1".into()],
                     request: 1 << 30,
-                    has_limit: true,
-                    lent: None,
+                    limits: vec![
+                        ("c/online/podA".into(), MilliCpu(2000)),
+                        ("c/online/podA/1".into(), MilliCpu(500)),
+                    ],
+                    ..Online::default()
                 },
                 Online { group: "c/online/podB".into(), ..Online::default() },
             ],
@@ -240,13 +259,30 @@ mod tests {
             c/online/podA/1 MemoryMin(Bytes(536870912))
             c/online/podB MemoryLow(Bytes(0))
             c/online/podB MemoryMin(Bytes(0))
-            c/online/podA Burst(true)
-            c/online/podA/1 Burst(true)
+            c/online/podA Burst(Some(MilliCpu(2000)))
+            c/online/podA/1 Burst(Some(MilliCpu(500)))
             c-batch MemoryHigh(Some(Bytes(2147483648)))
             c-batch IoWeight(10)
             c-batch IoBound(Disk { major: 254, minor: 0 }, IoBound { read: None, write: Some(1048576) })
         "#]]
         .assert_eq(&shown(&Hands { io_bound, ..Hands::default() }, &scene()));
+    }
+
+    #[test]
+    fn what_services_do_not_use_is_not_claimed_where_batch_would_get_it() {
+        let mut scene = scene();
+        scene.online[0].in_use = Some((100 << 20) + 1);
+        let lows = |scene: &Scene| {
+            let all = wishes(&Hands::default(), scene).list.into_iter();
+            let lows = all.filter_map(|wish| match wish.knob {
+                Knob::MemoryLow(bytes) => Some(bytes.0 >> 20),
+                _ => None,
+            });
+            lows.take(3).collect::<Vec<_>>()
+        };
+        assert_eq!(lows(&scene), [112, 112, 1024]);
+        scene.online[0].in_use = Some(5 << 30);
+        assert_eq!(lows(&scene), [1024, 1024, 1024]);
     }
 
     #[test]
@@ -330,7 +366,7 @@ mod tests {
         let text = shown(&Hands::none(), &scene);
         let values: std::collections::BTreeSet<&str> =
             text.lines().filter_map(|line| line.split_once(' ')).map(|(_, knob)| knob).collect();
-        let neutral = ["Burst(false)", "IoWeight(100)", "Memory(None)", "MemoryHigh(None)"];
+        let neutral = ["Burst(None)", "IoWeight(100)", "Memory(None)", "MemoryHigh(None)"];
         let zero = ["MemoryLow(Bytes(0))", "MemoryMin(Bytes(0))"];
         assert_eq!(values.into_iter().collect::<Vec<_>>(), [&neutral[..], &zero].concat());
     }

@@ -5,7 +5,7 @@ use std::fs;
 
 use agent::cgroup::{Groups, Knob, Mounts, Version};
 use http::Request;
-use model::{Bytes, QosClass};
+use model::{Bytes, MilliCpu, QosClass};
 use serde_json::json;
 
 use super::{Host, Running, passed, shell};
@@ -100,7 +100,7 @@ impl Host {
         for knob in [Knob::MemoryHigh(Some(Bytes(300 * MIB))), Knob::IoWeight(77)] {
             groups.backend().set(&batch, knob).unwrap();
         }
-        groups.backend().set(&container, Knob::Burst(true)).unwrap();
+        groups.backend().set(&container, Knob::Burst(Some(MilliCpu(100)))).unwrap();
         let mut config = self.agent_config();
         config.arbiter.hands = agent::Hands::none();
         let running = self.agent_of(config).await;

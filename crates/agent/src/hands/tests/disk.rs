@@ -36,7 +36,10 @@ fn batch_writes_no_faster_than_it_may() {
     let running = ["y", "z"].map(|uid| {
         let metadata = serde_json::json!({ "uid": uid, "labels": { "crest.dev/class": "batch" } });
         let pod = serde_json::json!({ "metadata": metadata, "spec": { "containers": [] } });
-        Running { pod: Arc::new(serde_json::from_value(pod).unwrap()), containers: vec!["c".to_owned()] }
+        Running {
+            pod: Arc::new(serde_json::from_value(pod).unwrap()),
+            containers: vec![("c".to_owned(), "c".to_owned())],
+        }
     });
     let (_, batch_pods) = sides(&host.groups, running.into_iter());
     for pod in &batch_pods {

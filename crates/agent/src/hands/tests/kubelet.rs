@@ -79,7 +79,7 @@ impl Kubelet {
     fn scene(&self, groups: &Groups, bound: Option<u64>) -> Scene {
         let running = pods().into_iter().enumerate().map(|(place, pod)| Running {
             pod: serde_json::from_value::<k8s_openapi::api::core::v1::Pod>(pod).unwrap().into(),
-            containers: vec![format!("id{place}")],
+            containers: vec![("c".to_owned(), format!("id{place}"))],
         });
         let (online, batch_pods) = sides(groups, running);
         Scene {
