@@ -11,6 +11,7 @@ mod measure;
 mod offence;
 mod online;
 mod own_limits;
+mod report;
 mod strays;
 mod zones;
 
@@ -30,7 +31,6 @@ use level0::squeeze::{Class, Sample, Squeeze, Squeezer};
 pub use level0::zones::Terms as ZoneTerms;
 use model::qos::is_mid;
 use model::{MilliCpu, QosClass};
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,7 @@ use self::measure::{Meter, Usage};
 use self::offence::Offence;
 use self::online::Online;
 pub use self::online::{OnlinePod, Term};
+pub use self::report::{Guests, Report};
 use self::strays::Strays;
 pub use self::zones::Zone;
 use self::zones::{Zones, published};
@@ -50,68 +51,13 @@ use crate::node::Offer;
 use crate::pinning::Pinner;
 use crate::pods::Registry;
 use crate::pods::status::Verdict;
-use crate::policy::{Rule, Told};
+use crate::policy::Rule;
+use crate::resources;
 
 const TICK: Duration = Duration::from_millis(100);
 const CALM_TICK: Duration = Duration::from_secs(1);
 /// The reason of events about Pods that have to go.
 pub(crate) const EVICTED: &str = "Evicted";
-
-/// What the arbiter sees and does, for those who ask.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// Milli-cores in use, by class, over the last second.
-    pub online_milli: i64,
-    pub batch_milli: i64,
-    pub system_milli: i64,
-    /// Share of the time in which online wanted to run but waited; `None` while batch is away.
-    pub online_delay: Option<f64>,
-    /// Latency or errors of the service that is worst off, as a share of its objective, when one told it last.
-    pub latency: Option<f64>,
-    /// Batch Pods that are held back, as services suffer when they work.
-    pub offenders: usize,
-    /// How often one was, and how often one had to go.
-    pub offences: u64,
-    pub moves: u64,
-    /// `None` is no limit.
-    pub quota_milli: Option<u64>,
-    pub squeezes: u64,
-    pub evictions: u64,
-    pub cpu: Explanation,
-    pub memory: Explanation,
-    /// What the mid tier is offered.
-    #[serde(default)]
-    pub mid_cpu: mid::Explanation,
-    #[serde(default)]
-    pub mid_memory: mid::Explanation,
-    /// The same by NUMA zone, where there are several.
-    #[serde(default)]
-    pub zones: Vec<Zone>,
-    /// Who stands behind the terms of these.
-    pub online: Vec<OnlinePod>,
-    #[serde(default)]
-    pub guests: Guests,
-    /// By which values.
-    #[serde(default)]
-    pub rule: Told,
-}
-
-/// What services use that stand in the group of batch, as they do at a kubelet when they ask for nothing: what holds batch is so
-/// much wider.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Guests {
-    pub milli_cpu: u64,
-    pub memory: u64,
-}
-
-impl Guests {
-    /// Room for what they use, and for as much again.
-    fn room(self) -> u64 {
-        2 * self.milli_cpu
-    }
-}
 
 /// What is kept for the host itself, whether it uses it or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,7 +128,12 @@ impl Colocation {
             zones: Zones::new(self.pinner.topology()),
             meter: Meter::new(self.groups.clone()),
             slow_meter: Meter::new(self.groups.clone()),
-            online: Online::new(self.groups.clone(), settings.predict, self.histories.clone()),
+            online: Online::new(
+                self.groups.clone(),
+                settings.predict,
+                self.histories.clone(),
+                kit::clock::since_epoch(),
+            ),
             strays: Strays::default(),
             squeezer: Squeezer::new(settings.squeeze.clone(), class),
             offence: Offence::new(
@@ -297,14 +248,14 @@ impl Colocation {
     }
 
     fn every_second(&self, state: &mut State, batch: &[Arc<Pod>], now: Duration) {
-        self.follow(state);
+        self.follow(state, now);
         self.check_quota(state);
         // What was switched off is nobody's; what is switched on later is not on the Node.
         state.milli_cpu = self.milli_cpu_of_host().min(self.milli_cpu);
         self.look_at_online(state, now);
+        let short = self.see_to_memory(state, batch, now);
         let Some(usage) = state.slow_meter.measure(now, false, &state.strays) else {
             // Who sees nothing for long has nothing to offer.
-            let short = self.offers.borrow().memory_is_short;
             return self.tell(state, short, now);
         };
         let memory = state.strays.memory_of_guests(&self.groups);
@@ -330,12 +281,6 @@ impl Colocation {
         let sum = reckon(state.rule.arbiter.cpu_basis, &host);
         state.cpu.observe(sum, now);
         state.mid_cpu.observe(mid::reckon(&host, sum.system_in_use), now);
-        let available = meminfo("MemAvailable").unwrap_or(self.memory);
-        self.read_memory(state, available, now);
-        let short = state.evictor.is_short(available, self.memory);
-        if short {
-            self.evict(state, batch, available, now);
-        }
         state.report.online_milli = whole(usage.online);
         state.report.batch_milli = whole(usage.batch);
         state.report.system_milli = whole(usage.system);
@@ -351,7 +296,7 @@ impl Colocation {
     }
 
     /// Another policy may be in force.
-    fn follow(&self, state: &mut State) {
+    fn follow(&self, state: &mut State, now: Duration) {
         let rule = self.rules.borrow().clone();
         if Arc::ptr_eq(&rule, &state.rule) {
             return;
@@ -359,7 +304,7 @@ impl Colocation {
         let settings = rule.arbiter.clone();
         state.offence.follow(MilliCpu(milli_of(self.milli_cpu, settings.squeeze.floor)));
         state.squeezer.follow(settings.squeeze);
-        state.online.follow(settings.predict, kit::clock::since_epoch());
+        state.online.follow(settings.predict, now);
         state.evictor.follow(settings.evict);
         state.mid_cpu.follow(settings.mid.clone(), settings.cpu.clone());
         state.mid_memory.follow(settings.mid, settings.memory.clone());
@@ -378,6 +323,17 @@ impl Colocation {
         state.strays = Strays::find(&self.groups, &pods);
         state.meter.follow(&own_limits::limited(&self.groups, &pods));
         state.report.online = state.online.measure(&pods, |group| pinned.contains(group), times);
+    }
+
+    /// Whether memory is short, as far as it can be seen; who has to go for it is told so.
+    fn see_to_memory(&self, state: &mut State, batch: &[Arc<Pod>], now: Duration) -> bool {
+        let Some(available) = meminfo("MemAvailable") else { return self.offers.borrow().memory_is_short };
+        self.read_memory(state, available, now);
+        let short = state.evictor.is_short(available, self.memory);
+        if short {
+            self.evict(state, batch, available, now);
+        }
+        short
     }
 
     fn read_memory(&self, state: &mut State, available: u64, now: Duration) {
@@ -429,17 +385,19 @@ impl Colocation {
         let held = batch.iter().chain(&mid).filter_map(|pod| {
             let uid = pod.metadata.uid.clone()?;
             let group = self.groups.pod(QosClass::of(pod), &uid);
-            let memory = self.groups.backend().memory(&group).map_or(0, |bytes| bytes.0);
+            let memory = self.groups.backend().memory(&group).ok().map(|bytes| bytes.0);
             Some((uid, (pod, memory)))
         });
-        let held: BTreeMap<String, (&Arc<Pod>, u64)> = held.collect();
+        let held: BTreeMap<String, (&Arc<Pod>, Option<u64>)> = held.collect();
         let candidates = held.iter().map(|(uid, (pod, memory))| {
             let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
-            Candidate { id: uid.clone(), is_mid: is_mid(pod), priority, memory: *memory }
+            let request = resources::of_pod(pod).memory.0;
+            Candidate { id: uid.clone(), is_mid: is_mid(pod), priority, memory: *memory, request }
         });
         for Victim { id, is_told } in state.evictor.choose(available, self.memory, candidates.collect(), now)
         {
             let (pod, memory) = held[&id];
+            let memory = memory.unwrap_or(0);
             let message = format!(
                 "The node was low on memory: {available} of {} bytes available. This {} Pod used {memory} bytes.",
                 self.memory,

@@ -18,7 +18,7 @@ use model::QosClass;
 use model::qos::is_mid;
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::Groups;
+use crate::cgroup::{Groups, InUse};
 use crate::pods::has_ended;
 use crate::{resources, state_file};
 
@@ -58,6 +58,9 @@ pub struct Term {
     /// What it uses in its first moments, which says little of what it will use.
     #[serde(default)]
     pub while_new: Option<u64>,
+    /// Of its memory, pages of files that the host takes for unused, as they can be dropped.
+    #[serde(default)]
+    pub cache: u64,
     pub predicted: Option<u64>,
 }
 
@@ -68,6 +71,7 @@ impl Term {
             request: float(self.request),
             measured: self.measured.map(float),
             while_new: self.while_new.map_or(0.0, float),
+            cache: float(self.cache),
             predicted: self.predicted.map(float),
             ..reckon::Pod::default()
         }
@@ -96,7 +100,7 @@ struct Seen {
     sample_at: Duration,
     sample_cpu_time: Duration,
     /// When it was read, and what it was.
-    memory: Option<(Duration, u64)>,
+    memory: Option<(Duration, InUse)>,
 }
 
 /// Measures online's Pods.
@@ -106,23 +110,27 @@ pub(super) struct Online {
     policy: Policy,
     file: PathBuf,
     predictor: Predictor,
+    /// The time of the histories when this began.
+    begun: Duration,
     seen: HashMap<String, Seen>,
     saved: Duration,
 }
 
 impl Online {
     /// Goes on with the histories that lie in `file`.
-    pub(super) fn new(groups: Groups, policy: Policy, file: PathBuf) -> Self {
+    pub(super) fn new(groups: Groups, policy: Policy, file: PathBuf, wall: Duration) -> Self {
         let predictor = load(&file).unwrap_or_else(|error| {
             tracing::warn!(file = %file.display(), error = %kit::Chain(&*error), "The apps' histories begin anew");
             Predictor::default()
         });
-        Self { groups, policy, file, predictor, seen: HashMap::new(), saved: Duration::ZERO }
+        let begun = predictor.resumes_at(wall);
+        Self { groups, policy, file, predictor, begun, seen: HashMap::new(), saved: Duration::ZERO }
     }
 
     /// Keeps to this policy from here on.
-    pub(super) fn follow(&mut self, policy: Policy, wall: Duration) {
-        self.predictor.settle(&self.policy, wall);
+    pub(super) fn follow(&mut self, policy: Policy, now: Duration) {
+        let time = self.begun.saturating_add(now);
+        self.predictor.settle(&self.policy, time);
         self.policy = policy;
     }
 
@@ -142,13 +150,14 @@ impl Online {
             if *is_alive {
                 used = self.use_of((uid, &group), before.get(uid), (now, Age::of(pod, wall)));
             }
-            let Used { milli_cpu, memory, is_new } = used;
+            let Used { milli_cpu, memory, cache, is_new } = used;
             let app = app(pod);
-            self.sample(&app, (uid, memory.filter(|_| !is_new)), (now, wall));
+            self.sample(&app, (uid, memory.filter(|_| !is_new)), now);
             let term = |request: u64, used: Option<f64>, predicted: Option<f64>| Term {
                 request,
                 measured: used.filter(|_| !is_new).map(whole),
                 while_new: used.filter(|_| is_new).map(whole),
+                cache: 0,
                 predicted: predicted.map(whole),
             };
             let peaks = self.predictor.peaks(&app, &self.policy);
@@ -158,7 +167,7 @@ impl Online {
                 name: pod.metadata.name.clone().unwrap_or_default(),
                 app,
                 milli_cpu: term(share.cpu.0, milli_cpu, peaks.map(|peaks| peaks.milli_cpu)),
-                memory: term(share.memory.0, memory, peaks.map(|peaks| peaks.memory)),
+                memory: Term { cache, ..term(share.memory.0, memory, peaks.map(|peaks| peaks.memory)) },
                 is_pinned: is_pinned(&group),
                 is_mid: is_mid(pod),
             })
@@ -193,15 +202,20 @@ impl Online {
         let is_new = now < seen.counts_from;
         let memory = milli_cpu.and_then(|_| match seen.memory {
             Some((at, memory)) if !is_new && now.saturating_sub(at) < MEMORY => Some((at, memory)),
-            _ => backend.memory(group).ok().map(|bytes| (now, bytes.0)),
+            _ => backend.memory_in_use(group).ok().map(|memory| (now, memory)),
         });
         seen.memory = memory;
         self.seen.insert(uid.to_owned(), seen);
-        Used { milli_cpu, memory: memory.map(|(_, bytes)| bytes as f64), is_new }
+        Used {
+            milli_cpu,
+            memory: memory.map(|(_, memory)| memory.working_set().0 as f64),
+            cache: memory.map_or(0, |(_, memory)| memory.active_file.0),
+            is_new,
+        }
     }
 
     /// Once a minute: what a Pod used belongs to its app's history.
-    fn sample(&mut self, app: &str, (uid, memory): (&str, Option<f64>), (now, wall): (Duration, Duration)) {
+    fn sample(&mut self, app: &str, (uid, memory): (&str, Option<f64>), now: Duration) {
         let Some(seen) = self.seen.get_mut(uid) else { return };
         let elapsed = now.saturating_sub(seen.sample_at);
         if elapsed < SAMPLE {
@@ -210,15 +224,18 @@ impl Online {
         let used = rate(seen.sample_cpu_time, seen.cpu_time, elapsed);
         (seen.sample_at, seen.sample_cpu_time) = (now, seen.cpu_time);
         if let (Some(used), Some(memory)) = (used, memory) {
-            self.predictor.observe(app, (used, memory), &self.policy, wall);
+            let time = self.begun.saturating_add(now);
+            self.predictor.observe(app, (used, memory), &self.policy, time);
         }
     }
 
     /// Writes the histories down, in one step.
     pub(super) fn save(&mut self, now: Duration, wall: Duration) {
         self.saved = now;
-        self.predictor.forget(&self.policy, wall);
-        self.predictor.settle(&self.policy, wall);
+        let time = self.begun.saturating_add(now);
+        self.predictor.forget(&self.policy, time);
+        self.predictor.settle(&self.policy, time);
+        self.predictor.save_at(time, wall);
         if self.predictor.is_empty() {
             return;
         }
@@ -233,6 +250,7 @@ impl Online {
 struct Used {
     milli_cpu: Option<f64>,
     memory: Option<f64>,
+    cache: u64,
     is_new: bool,
 }
 
@@ -350,6 +368,23 @@ mod tests {
         assert_eq!(rate(second, 3 * second, 4 * second), Some(500.0));
         assert_eq!(rate(3 * second, second, 4 * second), None);
         assert_eq!(rate(second, second, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_weeks_ahead_throws_no_history_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("histories.json");
+        let groups = Groups::new(&crate::cgroup::Mounts::default(), "crest");
+        let (minute, wall) = (Duration::from_secs(60), Duration::from_secs(1_700_000_000));
+        let online = |wall| Online::new(groups.clone(), Policy::default(), file.clone(), wall);
+        let mut first = online(wall);
+        first.predictor.observe("shop/web", (100.0, 1e6), &Policy::default(), first.begun);
+        // It jumps while the agent runs, is still wrong at the next start, and is put right.
+        first.save(minute, wall + minute * 60 * 24 * 30);
+        online(wall + minute * 60 * 24 * 60).save(minute, wall);
+        let last = online(wall);
+        assert!(!last.predictor.is_empty());
+        assert!(last.begun <= wall + minute * 60 * 25, "{:?}", last.begun);
     }
 
     #[test]

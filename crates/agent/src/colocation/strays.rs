@@ -60,11 +60,15 @@ impl Strays {
         threads
     }
 
-    /// Memory of batch, wherever it stands; what the kernel does not tell is nothing.
+    /// Memory of batch that is in use to the host, wherever it stands; what the kernel does not tell is nothing.
     pub(super) fn memory_of_batch(&self, groups: &Groups) -> u64 {
-        let memory = |group: &String| groups.backend().memory(group).map_or(0, |bytes| bytes.0);
+        let memory = |group: &String| {
+            let in_use = groups.backend().memory_in_use(group);
+            in_use.map_or(0, |memory| memory.without_files().0)
+        };
         let own = memory(&groups.class(QosClass::Batch));
-        own.saturating_sub(self.memory_of_guests(groups)) + self.batch.iter().map(memory).sum::<u64>()
+        let guests: u64 = self.services.iter().map(memory).sum();
+        own.saturating_sub(guests) + self.batch.iter().map(memory).sum::<u64>()
     }
 
     /// Memory of services in the group of batch.
