@@ -74,6 +74,8 @@ struct State {
     bound: Bound,
     pool: Pool,
     held: Held,
+    /// Who ran when the scene was looked at last.
+    running: Vec<Running>,
     /// What was there when hands were moved last, and by which settings.
     scene: Option<Scene>,
     settings: Option<config::Hands>,
@@ -140,7 +142,15 @@ impl Hands {
                 containers: alive.map(|instance| (instance.name.clone(), instance.id.clone())).collect(),
             }
         });
-        let (mut online, batch_pods) = sides(groups, running);
+        let running: Vec<Running> = running.collect();
+        let (mut online, batch_pods) = match &state.scene {
+            // A kubelet makes groups later.
+            Some(scene) if !groups.are_foreign() && state.running == running => {
+                (scene.online.clone(), scene.batch_pods.clone())
+            }
+            _ => sides(groups, running.iter().cloned()),
+        };
+        state.running = running;
         if self.ground.shares_unused_shield {
             for pod in &mut online {
                 pod.in_use = groups.backend().memory_in_use(&pod.group).ok().map(|memory| memory.all.0);

@@ -30,8 +30,10 @@ use crate::cgroup::{Groups, Place};
 use crate::events::Recorder;
 use crate::pods::Registry;
 
-/// How often what is written is compared to what should be, and the host's CPUs to what they were.
+/// How often the host's CPUs are compared to what they were.
 const CHECK: Duration = Duration::from_secs(10);
+/// How often what is written is compared to what should be: that is some files of every Pod.
+const COMPARE: Duration = Duration::from_secs(30);
 const SYSTEM: &str = "/sys/devices/system";
 
 /// The one writer of cpusets.
@@ -54,6 +56,7 @@ struct State {
     /// Pods whose refusal was told.
     told: HashSet<String>,
     checked: Option<Instant>,
+    compared: Option<Instant>,
     /// The CPUs of batch; `None` is all that are shared.
     pool: Option<CpuSet>,
 }
@@ -83,11 +86,15 @@ impl Pinner {
     pub fn reconcile(&self, registry: &Registry) {
         let mut state = self.state.lock();
         if state.checked.is_none_or(|at| at.elapsed() >= CHECK) {
-            self.look_at_host();
-            // All groups are compared to their files again.
+            if self.look_at_host() {
+                state.settled_for = None;
+            }
+            state.checked = Some(kit::clock::monotonic());
+        }
+        if state.compared.is_none_or(|at| at.elapsed() >= COMPARE) {
             state.given.clear();
             state.settled_for = None;
-            state.checked = Some(kit::clock::monotonic());
+            state.compared = Some(kit::clock::monotonic());
         }
         self.settle(&mut state, registry);
     }
@@ -127,8 +134,8 @@ impl Pinner {
         own
     }
 
-    /// CPUs may have been switched off or on.
-    fn look_at_host(&self) {
+    /// CPUs may have been switched off or on: true if so.
+    fn look_at_host(&self) -> bool {
         if let Err(error) = self.groups.widen() {
             tracing::warn!(error = %kit::Chain(&error), "Services may not use all CPUs");
         }
@@ -137,7 +144,7 @@ impl Pinner {
             let is_news = *known != found;
             *known = found;
             is_news
-        });
+        })
     }
 
     fn settle(&self, state: &mut State, registry: &Registry) {

@@ -11,7 +11,7 @@ use std::ffi::c_long;
 use std::ops::Range;
 use std::time::Duration;
 
-use libmimalloc_sys::{mi_option_set, mi_option_t};
+use libmimalloc_sys::{mi_collect, mi_option_set, mi_option_t};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -39,28 +39,38 @@ pub(crate) fn be_patient() {
     }
 }
 
-/// Lets go of the program's code once a minute. It is large, and an agent at rest needs little of it: what it needed to begin,
-/// or to start a hundred containers, would be counted as its own for ever. What is needed again is mapped again from the
-/// file's pages, which the shims use, too.
+/// Once a minute, gives back memory that is free, and lets go of the program's code and constants. The program is large, and
+/// an agent at rest needs little of it: what it needed to begin, or to start a hundred containers, would be counted as its own
+/// for ever. What is needed again is mapped again from the file's pages, which the shims use, too.
 pub(crate) async fn stay_small() {
     loop {
         tokio::time::sleep(Duration::from_secs(60)).await;
-        let_code_go();
+        // SAFETY: has the allocator do now what it does anyway.
+        unsafe { mi_collect(true) }
+        let_program_go();
     }
 }
 
-fn let_code_go() {
+fn let_program_go() {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let here = (let_code_go as fn()) as usize;
-    let Some(code) = maps.lines().filter(|line| line.contains(" r-xp ")).find_map(|line| around(line, here))
-    else {
-        return;
-    };
-    // SAFETY: nobody writes to code, so each of its pages is as it is in the file, and comes back as it was.
-    let _let_go = unsafe {
-        libc::madvise(std::ptr::with_exposed_provenance_mut(code.start), code.len(), libc::MADV_DONTNEED)
-    };
+    let code = (let_program_go as fn()) as usize;
+    let constant = PROBE.as_ptr().expose_provenance();
+    // What is written once, as the program begins, lies elsewhere.
+    let of_program = maps.lines().filter(|line| line.contains(" r-xp ") || line.contains(" r--p 00000000 "));
+    for range in of_program.filter_map(|line| around(line, code).or_else(|| around(line, constant))) {
+        // SAFETY: nobody has written there, so each page is as it is in the file, and comes back as it was.
+        let _let_go = unsafe {
+            libc::madvise(
+                std::ptr::with_exposed_provenance_mut(range.start),
+                range.len(),
+                libc::MADV_DONTNEED,
+            )
+        };
+    }
 }
+
+/// Lies among the constants.
+static PROBE: &str = "crest";
 
 /// The mapping that the allocator takes its memory from, of those that `maps` tells: it reserves a gigabyte at once.
 fn arena(maps: &str) -> Option<Range<usize>> {
@@ -80,7 +90,7 @@ fn around(line: &str, address: usize) -> Option<Range<usize>> {
 mod tests {
     use libmimalloc_sys::mi_option_get;
 
-    use super::{KEPT_MS, PURGE_DELAY, arena, be_patient, let_code_go};
+    use super::{KEPT_MS, PURGE_DELAY, arena, be_patient, let_program_go};
 
     #[test]
     fn the_option_is_the_one_that_is_meant() {
@@ -99,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn code_that_was_let_go_comes_back_when_it_runs() {
+    fn what_of_the_program_was_let_go_comes_back() {
         let of_files = || {
             let status = std::fs::read_to_string("/proc/self/status").unwrap();
             let line = status.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
             line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
         };
         let before = of_files();
-        let_code_go();
+        let_program_go();
         let after = of_files();
         assert!(after < before, "{after} KiB of {before}");
     }

@@ -64,9 +64,9 @@ impl V1 {
         if quota.is_some_and(|quota| quota_micros(quota) < number(burst.clone()).unwrap_or(0)) {
             write(burst, "0")?;
         }
-        // To write it costs the kernel a walk over all below, whatever it said before.
+        // To write them costs the kernel a walk over all below, whatever they said before.
         settle(self.file("cpu", group, "cpu.cfs_period_us")?, &PERIOD_MICROS.to_string())?;
-        write(self.file("cpu", group, "cpu.cfs_quota_us")?, &cfs_quota(quota))
+        settle(self.file("cpu", group, "cpu.cfs_quota_us")?, &cfs_quota(quota))
     }
 }
 

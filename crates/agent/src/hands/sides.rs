@@ -19,6 +19,13 @@ pub(super) struct Running {
     pub(super) containers: Vec<(String, String)>,
 }
 
+impl PartialEq for Running {
+    /// A Pod that was changed is another object.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pod, &other.pod) && self.containers == other.containers
+    }
+}
+
 /// Services, and batch.
 pub(super) fn sides(groups: &Groups, running: impl Iterator<Item = Running>) -> (Vec<Online>, Vec<BatchPod>) {
     let (mut online, mut batch) = (Vec::new(), Vec::new());

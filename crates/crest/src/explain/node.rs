@@ -197,7 +197,8 @@ fn services(pods: &[OnlinePod]) -> String {
     let mut pods: Vec<&OnlinePod> = pods.iter().collect();
     pods.sort_by_key(|pod| name(pod));
     for pod in pods {
-        let cells = |resource: &'static str, Term { request, measured, while_new, predicted }: Term| {
+        let cells = |resource: &'static str,
+                     Term { request, measured, while_new, predicted, cache: _ }: Term| {
             let known = |value: Option<u64>| {
                 value.map_or_else(|| "-".to_owned(), |value| text(resource, value.into()))
             };
@@ -283,12 +284,14 @@ mod tests {
                 measured,
                 while_new: None,
                 predicted: measured.map(|used| used + 120),
+                cache: 0,
             },
             memory: Term {
                 request: 64 << 20,
                 measured: measured.map(|_| 30 << 20),
                 while_new: None,
                 predicted: None,
+                cache: 0,
             },
             is_pinned,
             is_mid: name == "web-b",

@@ -12,6 +12,7 @@ use pouch::cri;
 use pouch::cri::runtime_service_client::RuntimeServiceClient;
 use pouch::image::ImageStore;
 use pouch::image::build::Recipe;
+use rustix::process::{Pid, Signal, kill_process};
 use tonic::transport::Channel;
 
 pub(crate) const IMAGE: &str = "busybox:test";
@@ -49,6 +50,19 @@ impl Daemon {
         self.process.wait().unwrap();
         self.process = launch(self.home.path(), &self.netns, &self.cgroup, &[]);
         self.client = connect(self.home.path()).await;
+    }
+
+    /// As it is asked to end, which it does at once.
+    pub(crate) async fn terminate(&mut self) {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
+        let mut pause = tokio::time::interval(Duration::from_millis(10));
+        for _ in 0..1000 {
+            if self.process.try_wait().unwrap().is_some_and(|status| status.success()) {
+                return;
+            }
+            pause.tick().await;
+        }
+        panic!("the engine does not end");
     }
 
     pub(crate) async fn sandbox(&mut self) -> String {

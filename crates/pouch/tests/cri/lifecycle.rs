@@ -173,3 +173,34 @@ async fn the_shim_is_small() {
     println!("the shim has {private} KiB of its own");
     assert!(private < 4096, "{rollup}");
 }
+
+#[tokio::test]
+async fn who_listens_is_told_of_each_change_until_the_engine_ends() {
+    let mut daemon = Daemon::start().await;
+    let events = daemon.client.get_container_events(cri::GetEventsRequest {}).await;
+    let mut events = events.unwrap().into_inner();
+    let sandbox = daemon.sandbox().await;
+    let id = daemon.launch(&sandbox, shell("one", "sleep 0.3; exit 3")).await;
+    daemon.exited(&id).await;
+    let gone = cri::RemoveContainerRequest { container_id: id.clone() };
+    daemon.client.remove_container(gone).await.unwrap();
+    let mut kinds = Vec::new();
+    for _ in 0..4 {
+        let event = events.message().await.unwrap().unwrap();
+        assert_eq!(event.container_id, id);
+        assert_eq!(event.pod_sandbox_status.as_ref().unwrap().id, sandbox);
+        kinds.push(event.container_event_type());
+    }
+    assert_eq!(
+        kinds,
+        [
+            cri::ContainerEventType::ContainerCreatedEvent,
+            cri::ContainerEventType::ContainerStartedEvent,
+            cri::ContainerEventType::ContainerStoppedEvent,
+            cri::ContainerEventType::ContainerDeletedEvent,
+        ]
+    );
+    // Who listens holds nobody up.
+    daemon.terminate().await;
+    assert!(events.message().await.unwrap().is_none());
+}
