@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::cluster::Cluster;
@@ -165,6 +166,81 @@ fn jobs_of_kubernetes_run_on_what_is_left_idle() {
     });
     let table = cluster.ok(&["get", "batchquotas"]);
     assert!(table.contains("IN FORCE") && table.contains("workers: 1"), "{table}");
+}
+
+/// Each Pod writes its name once, as often as it runs.
+fn counted(out: &Path) -> String {
+    format!(
+        r#"
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: counted}}
+spec:
+  completions: 8
+  parallelism: 2
+  template:
+    spec:
+      restartPolicy: Never
+      volumes: [{{name: out, hostPath: {{path: {out}, type: DirectoryOrCreate}}}}]
+      containers:
+        - name: main
+          image: busybox:test
+          command: [sh, -c, 'echo $HOSTNAME >> /out/ran; sleep 0.5']
+          volumeMounts: [{{name: out, mountPath: /out}}]
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: endless}}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 1
+      containers: [{{name: main, image: 'busybox:test', command: [sleep, '1000']}}]
+"#,
+        out = out.display()
+    )
+}
+
+#[test]
+fn pods_of_jobs_count_once_whatever_dies_and_whoever_takes_them_away() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.with_busybox();
+    let out = cluster.state_dir().join("out");
+    cluster.apply(&counted(&out));
+    let ran = || fs::read_to_string(out.join("ran")).unwrap_or_default();
+    let of_job = "batch.kubernetes.io/job-name=counted";
+    for least in [1, 3, 5] {
+        cluster.until("Pods run", |_| ran().lines().count() >= least);
+        kill_process(Pid::from_raw(cluster.pid()).unwrap(), Signal::KILL).unwrap();
+        // These end now, and are taken away as soon as that is possible.
+        std::thread::sleep(std::time::Duration::from_millis(600));
+        assert_eq!(cluster.crest(&["up"]).code, 0, "{}", cluster.log());
+        let ended = "--field-selector=status.phase=Succeeded";
+        cluster.ok(&["delete", "pods", "-l", of_job, ended, "--timeout=30s"]);
+    }
+    cluster.until("the Job is complete", |cluster| {
+        cluster
+            .ok(&["get", "job/counted", "-o", "jsonpath={.status.conditions[*].type}"])
+            .contains("Complete")
+    });
+    let counts = "jsonpath={.status.succeeded} {.status.failed}";
+    assert_eq!(cluster.ok(&["get", "job/counted", "-o", counts]).trim(), "8");
+    let mut names: Vec<String> = ran().lines().map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!((names.len(), ran().lines().count()), (8, 8), "{names:?}");
+
+    // Who takes away a running Pod, or a Job with all it has, waits for no one.
+    let endless = "batch.kubernetes.io/job-name=endless";
+    let is_ready = ["wait", "pods", "-l", endless, "--for=condition=Ready", "--timeout=30s"];
+    cluster.until("the other runs", |cluster| cluster.kubectl(&is_ready).code == 0);
+    cluster.ok(&["delete", "pods", "-l", endless, "--timeout=30s"]);
+    cluster.until("another takes its place", |cluster| cluster.kubectl(&is_ready).code == 0);
+    cluster.ok(&["delete", "job/endless", "--cascade=foreground", "--timeout=30s"]);
+    cluster.ok(&["delete", "job/counted", "--timeout=30s"]);
+    cluster.until("no Pod is left", |cluster| cluster.ok(&["get", "pods", "-o", "name"]).is_empty());
 }
 
 /// Two Pods that are of use only together, of a class that says that they are batch.
