@@ -246,7 +246,8 @@ fn delay(scheduled: Scheduled, elapsed: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::collections::BTreeSet;
+    use std::process::{Child, Command};
 
     use model::MilliCpu;
 
@@ -288,5 +289,52 @@ mod tests {
     fn who_waits_for_its_own_limit_does_not_wait_for_batch() {
         let (unknown, known) = (delay_at_its_limit(false), delay_at_its_limit(true));
         assert!(unknown > 0.4 && known < 0.1, "{unknown} {known}");
+    }
+
+    /// Groups of the real kernel and a process in them; both are gone afterwards.
+    struct Scene {
+        groups: Groups,
+        process: Child,
+    }
+
+    impl Drop for Scene {
+        fn drop(&mut self) {
+            self.process.kill().unwrap();
+            self.process.wait().unwrap();
+            self.groups.remove_all().unwrap();
+        }
+    }
+
+    /// Needs root.
+    #[test]
+    fn a_pod_is_searched_for_threads_once_it_has_run() {
+        let mounts = Mounts::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap());
+        let groups = Groups::new(&mounts, &format!("crest-test-threads-{}", std::process::id()));
+        groups.prepare(MilliCpu(1000)).unwrap();
+        let pod = groups.pod(QosClass::Online, "a");
+        groups.backend().create(&pod).unwrap();
+        let process = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let mut scene = Scene { groups, process };
+        let thread = scene.process.id();
+        let mut meter = Meter::new(scene.groups.clone());
+        assert!(meter.threads_of_own().is_empty());
+        // What hands controllers down may have no process of its own.
+        let roots: BTreeSet<_> = ["cpu", "cpuacct"].iter().filter_map(|name| mounts.v1.get(*name)).collect();
+        for root in if roots.is_empty() { mounts.v2.iter().collect() } else { roots } {
+            let container = root.join(&pod).join("c");
+            std::fs::create_dir(&container).unwrap();
+            std::fs::write(container.join("cgroup.procs"), thread.to_string()).unwrap();
+        }
+        let mut becomes = |present: bool| {
+            let begun = kit::clock::monotonic();
+            while meter.threads_of_own().contains(&thread) != present {
+                assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", meter.listed);
+                std::thread::yield_now();
+            }
+        };
+        becomes(true);
+        scene.process.kill().unwrap();
+        scene.process.wait().unwrap();
+        becomes(false);
     }
 }

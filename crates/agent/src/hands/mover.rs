@@ -16,6 +16,8 @@ pub(super) struct Mover {
     groups: Groups,
     written: HashMap<Key, Written>,
     checked: Option<Instant>,
+    /// Some group was not there: it went, or is yet to come.
+    is_behind: bool,
     pub(super) writes: u64,
     pub(super) failures: u64,
 }
@@ -34,18 +36,23 @@ struct Written {
 
 impl Mover {
     pub(super) fn new(groups: Groups) -> Self {
-        Self { groups, written: HashMap::new(), checked: None, writes: 0, failures: 0 }
+        Self { groups, written: HashMap::new(), checked: None, is_behind: false, writes: 0, failures: 0 }
     }
 
-    /// Whether files are to be compared again, even if the wishes are as before.
+    /// Whether there is something to do, even if the wishes are as before.
     pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.is_behind || self.is_time_to_check(now)
+    }
+
+    fn is_time_to_check(&self, now: Instant) -> bool {
         self.checked.is_none_or(|at| now.duration_since(at) >= CHECK)
     }
 
     /// Brings the files in line with `wishes`, which come from the top of the tree down: who gets more, its parents
     /// first; who gets less, its children first.
     pub(super) fn apply(&mut self, wishes: Vec<Wish>, now: Instant) {
-        if self.is_due(now) {
+        self.is_behind = false;
+        if self.is_time_to_check(now) {
             self.checked = Some(now);
             self.written.values_mut().for_each(|written| written.stale = true);
         }
@@ -70,7 +77,10 @@ impl Mover {
         let failed = match self.groups.backend().set(&wish.group, wish.knob) {
             Ok(_) => false,
             // A Pod that went between the look and the write.
-            Err(error) if error.is_gone() => return,
+            Err(error) if error.is_gone() => {
+                self.is_behind = true;
+                return;
+            }
             Err(error) => {
                 self.failures += 1;
                 if !before.is_some_and(|written| written.failed) {
