@@ -7,6 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
+use k8s_openapi::api::core::v1::Node;
+use kube::Client;
+use kube::api::{Api, ListParams};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cluster::Cluster;
@@ -19,6 +22,8 @@ const OURS: &str = "10.203.0.1";
 const THEIRS: &str = "10.203.0.2";
 /// How long it may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// And how long to join.
+const JOIN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A host of its own: a namespace with one cable to this one. Gone without a trace afterwards.
 #[derive(Debug)]
@@ -63,8 +68,7 @@ impl Machine {
     /// Joins `cluster`, and has its image.
     pub fn join(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
         let folder = cluster.busybox()?.display().to_string();
-        let built = self.crest(&["image", "build-rootfs", &folder, "--tag", "bench:busybox"]).output()?;
-        anyhow::ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        self.build_image(&folder, "bench:busybox")?;
         let words = cluster.ask(&["token", "create", "--ttl", "1h"])?;
         // `crest node join`, and what it needs.
         let words = words.split_whitespace().skip(3);
@@ -72,6 +76,13 @@ impl Machine {
         let mut command = self.crest(&["node", "join", "--node-name", NODE, "--log", "warn"]);
         // `nsenter` becomes the program itself, so this is its process.
         self.agent = Some(command.args(words).stdin(Stdio::null()).stderr(log).spawn()?);
+        Ok(())
+    }
+
+    /// Makes an image of a folder there.
+    pub fn build_image(&self, folder: &str, tag: &str) -> anyhow::Result<()> {
+        let built = self.crest(&["image", "build-rootfs", folder, "--tag", tag]).output()?;
+        anyhow::ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         Ok(())
     }
 
@@ -116,6 +127,23 @@ impl Drop for Machine {
             );
         }
     }
+}
+
+/// Waits for the second machine, and has nothing placed on the first.
+pub async fn keep_to_second(client: &Client) -> anyhow::Result<()> {
+    let nodes = Api::<Node>::all(client.clone());
+    let begun = kit::clock::monotonic();
+    while nodes.get_opt(NODE).await?.is_none() {
+        anyhow::ensure!(begun.elapsed() < JOIN_PATIENCE, "the second machine does not join");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    for node in nodes.list(&ListParams::default()).await? {
+        let name = node.metadata.name.context("a Node without a name")?;
+        if name != NODE {
+            nodes.cordon(&name).await?;
+        }
+    }
+    Ok(())
 }
 
 fn ip(command: &str) -> anyhow::Result<()> {

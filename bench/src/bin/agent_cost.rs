@@ -10,20 +10,15 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use bench::cluster::Cluster;
-use bench::machine::{Machine, NODE};
+use bench::machine::{Machine, NODE, keep_to_second};
 use bench::server::{Resident, cpu_time};
 use bench::sets::{self, Set};
-use k8s_openapi::api::core::v1::Node;
 use kube::Client;
-use kube::api::Api;
 
 const SCRAPE: Duration = Duration::from_secs(15);
 /// After the last container began.
 const SETTLED: Duration = Duration::from_secs(15);
-/// For the second machine to join.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Of one core, and in MiB.
 const LIMITS: (f64, f64) = (0.01, 64.0);
 
@@ -51,23 +46,6 @@ async fn main() -> anyhow::Result<()> {
     sets::start(&client, &[services, set("batch", "free", batch)]).await?;
     tokio::time::sleep(SETTLED).await;
     println!("{containers} containers, {batch} of them batch: {}", measure(pids, &client, time).await?);
-    Ok(())
-}
-
-/// Waits for the second machine, and has nothing placed on the first.
-async fn keep_to_second(client: &Client) -> anyhow::Result<()> {
-    let nodes = Api::<Node>::all(client.clone());
-    let begun = kit::clock::monotonic();
-    while nodes.get_opt(NODE).await?.is_none() {
-        anyhow::ensure!(begun.elapsed() < PATIENCE, "the second machine does not join");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    for node in nodes.list(&kube::api::ListParams::default()).await? {
-        let name = node.metadata.name.context("a Node without a name")?;
-        if name != NODE {
-            nodes.cordon(&name).await?;
-        }
-    }
     Ok(())
 }
 

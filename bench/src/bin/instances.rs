@@ -1,8 +1,9 @@
 //! Batch instances through everything: a DagJob at the API server, the batch master, workers in containers.
 //!
 //! ```text
-//!   instances [STREAM [EXEC]]      how many of each; 100,000 and 10,000 by default
+//!   instances [joined] [STREAM [EXEC]]      how many of each; 100,000 and 10,000 by default
 //! ```
+//! With `joined` the workers are on a second machine, which has joined the cluster, and speak to the master by its agent.
 //! The limit is GNU parallel on the same machine, without cluster or containers; the peer, Jobs of Kubernetes' own kind in
 //! the same cluster, run by Crest's own Job controller.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
@@ -14,6 +15,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bench::batch::run_task;
 use bench::cluster::Cluster;
+use bench::machine::{Machine, keep_to_second};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Api, PostParams};
@@ -27,6 +29,9 @@ mod worker;
 
 /// The argument with which this program is the one that takes the stream.
 const PROGRAM: &str = "program";
+/// The argument with which all runs on a second machine.
+const JOINED: &str = "joined";
+const IMAGE: &str = "bench:instances";
 const STREAM_AIM: f64 = 50_000.0;
 const EXEC_AIM: f64 = 1_500.0;
 const GAP_AIM_MILLIS: f64 = 20.0;
@@ -38,16 +43,29 @@ fn main() -> anyhow::Result<()> {
     if arguments.next_if(|argument| argument == PROGRAM).is_some() {
         return Ok(worker::serve(std::io::stdin().lock(), std::io::stdout().lock(), |_| Ok(()))?);
     }
+    let is_joined = arguments.next_if(|argument| argument == JOINED).is_some();
     let mut count = |default: u32| arguments.next().map_or(Ok(default), |text| text.parse());
     let (streamed, executed) = (count(100_000)?, count(10_000)?);
-    tokio::runtime::Runtime::new()?.block_on(measure(streamed, executed))
+    tokio::runtime::Runtime::new()?.block_on(measure((streamed, executed), is_joined))
 }
 
-async fn measure(streamed: u32, executed: u32) -> anyhow::Result<()> {
-    let cluster = Cluster::prepare()?;
+async fn measure((streamed, executed): (u32, u32), is_joined: bool) -> anyhow::Result<()> {
+    // Taken down in the other order than they are made.
+    let mut machine = is_joined.then(Machine::prepare).transpose()?;
+    let mut cluster = Cluster::prepare()?;
+    if let Some(machine) = &machine {
+        cluster.address(machine.address_of_host());
+    }
     cluster.crest(&["up"])?;
-    build_image(&cluster)?;
     let client = cluster.client().await?;
+    let folder = rootfs(&cluster)?;
+    if let Some(machine) = &mut machine {
+        machine.join(&cluster)?;
+        machine.build_image(&folder, IMAGE)?;
+        keep_to_second(&client).await?;
+    } else {
+        cluster.crest(&["image", "build-rootfs", &folder, "--tag", IMAGE])?;
+    }
     for workers in [1, 2] {
         let task = json!({"mode": "Stream", "command": ["/bin/instances", PROGRAM], "parallelism": workers});
         let (rate, _) = run(&client, &format!("stream-{workers}"), (streamed, task)).await?;
@@ -78,16 +96,15 @@ async fn measure(streamed: u32, executed: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Busybox, and this program.
-fn build_image(cluster: &Cluster) -> anyhow::Result<()> {
+/// A folder with busybox and this program, to make the image of.
+fn rootfs(cluster: &Cluster) -> anyhow::Result<String> {
     let rootfs = cluster.state_dir().join("instances");
     let bin = rootfs.join("bin");
     std::fs::create_dir_all(&bin)?;
     std::fs::copy("/bin/busybox", bin.join("busybox")).context("busybox-static is not installed")?;
     std::fs::copy(std::env::current_exe()?, bin.join("instances"))?;
     symlink("busybox", bin.join("true"))?;
-    let folder = rootfs.display().to_string();
-    cluster.crest(&["image", "build-rootfs", &folder, "--tag", "bench:instances"])
+    Ok(rootfs.display().to_string())
 }
 
 /// Runs a job of one task and tells how many instances it ended per second, from when the first was handed out.
@@ -97,7 +114,7 @@ async fn run(
     (instances, task): (u32, serde_json::Value),
 ) -> anyhow::Result<(f64, TaskStatus)> {
     let mut definition = json!({
-        "instances": instances, "image": "bench:instances", "resources": {"cpu": "100m", "memory": "64Mi"},
+        "instances": instances, "image": IMAGE, "resources": {"cpu": "100m", "memory": "64Mi"},
     });
     for (field, value) in task.as_object().into_iter().flatten() {
         definition[field] = value.clone();
@@ -135,7 +152,7 @@ async fn jobs(client: &kube::Client) -> anyhow::Result<f64> {
         "metadata": {"name": "pods"},
         "spec": {"completions": JOB_PODS, "parallelism": 8, "template": {"spec": {
             "restartPolicy": "Never",
-            "containers": [{"name": "c", "image": "bench:instances", "command": ["/bin/true"],
+            "containers": [{"name": "c", "image": IMAGE, "command": ["/bin/true"],
                 "resources": {"requests": {"cpu": "10m"}}}],
         }}},
     }))?;
