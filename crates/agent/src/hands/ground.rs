@@ -23,15 +23,6 @@ pub struct Ground {
     pub missing: Vec<String>,
 }
 
-/// What this agent does on no host, whatever the kernel has.
-const NO_HANDS: [&str; 5] = [
-    "core scheduling is not used: batch may run on the other thread of a core beside a service",
-    "resctrl is not used: batch shares the last cache and memory bandwidth with services",
-    "io.cost is not set up by Crest, and used only where it is switched on",
-    "memory.reclaim is not used: batch gives memory back when others need it, not before",
-    "process priorities are not used: without an idle class, batch has the smallest weight",
-];
-
 /// Tries every knob; `folder` is where the files of Pods lie.
 pub fn probe(groups: &Groups, mounts: &Mounts, folder: &Path) -> Result<Ground, GroupError> {
     let backend = groups.backend();
@@ -76,7 +67,6 @@ pub fn probe(groups: &Groups, mounts: &Mounts, folder: &Path) -> Result<Ground, 
             "cpu.stat of the root group is missing: the host's CPU use is read in hundredths of a second";
         missing.push(lack.to_owned());
     }
-    missing.extend(NO_HANDS.map(str::to_owned));
     let disk_bounds =
         if mounts.version() == Version::V2 { DiskBounds::OfTrees } else { DiskBounds::OfGroups };
     if disk_bounds == DiskBounds::OfGroups && disk.is_some() {

@@ -179,13 +179,19 @@ pub(crate) fn offered(offer: &Offer) -> BTreeMap<String, Quantity> {
     ])
 }
 
+/// What this agent does on no host, whatever the kernel has.
+const NO_HANDS: &str = "Nowhere used: core scheduling (batch may run on the other thread of a core beside a service), \
+                        resctrl (batch shares the last cache and memory bandwidth), memory.reclaim ahead of need, \
+                        process priorities; and io.cost only where it is switched on already";
+
 /// What the kernel lacks for isolation.
 pub(crate) fn isolation(cgroup_version: &str, missing: &[String]) -> NodeCondition {
     if missing.is_empty() {
-        let message = format!("cgroup {cgroup_version}: all that isolation needs is there");
+        let message =
+            format!("cgroup {cgroup_version}: all that Crest uses for isolation is there. {NO_HANDS}");
         condition("IsolationDegraded", false, "Complete", message)
     } else {
-        let message = format!("cgroup {cgroup_version}: {}", missing.join("; "));
+        let message = format!("cgroup {cgroup_version}: {}. {NO_HANDS}", missing.join("; "));
         condition("IsolationDegraded", true, "KernelLacks", message)
     }
 }
@@ -306,6 +312,9 @@ mod tests {
             Ready=False since 200
             Foreign= since 0"#]]
         .assert_eq(&shown.join("\n"));
+        let told = second.conditions.iter().flatten().find(|each| each.type_ == "IsolationDegraded");
+        let told = told.and_then(|condition| condition.message.as_deref()).unwrap();
+        assert!(told.contains("cpu.idle is missing. Nowhere used: core scheduling"), "{told}");
         let capacity = second.capacity.unwrap();
         assert_eq!(capacity[names::BATCH_CPU].0, "900");
         assert_eq!((&capacity[names::MID_CPU].0[..], &capacity[names::MID_MEMORY].0[..]), ("70", "0"));

@@ -282,6 +282,7 @@ mod tests {
             milli_cpu: Term {
                 request: 500,
                 measured,
+                cache: 0,
                 while_new: None,
                 predicted: measured.map(|used| used + 120),
                 cache: 0,
@@ -289,6 +290,7 @@ mod tests {
             memory: Term {
                 request: 64 << 20,
                 measured: measured.map(|_| 30 << 20),
+                cache: 0,
                 while_new: None,
                 predicted: None,
                 cache: 0,
