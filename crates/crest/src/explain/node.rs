@@ -285,7 +285,6 @@ mod tests {
                 cache: 0,
                 while_new: None,
                 predicted: measured.map(|used| used + 120),
-                cache: 0,
             },
             memory: Term {
                 request: 64 << 20,
@@ -293,7 +292,6 @@ mod tests {
                 cache: 0,
                 while_new: None,
                 predicted: None,
-                cache: 0,
             },
             is_pinned,
             is_mid: name == "web-b",
