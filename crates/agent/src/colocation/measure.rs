@@ -262,12 +262,15 @@ mod tests {
         let pod = groups.pod(QosClass::Online, "x");
         groups.backend().create(&pod).unwrap();
         groups.backend().set(&pod, Knob::Quota(Some(MilliCpu(100)))).unwrap();
-        // What hands controllers down may have no process of its own.
-        let root = mounts.v1.get("cpu").or(mounts.v2.as_ref()).unwrap();
-        let container = root.join(&pod).join("c");
-        std::fs::create_dir(&container).unwrap();
-        let procs = container.join("cgroup.procs");
-        let script = format!("echo $$ > {}; while :; do :; done", procs.display());
+        // What hands controllers down may have no process of its own; CPU time may be counted in another tree.
+        let roots: BTreeSet<_> = ["cpu", "cpuacct"].iter().filter_map(|name| mounts.v1.get(*name)).collect();
+        let mut script = String::new();
+        for root in if roots.is_empty() { mounts.v2.iter().collect() } else { roots } {
+            let container = root.join(&pod).join("c");
+            std::fs::create_dir(&container).unwrap();
+            script += &format!("echo $$ > {}/cgroup.procs; ", container.display());
+        }
+        script += "while :; do :; done";
         let mut service = Command::new("sh").args(["-c", &script]).spawn().unwrap();
         let mut meter = Meter::new(groups.clone());
         meter.follow(if is_known { std::slice::from_ref(&pod) } else { &[] });
