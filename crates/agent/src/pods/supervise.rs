@@ -32,8 +32,8 @@ const SOON: Duration = Duration::from_millis(50);
 const HEARING: Duration = Duration::from_secs(10);
 /// What has not ended this long after the last change is not expected to end any moment.
 const SETTLED: Duration = Duration::from_secs(30);
-/// How often logs are looked at for their size.
-const ROTATION: Duration = Duration::from_secs(5);
+/// How often logs are looked at for their size: within it a loud one may write some hundred megabytes.
+const ROTATION: Duration = Duration::from_secs(1);
 
 /// Takes care of all Pods of this host until `token` is cancelled. Containers run on after that.
 pub async fn supervise(context: Shared, token: CancellationToken) {
