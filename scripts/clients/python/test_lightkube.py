@@ -66,8 +66,13 @@ def test_a_deployment_is_watched_until_it_runs(kube, namespace):
             break
     pods = list(kube.list(Pod, labels={"app": "d"}, chunk_size=1))
     assert len(pods) == 2
+    # From here on: it may be gone before the watch begins.
+    version = kube.get(Deployment, "d").metadata.resourceVersion
     kube.delete(Deployment, "d", cascade=CascadeType.FOREGROUND)
-    for event, _ in kube.watch(Deployment, fields={"metadata.name": "d"}, server_timeout=60):
+    watch = kube.watch(
+        Deployment, fields={"metadata.name": "d"}, server_timeout=60, resource_version=version
+    )
+    for event, _ in watch:
         if event == "DELETED":
             break
     assert not list(kube.list(Pod, labels={"app": "d"}))
