@@ -377,12 +377,10 @@ fn walk(path: &Path, visit: &mut dyn FnMut(&Path)) {
 }
 
 /// The sum of what the groups at and below `path` were throttled.
-fn throttled_below(path: &Path) -> u64 {
+fn throttled_below(files: &Files, path: &Path) -> u64 {
+    let throttled = |text: &str| keyed(text, "nr_throttled");
     let mut sum = 0;
-    walk(path, &mut |path| {
-        let text = read(path.join("cpu.stat")).unwrap_or_default();
-        sum += keyed(&text, "nr_throttled").unwrap_or(0);
-    });
+    walk(path, &mut |path| sum += files.read(path.join("cpu.stat"), throttled).unwrap_or(0));
     sum
 }
 

@@ -279,7 +279,7 @@ impl Backend for V1 {
     }
 
     fn throttled(&self, group: &str) -> u64 {
-        self.mounts.get("cpu").map_or(0, |root| throttled_below(&root.join(group)))
+        self.mounts.get("cpu").map_or(0, |root| throttled_below(&self.files, &root.join(group)))
     }
 
     fn threads(&self, group: &str) -> Vec<u32> {

@@ -253,7 +253,7 @@ impl Backend for V2 {
     }
 
     fn throttled(&self, group: &str) -> u64 {
-        throttled_below(&self.root.join(group))
+        throttled_below(&self.files, &self.root.join(group))
     }
 
     fn threads(&self, group: &str) -> Vec<u32> {
